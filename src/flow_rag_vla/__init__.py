@@ -1,0 +1,3 @@
+"""Flow-RAG-VLA: a flow-matching policy under a 40 Hz loop that remembers its failures."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,15 @@
+"""Names of the stretches of a manipulation, as far as a robot can tell them from its own gripper."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(str, Enum):
+    """A case is remembered, and later looked up, within its phase."""
+
+    IDLE = "idle"
+    REACH = "reach"
+    GRASP = "grasp"
+    TRANSPORT = "transport"
+    RELEASE = "release"
