@@ -1,0 +1,27 @@
+"""What the failure memory tells the policy and the controller about a situation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import CorrectionMode
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A remembered answer to the situation seen at ``stamp_ns``.
+
+    actions: (H, 7) float32, what to do instead, units of ActionChunk; None if not known
+    failed_actions: (N, H, 7) float32, what failed before in this situation; None if not known
+    strength: 0 (ignore) to 1; case_ids: the cases used, most similar first
+    """
+
+    stamp_ns: int
+    mode: CorrectionMode = CorrectionMode.NONE
+    strength: float = 0.0
+    actions: NDArray[np.float32] | None = None
+    failed_actions: NDArray[np.float32] | None = None
+    case_ids: tuple[int, ...] = ()
