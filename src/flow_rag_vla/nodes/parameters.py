@@ -1,0 +1,91 @@
+"""Declares a parameter dataclass on a node and keeps the two in step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from flow_rag_vla.core.parameters import ParameterError, ParameterInfo, load_parameters, parameter_table
+
+T = TypeVar("T")
+
+
+class NodeParameters(Generic[T]):
+    """The parameters of a node as one frozen value, replaced as a whole when a live one changes."""
+
+    def __init__(self, node: Node, cls: type[T], on_change: Callable[[T], None] | None = None) -> None:
+        """Declare every field of ``cls`` on ``node``.
+
+        Raises:
+            ParameterError: if an override from YAML or the command line is refused, naming it and the remedy.
+        """
+        self._cls = cls
+        self._table = {info.name: info for info in parameter_table(cls)}
+        self._on_change = on_change
+        values = {}
+        for info in self._table.values():
+            default = list(info.default) if info.is_list else info.default
+            # Declared dynamically typed: the table itself checks the type, so that the message names the remedy
+            # (rclpy's own exception does not) and 40 is taken for 40.0.
+            descriptor = _descriptor(info)
+            values[info.name] = node.declare_parameter(info.name, default, descriptor).value
+        self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
+        node.add_on_set_parameters_callback(self._validate)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _validate(self, changes: list[Parameter]) -> SetParametersResult:
+        for change in changes:
+            info = self._table.get(change.name)
+            if info is None:
+                continue
+            try:
+                info.check(_plain(change.value))
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            if not info.live:
+                reason = f"{info.name} is read when the node starts; set it in the parameter file and restart the node"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, changes: list[Parameter]) -> None:
+        known = {
+            change.name: self._table[change.name].check(_plain(change.value))
+            for change in changes
+            if change.name in self._table
+        }
+        if not known:
+            return
+        self.value = dataclasses.replace(self.value, **known)  # type: ignore[type-var]
+        if self._on_change is not None:
+            self._on_change(self.value)
+
+
+def _descriptor(info: ParameterInfo) -> ParameterDescriptor:
+    unit = f" [{info.unit}]" if info.unit else ""
+    descriptor = ParameterDescriptor(
+        name=info.name,
+        description=f"{info.description}{unit}",
+        additional_constraints=f"one of: {', '.join(map(str, info.choices))}" if info.choices else "",
+        dynamic_typing=True,
+    )
+    if info.minimum is not None and info.maximum is not None and not info.is_list:
+        if info.type is float:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(info.minimum), to_value=float(info.maximum), step=0.0)
+            ]
+        elif info.type is int:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(info.minimum), to_value=int(info.maximum), step=1)
+            ]
+    return descriptor
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, bytes, bool, int, float)) or value is None:
+        return value
+    return list(value)

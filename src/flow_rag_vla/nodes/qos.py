@@ -1,0 +1,39 @@
+"""Quality of service, by what a topic carries."""
+
+from __future__ import annotations
+
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+SENSOR = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=5,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Images, embeddings, robot state: the newest matters, an old one does not."""
+
+PLAN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+"""Chunks and corrections."""
+
+EVENT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE)
+"""Failures: none may be lost."""
+
+STATE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""What a latecomer must know at once: episode status, statistics, emergency stop."""
+
+
+def command_profile(period_s: float) -> QoSProfile:
+    """Commands: one at a time, dead after two periods so that a stale one never moves a robot."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        deadline=Duration(nanoseconds=int(4 * period_s * 1e9)),
+        lifespan=Duration(nanoseconds=int(2 * period_s * 1e9)),
+    )
