@@ -25,7 +25,12 @@ class Diagnostics:
         self._hardware_id = hardware_id
         self._health = health
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = node.create_timer(1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        # The first report comes early: whoever waits for the graph to be up should not wait a second for it.
+        self._timer = node.create_timer(0.1, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _report(self) -> None:
+        self._timer.timer_period_ns = 1_000_000_000
+        self.publish()
 
     def publish(self) -> None:
         """Publish now."""

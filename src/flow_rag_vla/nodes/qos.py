@@ -13,6 +13,14 @@ SENSOR = QoSProfile(
 )
 """Images, embeddings, robot state: the newest matters, an old one does not."""
 
+NEWEST = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""The reading side of a sensor whose older samples are of no use once a newer one is there."""
+
 PLAN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
 """Chunks and corrections."""
 

@@ -1,0 +1,121 @@
+"""Camera images in, one unit-length embedding out, with the stamp of the images passed on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.conversions import MessageError, floats, image_array
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.nodes.torch_runtime import prepare_torch
+from flow_rag_vla.policy.encoders import EncoderError, make_encoder
+from flow_rag_vla_interfaces.msg import Embedding
+
+IMAGE_TOPICS = {"front": topics.FRONT_IMAGE, "wrist": topics.WRIST_IMAGE}
+
+
+class CameraEncoder(Node):
+    """Pairs the cameras' images by stamp and encodes the newest complete set."""
+
+    def __init__(self) -> None:
+        super().__init__("camera_encoder")
+        self._parameters = NodeParameters(self, CameraEncoderParameters)
+        settings = self._parameters.value
+        device = prepare_torch(settings.device, settings.threads)
+        try:
+            self._encoder = make_encoder(settings.encoder, device)
+        except EncoderError as error:
+            raise StartError(f"parameter encoder: {error}") from error
+        self._newest: dict[str, tuple[int, NDArray[np.uint8]]] = {}
+        self._last_stamp_ns = -1
+        self._encoded = 0
+        self._refused = 0
+        self._last_ms = 0.0
+        self._last_problem = ""
+        self._publisher = self.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
+        for camera in self._encoder.cameras:
+            self.create_subscription(Image, IMAGE_TOPICS[camera], self._receiver(camera), qos.NEWEST)
+        self._diagnostics = Diagnostics(self, f"{self._encoder.name}:{self._encoder.revision}", self._health)
+        self.get_logger().info(
+            f"encoder {self._encoder.name} {self._encoder.revision}, {self._encoder.dimension} numbers, on {device}"
+        )
+
+    def _receiver(self, camera: str) -> Callable[[Image], None]:
+        return lambda image: self._on_image(camera, image)
+
+    def _on_image(self, camera: str, image: Image) -> None:
+        stamp_ns = to_ns(image.header.stamp)
+        age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
+        limit = self._parameters.value.max_image_age
+        if abs(age) > limit:
+            when = "old" if age > 0 else "in the future"
+            self._refuse(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
+            return
+        try:
+            self._newest[camera] = stamp_ns, image_array(image)
+        except MessageError as error:
+            self._refuse(f"image of camera {camera!r} refused: {error}; check the camera driver")
+            return
+        stamps = [self._newest[name][0] for name in self._encoder.cameras if name in self._newest]
+        complete = len(stamps) == len(self._encoder.cameras)
+        if not complete or max(stamps) - min(stamps) > self._parameters.value.pairing_tolerance * 1e9:
+            return
+        # The oldest image says how fresh the observation is.
+        observed_ns = min(stamps)
+        if observed_ns <= self._last_stamp_ns and self._last_stamp_ns - observed_ns < 1_000_000_000:
+            return
+        self._last_stamp_ns = observed_ns
+        self._encode(observed_ns)
+
+    def _encode(self, stamp_ns: int) -> None:
+        started = time.perf_counter()
+        try:
+            values = self._encoder.encode({name: self._newest[name][1] for name in self._encoder.cameras})
+        except EncoderError as error:
+            self._refuse(f"images not encoded: {error}")
+            return
+        self._last_ms = 1e3 * (time.perf_counter() - started)
+        message = Embedding(
+            encoder=self._encoder.name,
+            revision=self._encoder.revision,
+            cameras=list(self._encoder.cameras),
+            inference_ms=self._last_ms,
+        )
+        message.header.stamp = to_stamp(stamp_ns)
+        message.values = floats(values)
+        self._publisher.publish(message)
+        self._encoded += 1
+
+    def _refuse(self, problem: str) -> None:
+        self._refused += 1
+        self._last_problem = problem
+        self.get_logger().error(problem, throttle_duration_sec=1.0)
+
+    def _health(self) -> Health:
+        figures = {
+            "encoded": self._encoded, "refused": self._refused, "inference_ms": round(self._last_ms, 2),
+            "dimension": self._encoder.dimension, "last_problem": self._last_problem,
+        }
+        if not self._encoded:
+            return WARN, "waiting for the first images", figures
+        return OK, "encoding", figures
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the camera encoder node."""
+    return run(CameraEncoder, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,240 @@
+"""The flow action generator: embedding, proprioception and goal in, one action chunk out.
+
+A chunk starts when its embedding arrives. The failure memory answers the same embedding in parallel; the policy
+waits for that answer no longer than its budget, then samples without it and says so in the provenance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.conversions import MessageError
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.torch_runtime import prepare_torch
+from flow_rag_vla.policy.checkpoint import CheckpointError
+from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla_interfaces import msg
+
+STATES_KEPT = 40
+"""One second of robot states: an embedding is matched to the state of its own stamp."""
+
+DELAYS_KEPT = 20
+"""Chunks over which the delay from capture to chunk is remembered; its maximum is what the next one commits to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """An embedding that waits for its correction."""
+
+    stamp_ns: int
+    embedding: NDArray[np.float32]
+    state: RobotState
+    goal: Goal
+    arrived_ns: int
+
+
+class FlowPolicyNode(Node):
+    """Samples one chunk for each embedding while an episode runs."""
+
+    def __init__(self) -> None:
+        super().__init__("flow_policy")
+        self._parameters = NodeParameters(self, FlowPolicyParameters, self._configure)
+        settings = self._parameters.value
+        device = prepare_torch(settings.device, settings.threads)
+        try:
+            self._policy = FlowPolicy.load(settings.checkpoint or None, device)
+        except CheckpointError as error:
+            raise StartError(f"parameter checkpoint: {error}") from error
+        self._configure(settings)
+        self._states: deque[RobotState] = deque(maxlen=STATES_KEPT)
+        self._corrections: deque[Correction] = deque(maxlen=4)
+        self._delays: deque[int] = deque([3], maxlen=DELAYS_KEPT)
+        self._goal: Goal | None = None
+        self._episode = (0, 0)
+        self._previous: ActionChunk | None = None
+        self._waiting: Observation | None = None
+        self._chunks = self._refused = self._without_memory = 0
+        self._last_ms = 0.0
+        self._last_problem = ""
+
+        self._publisher = self.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
+        self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR)
+        self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
+        self.create_subscription(msg.Correction, topics.CORRECTION, self._on_correction, qos.PLAN)
+        self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
+        self._budget = self.create_timer(
+            max(settings.correction_budget, 1e-4), self._on_budget_spent, clock=Clock(clock_type=ClockType.STEADY_TIME),
+            autostart=False,
+        )
+        self._diagnostics = Diagnostics(self, f"{self._policy.name}:{self._policy.revision}", self._health)
+        self.get_logger().info(f"policy {self._policy.name} {self._policy.revision} on {device}")
+
+    def _configure(self, settings: FlowPolicyParameters) -> None:
+        if not hasattr(self, "_policy"):
+            return
+        self._policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
+        if hasattr(self, "_budget"):
+            self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
+
+    def _on_state(self, message: msg.RobotState) -> None:
+        try:
+            state = conversions.robot_state(message)
+        except MessageError as error:
+            self._refuse(str(error))
+            return
+        if self._states and state.stamp_ns < self._states[-1].stamp_ns:
+            self._forget()
+        self._states.append(state)
+
+    def _on_episode(self, status: msg.EpisodeStatus) -> None:
+        episode = (int(status.episode_id), int(status.state))
+        if episode == self._episode:
+            return
+        self._episode = episode
+        self._previous, self._waiting, self._goal = None, None, None
+        if status.state != msg.EpisodeStatus.STATE_RUNNING:
+            return
+        try:
+            self._goal = parse_instruction(status.instruction)
+        except UnknownTaskError as error:
+            self._refuse(str(error))
+
+    def _on_correction(self, message: msg.Correction) -> None:
+        try:
+            correction = conversions.correction(message)
+        except MessageError as error:
+            self._refuse(str(error))
+            return
+        self._corrections.append(correction)
+        if self._waiting is not None and self._waiting.stamp_ns == correction.stamp_ns:
+            self._sample(correction)
+
+    def _on_embedding(self, message: msg.Embedding) -> None:
+        if self._goal is None:
+            return
+        try:
+            observation = self._observe(message, self._goal)
+        except MessageError as error:
+            self._refuse(str(error))
+            return
+        self._waiting = observation
+        early = next((item for item in self._corrections if item.stamp_ns == observation.stamp_ns), None)
+        if early is not None or self._parameters.value.correction_budget == 0:
+            self._sample(early)
+        else:
+            self._budget.reset()
+
+    def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
+        settings = self._parameters.value
+        self._policy.check_encoder(message.encoder, message.revision)
+        values = conversions.embedding_values(message, self._policy.embedding_dimension)
+        stamp_ns = to_ns(message.header.stamp)
+        age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
+        if abs(age) > settings.max_embedding_age:
+            when = "old" if age > 0 else "in the future"
+            raise MessageError(
+                f"embedding is {abs(age):.3f} s {when}, limit {settings.max_embedding_age} s; check the clocks"
+            )
+        if self._previous is not None and stamp_ns < self._previous.stamp_ns:
+            # The clock went back (a bag looped, a simulation restarted): the old chunk's rows mean nothing now.
+            self._forget()
+        state = min(self._states, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
+        if state is None:
+            raise MessageError("no robot state has arrived; start the robot driver or the simulator")
+        distance = abs(state.stamp_ns - stamp_ns) * 1e-9
+        if distance > settings.state_tolerance:
+            raise MessageError(
+                f"the nearest robot state is {distance:.3f} s from the embedding, limit {settings.state_tolerance} s; "
+                "check the clocks of camera and robot"
+            )
+        return Observation(stamp_ns, values, state, goal, time.monotonic_ns())
+
+    def _on_budget_spent(self) -> None:
+        self._budget.cancel()
+        if self._waiting is not None:
+            self._sample(None)
+
+    def _sample(self, correction: Correction | None) -> None:
+        self._budget.cancel()
+        observation, self._waiting = self._waiting, None
+        if observation is None:
+            return
+        if correction is None:
+            self._without_memory += 1
+            correction = Correction(observation.stamp_ns, CorrectionMode.TIMEOUT)
+        started_ns = time.monotonic_ns()
+        chunk = self._policy.act(
+            observation.embedding,
+            observation.state,
+            observation.goal,
+            stamp_ns=observation.stamp_ns,
+            seed=noise_seed(self._parameters.value.seed, observation.stamp_ns),
+            previous=self._previous,
+            delay_ticks=max(self._delays),
+            correction=correction,
+        )
+        finished_ns = time.monotonic_ns()
+        self._previous = chunk
+        message = conversions.chunk_message(chunk, topics.BASE_FRAME)
+        message.inference_ms = self._last_ms = (finished_ns - started_ns) * 1e-6
+        message.correction_wait_ms = (started_ns - observation.arrived_ns) * 1e-6
+        self._publisher.publish(message)
+        self._chunks += 1
+        delay_ns = to_ns(self.get_clock().now().to_msg()) - observation.stamp_ns
+        self._delays.append(min(max(math.ceil(delay_ns / TICK_NS), 1), chunk.horizon - 1))
+
+    def _forget(self) -> None:
+        self._states.clear()
+        self._corrections.clear()
+        self._previous, self._waiting = None, None
+
+    def _refuse(self, problem: str) -> None:
+        self._refused += 1
+        self._last_problem = problem
+        self.get_logger().error(problem, throttle_duration_sec=1.0)
+
+    def _health(self) -> Health:
+        figures = {
+            "chunks": self._chunks, "refused": self._refused, "without_memory": self._without_memory,
+            "inference_ms": round(self._last_ms, 2), "delay_ticks": max(self._delays),
+            "last_problem": self._last_problem,
+        }
+        if self._goal is None:
+            return OK, "ready, no episode is running", figures
+        return (OK, "sampling", figures) if self._chunks else (WARN, "waiting for the first embedding", figures)
+
+
+def noise_seed(base: int, stamp_ns: int) -> int:
+    """The seed of one chunk's noise: a function of the observation alone, so that a replayed bag draws the same."""
+    digest = hashlib.sha256(f"{base}:{stamp_ns}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the flow policy node."""
+    return run(FlowPolicyNode, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
