@@ -1,0 +1,1 @@
+"""The ``flow_rag_vla`` console command: one file a group of commands."""

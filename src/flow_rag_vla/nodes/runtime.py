@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from types import FrameType
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from flow_rag_vla.core.parameters import ParameterError
 
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
-def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
+
+class StartError(RuntimeError):
+    """A node cannot start; the message says what is missing and how to get it."""
+
+
+def run(
+    make_node: Callable[[], Node],
+    args: list[str] | None = None,
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+) -> int:
     """Spin one node until SIGINT or SIGTERM; return the exit code.
 
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
     """
+    _end_with_supervisor()
+    # Blocked in every thread and taken by one that waits for them: a callback is never cut in half, the context is
+    # valid until the node is destroyed, and a wait inside rcl ends at once instead of at its next event.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
+    stop: Future[None] = Future()
+    threading.Thread(target=_wait_for_end, args=(stop,), name="signals", daemon=True).start()
+    executor = make_executor()
     node: Node | None = None
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        # Ends the spin from inside: rclpy.shutdown() in a handler would invalidate the context under a callback.
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     try:
         node = make_node()
         executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        executor.spin_until_future_complete(stop)
+    except ExternalShutdownException:
         pass
     except (ParameterError, StartError) as error:
-        print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)
+        print(f"{_program()}: {error}", file=sys.stderr)
         return 2
     finally:
-        # A second Ctrl-C while files are being closed would lose what this node still holds.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
+            executor.remove_node(node)
             node.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown()
     return 0
 
 
-class StartError(RuntimeError):
-    """A node cannot start; the message says what is missing and how to get it."""
+def _wait_for_end(stop: Future[None]) -> None:
+    signal.sigwait(_ENDING)
+    stop.set_result(None)
+
+
+def _program() -> str:
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    return spec.name.rsplit(".", 1)[-1] if spec is not None else os.path.basename(sys.argv[0])
+
+
+def _end_with_supervisor() -> None:
+    # A supervisor that is killed cannot end its nodes; the kernel does it then (PR_SET_PDEATHSIG, Linux only).
+    if os.environ.get("FLOW_RAG_VLA_SUPERVISED") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGINT)

@@ -1,0 +1,162 @@
+"""The graph, declared once: which nodes, with which arguments turned into which parameters.
+
+``launch/sim.launch.py`` and the console command both read this module, so they start the same processes with the
+same parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
+from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
+from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
+from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One process of the graph. Its name is also its executable and its module in ``flow_rag_vla.nodes``."""
+
+    name: str
+    parameters: type
+    summary: str
+    respawn: bool = True
+    """Started again when it dies. False only for the controller: after a loop that died, a person decides."""
+
+
+NODES: tuple[NodeSpec, ...] = (
+    NodeSpec("simulator", SimulatorParameters, "PyBullet world: robot, table, objects"),
+    NodeSpec("simulator_camera", SimulatorCameraParameters, "renders the front and the wrist camera"),
+    NodeSpec("camera_encoder", CameraEncoderParameters, "images to one embedding"),
+    NodeSpec("flow_policy", FlowPolicyParameters, "embedding, proprioception and goal to an action chunk"),
+    NodeSpec("failure_memory", FailureMemoryParameters, "remembers failures, answers every embedding"),
+    NodeSpec("failure_detector", FailureDetectorParameters, "says when something went wrong, and why"),
+    NodeSpec("controller", ControllerParameters, "the 40 Hz loop", respawn=False),
+    NodeSpec("episode_manager", EpisodeManagerParameters, "runs, watches and scores episodes"),
+    NodeSpec("recorder", RecorderParameters, "writes every topic to an MCAP bag"),
+)
+
+
+def node_spec(name: str) -> NodeSpec:
+    """The declaration of one node."""
+    return next(spec for spec in NODES if spec.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of the bring-up, the same for ``ros2 launch`` and the console command."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+BOOLEAN = ("true", "false")
+
+ARGUMENTS: tuple[Argument, ...] = (
+    Argument("namespace", "", "Namespace of every node, topic and service; two graphs can run side by side"),
+    Argument("use_sim_time", "false", "Take the time from /clock instead of the system clock", BOOLEAN),
+    Argument("params_file", "", "YAML file of parameters; empty: the package's config/flow_rag_vla.yaml"),
+    Argument("log_level", "info", "Severity from which nodes log", ("debug", "info", "warn", "error", "fatal")),
+    Argument("mode", "real_time", "How the simulator's time passes", ("real_time", "stepped")),
+    Argument("gui", "false", "Open PyBullet's window; needs a screen", BOOLEAN),
+    Argument("encoder", "compact", "Vision backbone: compact, dinov2, mobilenet, a folder or a hub id"),
+    Argument("checkpoint", "", "Folder of the policy checkpoint; empty: the one that ships"),
+    Argument("device", "auto", "Where the networks run", ("auto", "cpu", "cuda")),
+    Argument("corrector", "dispatch", "How the memory acts: dispatch by case, the rules and blend baseline, or off",
+             ("dispatch", "rules_blend", "off")),
+    Argument("run_folder", "", "Where episodes and the bag go; empty: nothing is written but ~/.ros"),
+    Argument("memory", "", "Database of the failure memory; empty: in the run folder, or ~/.ros without one"),
+    Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
+)
+
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A node as it is to be started."""
+
+    spec: NodeSpec
+    namespace: str
+    params_file: str
+    overrides: Parameters
+    log_level: str
+
+    @property
+    def module(self) -> str:
+        """Python module that runs the node."""
+        return f"flow_rag_vla.nodes.{self.spec.name}"
+
+
+class GraphError(ValueError):
+    """The arguments of a bring-up make no sense."""
+
+
+def default_arguments() -> dict[str, str]:
+    """Every argument at its default."""
+    return {argument.name: argument.default for argument in ARGUMENTS}
+
+
+def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process, ...]:
+    """The simulation graph for these arguments.
+
+    Args:
+        arguments: values by name; what is missing takes its default.
+        params_file: the file to use when the argument ``params_file`` is empty.
+
+    Raises:
+        GraphError: for an unknown argument or value.
+    """
+    values = _checked(arguments)
+    sim_time = values["use_sim_time"] == "true" or values["mode"] == "stepped"
+    folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
+    overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": sim_time} for spec in NODES}
+    overrides["simulator"] |= {"mode": values["mode"], "gui": values["gui"] == "true"}
+    overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
+    overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
+    overrides["failure_memory"] |= {"corrector": values["corrector"]}
+    if values["memory"]:
+        overrides["failure_memory"]["database"] = values["memory"]
+    elif folder is not None:
+        overrides["failure_memory"]["database"] = str(folder / "failure_memory.db")
+    if folder is not None:
+        overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
+        overrides["recorder"]["bag"] = str(folder / "bag")
+    recording = folder is not None and values["record"] == "true"
+    return tuple(
+        Process(
+            spec,
+            values["namespace"],
+            values["params_file"] or str(params_file),
+            overrides[spec.name],
+            values["log_level"],
+        )
+        for spec in NODES
+        if spec.name != "recorder" or recording
+    )
+
+
+def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
+    values = default_arguments()
+    for name, value in arguments.items():
+        if name not in values:
+            raise GraphError(f"unknown argument {name!r}; known: {', '.join(values)}")
+        values[name] = value
+    for argument in ARGUMENTS:
+        value = values[argument.name]
+        if argument.choices and value not in argument.choices:
+            raise GraphError(f"{argument.name} is {value!r}, expected one of {', '.join(argument.choices)}")
+    path = values["params_file"]
+    if path and not Path(path).is_file():
+        raise GraphError(f"params_file {path!r} does not exist; copy config/flow_rag_vla.yaml and edit the copy")
+    return values

@@ -1,0 +1,39 @@
+"""Entry point: puts the commands together. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import typer
+
+from flow_rag_vla import __version__
+from flow_rag_vla.cli.sim import sim
+
+app = typer.Typer(
+    name="flow_rag_vla",
+    help="A flow-matching policy under a 40 Hz loop that remembers its failures.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command()(sim)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"flow_rag_vla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version, is_eager=True),
+) -> None:
+    """A flow-matching policy under a 40 Hz loop that remembers its failures."""
+
+
+def main() -> None:
+    """Run the console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""``flow_rag_vla sim``: the whole graph in simulation, episodes, and a report of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from flow_rag_vla.core.files import write_text
+from flow_rag_vla.core.goal import UnknownTaskError, check_task, parse_instruction, task_names
+
+if TYPE_CHECKING:
+    from flow_rag_vla.bringup.supervisor import Supervisor
+    from flow_rag_vla.nodes.operator import GraphView, Operator, TaskResult
+
+START_TIMEOUT_S = 90.0
+"""On two cores a first start, with nothing in the disk cache, takes up to 25 s."""
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Task names for the shell's completion."""
+    return [name for name in (*task_names(), "all") if name.startswith(incomplete)]
+
+
+def sim(
+    task: list[str] = typer.Option(
+        ["pick_and_place"], "--task", "-t", help="Task to do; repeat it, or say 'all'.", autocompletion=complete_task
+    ),
+    instruction: str = typer.Option("", "--instruction", "-i", help="The goal in words, instead of --task."),
+    variant: str = typer.Option("plain", help="plain, or a declared hard variant of the task."),
+    episodes: int = typer.Option(6, "--episodes", "-n", min=1, help="Episodes to do, tasks in turn."),
+    seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
+    gui: bool = typer.Option(False, "--gui", help="Open PyBullet's window (needs a screen)."),
+    corrector: str = typer.Option("dispatch", help="How the memory acts: dispatch, rules_blend or off."),
+    memory: str = typer.Option("", help="Failure memory to use and extend; empty: a new one in the run folder."),
+    encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
+    checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
+    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
+    log_level: str = typer.Option("info", help="Severity from which nodes log."),
+    runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
+    record: bool = typer.Option(True, help="Write an MCAP bag of all topics."),
+    report: bool = typer.Option(True, help="Make the report page and the animated picture at the end."),
+) -> None:
+    """Run the whole graph in PyBullet: each node its own process, episodes one after the other.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla sim                                   six pick-and-place episodes
+
+      flow_rag_vla sim -t all -n 20                      every task in turn
+
+      flow_rag_vla sim -i "stack the red cube on the blue box"
+
+      flow_rag_vla sim --variant friction --memory lab.db   a hard variant, with a memory that lasts
+    """
+    console = Console()
+    try:
+        tasks = _tasks(task, instruction)
+    except UnknownTaskError as error:
+        raise typer.BadParameter(str(error)) from None
+    from flow_rag_vla.bringup.graph import GraphError, sim_graph
+    from flow_rag_vla.bringup.resources import default_params_file
+
+    folder = _new_run_folder(runs)
+    try:
+        processes = sim_graph(
+            {
+                "namespace": namespace,
+                "params_file": params_file,
+                "log_level": log_level,
+                "gui": "true" if gui else "false",
+                "encoder": encoder,
+                "checkpoint": checkpoint,
+                "corrector": corrector,
+                "memory": memory,
+                "run_folder": str(folder),
+                "record": "true" if record else "false",
+            },
+            default_params_file(),
+        )
+    except GraphError as error:
+        raise typer.BadParameter(str(error)) from None
+    plan = Plan(tasks, instruction, variant, episodes, seed)
+    write_text(
+        folder / "run.json",
+        json.dumps(
+            {
+                "command": ["flow_rag_vla", *sys.argv[1:]],
+                "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "tasks": tasks, "variant": variant, "episodes": episodes, "seed": seed, "corrector": corrector,
+            },
+            indent=2,
+        ),
+    )
+    code = _run(console, folder, processes, plan, namespace)
+    if report:
+        _report(console, folder)
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done."""
+
+    tasks: tuple[str, ...]
+    instruction: str
+    variant: str
+    episodes: int
+    seed: int
+
+
+@dataclass
+class Progress:
+    """What was done so far, and what the live line shows of it."""
+
+    plan: Plan
+    done: int = 0
+    succeeded: int = 0
+    failures: int = 0
+    results: list[TaskResult] = field(default_factory=list)
+
+    def line(self, view: GraphView) -> Text:
+        """The live line."""
+        rate = f"{view.rate_hz:5.2f} Hz" if view.rate_hz else "   -   "
+        success = f"{self.succeeded}/{self.done}" if self.done else "-"
+        parts = [
+            ("episode ", "dim"), (f"{min(self.done + 1, self.plan.episodes)}/{self.plan.episodes}", "bold"),
+            ("  task ", "dim"), (view.task or "-", "cyan"),
+            ("  phase ", "dim"), (f"{view.phase:<9}", "cyan"), (f"{view.elapsed:5.1f} s", ""),
+            ("  loop ", "dim"), (rate, "green" if abs(view.rate_hz - 40.0) < 0.5 else "yellow"),
+            ("  late ", "dim"), (str(view.late_ticks), "green" if view.late_ticks == 0 else "yellow"),
+            ("  failures ", "dim"), (str(view.failures), "red" if view.failures else "green"),
+            ("  memory ", "dim"), (str(view.memory_cases), "magenta"),
+            ("  success ", "dim"), (success, "bold green" if self.done and self.succeeded == self.done else "bold"),
+        ]  # fmt: skip
+        return Text.assemble(*parts)
+
+
+class GraphEnded(RuntimeError):
+    """The graph cannot go on."""
+
+
+def _tasks(tasks: Sequence[str], instruction: str) -> tuple[str, ...]:
+    if instruction:
+        return (parse_instruction(instruction).task,)
+    if "all" in tasks:
+        return task_names()
+    return tuple(check_task(name) for name in tasks)
+
+
+def _new_run_folder(runs: Path) -> Path:
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in ("", *(f"_{count}" for count in range(2, 100))):
+        folder = runs / f"{name}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise typer.BadParameter(f"run folder {folder} cannot be made: {error.strerror}; see --runs") from None
+        return folder.resolve()
+    raise typer.BadParameter(f"no free name for a run folder in {runs}")
+
+
+def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namespace: str) -> int:
+    from flow_rag_vla.bringup.supervisor import Supervisor
+    from flow_rag_vla.nodes.operator import Operator, OperatorError
+
+    supervisor = Supervisor(processes, folder / "log", lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    progress = Progress(plan)
+    console.print(f"run [bold]{folder}[/bold]")
+    code = 0
+    started = time.monotonic()
+    try:
+        with _interruptible():
+            supervisor.start()
+            with Operator(namespace) as operator:
+                with console.status(f"starting {len(processes)} nodes"):
+                    names = [process.spec.name for process in processes]
+                    operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
+                console.print(f"graph up after {time.monotonic() - started:.1f} s")
+                _episodes(console, operator, supervisor, plan, progress)
+    except KeyboardInterrupt:
+        console.print("stopping")
+    except (OperatorError, GraphEnded) as error:
+        console.print(f"[red]{error}[/red]")
+        code = 1
+    finally:
+        with _uninterrupted():
+            killed = supervisor.stop()
+    if killed:
+        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
+        code = 1
+    _summary(console, progress)
+    return code
+
+
+def _episodes(
+    console: Console, operator: Operator, supervisor: Supervisor, plan: Plan, progress: Progress
+) -> None:
+    from flow_rag_vla_interfaces.action import ExecuteTask
+
+    with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: progress.line(operator.view)):
+        for number in range(plan.episodes):
+            task = plan.tasks[number % len(plan.tasks)]
+            goal = ExecuteTask.Goal(
+                task=task, instruction=plan.instruction, variant=plan.variant, seed=plan.seed + number
+            )
+            result = operator.execute(goal, lambda: _check(supervisor))
+            progress.results.append(result)
+            progress.done += 1
+            progress.succeeded += result.success
+            mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"
+            memory = f", {result.corrections} chunks shaped by memory" if result.corrections else ""
+            failures = f", {result.failures} failures" if result.failures else ""
+            console.print(
+                f"{mark} episode {progress.done}/{plan.episodes}  {task}  seed {goal.seed}  {result.outcome}"
+                f"  {result.duration:.1f} s{failures}{memory}" + ("" if result.success else f"  [dim]{result.reason}[/dim]")
+            )
+
+
+def _check(supervisor: Supervisor) -> None:
+    reason = supervisor.poll()
+    if reason is not None:
+        raise GraphEnded(reason)
+
+
+def _summary(console: Console, progress: Progress) -> None:
+    if not progress.done:
+        return
+    table = Table("episodes", "succeeded", "mean duration", "failures", "chunks shaped by memory")
+    table.add_row(
+        str(progress.done),
+        str(progress.succeeded),
+        f"{sum(result.duration for result in progress.results) / progress.done:.1f} s",
+        str(sum(result.failures for result in progress.results)),
+        str(sum(result.corrections for result in progress.results)),
+    )
+    console.print(table)
+
+
+def _report(console: Console, folder: Path) -> None:
+    from flow_rag_vla.evaluate.report import make_report
+
+    try:
+        with console.status("making the report"):
+            made = make_report(folder)
+    except KeyboardInterrupt:
+        console.print(f"report left out; make it with: flow_rag_vla report {folder}")
+        return
+    for path in made:
+        console.print(f"[bold]{path}[/bold]")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    # SIGTERM ends a run as cleanly as Ctrl-C does.
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    # A second Ctrl-C would leave nodes running and the bag open.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,210 @@
+"""The person's side of the graph: waits until it is up, asks for tasks, and knows how it is doing.
+
+A plain client: what it does, any other program can do over the same topics and the same action.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.nodes import qos
+from flow_rag_vla_interfaces.action import ExecuteTask
+from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
+
+
+class OperatorError(RuntimeError):
+    """The graph did not do what was asked; the message names who and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphView:
+    """The newest that the graph said about itself."""
+
+    task: str = ""
+    phase: str = "idle"
+    elapsed: float = 0.0
+    rate_hz: float = 0.0
+    late_ticks: int = 0
+    skipped_ticks: int = 0
+    tick_error_p99_ms: float = 0.0
+    failures: int = 0
+    last_failure: str = ""
+    memory_cases: int = 0
+    corrections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How one ExecuteTask ended."""
+
+    outcome: str
+    reason: str
+    episode_id: int
+    duration: float
+    failures: int
+    corrections: int
+
+    @property
+    def success(self) -> bool:
+        """Whether the task was done."""
+        return self.outcome == "success"
+
+
+OUTCOMES = {
+    ExecuteTask.Result.OUTCOME_SUCCESS: "success",
+    ExecuteTask.Result.OUTCOME_FAILURE: "failure",
+    ExecuteTask.Result.OUTCOME_CANCELED: "canceled",
+    ExecuteTask.Result.OUTCOME_ABORTED: "aborted",
+}
+
+
+class Operator:
+    """Use as a context manager. The executor spins in a thread of its own; the methods belong to the caller's."""
+
+    def __init__(self, namespace: str = "") -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("operator", namespace=namespace or None, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._view = GraphView()
+        self._heard: set[str] = set()
+        self._changed = threading.Condition()
+        self._client = ActionClient(self._node, ExecuteTask, topics.EXECUTE_TASK)
+        subscribe = self._node.create_subscription
+        subscribe(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 50)
+        subscribe(EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
+        subscribe(LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
+        subscribe(MemoryStatistics, topics.MEMORY_STATISTICS, self._on_memory, qos.STATE)
+        subscribe(FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
+        self._thread = threading.Thread(target=self._spin, name="operator", daemon=True)
+
+    def __enter__(self) -> Operator:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(timeout=2.0)
+        self._client.destroy()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    @property
+    def view(self) -> GraphView:
+        """The newest state of the graph."""
+        return self._view
+
+    def wait_until_up(self, nodes: Collection[str], timeout_s: float, check: Callable[[], None]) -> None:
+        """Return when every node has reported on /diagnostics and the task action answers.
+
+        ``check`` is called often and may raise.
+
+        Raises:
+            OperatorError: after the time, naming what is missing.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            missing = sorted(set(nodes) - self._heard)
+            if not missing and self._client.server_is_ready():
+                return
+            check()
+            if time.monotonic() > deadline:
+                what = ", ".join(missing) or "the execute_task action"
+                raise OperatorError(f"not up after {timeout_s:g} s: {what}; see their logs")
+            with self._changed:
+                self._changed.wait(0.1)
+
+    def execute(
+        self,
+        goal: ExecuteTask.Goal,
+        check: Callable[[], None],
+    ) -> TaskResult:
+        """Send one goal and wait for its result. An exception from ``check`` cancels the goal first.
+
+        Raises:
+            OperatorError: if the goal is refused.
+        """
+        handle: ClientGoalHandle = self._wait(self._client.send_goal_async(goal), check)
+        if not handle.accepted:
+            raise OperatorError(f"the episode manager refused {goal.instruction or goal.task!r}; its log says why")
+        outcome: Future = handle.get_result_async()
+        try:
+            result = self._wait(outcome, check).result
+        except BaseException:
+            handle.cancel_goal_async()
+            self._settle(outcome, 2.0)
+            raise
+        return TaskResult(
+            OUTCOMES.get(result.outcome, str(result.outcome)),
+            result.reason,
+            int(result.episode_id),
+            float(result.duration),
+            int(result.failures),
+            int(result.corrections),
+        )
+
+    def _wait(self, future: Future, check: Callable[[], None]):  # noqa: ANN202 - whatever the future holds
+        done = threading.Event()
+        future.add_done_callback(lambda _future: done.set())
+        while not done.wait(0.1):
+            check()
+        return future.result()
+
+    @staticmethod
+    def _settle(future: Future, timeout_s: float) -> None:
+        done = threading.Event()
+        future.add_done_callback(lambda _future: done.set())
+        done.wait(timeout_s)
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def _update(self, **changes: object) -> None:
+        with self._changed:
+            self._view = replace(self._view, **changes)  # type: ignore[arg-type]
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        namespace = self._node.get_namespace().strip("/")
+        with self._changed:
+            for status in message.status:
+                folder, _, name = status.name.rpartition("/")
+                if folder == namespace:
+                    self._heard.add(name)
+            self._changed.notify_all()
+
+    def _on_episode(self, status: EpisodeStatus) -> None:
+        self._update(task=status.task, phase=status.phase, elapsed=float(status.elapsed))
+
+    def _on_loop(self, statistics: LoopStatistics) -> None:
+        self._update(
+            rate_hz=float(statistics.rate_hz),
+            late_ticks=int(statistics.late_ticks),
+            skipped_ticks=int(statistics.skipped_ticks),
+            tick_error_p99_ms=float(statistics.tick_error_p99_ms),
+        )
+
+    def _on_memory(self, statistics: MemoryStatistics) -> None:
+        self._update(memory_cases=int(statistics.cases), corrections=int(statistics.corrections))
+
+    def _on_failure(self, event: FailureEvent) -> None:
+        self._update(failures=self._view.failures + 1, last_failure=event.description)
