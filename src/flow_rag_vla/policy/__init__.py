@@ -1,0 +1,1 @@
+"""The flow-matching policy: image encoders, velocity network, sampler, checkpoints."""

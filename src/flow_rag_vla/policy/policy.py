@@ -1,0 +1,247 @@
+"""The policy as the graph uses it: one call from an observation to an action chunk."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance, invalid_actions
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.policy.action_space import FREE_DIM, actions_from, normalised
+from flow_rag_vla.policy.checkpoint import CheckpointError, PolicyConfig, load_checkpoint
+from flow_rag_vla.policy.flow import METHODS, Method
+from flow_rag_vla.policy.network import PolicyNetwork
+from flow_rag_vla.policy.observation import goal_features, proprioception
+from flow_rag_vla.policy.sampler import Attraction, Prefix, Repulsion, draw, prefix_weights
+
+DEFAULT_STEPS = 6
+DEFAULT_SAMPLES = 4
+
+
+class FlowPolicy:
+    """A loaded checkpoint with its sampling settings. Not safe for use by two threads at once."""
+
+    def __init__(
+        self,
+        network: PolicyNetwork,
+        config: PolicyConfig,
+        *,
+        revision: str,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._config = config
+        self._revision = revision
+        self._device = torch.device(device)
+        self._ids = itertools.count(1)
+        self._method: Method = "euler"
+        self._steps = DEFAULT_STEPS
+        self._samples = DEFAULT_SAMPLES
+
+    @classmethod
+    def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> FlowPolicy:
+        """Load a checkpoint folder; None takes the one that ships.
+
+        Raises:
+            CheckpointError: when it is missing or damaged.
+        """
+        network, config, revision = load_checkpoint(folder, device)
+        return cls(network, config, revision=revision, device=device)
+
+    @property
+    def name(self) -> str:
+        """What the policy is called in provenance."""
+        return self._config.name
+
+    @property
+    def revision(self) -> str:
+        """Hash of weights and configuration."""
+        return self._revision
+
+    @property
+    def config(self) -> PolicyConfig:
+        """What the checkpoint says beside its weights."""
+        return self._config
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a chunk."""
+        return self._config.velocity.horizon
+
+    @property
+    def embedding_dimension(self) -> int:
+        """Length of the embeddings that it takes."""
+        return self._config.encoder.dimension
+
+    def configure(
+        self, *, solver: Method = "euler", steps: int = DEFAULT_STEPS, samples: int = DEFAULT_SAMPLES
+    ) -> None:
+        """Set how the flow is integrated and how many chunks are drawn at once.
+
+        Raises:
+            ValueError: for an unknown solver or a count below 1.
+        """
+        if solver not in METHODS:
+            raise ValueError(f"solver is {solver!r}, expected one of {', '.join(METHODS)}")
+        for label, value in (("steps", steps), ("samples", samples)):
+            if value < 1:
+                raise ValueError(f"{label} is {value}, expected at least 1")
+        self._method, self._steps, self._samples = solver, int(steps), int(samples)
+
+    def check_encoder(self, name: str, revision: str) -> None:
+        """Refuse embeddings of another encoder than the one trained on.
+
+        Raises:
+            CheckpointError: naming both and the remedy.
+        """
+        own = self._config.encoder
+        if revision != own.revision:
+            raise CheckpointError(
+                f"the policy was trained on embeddings of encoder {own.name} {own.revision}, these are of {name} "
+                f"{revision}; set encoder: {own.name}, or train a policy for it: flow_rag_vla train --encoder {name}"
+            )
+
+    def act(
+        self,
+        embedding: NDArray[np.float32],
+        state: RobotState,
+        goal: Goal,
+        *,
+        seed: int,
+        stamp_ns: int | None = None,
+        previous: ActionChunk | None = None,
+        delay_ticks: int = 0,
+        correction: Correction | None = None,
+    ) -> ActionChunk:
+        """Sample one chunk.
+
+        Args:
+            embedding: (D,) float32 of unit length.
+            state: the robot at the time of the images.
+            goal: what is to be done.
+            seed: of the noise; the same arguments give the same chunk bit for bit.
+            stamp_ns: capture time of the images, the tick of row 0; None takes the state's.
+            previous: the chunk being followed; its rows are continued where the two overlap.
+            delay_ticks: ticks that will have passed when this chunk arrives: so many rows repeat ``previous``.
+            correction: what the failure memory answers; guidance and negative are used here, the other modes are
+                the controller's.
+
+        Raises:
+            ValueError: for an embedding of another length or not of unit length, a state that is not finite, or an
+                unknown goal.
+        """
+        vector = self._check_embedding(embedding)
+        stamp = state.stamp_ns if stamp_ns is None else stamp_ns
+        felt = torch.from_numpy(proprioception(state))[None].to(self._device)
+        wanted = torch.from_numpy(goal_features(goal)).argmax()[None].to(self._device)
+        rows, committed, prefix = self._continue(previous, stamp, delay_ticks)
+        attraction, repulsion = self._steer(correction)
+        with torch.inference_mode():
+            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
+            embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
+            drawn = draw(
+                lambda chunk, time: self._network.velocity.velocity(
+                    chunk, time, embedded.expand(chunk.shape[0], -1)
+                ),
+                (self.horizon, FREE_DIM),
+                torch.Generator().manual_seed(seed),
+                samples=self._samples,
+                steps=self._steps,
+                method=self._method,
+                prefix=prefix,
+                attraction=attraction,
+                repulsion=repulsion,
+                device=self._device,
+            )
+        actions = actions_from(drawn.chosen)
+        actions[:committed] = rows[:committed]
+        return ActionChunk(
+            chunk_id=next(self._ids),
+            stamp_ns=stamp,
+            actions=actions,
+            task=goal.task,
+            uncertainty=drawn.spread.cpu().numpy().astype(np.float32),
+            committed=committed,
+            provenance=self._provenance(stamp, seed, correction, attraction is not None or repulsion is not None),
+        )
+
+    def _check_embedding(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        vector = np.ascontiguousarray(embedding, dtype=np.float32)
+        if vector.shape != (self.embedding_dimension,):
+            raise ValueError(
+                f"embedding has shape {vector.shape}, the policy takes ({self.embedding_dimension},) of encoder "
+                f"{self._config.encoder.name}"
+            )
+        length = float(np.linalg.norm(vector))
+        if not abs(length - 1.0) < 1e-2:
+            raise ValueError(f"embedding has length {length:.4g}, expected a unit vector")
+        return vector
+
+    def _continue(
+        self, previous: ActionChunk | None, stamp_ns: int, delay_ticks: int
+    ) -> tuple[NDArray[np.float32], int, Prefix | None]:
+        """Rows of the chunk before from this stamp on, how many are committed, and the pull toward them."""
+        nothing: NDArray[np.float32] = np.zeros((0, 7), dtype=np.float32)
+        if previous is None or stamp_ns < previous.stamp_ns:
+            return nothing, 0, None
+        passed = round((stamp_ns - previous.stamp_ns) / TICK_NS)
+        rows = previous.actions[passed:]
+        overlap = min(rows.shape[0], self.horizon)
+        if overlap == 0:
+            return nothing, 0, None
+        rows = rows[:overlap].astype(np.float32)
+        committed = max(0, min(delay_ticks, overlap))
+        padded = np.zeros((self.horizon, FREE_DIM), dtype=np.float32)
+        padded[:overlap] = normalised(rows)
+        weights = prefix_weights(self.horizon, committed, overlap)
+        return rows, committed, Prefix(torch.from_numpy(padded).to(self._device), weights.to(self._device))
+
+    def _steer(self, correction: Correction | None) -> tuple[Attraction | None, Repulsion | None]:
+        if correction is None or not correction.strength > 0.0:
+            return None, None
+        strength = min(float(correction.strength), 1.0)
+        if correction.mode == CorrectionMode.GUIDANCE and correction.actions is not None:
+            problem = invalid_actions(correction.actions)
+            if problem is None:
+                rows, weights = self._rows(correction.actions)
+                return Attraction(rows, weights, strength), None
+        if correction.mode == CorrectionMode.NEGATIVE and correction.failed_actions is not None:
+            failed = [self._rows(chunk)[0] for chunk in correction.failed_actions if invalid_actions(chunk) is None]
+            if failed:
+                return None, Repulsion(torch.stack(failed), strength)
+        return None, None
+
+    def _rows(self, actions: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised rows cut or filled to the horizon, and weights that are 0 where filled."""
+        known = min(actions.shape[0], self.horizon)
+        padded = np.zeros((self.horizon, FREE_DIM), dtype=np.float32)
+        padded[:known] = normalised(actions[:known])
+        padded[known:] = padded[known - 1]
+        weights = np.zeros(self.horizon, dtype=np.float32)
+        weights[:known] = 1.0
+        return torch.from_numpy(padded).to(self._device), torch.from_numpy(weights).to(self._device)
+
+    def _provenance(self, stamp_ns: int, seed: int, correction: Correction | None, used: bool) -> Provenance:
+        base = Provenance(
+            observation_stamp_ns=stamp_ns, policy=self.name, policy_revision=self.revision, noise_seed=seed
+        )
+        if correction is None:
+            return base
+        mode = CorrectionMode.NONE
+        if used or correction.mode == CorrectionMode.TIMEOUT:
+            mode = correction.mode
+        return Provenance(
+            observation_stamp_ns=stamp_ns,
+            policy=self.name,
+            policy_revision=self.revision,
+            noise_seed=seed,
+            correction=mode,
+            correction_strength=min(float(correction.strength), 1.0) if used else 0.0,
+            case_ids=correction.case_ids if used else (),
+        )
