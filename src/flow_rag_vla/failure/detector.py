@@ -1,0 +1,249 @@
+"""Runs the rules and the classifier over one episode and tells each failure once."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.phase import Phase
+from flow_rag_vla.core.rotation import (
+    quaternion_conjugate,
+    quaternion_multiply,
+    rotation_vector_from_quaternion,
+)
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.failure.classifier import FailureClassifier, Observation, Score
+from flow_rag_vla.failure.grip import GripLimits
+from flow_rag_vla.failure.phase import PhaseTracker
+from flow_rag_vla.failure.rules import make_rules
+from flow_rag_vla.failure.sample import Command, Episode, FailureReport, Sample
+from flow_rag_vla.failure.thresholds import RuleThresholds
+
+MAX_GAP_S = 1.0
+"""States farther apart than this do not belong to one stretch of time: the clock jumped, or the driver paused."""
+
+HISTORY_S = 20.0
+"""How far back the phase of an onset can be told."""
+
+STATES_KEPT = 60
+"""Robot states, 1.5 s of them, among which an embedding finds the one of its own stamp."""
+
+_CONTACT = frozenset({FailureType.COLLISION, FailureType.MISALIGNMENT})
+
+
+class FailureDetector:
+    """Watches one episode at a time. Not safe for several threads."""
+
+    def __init__(
+        self,
+        thresholds: RuleThresholds | None = None,
+        classifier: FailureClassifier | None = None,
+        *,
+        classifier_threshold: float | None = None,
+    ) -> None:
+        """Make a detector.
+
+        Args:
+            thresholds: of the rules.
+            classifier: None: rules alone.
+            classifier_threshold: probability above which an event is raised; None: the checkpoint's.
+        """
+        self.classifier = classifier
+        self._classifier_threshold = classifier_threshold
+        self._episode: Episode | None = None
+        self._command: Command | None = None
+        self.configure(thresholds or RuleThresholds())
+
+    def configure(self, thresholds: RuleThresholds) -> None:
+        """Take new thresholds; the present episode is watched on with fresh rules."""
+        self.thresholds = thresholds
+        self._rules = make_rules(thresholds)
+        self._tracker = PhaseTracker(
+            grip_limits=GripLimits(
+                thresholds.grasp_empty_width, thresholds.grasp_hold_effort, thresholds.grasp_settle_time
+            )
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        for rule in self._rules:
+            rule.reset()
+        self._tracker.reset()
+        self._phases: deque[tuple[int, Phase]] = deque()
+        self._observations: deque[Observation] = deque()
+        self._stamp_ns = 0
+        self._states: deque[tuple[RobotState, float]] = deque(maxlen=STATES_KEPT)
+        self._grip_command_ns = -1
+        self._grip_onset_ns = 0
+        self._told: dict[FailureType, int] = {}
+        self._high_ns: int | None = None
+        self._classifier_armed = True
+
+    @property
+    def episode(self) -> Episode | None:
+        """The episode that is watched; None between episodes."""
+        return self._episode
+
+    @property
+    def phase(self) -> Phase:
+        """The present phase; IDLE between episodes."""
+        return self._tracker.phase
+
+    def start(self, episode: Episode) -> None:
+        """Watch a new episode; nothing of the one before is kept."""
+        self._episode = episode
+        self._command = None
+        self._forget()
+
+    def stop(self) -> None:
+        """The episode is over: be silent until the next one."""
+        self._episode = None
+        self._forget()
+
+    def offer_command(self, command: Command) -> None:
+        """Take the command that was just given to the robot."""
+        self._command = command
+
+    def update(self, state: RobotState) -> tuple[FailureReport, ...]:
+        """Take one robot state in; what it shows, usually nothing.
+
+        A stamp that goes back, or ahead by more than MAX_GAP_S, begins the episode anew. A state seen twice is ignored.
+
+        Raises:
+            ValueError: if a number is not finite. Nothing of such a state is used.
+        """
+        _check_finite(state)
+        if self._episode is None:
+            return ()
+        stamp_ns = state.stamp_ns
+        if self._states:
+            gap = (stamp_ns - self._stamp_ns) * 1e-9
+            if gap == 0.0:
+                return ()
+            if gap < 0.0 or gap > MAX_GAP_S:
+                self._episode = replace(self._episode, start_ns=stamp_ns)
+                self._command = None
+                self._forget()
+        self._stamp_ns = stamp_ns
+        sample = self._sample(state, self._episode)
+        reports = []
+        for rule in self._rules:
+            report = rule.update(sample)
+            if report is not None and not self._is_told(report):
+                reports.append(replace(report, phase=self._phase_at(report.onset_ns)))
+                self._told[report.failure_type] = stamp_ns
+            if rule.active and rule.failure_type in self._told:
+                # A situation that lasts keeps what it causes merged with it.
+                self._told[rule.failure_type] = stamp_ns
+        return tuple(reports)
+
+    def update_embedding(
+        self, stamp_ns: int, embedding: NDArray[np.float32], goal: Goal | None = None
+    ) -> tuple[Score | None, FailureReport | None]:
+        """Take one embedding in; the classifier's score, once an embedding ``span`` earlier is there, and an event.
+
+        Args:
+            stamp_ns: capture time of the images.
+            embedding: (D,) float32, unit length, of the encoder that ``classifier.check`` accepted.
+            goal: what is to be done, if known.
+        """
+        classifier = self.classifier
+        if classifier is None or self._episode is None or not self._states:
+            return None, None
+        if self._observations and stamp_ns <= self._observations[-1].stamp_ns:
+            return None, None
+        state, opening = min(self._states, key=lambda entry: abs(entry[0].stamp_ns - stamp_ns))
+        after = Observation(stamp_ns, embedding, state.position, state.gripper_width, opening)
+        self._observations.append(after)
+        span_ns = int(classifier.config.span * 1e9)
+        while len(self._observations) > 1 and self._observations[1].stamp_ns <= stamp_ns - span_ns:
+            self._observations.popleft()
+        before = self._observations[0]
+        span = (stamp_ns - before.stamp_ns) * 1e-9
+        # Embeddings come at the camera's rate, so the two are never exactly one span apart.
+        if not 0.8 * classifier.config.span <= span <= 1.5 * classifier.config.span:
+            return None, None
+        threshold = self._classifier_threshold or classifier.config.threshold
+        score = Score(stamp_ns, classifier.probability(before, after, goal), threshold, span, classifier.revision)
+        return score, self._judge(score, before.stamp_ns)
+
+    def _judge(self, score: Score, onset_ns: int) -> FailureReport | None:
+        if score.probability < score.threshold:
+            self._high_ns = None
+            self._classifier_armed = self._classifier_armed or score.probability < 0.5 * score.threshold
+            return None
+        if self._high_ns is None:
+            self._high_ns = score.stamp_ns
+            return None
+        if not self._classifier_armed:
+            return None
+        self._classifier_armed = False
+        # A rule names the type and the reason; where one has spoken the classifier has nothing to add.
+        window_ns = int((score.span + self.thresholds.merge_time) * 1e9)
+        if any(score.stamp_ns - told <= window_ns for told in self._told.values()):
+            return None
+        self._told[FailureType.UNKNOWN] = score.stamp_ns
+        return FailureReport(
+            FailureType.UNKNOWN, score.stamp_ns, onset_ns, self._phase_at(onset_ns), score.probability, "before_after",
+            f"what was seen before and after the last {score.span:.1f} s looks like a failure",
+            (Evidence("failure_probability", score.probability, score.threshold),),
+        )
+
+    def _sample(self, state: RobotState, episode: Episode) -> Sample:
+        command = self._command
+        phase = self._tracker.update(state, math.nan if command is None else command.opening, episode.task)
+        grip = self._tracker.grip
+        assert grip is not None  # the tracker has just seen a sample
+        if grip.command_ns != self._grip_command_ns:
+            self._grip_command_ns = grip.command_ns
+            self._grip_onset_ns = state.stamp_ns
+            if command is not None and 0 < command.observation_stamp_ns <= state.stamp_ns:
+                self._grip_onset_ns = command.observation_stamp_ns
+        self._states.append((state, 0.0 if grip.closing else 1.0))
+        if not self._phases or self._phases[-1][1] is not phase:
+            self._phases.append((state.stamp_ns, phase))
+        while len(self._phases) > 1 and (state.stamp_ns - self._phases[1][0]) * 1e-9 > HISTORY_S:
+            self._phases.popleft()
+        error = angle = 0.0
+        if command is not None:
+            x, y, z = (float(value) for value in command.target.position - state.position)
+            error = math.sqrt(x * x + y * y + z * z)
+            turn = quaternion_multiply(command.target.orientation, quaternion_conjugate(state.orientation))
+            rx, ry, rz = (float(value) for value in rotation_vector_from_quaternion(turn))
+            angle = math.sqrt(rx * rx + ry * ry + rz * rz)
+        return Sample(
+            state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns
+        )
+
+    def _is_told(self, report: FailureReport) -> bool:
+        if report.failure_type not in _CONTACT:
+            return False
+        merge_ns = int(self.thresholds.merge_time * 1e9)
+        return any(report.stamp_ns - self._told[kind] <= merge_ns for kind in _CONTACT if kind in self._told)
+
+    def _phase_at(self, stamp_ns: int) -> Phase:
+        found = self._phases[0][1] if self._phases else Phase.IDLE
+        for since_ns, phase in self._phases:
+            if since_ns > stamp_ns:
+                break
+            found = phase
+        return found
+
+
+def _check_finite(state: RobotState) -> None:
+    fields = {
+        "position": state.position.tolist(),
+        "orientation": state.orientation.tolist(),
+        "wrench": state.wrench.tolist(),
+        "gripper_width": [state.gripper_width],
+        "gripper_effort": [state.gripper_effort],
+    }
+    for name, values in fields.items():
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"robot state: {name} is {values}, expected finite numbers; check the robot driver")
