@@ -1,0 +1,100 @@
+"""One declaration of the graph feeds launch and the console command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flow_rag_vla.bringup import endpoints, topics
+from flow_rag_vla.bringup.graph import ARGUMENTS, NODES, GraphError, default_arguments, node_spec, sim_graph
+from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.bringup.supervisor import command_line
+from flow_rag_vla.core.parameters import load_parameters, parameter_table
+
+PARAMS = Path("parameters.yaml")
+
+
+def overrides(name, **arguments):
+    return next(process for process in sim_graph(arguments, PARAMS) if process.spec.name == name).overrides
+
+
+def test_every_override_is_a_declared_parameter_of_its_node(tmp_path):
+    arguments = {"run_folder": str(tmp_path), "memory": "m.db", "mode": "stepped", "corrector": "off"}
+    for process in sim_graph(arguments, PARAMS):
+        values = {name: value for name, value in process.overrides.items() if name != "use_sim_time"}
+        load_parameters(process.spec.parameters, values)
+
+
+def test_a_stepped_simulation_takes_its_time_from_the_clock_topic():
+    assert overrides("controller", mode="stepped")["use_sim_time"] is True
+    assert overrides("controller")["use_sim_time"] is False
+
+
+def test_the_memory_lives_in_the_run_folder_unless_told_otherwise(tmp_path):
+    assert overrides("failure_memory", run_folder=str(tmp_path))["database"] == str(tmp_path / "failure_memory.db")
+    assert overrides("failure_memory", run_folder=str(tmp_path), memory="lab.db")["database"] == "lab.db"
+    assert "database" not in overrides("failure_memory")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"run_folder": "r", "record": "false"}])
+def test_without_a_place_or_a_wish_nothing_is_recorded(arguments):
+    assert "recorder" not in [process.spec.name for process in sim_graph(arguments, PARAMS)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"speed": "1"}, "unknown argument 'speed'"),
+        ({"mode": "fast"}, "expected one of real_time, stepped"),
+        ({"params_file": "/nowhere.yaml"}, "does not exist"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, said):
+    with pytest.raises(GraphError, match=said):
+        sim_graph(arguments, PARAMS)
+
+
+def test_only_the_controller_is_not_started_again():
+    assert [spec.name for spec in NODES if not spec.respawn] == ["controller"]
+
+
+def test_arguments_are_described_and_their_defaults_valid():
+    assert all(argument.description for argument in ARGUMENTS)
+    assert sim_graph(default_arguments(), PARAMS)
+
+
+def test_the_shipped_parameter_file_holds_every_parameter_at_its_default_and_nothing_else():
+    loaded = yaml.safe_load(default_params_file().read_text())
+    assert list(loaded) == [f"/**/{spec.name}" for spec in NODES]
+    for spec in NODES:
+        values = loaded[f"/**/{spec.name}"]["ros__parameters"]
+        assert list(values) == [info.name for info in parameter_table(spec.parameters)]
+        assert load_parameters(spec.parameters, values) == spec.parameters()
+
+
+def test_the_command_line_quotes_strings_so_that_yaml_keeps_them_strings():
+    process = sim_graph({"encoder": "true", "namespace": "left/arm"}, PARAMS)
+    encoder = next(item for item in process if item.spec.name == "camera_encoder")
+    command = command_line(encoder)
+    assert 'encoder:="true"' in command
+    assert "__ns:=/left/arm" in command
+
+
+def test_every_declared_endpoint_names_nodes_that_exist():
+    names = {spec.name for spec in NODES} | {"every node"}
+    for topic in endpoints.TOPICS:
+        assert set(topic.publishers) <= names and set(topic.subscribers) <= names, topic.name
+    assert {service.server for service in endpoints.SERVICES} <= names
+    assert node_spec("controller").name == "controller"
+
+
+def test_every_topic_name_is_declared_as_an_endpoint():
+    declared = {topic.name for topic in endpoints.TOPICS} | {service.name for service in endpoints.SERVICES}
+    named = {value for key, value in vars(topics).items() if key.isupper() and key != "BASE_FRAME"}
+    assert named == declared
+
+
+def test_only_the_clock_and_diagnostics_have_absolute_names():
+    assert {topic.name for topic in endpoints.TOPICS if topic.name.startswith("/")} == {"/clock", "/diagnostics"}

@@ -1,0 +1,92 @@
+"""Processes are kept up, and ended cleanly."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from flow_rag_vla.bringup import supervisor as module
+from flow_rag_vla.bringup.graph import Process, SimulatorParameters, NodeSpec
+from flow_rag_vla.bringup.supervisor import Supervisor, last_line
+
+OBEDIENT = "import signal, sys; signal.sigwait({signal.SIGINT}); sys.exit(0)"
+DEAF = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True); time.sleep(60)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Script(Process):
+    """A node whose program is a line of Python."""
+
+    code: str = ""
+
+
+@pytest.fixture
+def supervise(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "command_line", lambda process: [sys.executable, "-c", process.code])
+    monkeypatch.setattr(module, "RESPAWN_DELAY_S", 0.0)
+    started = []
+
+    def start(**scripts):
+        processes = [
+            Script(NodeSpec(name, SimulatorParameters, "", respawn=name != "controller"), "", "", {}, "info", code)
+            for name, code in scripts.items()
+        ]
+        events = []
+        made = Supervisor(processes, tmp_path / "log", events.append)
+        made.start()
+        started.append(made)
+        return made, events
+
+    yield start
+    for made in started:
+        made.stop(patience_s=0.1)
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        os.sched_yield()
+    return found
+
+
+def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
+    graph, events = supervise(camera_encoder=OBEDIENT)
+    first = graph.pid("camera_encoder")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: graph.poll() is None and graph.pid("camera_encoder") not in (None, first))
+    assert graph.restarts == 1
+    assert events == ["camera_encoder ended with code -9; starting it again"]
+
+
+def test_the_end_of_the_controller_ends_the_graph(supervise):
+    graph, _ = supervise(controller="raise SystemExit('the loop broke')")
+    assert "the loop broke" in wait_for(graph.poll)
+
+
+def test_a_wrong_parameter_ends_the_graph_with_the_nodes_own_words(supervise):
+    graph, _ = supervise(flow_policy="import sys; print('steps: 0 is outside [1, 100]'); sys.exit(2)")
+    assert wait_for(graph.poll) == "flow_policy cannot start: steps: 0 is outside [1, 100]"
+
+
+def test_a_node_that_dies_at_once_again_and_again_is_given_up(supervise):
+    graph, _ = supervise(recorder="raise SystemExit('no disk')")
+    reason = wait_for(graph.poll)
+    assert "recorder died 5 times" in reason and "no disk" in reason
+
+
+def test_stopping_asks_first_and_kills_only_the_deaf(supervise):
+    graph, _ = supervise(camera_encoder=OBEDIENT, recorder=DEAF)
+    wait_for(lambda: last_line(graph._children[1].log) == "up")
+    assert graph.stop(patience_s=0.2) == ["recorder"]
+    assert graph.pid("camera_encoder") is None and graph.pid("recorder") is None
+    assert graph.poll() is None
+
+
+def test_a_log_that_does_not_exist_is_no_error(tmp_path):
+    assert last_line(tmp_path / "none.log") == "no log"

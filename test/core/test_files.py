@@ -1,0 +1,30 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import pytest
+
+from flow_rag_vla.core.files import file_revision, replaced_file, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replaced_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_makes_the_folders_it_needs(tmp_path):
+    write_text(tmp_path / "b" / "c.txt", "x")
+    assert (tmp_path / "b" / "c.txt").read_text() == "x"
+
+
+def test_the_revision_changes_with_the_bytes_and_their_order(tmp_path):
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
+    assert file_revision(one, two) == file_revision(one, two)
+    assert len({file_revision(one), file_revision(two), file_revision(one, two), file_revision(two, one)}) == 4
