@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,10 @@ class ClassifierConfig:
     threshold: float
     false_alarm_rate: float
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads."""
+        return {"format": FORMAT, "goals": [goal.instruction for goal in GOALS]} | asdict(self)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ClassifierConfig:
         """Read the configuration.
@@ -86,6 +90,10 @@ class ClassifierConfig:
         """
         if values.get("format") != FORMAT:
             raise ClassifierError(f"format is {values.get('format')!r}, expected {FORMAT}; retrain with `{RETRAIN}`")
+        goals = [goal.instruction for goal in GOALS]
+        if values.get("goals") != goals:
+            known = values.get("goals")
+            raise ClassifierError(f"it knows the goals {known}, this version {goals}; retrain with `{RETRAIN}`")
         try:
             config = cls(
                 str(values["encoder"]), str(values["encoder_revision"]), int(values["dimension"]),

@@ -55,7 +55,7 @@ class FailureDetector:
             classifier_threshold: probability above which an event is raised; None: the checkpoint's.
         """
         self.classifier = classifier
-        self._classifier_threshold = classifier_threshold
+        self.classifier_threshold = classifier_threshold
         self._episode: Episode | None = None
         self._command: Command | None = None
         self.configure(thresholds or RuleThresholds())
@@ -169,7 +169,7 @@ class FailureDetector:
         # Embeddings come at the camera's rate, so the two are never exactly one span apart.
         if not 0.8 * classifier.config.span <= span <= 1.5 * classifier.config.span:
             return None, None
-        threshold = self._classifier_threshold or classifier.config.threshold
+        threshold = self.classifier_threshold or classifier.config.threshold
         score = Score(stamp_ns, classifier.probability(before, after, goal), threshold, span, classifier.revision)
         return score, self._judge(score, before.stamp_ns)
 
