@@ -1,0 +1,88 @@
+"""The ament_python package: modules, executables, and the files that launch and tools look up in the share folder."""
+
+import os
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "flow_rag_vla"
+NODES = (
+    "camera_encoder",
+    "controller",
+    "episode_manager",
+    "failure_detector",
+    "failure_memory",
+    "flow_policy",
+    "recorder",
+    "simulator",
+    "simulator_camera",
+)
+SHARED_FOLDERS = ("launch", "config", "urdf", "rviz")
+
+
+def shared_files(folder):
+    """Return (destination, files) for a folder and each folder below it; nothing for a folder that is not there."""
+    found = {}
+    for path in glob(f"{folder}/**/*", recursive=True):
+        if os.path.isfile(path) and "__pycache__" not in path:
+            found.setdefault(os.path.dirname(path), []).append(path)
+    return [(f"share/{PACKAGE}/{destination}", sorted(files)) for destination, files in sorted(found.items())]
+
+
+TORCH = ["torch"]
+SIMULATION = ["pybullet", "opencv-python-headless", "pillow"]
+RECORDING = ["rosbags"]
+ENCODERS = ["transformers", "safetensors", *TORCH]
+REPORTS = ["matplotlib", "pillow"]
+TESTS = [
+    "hypothesis",
+    "import-linter",
+    "mypy",
+    "pytest",
+    "pytest-cov",
+    "pytest-randomly",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+]
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Flow-matching vision-language-action policy under a 40 Hz control loop, with a vector memory of failures.",
+    author="Flow-RAG-VLA maintainers",
+    author_email="maintainers@flow-rag-vla.org",
+    maintainer="Flow-RAG-VLA maintainers",
+    maintainer_email="maintainers@flow-rag-vla.org",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    package_dir={"": "src"},
+    packages=find_packages("src", include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={
+        PACKAGE: ["py.typed"],
+        f"{PACKAGE}.policy": ["checkpoints/**/*"],
+        f"{PACKAGE}.failure": ["checkpoints/**/*"],
+        f"{PACKAGE}.evaluate": ["templates/**/*"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        *(entry for folder in SHARED_FOLDERS for entry in shared_files(folder)),
+    ],
+    install_requires=["setuptools", "numpy", "pyyaml", "typer", "rich", "faiss-cpu", "psutil"],
+    extras_require={
+        "sim": SIMULATION,
+        "policy": ENCODERS,
+        "record": RECORDING,
+        "report": REPORTS,
+        "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS],
+        "test": TESTS,
+    },
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            f"{PACKAGE} = {PACKAGE}.cli.main:main",
+            *(f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES),
+        ],
+    },
+)
