@@ -6,6 +6,7 @@ same kinematics in each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntFlag
 
@@ -20,6 +21,8 @@ from flow_rag_vla.core.rotation import (
     rotation_vector_from_quaternion,
 )
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget, RobotState
+
+Array = NDArray[np.float64]
 
 
 class Clamp(IntFlag):
@@ -51,15 +54,30 @@ class MotionLimits:
 
 
 class TargetIntegrator:
-    """Adds actions to a target pose that stays near the measured one."""
+    """Adds actions to a target pose that stays near the measured one.
+
+    From one tick to the next the target moves by at most ``translation`` metres and ``rotation`` radians, whatever
+    the measured pose does. The step changes by at most ``translation_change``, except where the workspace or the
+    tracking distance ends it: a wall may stop the target short, never the other way round. A tool that starts
+    outside the workspace is not thrown back into it: its target may only come closer.
+    """
 
     def __init__(self, limits: MotionLimits | None = None) -> None:
         self.limits = limits or MotionLimits()
-        self._low = np.array(self.limits.workspace_low)
-        self._high = np.array(self.limits.workspace_high)
-        self._position: NDArray[np.float64] | None = None
+        self._position: Array | None = None
         self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
         self._last_step = np.zeros(3)
+
+    @property
+    def limits(self) -> MotionLimits:
+        """The limits in force; assigning others keeps the target."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: MotionLimits) -> None:
+        self._limits = limits
+        self._low = np.array(limits.workspace_low)
+        self._high = np.array(limits.workspace_high)
 
     def reset(self) -> None:
         """Forget the target: the next action starts from the measured pose."""
@@ -67,67 +85,102 @@ class TargetIntegrator:
         self._last_step = np.zeros(3)
 
     @property
-    def last_step(self) -> NDArray[np.float64]:
-        """(3,) float64: the translation of the last tick, metres."""
+    def last_step(self) -> Array:
+        """(3,) float64: how far the target moved at the last tick, metres."""
         return self._last_step
+
+    @property
+    def pose(self) -> tuple[Array, Array] | None:
+        """The target: position (3,) in metres and quaternion (4,) x y z w; None before the first action."""
+        return None if self._position is None else (self._position, self._orientation)
 
     def advance(
         self, action: NDArray[np.floating], state: RobotState
     ) -> tuple[CartesianTarget, NDArray[np.float32], Clamp]:
         """Apply one action (7,) to the target; give the target, the action after clamps, and the clamps.
 
-        The action must be finite (``core.action.invalid_actions``); the caller checks a whole chunk once.
+        Translation and rotation of the action given back are what the target did, so that adding them up again gives
+        the same path.
+
+        Raises:
+            ValueError: if the action or the measured pose is not finite, or the quaternion has no length; the target
+                stays as it was.
         """
-        limits, clamps = self.limits, Clamp.NONE
+        values = [float(value) for value in action]
+        measured = state.position
+        if not math.isfinite(math.fsum(values)) or not math.isfinite(float(measured.sum() + state.orientation.sum())):
+            raise ValueError(f"cannot move by {values} from {measured.tolist()}: check both for finite numbers")
+        limits, clamps = self._limits, Clamp.NONE
         if self._position is None:
-            self._position = state.position.astype(float).copy()
-            self._orientation = state.orientation.astype(float).copy()
+            before, orientation_before = measured.astype(float), _unit(state.orientation)
+        else:
+            before, orientation_before = self._position, self._orientation
 
-        step = np.asarray(action[:3], dtype=float)
-        length = float(np.linalg.norm(step))
-        if length > limits.translation:
-            step, clamps = step * (limits.translation / length), clamps | Clamp.VELOCITY
-        change = step - self._last_step
-        length = float(np.linalg.norm(change))
-        if length > limits.translation_change:
-            step = self._last_step + change * (limits.translation_change / length)
-            clamps |= Clamp.ACCELERATION
+        step, clamps = self._limited_step(np.array(values[:3]))
+        # A tool already outside may stay where it is or come back; it may not go further out, and it is not thrown in.
+        wanted = before + step
+        position = np.clip(wanted, np.minimum(self._low, before), np.maximum(self._high, before))
+        if (position != wanted).any():
+            clamps |= Clamp.WORKSPACE
+        lead = position - measured
+        distance = _length(lead)
+        if distance > limits.tracking_distance:
+            position = measured + lead * (limits.tracking_distance / distance)
+            clamps |= Clamp.TRACKING
+        if clamps & (Clamp.WORKSPACE | Clamp.TRACKING):
+            # A measured pose that leaps must not make the target leap after it.
+            step = position - before
+            length = _length(step)
+            if length > limits.translation:
+                step = step * (limits.translation / length)
+            position = np.clip(before + step, np.minimum(self._low, before), np.maximum(self._high, before))
+            step = position - before
 
-        turn = np.asarray(action[3:6], dtype=float)
-        angle = float(np.linalg.norm(turn))
+        turn = np.array(values[3:6])
+        angle = _length(turn)
         if angle > limits.rotation:
             turn, clamps = turn * (limits.rotation / angle), clamps | Clamp.ROTATION
-
-        before = self._position
-        wanted = before + step
-        position = np.clip(wanted, self._low, self._high)
-        if not np.array_equal(position, wanted):
-            clamps |= Clamp.WORKSPACE
-        lead = position - state.position
-        distance = float(np.linalg.norm(lead))
-        if distance > limits.tracking_distance:
-            position = state.position + lead * (limits.tracking_distance / distance)
+        orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
+        facing = _unit(state.orientation)
+        ahead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(facing)))
+        angle = _length(ahead)
+        if angle > limits.tracking_angle:
             clamps |= Clamp.TRACKING
-        orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), self._orientation)
-        orientation, held_back = self._near_measured(orientation, state.orientation)
-        if held_back:
-            clamps |= Clamp.TRACKING
+            near = quaternion_multiply(quaternion_from_rotation_vector(ahead * (limits.tracking_angle / angle)), facing)
+            turn = rotation_vector_from_quaternion(quaternion_multiply(near, quaternion_conjugate(orientation_before)))
+            angle = _length(turn)
+            if angle > limits.rotation:
+                turn = turn * (limits.rotation / angle)
+            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
 
-        opening = float(action[6])
+        opening = values[6]
         if not 0.0 <= opening <= 1.0:
             opening, clamps = min(max(opening, 0.0), 1.0), clamps | Clamp.GRIPPER
 
-        self._position, self._orientation, self._last_step = position, orientation, step
-        sent = np.concatenate([step, turn, [opening]]).astype(np.float32)
-        target = CartesianTarget(position, orientation, opening * limits.gripper_width)
-        return target, sent, clamps
+        self._position, self._orientation, self._last_step = position, _unit(orientation), step
+        sent = np.array([*step.tolist(), *turn.tolist(), opening], dtype=np.float32)
+        return CartesianTarget(position, self._orientation, opening * limits.gripper_width), sent, clamps
 
-    def _near_measured(
-        self, orientation: NDArray[np.float64], measured: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], bool]:
-        lead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(measured)))
-        angle = float(np.linalg.norm(lead))
-        if angle <= self.limits.tracking_angle:
-            return orientation / np.linalg.norm(orientation), False
-        turn = quaternion_from_rotation_vector(lead * (self.limits.tracking_angle / angle))
-        return quaternion_multiply(turn, measured), True
+    def _limited_step(self, step: Array) -> tuple[Array, Clamp]:
+        limits, clamps = self._limits, Clamp.NONE
+        length = _length(step)
+        if length > limits.translation:
+            step, clamps = step * (limits.translation / length), clamps | Clamp.VELOCITY
+        change = step - self._last_step
+        length = _length(change)
+        if length > limits.translation_change:
+            step = self._last_step + change * (limits.translation_change / length)
+            clamps |= Clamp.ACCELERATION
+        return step, clamps
+
+
+def _length(vector: Array) -> float:
+    return math.hypot(float(vector[0]), float(vector[1]), float(vector[2]))
+
+
+def _unit(quaternion: NDArray[np.floating]) -> Array:
+    x, y, z, w = (float(value) for value in quaternion)
+    norm = math.sqrt(x * x + y * y + z * z + w * w)
+    if norm < 1e-6:
+        raise ValueError(f"quaternion {[x, y, z, w]} has no length; expected a unit quaternion x y z w")
+    return np.array([x / norm, y / norm, z / norm, w / norm])

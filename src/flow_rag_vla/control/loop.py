@@ -1,0 +1,400 @@
+"""The 40 Hz loop: whatever comes in, each tick gives exactly one command inside every limit.
+
+One thread owns a loop: offers and ticks are called one after the other, never at the same time. Nothing here waits,
+allocates without bound, or raises because of what came in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.control.arbiter import Arbiter, ArbiterSettings, CorrectionRefusal
+from flow_rag_vla.control.clock import ClockWatch, TickSchedule
+from flow_rag_vla.control.integrator import Clamp, MotionLimits, TargetIntegrator
+from flow_rag_vla.control.ladder import STARVED, LadderTimes, Mode, Reason, SafetyLadder, Steps
+from flow_rag_vla.control.measurement import Measurement, StateRefusal
+from flow_rag_vla.control.queue import ChunkQueue, ChunkRefusal, HeldChunk, Refused
+from flow_rag_vla.control.statistics import LoopStatistics
+from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk, Provenance
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
+from flow_rag_vla.core.state import CartesianTarget, RobotState
+
+SQUEEZE_N = 1.0
+"""Effort above which a gripper is taken to hold something."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """Everything that may be set about a loop. Times in nanoseconds, lengths in metres."""
+
+    max_observation_age_ns: int = 600_000_000
+    max_state_age_ns: int = 250_000_000
+    future_tolerance_ns: int = 50_000_000
+    clock_jump_ns: int = 200_000_000
+    state_jump_m: float = 0.10
+    episode_grace_ns: int = 5_000_000_000
+    statistics_window_ticks: int = 400
+    limits: MotionLimits = field(default_factory=MotionLimits)
+    arbiter: ArbiterSettings = field(default_factory=ArbiterSettings)
+    ladder: LadderTimes = field(
+        default_factory=lambda: LadderTimes(
+            by_reason={
+                Reason.STATE_MISSING: Steps(0, 200_000_000),
+                Reason.STATE_TOO_OLD: Steps(0, 200_000_000),
+                Reason.MEMORY_HOLD: Steps(3_000_000_000, 500_000_000),
+            }
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What the loop needs to know of an episode.
+
+    resetting: the robot is being put into its start; the target follows it
+    remaining_s: seconds until the episode's own limit; None if it has none
+    """
+
+    episode_id: int = 0
+    running: bool = False
+    resetting: bool = False
+    task: str = ""
+    stamp_ns: int = 0
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What the robot is told at one tick, and why.
+
+    action: (7,) float32, as sent, after clamps, units of ActionChunk
+    target: absolute; None only before the first robot state, when no pose is known that would be safe to name
+    chunk_id, chunk_index, observation_age_ms, provenance: of the chunk followed, or of the one that the memory holds
+    """
+
+    tick: int
+    stamp_ns: int
+    action: NDArray[np.float32]
+    target: CartesianTarget | None
+    mode: Mode
+    reason: Reason = Reason.NONE
+    reason_text: str = ""
+    clamps: Clamp = Clamp.NONE
+    chunk_id: int = 0
+    chunk_index: int = 0
+    observation_age_ms: float = 0.0
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+_NO_PROVENANCE = Provenance()
+
+
+class ControlLoop:
+    """Chunk queue, arbiter, safety ladder and target integrator behind one tick."""
+
+    def __init__(self, settings: LoopSettings | None = None) -> None:
+        self.settings = settings or LoopSettings()
+        values = self.settings
+        self.queue = ChunkQueue(values.max_observation_age_ns, values.future_tolerance_ns)
+        self.arbiter = Arbiter(values.arbiter)
+        self.ladder = SafetyLadder(values.ladder)
+        self.measurement = Measurement(values.future_tolerance_ns, values.state_jump_m)
+        self.statistics = LoopStatistics(values.statistics_window_ticks)
+        self.anchors = 0
+        """How often the target was put anew where the tool is (start, reset, robot moved by others)."""
+        self.clock_jumps = 0
+        self.internal_errors = 0
+        """Ticks whose command had to be replaced by the last resort; anything but 0 is a defect."""
+        self.last_error = ""
+        self._integrator = TargetIntegrator(values.limits)
+        self._clock = ClockWatch(values.clock_jump_ns)
+        self._schedule = TickSchedule()
+        self._episode = Episode()
+        self._expires_ns: int | None = None
+        self._tick = 0
+        self._opening: float | None = None
+        self._rest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._target: CartesianTarget | None = None
+        self._displacements = 0
+        self._jump_ns: int | None = None
+        self._invalid = ""
+        self._emergency = ""
+        self._why = (Reason.EPISODE_INACTIVE, "")
+
+    @property
+    def mode(self) -> Mode:
+        """Mode of the last tick."""
+        return self.ladder.mode
+
+    @property
+    def episode(self) -> Episode:
+        """The episode last told of."""
+        return self._episode
+
+    def configure(self, settings: LoopSettings) -> None:
+        """Take other settings from the next tick on; the statistics window stays as it was."""
+        self.settings = settings
+        self.queue.max_age_ns = settings.max_observation_age_ns
+        self.queue.future_tolerance_ns = self.measurement.future_tolerance_ns = settings.future_tolerance_ns
+        self.measurement.jump_m = settings.state_jump_m
+        self.arbiter.settings, self.ladder.times = settings.arbiter, settings.ladder
+        self._integrator.limits, self._clock.tolerance_ns = settings.limits, settings.clock_jump_ns
+
+    def offer_chunk(self, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Refused | None:
+        """Follow this chunk from the next tick on (None), or say why not."""
+        refused = self.queue.offer(chunk, now_ns, steady_ns)
+        if refused is not None:
+            if refused.refusal is ChunkRefusal.INVALID:
+                self._invalid = refused.text
+            return refused
+        self._jump_ns, self._invalid = None, ""
+        self.statistics.record_stage("capture_to_chunk", now_ns - chunk.stamp_ns)
+        held = self.queue.held
+        if held is not None:
+            self.arbiter.on_chunk(held, self._first_row(held, now_ns))
+        return None
+
+    def refuse_chunk(self, text: str) -> None:
+        """Count a chunk that was too malformed to become an ActionChunk."""
+        self.queue.refused[ChunkRefusal.INVALID] += 1
+        self._invalid = text
+
+    def offer_state(self, state: RobotState, now_ns: int, steady_ns: int) -> StateRefusal | None:
+        """Take this state as the present one (None), or say why not."""
+        return self.measurement.offer(state, now_ns, steady_ns)
+
+    def offer_correction(
+        self, correction: Correction, now_ns: int, steady_ns: int
+    ) -> tuple[CorrectionRefusal, str] | None:
+        """Apply this correction to its chunk, now or when that comes; say why if it is ignored."""
+        held = self.queue.held
+        first_row = 0 if held is None else self._first_row(held, now_ns)
+        return self.arbiter.offer(correction, held, first_row, steady_ns)
+
+    def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> None:
+        """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before."""
+        before, self._episode = self._episode, episode
+        if episode.running and not (before.running and before.episode_id == episode.episode_id):
+            started = min(now_ns, episode.stamp_ns) if episode.stamp_ns > 0 else now_ns
+            self.queue.open(episode.task, started)
+            self.arbiter.clear()
+            self._invalid = ""
+        elif not episode.running:
+            self.queue.close()
+            self.arbiter.clear()
+        self._expires_ns = None
+        if episode.running and episode.remaining_s is not None and math.isfinite(episode.remaining_s):
+            self._expires_ns = steady_ns + int(episode.remaining_s * 1e9) + self.settings.episode_grace_ns
+
+    def emergency_stop(self, reason: str, steady_ns: int) -> None:
+        """Latch the emergency stop; it holds until it is reset."""
+        if not self.ladder.emergency:
+            self._emergency = reason
+        self.ladder.emergency_stop(steady_ns)
+
+    def reset_emergency_stop(self, steady_ns: int) -> bool:
+        """Release the latch into STOP; give whether there was one."""
+        latched = self.ladder.emergency
+        self.ladder.reset_emergency_stop(steady_ns)
+        if latched:
+            self._why = (Reason.EMERGENCY_STOP, "emergency stop was reset")
+        return latched
+
+    def tick(self, now_ns: int, steady_ns: int) -> Command:
+        """Give the command of this tick.
+
+        now_ns: the node's clock, on which stamps are made; steady_ns: a clock that never jumps. On simulated time
+        both are the simulated one.
+        """
+        self._tick += 1
+        jump = self._clock.observe(now_ns, steady_ns)
+        if jump:
+            self._on_clock_jump(jump, now_ns, steady_ns)
+        self.statistics.record_tick(steady_ns)
+        try:
+            command = self._command(now_ns, steady_ns)
+        except Exception as error:  # A command must leave whatever is wrong in here; the count tells on it.
+            command = self._last_resort(error, now_ns, steady_ns)
+        self._target = command.target
+        return command
+
+    def _on_clock_jump(self, jump_ns: int, now_ns: int, steady_ns: int) -> None:
+        self.clock_jumps += 1
+        self._jump_ns = jump_ns
+        self.queue.drop(now_ns)
+        self.measurement.clear()
+        self.arbiter.clear()
+        self.ladder.clock_jumped(steady_ns)
+        self._schedule.restart()
+        self.statistics.watch.restart()
+        if self._expires_ns is not None:
+            self._expires_ns = max(steady_ns, self._expires_ns + min(jump_ns, 0))
+
+    def _command(self, now_ns: int, steady_ns: int) -> Command:
+        scheduled_ns = self._schedule.at(now_ns)
+        fresh = self.measurement.state
+        if fresh is not None and self.measurement.age_ns(steady_ns) > self.settings.max_state_age_ns:
+            fresh = None
+        self._anchor(fresh)
+        row = self.queue.row(scheduled_ns)
+        reason = self._reason(fresh, row, steady_ns)
+        held = self.queue.held
+        mode = self.ladder.step(
+            Reason.EPISODE_INACTIVE if self._inactive(steady_ns) else reason,
+            steady_ns,
+            None if held is None else held.arrival_steady_ns,
+            None if fresh is None else self.measurement.arrival_steady_ns,
+        )
+        if mode not in (Mode.DECELERATE, Mode.EMERGENCY_STOP):
+            self._rest = None
+        if mode is Mode.FOLLOW and held is not None and row is not None and fresh is not None:
+            return self._follow(held, row, fresh, now_ns, steady_ns)
+        return self._stay(mode, reason, fresh, now_ns, steady_ns)
+
+    def _follow(self, held: HeldChunk, row: int, state: RobotState, now_ns: int, steady_ns: int) -> Command:
+        chunk, age_ns = held.chunk, held.age_ns(steady_ns)
+        target, sent, clamps = self._advance(chunk.actions[row], state)
+        self._opening = float(sent[6])
+        if not held.used:
+            held.used = True
+            self.statistics.record_stage("chunk_to_command", steady_ns - held.arrival_steady_ns)
+            self.statistics.record_stage("capture_to_command", age_ns)
+        return Command(
+            self._tick, now_ns, sent, target, Mode.FOLLOW, Reason.NONE, "", clamps,
+            chunk.chunk_id, row, age_ns / 1e6, chunk.provenance,
+        )
+
+    def _stay(self, mode: Mode, reason: Reason, fresh: RobotState | None, now_ns: int, steady_ns: int) -> Command:
+        held = self.queue.held
+        reason, text = self._named(mode, reason, held, steady_ns)
+        if reason in STARVED and mode is not Mode.IDLE and self._episode.running:
+            self.statistics.starved += 1
+        pose = self._integrator.pose
+        state = fresh
+        if state is None and pose is not None:
+            # Nobody knows where the tool is: the target rests where it is, whatever an old measurement says.
+            state = RobotState(now_ns, pose[0], pose[1])
+        if state is None:
+            sent = np.zeros(ACTION_DIM, dtype=np.float32)
+            return Command(self._tick, now_ns, sent, None, mode, reason, text)
+        action = np.zeros(ACTION_DIM)
+        ticks = self.ladder.release_ticks(steady_ns, TICK_NS)
+        if ticks is not None and pose is not None:
+            if self._rest is None and fresh is not None:
+                self._rest = fresh.position, fresh.orientation
+            if self._rest is not None:
+                action[:3] = (self._rest[0] - pose[0]) / ticks
+                turn = quaternion_multiply(self._rest[1], quaternion_conjugate(pose[1]))
+                action[3:6] = rotation_vector_from_quaternion(turn) / ticks
+        action[6] = self._opening if self._opening is not None else 0.0
+        target, sent, clamps = self._advance(action, state)
+        if reason is Reason.MEMORY_HOLD and held is not None:
+            chunk = held.chunk
+            return Command(
+                self._tick, now_ns, sent, target, mode, reason, text, clamps,
+                chunk.chunk_id, 0, held.age_ns(steady_ns) / 1e6, chunk.provenance,
+            )
+        return Command(self._tick, now_ns, sent, target, mode, reason, text, clamps)
+
+    def _advance(
+        self, action: NDArray[np.floating], state: RobotState
+    ) -> tuple[CartesianTarget, NDArray[np.float32], Clamp]:
+        target, sent, clamps = self._integrator.advance(action, state)
+        total = float(target.position.sum() + target.orientation.sum() + sent.sum()) + target.gripper_width
+        if not math.isfinite(total):
+            raise ArithmeticError(f"target {target} is not finite")
+        return target, sent, clamps
+
+    def _anchor(self, fresh: RobotState | None) -> None:
+        """Put the target where the tool is, when the robot was moved by others than this loop."""
+        if fresh is None:
+            return
+        measured_opening = min(max(fresh.gripper_width / self.settings.limits.gripper_width, 0.0), 1.0)
+        if self._opening is None:
+            self._opening = measured_opening
+        moved = self.measurement.displacements != self._displacements
+        if moved:
+            self._displacements = self.measurement.displacements
+            self.queue.drop(fresh.stamp_ns, ChunkRefusal.DISPLACED)
+        if moved or self._episode.resetting:
+            self._integrator.reset()
+            self._rest = None
+            # A gripper that squeezes keeps what it holds; one that others have opened stays open.
+            if not fresh.gripper_effort > SQUEEZE_N:
+                self._opening = measured_opening
+        if self._integrator.pose is None:
+            self.anchors += 1
+
+    def _inactive(self, steady_ns: int) -> bool:
+        return not self._episode.running or (self._expires_ns is not None and steady_ns > self._expires_ns)
+
+    def _reason(self, fresh: RobotState | None, row: int | None, steady_ns: int) -> Reason:
+        """Why the chunk held cannot be followed at this tick; NONE if it can."""
+        if fresh is None:
+            if self._jump_ns is not None:
+                return Reason.CLOCK_JUMP
+            return Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
+        held = self.queue.held
+        if held is None:
+            if self._jump_ns is not None:
+                return Reason.CLOCK_JUMP
+            return Reason.INVALID_ACTION if self._invalid else Reason.NO_CHUNK
+        if held.age_ns(steady_ns) > self.settings.max_observation_age_ns:
+            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_TOO_OLD
+        if row is None:
+            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_EXHAUSTED
+        return Reason.MEMORY_HOLD if held.hold else Reason.NONE
+
+    def _named(self, mode: Mode, reason: Reason, held: HeldChunk | None, steady_ns: int) -> tuple[Reason, str]:
+        """The reason to report in a mode that does not follow, and one sentence."""
+        if mode is Mode.EMERGENCY_STOP:
+            return Reason.EMERGENCY_STOP, f"emergency stop: {self._emergency}"
+        if reason is Reason.NONE or (mode is Mode.IDLE and reason not in (Reason.STATE_MISSING, Reason.STATE_TOO_OLD)):
+            if mode is Mode.IDLE:
+                if not self._episode.running:
+                    return Reason.EPISODE_INACTIVE, "no episode is running"
+                text = f"episode {self._episode.episode_id} is past its limit and nobody ended it"
+                return Reason.EPISODE_INACTIVE, text
+            why, text = self._why
+            return why, f"stopped until a fresh chunk and a fresh state arrive ({text})"
+        text = self._sentence(reason, held, steady_ns)
+        self._why = reason, text
+        return reason, text
+
+    def _sentence(self, reason: Reason, held: HeldChunk | None, steady_ns: int) -> str:
+        if reason is Reason.STATE_MISSING:
+            return "no robot state has arrived; is the robot driver or the simulator running?"
+        if reason is Reason.STATE_TOO_OLD:
+            return f"robot state is {self.measurement.age_ns(steady_ns) / 1e6:.0f} ms old"
+        if reason is Reason.CLOCK_JUMP:
+            return f"the clock jumped by {(self._jump_ns or 0) / 1e9:+.3f} s; waiting for a new state and a new chunk"
+        if reason is Reason.INVALID_ACTION:
+            return f"the newest chunk was refused: {self._invalid}"
+        if held is None:
+            return f"no chunk for episode {self._episode.episode_id} has arrived"
+        chunk = held.chunk
+        if reason is Reason.CHUNK_TOO_OLD:
+            return f"the observation behind chunk {chunk.chunk_id} is {held.age_ns(steady_ns) / 1e6:.0f} ms old"
+        if reason is Reason.CHUNK_EXHAUSTED:
+            return f"all {chunk.horizon} rows of chunk {chunk.chunk_id} are used"
+        cases = ", ".join(map(str, chunk.provenance.case_ids)) or "none named"
+        return f"the failure memory asks to hold (cases: {cases})"
+
+    def _first_row(self, held: HeldChunk, now_ns: int) -> int:
+        """The row that the next command will use; those before it are history."""
+        return max(0, (now_ns - held.chunk.stamp_ns) // TICK_NS)
+
+    def _last_resort(self, error: Exception, now_ns: int, steady_ns: int) -> Command:
+        self.internal_errors += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+        self.ladder.stop(steady_ns)
+        text = f"internal error, stopped: {self.last_error}"
+        self._why = Reason.INVALID_ACTION, text
+        action = np.zeros(ACTION_DIM, dtype=np.float32)
+        action[6] = self._opening or 0.0
+        return Command(self._tick, now_ns, action, self._target, self.ladder.mode, Reason.INVALID_ACTION, text)
