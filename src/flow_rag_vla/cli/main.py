@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from flow_rag_vla import __version__
+from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.sim import sim
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sim)
+app.command()(reference)
 
 
 def _version(value: bool) -> None:

@@ -135,7 +135,7 @@ class FlowPolicyNode(Node):
             return
         try:
             observation = self._observe(message, self._goal)
-        except MessageError as error:
+        except (MessageError, CheckpointError) as error:
             self._refuse(str(error))
             return
         self._waiting = observation
