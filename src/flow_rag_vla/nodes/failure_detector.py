@@ -90,7 +90,7 @@ class FailureDetectorNode(Node):
             return
         timeout = float(status.timeout)
         if not math.isfinite(timeout) or timeout < 0.0:
-            self._refuse(f"episode {status.episode_id}: timeout is {timeout} s, expected 0 or more; none is watched for")
+            self._refuse(f"episode {status.episode_id}: timeout is {timeout} s, expected 0 or more; none is used")
             timeout = 0.0
         self._goal = None
         try:

@@ -15,7 +15,8 @@ class FailureDetectorParameters:
     """When a gripper, a force, a tracking error or a pause means failure, and the before/after classifier."""
 
     grasp_empty_width: float = parameter(
-        _RULES.grasp_empty_width, "Fingers nearer than this hold nothing", unit="m", minimum=0.0, maximum=0.08, live=True
+        _RULES.grasp_empty_width, "Fingers nearer than this hold nothing", unit="m", minimum=0.0, maximum=0.08,
+        live=True,
     )
     grasp_hold_effort: float = parameter(
         _RULES.grasp_hold_effort, "Fingers that press less than this hold nothing; 0 where the hand senses no effort",
@@ -69,7 +70,8 @@ class FailureDetectorParameters:
         minimum=0.1, maximum=600.0, live=True,
     )
     timeout_transport: float = parameter(
-        _RULES.timeout_transport, "Longest carrying, pushing or pulling", unit="s", minimum=0.1, maximum=600.0, live=True
+        _RULES.timeout_transport, "Longest carrying, pushing or pulling", unit="s", minimum=0.1, maximum=600.0,
+        live=True,
     )
     timeout_release: float = parameter(
         _RULES.timeout_release, "Longest release", unit="s", minimum=0.1, maximum=600.0, live=True
