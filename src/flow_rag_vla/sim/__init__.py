@@ -1,0 +1,1 @@
+"""PyBullet worlds, their tasks, cameras, a scripted expert and a failure generator."""

@@ -1,0 +1,279 @@
+"""A scripted expert with sight of the ground truth: demonstrations, and corrections from any state.
+
+It keeps no memory. What it does is a function of the present poses and of the gripper's width, all of which a policy
+sees too, so that equal observations have equal labels; and whatever goes wrong, a miss, a slip, a push, it finds itself
+in a state from which it knows the way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import ACTION_DIM, MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK
+from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.rotation import yaw_of
+from flow_rag_vla.sim.scene import BIN_HEIGHT, HANDLE_WIDTH, DrawerSpec, FurnitureSpec, ObjectSpec
+from flow_rag_vla.sim.tasks import handle_position, in_bin, stacked_height, upright
+from flow_rag_vla.sim.world import World
+
+Vector = NDArray[np.float64]
+
+HOVER = 0.09
+"""Metres above a grasp at which the hand travels: the fingers clear everything on the table."""
+CARRY_HEIGHT = 0.17
+RETREAT_HEIGHT = 0.22
+
+_OPEN_WIDTH = 0.066
+"""Metres; the fingers count as open from here: wider than any object."""
+_FINGER_CLEARANCE = 0.012
+
+
+@dataclass(frozen=True, slots=True)
+class Graspable:
+    """Something to close the fingers on: where, at which hand yaw, and how wide it is."""
+
+    point: Vector
+    yaw: float
+    width: float
+
+
+class ScriptedExpert:
+    """Does a goal in a world, one action at a time.
+
+    ``jitter`` (metres per tick) adds seeded noise to the translation, for demonstrations that visit more states; the
+    labels are then those of an expert that knows nothing of the noise.
+    """
+
+    def __init__(self, world: World, goal: Goal, rng: np.random.Generator, jitter: float = 0.0) -> None:
+        self._world = world
+        self._goal = goal
+        self._rng = rng
+        self._jitter = jitter
+        self._rules = {
+            "pick_and_place": self._pick_and_place,
+            "push": self._push,
+            "stack": self._stack,
+            "open_drawer": self._open_drawer,
+        }
+
+    def action(self) -> NDArray[np.float32]:
+        """(7,) float32: what to do in the present state; no roll, no pitch, gripper 0 or 1."""
+        action = self._rules[self._goal.task]()
+        if self._jitter > 0.0:
+            action[:3] += self._rng.normal(0.0, self._jitter, 3)
+            length = float(np.linalg.norm(action[:3]))
+            action[:3] *= min(1.0, MAX_TRANSLATION_PER_TICK / max(length, 1e-9))
+        return action.astype(np.float32)
+
+    # -- tasks -------------------------------------------------------------------------------------------------------
+
+    def _pick_and_place(self) -> Vector:
+        spec = self._world.spec
+        bin_ = _need(spec.bin, spec.task, "bin")
+        thing = self._object(self._goal.target)
+        held, robot = self._holds(thing), self._world.robot_state()
+        position, _ = self._world.scene_state().objects[self._goal.target]
+        over_bin = math.dist(robot.position[:2], bin_.position[:2]) < 0.035 and robot.position[2] < 0.15
+        if not held and (in_bin(bin_, position, margin=0.0) or (over_bin and _near_tool(position, robot.position))):
+            return self._retreat()
+        if not held:
+            return self._grasp(thing)
+        hang = robot.position[2] - position[2]
+        release = BIN_HEIGHT + spec.object(self._goal.target).size[2] / 2 + hang + 0.015
+        goal = np.array([bin_.position[0], bin_.position[1], release])
+        if over_bin and robot.position[2] < release + 0.02:
+            return self._toward(goal, robot_yaw(robot.orientation), 1.0)
+        return self._toward(self._arch(goal, CARRY_HEIGHT - release, 0.03, 2.0), 0.0, 0.0)
+
+    def _stack(self) -> Vector:
+        spec = self._world.spec
+        robot, objects = self._world.robot_state(), self._world.scene_state().objects
+        (cube, _), (box, box_orientation) = objects["red_cube"], objects["blue_box"]
+        thing = self._object("red_cube")
+        held = self._holds(thing)
+        height = stacked_height(spec)
+        error = math.dist(cube[:2], box[:2])
+        placed = error < 0.007 and cube[2] - height < 0.004
+        if not held:
+            if error < 0.02 and abs(cube[2] - height) < 0.01:
+                return self._retreat()
+            return self._grasp(thing)
+        if placed:
+            return self._toward(robot.position, robot_yaw(robot.orientation), 1.0)
+        # The cube is steered, not the hand: it may sit a little off in the fingers. The arch stands over the box.
+        lift = min(max(3.0 * (error - 0.006), 0.0), HOVER)
+        goal = robot.position + np.array([box[0], box[1], height - 0.002 + lift]) - cube
+        return self._toward(goal, _square_yaw(yaw_of(box_orientation)), 0.0)
+
+    def _push(self) -> Vector:
+        spec = self._world.spec
+        zone = np.array(_need(spec.zone, spec.task, "green zone").position[:2])
+        robot, thing = self._world.robot_state(), spec.object(self._goal.target)
+        position, orientation = self._world.scene_state().objects[self._goal.target]
+        way = zone - position[:2]
+        distance = float(np.linalg.norm(way))
+        if distance < 0.012 or not upright(orientation):
+            return self._retreat(gripper=0.0)
+        along = way / distance
+        yaw = _square_yaw(math.atan2(along[1], along[0]), quarter=True)
+        radius = thing.size[0] / 2
+        from_object = robot.position[:2] - position[:2]
+        behind = -float(from_object @ along)
+        aside = from_object + behind * along
+        off = float(np.linalg.norm(aside))
+        low = 0.02
+        if robot.position[2] < low + 0.025 and 0.0 < behind < radius + 0.06 and off < 0.014:
+            # Just ahead of the hand, on the line, and a little beyond it: what drifts aside is brought back.
+            ahead = min(distance, 0.07) + 0.012
+            goal2 = robot.position[:2] + along * ahead - 1.5 * aside
+            return self._toward(np.array([*goal2, low]), yaw, 0.0, speed=0.006)
+        start = position[:2] - along * (radius + 0.035)
+        goal = np.array([start[0], start[1], low])
+        return self._toward(self._arch(goal, HOVER, 0.008, 3.0), yaw, 0.0)
+
+    def _open_drawer(self) -> Vector:
+        spec = self._world.spec
+        drawer = _need(spec.drawer, spec.task, "drawer")
+        opening = float(self._world.scene_state().articulation[0])
+        handle = Graspable(handle_position(spec, opening) + [0, 0, 0.006], drawer.yaw, HANDLE_WIDTH * drawer.scale)
+        robot = self._world.robot_state()
+        held = self._holds(handle)
+        if held and opening < 0.145:
+            pull = np.array([-math.cos(drawer.yaw), -math.sin(drawer.yaw), 0.0])
+            aside = robot.position - handle.point
+            aside = aside - (aside @ pull) * pull
+            return self._toward(robot.position + pull * (0.165 - opening) - aside, drawer.yaw, 0.0, speed=0.010)
+        if held or opening > 0.125:
+            return self._retreat()
+        return self._grasp(handle)
+
+    # -- skills ------------------------------------------------------------------------------------------------------
+
+    def _object(self, name: str) -> Graspable:
+        spec = self._world.spec.object(name)
+        position, orientation = self._world.scene_state().objects[name]
+        return _graspable(spec, position, orientation)
+
+    def _holds(self, thing: Graspable) -> bool:
+        robot = self._world.robot_state()
+        aside = float(np.linalg.norm(robot.position[:2] - thing.point[:2]))
+        level = abs(float(robot.position[2] - thing.point[2]))
+        return aside < 0.018 and level < 0.022 and abs(robot.gripper_width - thing.width) < 0.004
+
+    def _grasp(self, thing: Graspable) -> Vector:
+        """Open, come down over the thing like through a funnel, close when it is between the fingers."""
+        robot = self._world.robot_state()
+        error = robot.position - thing.point
+        aside = float(np.linalg.norm(error[:2]))
+        turn = abs(_wrapped(robot_yaw(robot.orientation) - thing.yaw))
+        # Once the fingers are closing they may have moved the thing a little: the gate is wider then.
+        loose = 2.0 if robot.gripper_width < 0.078 else 1.0
+        around = robot.gripper_width > thing.width - 0.003
+        if around and aside < 0.006 * loose and abs(error[2]) < 0.008 * loose and turn < 0.10 * loose:
+            return self._toward(thing.point, thing.yaw, 0.0)
+        wide = max(aside + 0.03 * turn, 0.05 if robot.gripper_width < thing.width + _FINGER_CLEARANCE else 0.0)
+        lift = min(max(3.0 * (wide - 0.006), 0.0), HOVER)
+        return self._toward(self._safely(thing.point, lift), thing.yaw, 1.0)
+
+    def _retreat(self, gripper: float = 1.0) -> Vector:
+        """Let go, then straight up, and stay there."""
+        robot = self._world.robot_state()
+        goal = robot.position.copy()
+        if gripper == 0.0 or robot.gripper_width > _OPEN_WIDTH:
+            goal[2] = RETREAT_HEIGHT
+        return self._toward(goal, robot_yaw(robot.orientation), gripper)
+
+    def _arch(self, goal: Vector, height: float, radius: float, slope: float) -> Vector:
+        """Where to head for now so as to come down on ``goal`` from above: higher by the distance that is left."""
+        aside = float(np.linalg.norm(self._world.robot_state().position[:2] - goal[:2]))
+        return self._safely(goal, min(max(slope * (aside - radius), 0.0), height))
+
+    def _safely(self, goal: Vector, lift: float) -> Vector:
+        """``goal`` raised by ``lift``; sideways motion waits, smoothly, for a hand that is still too low."""
+        tool = self._world.robot_state().position
+        raised = goal + np.array([0.0, 0.0, lift])
+        low = max(float(raised[2] - tool[2]) - 0.01, 0.0)
+        share = min(max(1.0 - low / 0.03, 0.0), 1.0)
+        raised[:2] = tool[:2] + share * (raised[:2] - tool[:2])
+        return raised
+
+    def _toward(self, goal: Vector, yaw: float, gripper: float, speed: float = MAX_TRANSLATION_PER_TICK) -> Vector:
+        robot = self._world.robot_state()
+        action = np.zeros(ACTION_DIM)
+        action[:3] = _paced(goal - robot.position, speed)
+        turn = _wrapped(yaw - robot_yaw(robot.orientation))
+        action[5] = min(max(0.2 * turn, -0.9 * MAX_ROTATION_PER_TICK), 0.9 * MAX_ROTATION_PER_TICK)
+        action[6] = gripper
+        return action
+
+
+def robot_yaw(orientation: Vector) -> float:
+    """Yaw of a hand that points down, radians; 0 when its fingers open along the base's y axis."""
+    return yaw_of(orientation)
+
+
+def _graspable(spec: ObjectSpec, position: Vector, orientation: Vector) -> Graspable:
+    if spec.shape == "cylinder":
+        if upright(orientation) or upright(_flipped(orientation)):
+            return Graspable(position.copy(), 0.0, spec.size[1])
+        return Graspable(position.copy(), _square_yaw(_axis_heading(orientation, 2)), spec.size[1])
+    # A box that fell on a side has another axis up; the hand closes across the shortest of the level ones.
+    vertical = int(np.argmax([abs(_axis(orientation, i)[2]) for i in range(3)]))
+    level = [i for i in range(3) if i != vertical]
+    closing = min(level, key=lambda i: (round(spec.size[i], 4), -i))
+    other = level[0] if level[1] == closing else level[1]
+    square = abs(spec.size[closing] - spec.size[other]) < 0.004
+    yaw = _square_yaw(_axis_heading(orientation, other), quarter=square)
+    return Graspable(position.copy(), yaw, spec.size[closing])
+
+
+def _axis(orientation: Vector, index: int) -> Vector:
+    x, y, z, w = (float(value) for value in orientation)
+    columns = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
+        (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
+        (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return np.array(columns[index])
+
+
+def _axis_heading(orientation: Vector, index: int) -> float:
+    x, y, _ = _axis(orientation, index)
+    return math.atan2(y, x)
+
+
+def _flipped(orientation: Vector) -> Vector:
+    """The same body turned over about its x axis."""
+    x, y, z, w = orientation
+    return np.array([w, z, -y, -x])
+
+
+def _paced(way: Vector, speed: float) -> Vector:
+    """A step along ``way`` that slows down with what is left of it."""
+    distance = float(np.linalg.norm(way))
+    if distance < 1e-9:
+        return np.zeros(3)
+    return np.asarray(way * (min(speed, 0.17 * distance + 0.001, 0.4 * distance) / distance))
+
+
+def _square_yaw(angle: float, quarter: bool = False) -> float:
+    """The angle nearest zero that a hand (or, by quarters, a square) cannot tell from ``angle``."""
+    return math.remainder(angle, math.pi / 2 if quarter else math.pi)
+
+
+def _wrapped(angle: float) -> float:
+    return math.remainder(angle, 2 * math.pi)
+
+
+def _near_tool(position: Vector, tool: Vector) -> bool:
+    return math.dist(position[:2], tool[:2]) < 0.03
+
+
+def _need(part: FurnitureSpec | DrawerSpec | None, task: str, name: str):  # type: ignore[no-untyped-def]
+    if part is None:
+        raise ValueError(f"the scene of task {task!r} has no {name}")
+    return part
