@@ -3,7 +3,7 @@
 The ROS wheels install one merged prefix: libraries in ``lib``, the ament index in ``share``. ``colcon build`` puts our
 packages into ``install/<package>`` instead, which a shell must source. This script links the second into the first:
 
-- ``site-packages/flow_rag_vla.pth`` names the sources and the generated message package;
+- ``site-packages/flow_rag_vla.pth`` names the sources, the generated messages and the package's metadata;
 - ``lib/*.so`` of the interfaces appear in the environment's ``lib``, which the wheels put on the loader's path;
 - ``share/<package>`` and the ament index entries appear in the environment's ``share``;
 - ``bin/flow_rag_vla`` is the console command.
@@ -111,7 +111,9 @@ def link_overlay(root: Path, prefix: Path, site_packages: Path) -> None:
     """
     install = root / "install"
     messages = message_folder(install)
-    write_if_different(site_packages / f"{PACKAGE}.pth", f"{root / 'src'}\n{messages}\n")
+    # The executables that `ros2 run` starts look their entry point up in the metadata, which lies in the build folder.
+    metadata = root / "build" / PACKAGE / "src"
+    write_if_different(site_packages / f"{PACKAGE}.pth", f"{root / 'src'}\n{messages}\n{metadata}\n")
     for package in (INTERFACES, PACKAGE):
         link_package(package, install, prefix)
     for folder in (prefix / "lib", prefix / "share", *(prefix / "share/ament_index/resource_index").iterdir()):

@@ -234,6 +234,7 @@ def install_other_groups(steps: Steps) -> None:
     chosen = ["--extra-index-url", index] if index else []
     steps.run("installing torch", [*pip_install("torch", "torch"), *chosen])
     steps.say("torch")
+    steps.run("importing the packages", [PYTHON, ROOT / "scripts" / "warm_up.py", "--packages"])
 
 
 def colcon_build(steps: Steps, package: str) -> None:
@@ -269,6 +270,7 @@ def build_package(steps: Steps, key: str) -> None:
         return
     colcon_build(steps, PACKAGE)
     steps.run("linking the packages", [PYTHON, ROOT / "scripts" / "link_overlay.py"])
+    steps.run("importing the messages", [PYTHON, ROOT / "scripts" / "warm_up.py", "--messages"])
     mark("package", key)
 
 
@@ -293,8 +295,6 @@ def set_up(steps: Steps) -> bool:
             build_package(steps, digest(interfaces_key(), package_key()))
             if others is not None:
                 others.result()
-                steps.run("importing the packages", [PYTHON, ROOT / "scripts" / "warm_up.py"])
-                steps.say("packages imported and compiled")
                 mark("packages", key)
         except BaseException:
             steps.stop()

@@ -1,0 +1,135 @@
+"""Fixtures of all tests: ROS isolation, a context a test, waiting on events."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from rclpy.context import Context
+    from rclpy.executors import Executor
+    from rclpy.node import Node
+
+# Nothing is asserted about time, so hypothesis may not either.
+hypothesis.settings.register_profile("repository", deadline=None, max_examples=50, print_blob=True)
+hypothesis.settings.load_profile("repository")
+
+# Domains 1 to 101 use ports below Linux' ephemeral range; 0 is what a person at this machine uses.
+LAST_DOMAIN = 101
+
+# Two cores, several processes: a library that starts a thread for each core makes all of them slower.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+
+def claim_ros_domain() -> tuple[int, IO[str]]:
+    """Return a ROS domain that no other test process on this machine uses, and the lock that holds it."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = os.getpid() + worker
+    folder = Path(tempfile.gettempdir()) / f"flow_rag_vla_test_domains_{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for offset in range(LAST_DOMAIN):
+        domain = (start + offset) % LAST_DOMAIN + 1
+        lock = (folder / str(domain)).open("w", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return domain, lock
+    raise RuntimeError(f"all {LAST_DOMAIN} ROS domains are claimed by locks in {folder}; end the other test runs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process, and the nodes that its tests start, a ROS graph of their own."""
+    domain, lock = claim_ros_domain()
+    config.stash[DOMAIN_LOCK] = lock
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ.pop("ROS_STATIC_PEERS", None)
+    os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+    # The nodes' log files belong to the run, not to the person's home.
+    os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="flow_rag_vla_ros_log_"))
+
+
+DOMAIN_LOCK = pytest.StashKey[IO[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in test/ros: it runs alone."""
+    folder = Path(__file__).parent / "ros"
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture
+def ros_domain_id() -> int:
+    """The ROS domain of this test process; child processes inherit it through ROS_DOMAIN_ID."""
+    return int(os.environ["ROS_DOMAIN_ID"])
+
+
+@pytest.fixture
+def ros_context() -> Iterator[Context]:
+    """The default rclpy context, initialised for one test and shut down after it."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield rclpy.get_default_context()
+    finally:
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def ros_executor(ros_context: Context) -> Iterator[Executor]:
+    """A single-threaded executor on the test's context; ``ros_node`` and tests add nodes to it."""
+    from rclpy.executors import SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor(context=ros_context)
+    try:
+        yield executor
+    finally:
+        for node in executor.get_nodes():
+            executor.remove_node(node)
+            node.destroy_node()
+        executor.shutdown()
+
+
+@pytest.fixture
+def ros_node(ros_executor: Executor, ros_context: Context) -> Node:
+    """A bare node on the test's executor, for the test's own publishers, subscriptions and clients."""
+    import rclpy
+
+    node = rclpy.create_node(f"test_{os.getpid()}", context=ros_context)
+    ros_executor.add_node(node)
+    return node
+
+
+@pytest.fixture
+def spin_until(ros_executor: Executor) -> Callable[..., None]:
+    """``spin_until(predicate, timeout=20.0, what="")``: run callbacks until the predicate holds.
+
+    It waits in the executor, which an event wakes; the short limit a wait only serves predicates on the graph itself
+    (how many subscribers there are), of which no event tells. It fails the test after ``timeout`` seconds.
+    """
+
+    def spin(predicate: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+        end = time.monotonic() + timeout
+        while not predicate():
+            remaining = end - time.monotonic()
+            if remaining <= 0.0:
+                pytest.fail(f"{what or 'the condition'} did not come about within {timeout:g} s")
+            ros_executor.spin_once(timeout_sec=min(remaining, 0.05))
+
+    return spin
