@@ -1,0 +1,99 @@
+"""A policy in a closed loop without the graph, with the graph's delays.
+
+A picture taken at one tick becomes a chunk that arrives some ticks later, and each tick runs the row that its
+distance from the picture names: what controller and policy nodes do over topics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
+from flow_rag_vla.policy.encoders.base import Encoder
+from flow_rag_vla.policy.policy import FlowPolicy
+
+Corrector = Callable[[NDArray[np.float32], RobotState, Goal, int], "Correction | None"]
+"""(embedding (D,), robot state, goal, stamp in nanoseconds) to what a failure memory answers."""
+
+
+def noise_seed(base: int, tick: int) -> int:
+    """The seed of one chunk's noise, from the episode's seed and the tick of its picture."""
+    return int.from_bytes(hashlib.sha256(f"{base}:{tick}".encode()).digest()[:7], "big")
+
+
+class ChunkFollower:
+    """Makes chunks from pictures and gives the action of each tick."""
+
+    def __init__(
+        self,
+        policy: FlowPolicy,
+        encoder: Encoder,
+        goal: Goal,
+        *,
+        seed: int,
+        delay_ticks: int = 3,
+        corrector: Corrector | None = None,
+    ) -> None:
+        policy.check_encoder(encoder.name, encoder.revision)
+        if delay_ticks < 0:
+            raise ValueError(f"delay_ticks is {delay_ticks}, expected at least 0")
+        self._policy = policy
+        self._encoder = encoder
+        self._goal = goal
+        self._seed = seed
+        self._delay = delay_ticks
+        self._corrector = corrector
+        self._active: ActionChunk | None = None
+        self._pending: list[tuple[int, ActionChunk]] = []
+        self._newest: ActionChunk | None = None
+        self._gripper: float | None = None
+        self.starved_ticks = 0
+        """Ticks at which no chunk had a row left."""
+        self.chunks = 0
+        """Chunks made so far."""
+
+    def observe(self, tick: int, images: Mapping[str, NDArray[np.uint8]], state: RobotState) -> ActionChunk:
+        """Take one picture a camera at ``tick``; the chunk made of them runs from ``tick + delay_ticks`` on."""
+        embedding = self._encoder.encode(images)
+        stamp = tick * TICK_NS
+        correction = None
+        if self._corrector is not None:
+            correction = self._corrector(embedding, state, self._goal, stamp)
+        chunk = self._policy.act(
+            embedding,
+            state,
+            self._goal,
+            seed=noise_seed(self._seed, tick),
+            stamp_ns=stamp,
+            previous=self._newest,
+            delay_ticks=self._delay,
+            correction=correction,
+        )
+        self._pending.append((tick + self._delay, chunk))
+        self._newest = chunk
+        self.chunks += 1
+        return chunk
+
+    def action(self, tick: int, state: RobotState) -> NDArray[np.float32]:
+        """(7,) float32: the action of this tick; standing still, the gripper as it is, when there is none."""
+        while self._pending and self._pending[0][0] <= tick:
+            self._active = self._pending.pop(0)[1]
+        if self._gripper is None:
+            self._gripper = float(state.gripper_width > 0.5 * GRIPPER_MAX_WIDTH)
+        if self._active is not None:
+            row = tick - self._active.stamp_ns // TICK_NS
+            if row < self._active.horizon:
+                action: NDArray[np.float32] = self._active.actions[row]
+                self._gripper = float(action[-1])
+                return action
+        self.starved_ticks += 1
+        still = np.zeros(ACTION_DIM, dtype=np.float32)
+        still[-1] = self._gripper
+        return still
