@@ -1,0 +1,203 @@
+"""The reading side of bags: typed messages, images, and what happened when. No ROS needed.
+
+Bags whose writer was killed have no index; they are read by scanning, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.data.definitions import Definitions
+from flow_rag_vla.data.mcap_scan import McapError, McapScan, open_mcap
+
+
+class BagError(RuntimeError):
+    """A bag that cannot be read; the text names the path and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BagMessage:
+    """One message: ``log_ns`` is when the recorder received it, system clock."""
+
+    topic: str
+    msgtype: str
+    log_ns: int
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BagTopic:
+    """A topic of a bag."""
+
+    name: str
+    msgtype: str
+    count: int
+
+
+class Bag:
+    """A bag opened for reading. Cheap to open: only the index of chunks is held."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a bag folder or a single .mcap file.
+
+        Raises:
+            BagError: if there is no bag, or nothing in it is readable.
+        """
+        self.path = Path(path)
+        files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
+        if not files or not files[0].exists():
+            raise BagError(f"{self.path} holds no .mcap file; give the folder that the recorder wrote")
+        scans = []
+        problems = []
+        for file in files:
+            try:
+                scan = open_mcap(file)
+            except (McapError, OSError) as error:
+                problems.append(f"{file.name}: {error}")
+                continue
+            if not scan.complete:
+                problems.append(
+                    f"{file.name} breaks off: its writer did not close it; {scan.lost} bytes behind the last whole "
+                    "chunk are not readable"
+                )
+            scans.append(scan)
+        if not scans:
+            raise BagError(f"{self.path} is not readable: {'; '.join(problems)}")
+        self._scans: tuple[McapScan, ...] = tuple(scans)
+        self.problems: tuple[str, ...] = tuple(problems)
+        self._definitions = Definitions()
+        self._unreadable: set[str] = set()
+        for scan in scans:
+            for channel in scan.channels.values():
+                if channel.encoding == "ros2msg" and channel.definition:
+                    self._definitions.register_text(channel.msgtype, channel.definition)
+        counts: dict[str, int] = {}
+        types: dict[str, str] = {}
+        for scan in scans:
+            types.update({channel.topic: channel.msgtype for channel in scan.channels.values()})
+            for topic, count in scan.counts.items():
+                counts[topic] = counts.get(topic, 0) + count
+        self.topics: dict[str, BagTopic] = {
+            topic: BagTopic(topic, types[topic], count) for topic, count in sorted(counts.items())
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether the recorder closed the bag."""
+        return not self.problems
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(scan.path.stat().st_size for scan in self._scans)
+
+    @property
+    def start_ns(self) -> int:
+        """Log time of the first message; 0 in an empty bag."""
+        return min((chunk.start_ns for scan in self._scans for chunk in scan.chunks), default=0)
+
+    @property
+    def end_ns(self) -> int:
+        """Log time of the last message; 0 in an empty bag."""
+        return max((chunk.end_ns for scan in self._scans for chunk in scan.chunks), default=0)
+
+    def find(self, topic: str) -> str | None:
+        """Full name of a topic given relatively ("command" finds "/robot_1/command"); None if absent.
+
+        The shortest match is taken, so that the root namespace wins.
+        """
+        relative = topic.lstrip("/")
+        matches = [name for name in self.topics if name == topic or name.lstrip("/") == relative]
+        matches += [name for name in self.topics if name.endswith("/" + relative)]
+        return min(matches, key=len) if matches else None
+
+    def messages(
+        self, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
+    ) -> Iterator[BagMessage]:
+        """Typed messages of some topics (relative names will do; None: all), log time in [start, stop).
+
+        A message that does not fit its definition is skipped.
+        """
+        names = None
+        if topics is not None:
+            names = {found for topic in topics if (found := self.find(topic)) is not None}
+            if not names:
+                return
+        for scan in self._scans:
+            for channel, stamp_ns, data in scan.messages(names, start_ns, stop_ns):
+                try:
+                    message = self._definitions.deserialize(data, channel.msgtype)
+                except Exception:  # generated decoders raise whatever the bytes lead them to
+                    self._unreadable.add(channel.topic)
+                    continue
+                yield BagMessage(channel.topic, channel.msgtype, stamp_ns, message)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Topics of which a message could not be decoded so far."""
+        return tuple(sorted(self._unreadable))
+
+
+def read_bag(
+    path: str | Path, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
+) -> Iterator[BagMessage]:
+    """Iterate the typed messages of a bag; see :meth:`Bag.messages`.
+
+    Raises:
+        BagError: if the bag cannot be opened.
+    """
+    return Bag(path).messages(topics, start_ns, stop_ns)
+
+
+def stamp_ns(stamp: Any) -> int:
+    """Nanoseconds of a ``builtin_interfaces/Time``, or of the header of a message."""
+    time = getattr(stamp, "stamp", stamp)
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
+
+
+def image_pixels(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a ``sensor_msgs/Image`` read from a bag.
+
+    Raises:
+        ValueError: for an encoding or a size that makes no picture.
+    """
+    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(image.encoding)
+    if channels is None:
+        raise ValueError(f"image encoding {image.encoding!r} is not one of rgb8, bgr8, rgba8, bgra8, mono8")
+    height, width, step = int(image.height), int(image.width), int(image.step)
+    data = np.frombuffer(image.data, dtype=np.uint8)
+    if not height or not width or step < width * channels or data.size < step * height:
+        raise ValueError(f"image of {width} x {height} {image.encoding}, step {step}, has {data.size} bytes")
+    pixels = data[: step * height].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if image.encoding.startswith("bgr"):
+        return np.ascontiguousarray(pixels[:, :, 2::-1])
+    return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def images(
+    bag: Bag, topic: str, start_ns: int = 0, stop_ns: int = 2**63 - 1
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Log time and (H, W, 3) uint8 RGB pixels of each whole image of a topic; broken ones are passed over."""
+    for entry in bag.messages([topic], start_ns, stop_ns):
+        try:
+            yield entry.log_ns, image_pixels(entry.message)
+        except ValueError:
+            continue
+
+
+def image_near(bag: Bag, topic: str, log_ns: int, within_ns: int = 500_000_000) -> NDArray[np.uint8] | None:
+    """The image received closest to a moment, or None when there is none within reach."""
+    best: tuple[int, NDArray[np.uint8]] | None = None
+    for received, pixels in images(bag, topic, max(0, log_ns - within_ns), log_ns + within_ns + 1):
+        distance = abs(received - log_ns)
+        if best is None or distance < best[0]:
+            best = (distance, pixels)
+    return None if best is None else best[1]

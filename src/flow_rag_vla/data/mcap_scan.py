@@ -1,0 +1,233 @@
+"""Reads an MCAP file record by record, up to wherever it breaks off (format: https://mcap.dev/spec)."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from lz4.frame import decompress as lz4_decompress
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2.errors import ReaderError
+from rosbags.rosbag2.storage_mcap import McapReader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAGIC = b"\x89MCAP0\r\n"
+SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END, FOOTER = 0x03, 0x04, 0x05, 0x06, 0x0F, 0x02
+
+
+class McapError(ValueError):
+    """Not an MCAP file at all, or one in which nothing is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class McapChannel:
+    """A topic in the file, with the definition of its type."""
+
+    topic: str
+    msgtype: str
+    definition: str
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
+class McapChunk:
+    """Place and time span (ns) of one chunk."""
+
+    offset: int
+    size: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class McapScan:
+    """What is whole in a file.
+
+    complete: the file ends as its writer meant; lost: bytes behind the last whole record
+    """
+
+    path: Path
+    channels: dict[int, McapChannel]
+    chunks: tuple[McapChunk, ...]
+    counts: dict[str, int]
+    complete: bool
+    lost: int
+
+    def messages(
+        self, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
+    ) -> Iterator[tuple[McapChannel, int, bytes]]:
+        """Messages of the given topics (None: all) from start until before stop, in time order within a chunk."""
+        wanted = {
+            key: channel for key, channel in self.channels.items() if topics is None or channel.topic in topics
+        }
+        with self.path.open("rb") as stream:
+            for chunk in self.chunks:
+                if chunk.end_ns < start_ns or chunk.start_ns >= stop_ns:
+                    continue
+                stream.seek(chunk.offset)
+                body = _chunk_records(stream.read(chunk.size))
+                if body is None:
+                    continue
+                found = []
+                for opcode, record in _records(body):
+                    if opcode == MESSAGE:
+                        key, _, stamp_ns, _ = struct.unpack_from("<HIQQ", record)
+                        if key in wanted and start_ns <= stamp_ns < stop_ns:
+                            found.append((stamp_ns, key, bytes(record[22:])))
+                found.sort(key=lambda item: item[0])
+                for stamp_ns, key, data in found:
+                    yield wanted[key], stamp_ns, data
+
+
+def open_mcap(path: str | Path) -> McapScan:
+    """Read the index of a file, or scan the file if it has none.
+
+    Raises:
+        McapError: if the file does not begin as MCAP.
+        OSError: if it cannot be read.
+    """
+    source = Path(path)
+    reader = McapReader(source)
+    try:
+        reader.open()
+    except (ReaderError, struct.error, ValueError, TypeError, IndexError, OSError):
+        # rosbags raises all of these for a file that breaks off.
+        return scan_mcap(source)
+    try:
+        channels = {
+            connection.id: McapChannel(
+                connection.topic,
+                connection.msgtype,
+                connection.msgdef.data,
+                "ros2msg" if connection.msgdef.format == MessageDefinitionFormat.MSG else "",
+            )
+            for connection in reader.connections
+        }
+        chunks = tuple(
+            McapChunk(
+                chunk.chunk_start_offset + 9, chunk.chunk_length - 9, chunk.message_start_time, chunk.message_end_time
+            )
+            for chunk in reader.chunks
+        )
+        counts: dict[str, int] = {}
+        for connection in reader.connections:
+            counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
+        return McapScan(source, channels, chunks, counts, True, 0)
+    finally:
+        reader.close()
+
+
+def scan_mcap(path: str | Path) -> McapScan:
+    """Find every whole chunk of a file, however it ends.
+
+    A chunk whose checksum or compression is broken ends the scan: what follows cannot be trusted.
+
+    Raises:
+        McapError: if the file does not begin as MCAP.
+        OSError: if it cannot be read.
+    """
+    source = Path(path)
+    size = source.stat().st_size
+    schemas: dict[int, tuple[str, str, str]] = {}
+    channels: dict[int, McapChannel] = {}
+    counts: dict[str, int] = {}
+    chunks: list[McapChunk] = []
+    complete, whole = False, len(MAGIC)
+    with source.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise McapError(f"{source} is not an MCAP file: it does not begin with the magic bytes")
+        while True:
+            header = stream.read(9)
+            if len(header) < 9:
+                break
+            opcode, length = header[0], struct.unpack_from("<Q", header, 1)[0]
+            offset = stream.tell()
+            if offset + length > size:
+                break
+            if opcode == DATA_END:
+                # What follows is the index: all that matters is whether the file ends as it should.
+                stream.seek(-len(MAGIC), 2)
+                complete = stream.read() == MAGIC
+                whole = size if complete else offset + length
+                break
+            if opcode == CHUNK:
+                record = stream.read(length)
+                body = _chunk_records(record)
+                if body is None:
+                    break
+                start_ns, end_ns = struct.unpack_from("<QQ", record)
+                chunks.append(McapChunk(offset, length, start_ns, end_ns))
+                for inner, data in _records(body):
+                    _note(inner, data, schemas, channels, counts)
+            else:
+                stream.seek(length, 1)
+            whole = offset + length
+    return McapScan(source, channels, tuple(chunks), counts, complete, size - whole)
+
+
+def _note(
+    opcode: int,
+    record: memoryview,
+    schemas: dict[int, tuple[str, str, str]],
+    channels: dict[int, McapChannel],
+    counts: dict[str, int],
+) -> None:
+    if opcode == SCHEMA:
+        (key,) = struct.unpack_from("<H", record)
+        name, place = _string(record, 2)
+        encoding, place = _string(record, place)
+        text, _ = _string(record, place)
+        schemas[key] = (name, encoding, text)
+    elif opcode == CHANNEL:
+        key, schema = struct.unpack_from("<HH", record)
+        topic, _ = _string(record, 4)
+        name, encoding, text = schemas.get(schema, ("", "", ""))
+        channels[key] = McapChannel(topic, name, text, encoding)
+        counts.setdefault(topic, 0)
+    elif opcode == MESSAGE:
+        (key,) = struct.unpack_from("<H", record)
+        if key in channels:
+            counts[channels[key].topic] += 1
+
+
+def _chunk_records(record: bytes) -> bytes | None:
+    """The records inside a chunk; None if it is broken."""
+    try:
+        size, crc = struct.unpack_from("<QI", record, 16)
+        compression, place = _string(memoryview(record), 28)
+        (length,) = struct.unpack_from("<Q", record, place)
+        body = record[place + 8 : place + 8 + length]
+        if compression == "zstd":
+            body = zstd.decompress(body)
+        elif compression == "lz4":
+            body = lz4_decompress(body)
+        elif compression:
+            return None
+    except (struct.error, UnicodeDecodeError, RuntimeError, ValueError, zstd.ZstdError):
+        return None
+    if len(body) != size or (crc and crc32(body) != crc):
+        return None
+    return body
+
+
+def _records(body: bytes) -> Iterator[tuple[int, memoryview]]:
+    view, place = memoryview(body), 0
+    while place + 9 <= len(view):
+        (length,) = struct.unpack_from("<Q", view, place + 1)
+        yield view[place], view[place + 9 : place + 9 + length]
+        place += 9 + length
+
+
+def _string(record: memoryview, place: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<I", record, place)
+    place += 4
+    return bytes(record[place : place + length]).decode(), place + length
+

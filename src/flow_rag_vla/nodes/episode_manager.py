@@ -1,0 +1,474 @@
+"""Runs episodes on request: resets, starts, watches, stops, scores and writes down what happened.
+
+One thread does it all. The goal is a coroutine that waits for one future; service replies, topics, timer and cancel
+requests are ordinary callbacks of the same executor, and whichever of them ends the episode sets that future. So no
+callback ever blocks, a cancel is taken at any moment, and no lock is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import SetBool
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
+from flow_rag_vla.core.action import TICK_S, CorrectionMode
+from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
+from flow_rag_vla.data.episode_record import FailureRecord, last_episode_id, record_path, write_record
+from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample, Outcome, Verdict, requested_goal
+from flow_rag_vla.failure.phase import PhaseTracker
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.conversions import MessageError, robot_state
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla_interfaces.action import ExecuteTask
+from flow_rag_vla_interfaces.msg import (
+    ControlCommand,
+    EpisodeStatus,
+    FailureEvent,
+    LoopStatistics,
+    RobotState,
+    SceneState,
+)
+from flow_rag_vla_interfaces.srv import ResetSimulation
+
+STATUS_PERIOD_S = 0.1
+ACCEPTANCE_NS = 1_000_000_000
+
+
+class EpisodeManager(Node):
+    """Serves ``execute_task``, one goal at a time; a second is rejected while one runs."""
+
+    def __init__(self) -> None:
+        super().__init__("episode_manager")
+        self._parameters = NodeParameters(self, EpisodeManagerParameters)
+        settings = self._parameters.value
+        self._results = Path(settings.results_dir).expanduser()
+        try:
+            self._results.mkdir(parents=True, exist_ok=True)
+            self._last_id = last_episode_id(self._results)
+        except OSError as error:
+            raise StartError(
+                f"results_dir {str(self._results)!r} cannot be used ({error.strerror}); "
+                "name a folder that can be written"
+            ) from error
+        self._episode: EpisodeTracker | None = None
+        self._reserved_until_ns = 0
+        self._done: Future[None] | None = None
+        self._handle: ServerGoalHandle[Any, Any, Any] | None = None
+        self._duration = 0.0
+        self._reset_reply: Future[Any] | None = None
+        self._reset_request: ResetSimulation.Request | None = None
+        self._asked_timeout = 0.0
+        self._phases = PhaseTracker()
+        self._gripper_command = math.nan
+        self._loop: LoopSample | None = None
+        self._emergency_stop = False
+        self._reset_count = -1
+        self._result_file = ""
+        self._finished = self._succeeded = self._refused = self._write_errors = 0
+        self._last_refusal = ""
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._deadline_ns = 0
+        self._heard: dict[str, int] = {}
+
+        self._status_publisher = self.create_publisher(EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        self.create_subscription(RobotState, topics.ROBOT_STATE, self._on_robot_state, qos.NEWEST)
+        self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
+        self.create_subscription(FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
+        self.create_subscription(LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
+        if settings.scoring == "ground_truth":
+            self.create_subscription(SceneState, topics.GROUND_TRUTH, self._on_scene, qos.NEWEST)
+        else:
+            self.create_service(SetBool, "~/score", self._on_score)
+        self._reset_client = self.create_client(ResetSimulation, topics.RESET_SIMULATION)
+        self._action = ActionServer(
+            self,
+            ExecuteTask,
+            topics.EXECUTE_TASK,
+            self._execute,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+        )
+        # Steady: it watches for silence, which a stopped clock must not hide.
+        self.create_timer(STATUS_PERIOD_S, self._on_timer, clock=self._steady)
+        self._diagnostics = Diagnostics(self, "episodes", self._health)
+        self._publish_status()
+
+    def destroy_node(self) -> None:
+        """End a running episode as canceled, write its record, then destroy the node."""
+        if self._active:
+            self._finish(Verdict(Outcome.CANCELED, "interrupted", "the episode manager was stopped"))
+        self._action.destroy()
+        super().destroy_node()
+
+    # --- goals -------------------------------------------------------------------------------------------------
+
+    def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
+        if self._active or self._steady_ns() < self._reserved_until_ns:
+            running = self._episode
+            number = f"episode {running.episode_id}" if running is not None and running.active else "an episode"
+            self._refused += 1
+            self._last_refusal = f"{number} is running; cancel it or wait for its end"
+            self.get_logger().warning(f"goal {request.instruction or request.task!r} rejected: {self._last_refusal}")
+            return GoalResponse.REJECT
+        # Accepting and executing are two turns of the executor: another goal may come in between. A limit, because a
+        # client that is gone before it gets the answer leaves a goal that is never executed.
+        self._reserved_until_ns = self._steady_ns() + ACCEPTANCE_NS
+        return GoalResponse.ACCEPT
+
+    def _on_cancel(self, _handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+        # The goal handle changes to CANCELING after this returns; the coroutine resumes later and finds it so.
+        if self._active:
+            self._finish(Verdict(Outcome.CANCELED, "canceled", "canceled on request"))
+        return CancelResponse.ACCEPT
+
+    async def _execute(self, handle: ServerGoalHandle[Any, Any, Any]) -> ExecuteTask.Result:
+        self._reserved_until_ns = 0
+        request: ExecuteTask.Goal = handle.request
+        result = ExecuteTask.Result()
+        try:
+            goal = self._checked_goal(request)
+        except ValueError as error:
+            self.get_logger().error(f"goal aborted: {error}")
+            result.outcome, result.reason = ExecuteTask.Result.OUTCOME_ABORTED, str(error)
+            handle.abort()
+            return result
+        done: Future[None] = Future()
+        self._begin(request, goal, done, handle)
+        await done
+        episode = self._episode
+        assert episode is not None and episode.verdict is not None
+        verdict = episode.verdict
+        result.outcome, result.reason = int(verdict.outcome), verdict.reason
+        result.episode_id, result.duration = episode.episode_id, float(self._duration)
+        result.failures, result.corrections = episode.failures, episode.corrected_chunks
+        result.result_file = self._result_file
+        if verdict.outcome is Outcome.CANCELED and handle.is_cancel_requested:
+            handle.canceled()
+        elif verdict.outcome in (Outcome.SUCCESS, Outcome.FAILURE):
+            # The episode was run and scored, whichever way it went: the action did what it was asked to do.
+            handle.succeed()
+        else:
+            handle.abort()
+        return result
+
+    def _checked_goal(self, request: ExecuteTask.Goal) -> Goal | None:
+        goal = requested_goal(request.instruction, request.task)
+        if not math.isfinite(request.timeout) or request.timeout < 0.0:
+            raise ValueError(f"timeout is {request.timeout}, expected 0 (the task's own) or seconds above 0")
+        if request.seed >= 2**32:
+            raise ValueError(f"seed is {request.seed}, expected 0 to {2**32 - 1}")
+        if goal is None and self._parameters.value.reset == "none":
+            raise UnknownTaskError(
+                f"task {request.task!r} has several targets and there is no simulator to draw one; give an instruction"
+            )
+        if self._emergency_stop:
+            raise ValueError(
+                f"the emergency stop is latched; release it through {topics.EMERGENCY_STOP_RESET_SERVICE} first"
+            )
+        return goal
+
+    def _begin(
+        self, request: ExecuteTask.Goal, goal: Goal | None, done: Future[None], handle: ServerGoalHandle[Any, Any, Any]
+    ) -> None:
+        settings = self._parameters.value
+        self._last_id += 1
+        self._done, self._handle = done, handle
+        self._result_file, self._duration = "", 0.0
+        self._asked_timeout = float(request.timeout)
+        self._episode = EpisodeTracker(
+            self._last_id,
+            goal.task if goal is not None else request.task,
+            request.variant or "plain",
+            int(request.seed),
+            goal.instruction if goal is not None else "",
+            settings.success_hold,
+        )
+        self._phases.reset()
+        self._deadline_ns = self._steady_ns() + int(settings.reset_timeout * 1e9)
+        self._reset_reply = None
+        self._reset_request = None
+        # A cancel may have come between acceptance and this turn; the episode exists, so that it is on record.
+        if handle.is_cancel_requested:
+            self._finish(Verdict(Outcome.CANCELED, "canceled", "canceled on request before the start"))
+            return
+        self.get_logger().info(
+            f"episode {self._last_id}: {self._episode.instruction or self._episode.task} "
+            f"({self._episode.variant}, seed {self._episode.seed})"
+        )
+        if settings.reset == "none":
+            self._run(self._asked_timeout or settings.timeout)
+            return
+        self._reset_request = ResetSimulation.Request(
+            task=self._episode.task,
+            variant=self._episode.variant,
+            seed=self._episode.seed,
+            instruction=self._episode.instruction,
+        )
+        self._publish_status()
+        self._request_reset()
+
+    # --- reset -------------------------------------------------------------------------------------------------
+
+    def _request_reset(self) -> None:
+        """Send the request once the service is there; until then the timer comes back here."""
+        if self._reset_request is None or self._reset_reply is not None or not self._reset_client.service_is_ready():
+            return
+        reply = self._reset_client.call_async(self._reset_request)
+        self._reset_reply = reply
+        reply.add_done_callback(self._on_reset)
+
+    def _on_reset(self, reply: Future[Any]) -> None:
+        # A reply to an episode that was canceled or timed out meanwhile is of no concern.
+        if reply is not self._reset_reply or self._episode is None or self._episode.state is not EpisodeState.RESETTING:
+            return
+        self._reset_reply = None
+        self._reset_request = None
+        response: ResetSimulation.Response = reply.result()
+        if not response.ok:
+            self._finish(Verdict(Outcome.ABORTED, "aborted", f"reset refused: {response.message}"))
+            return
+        try:
+            self._episode.task = parse_instruction(response.instruction).task
+        except UnknownTaskError as error:
+            self._finish(Verdict(Outcome.ABORTED, "aborted", f"the simulator answered the reset with: {error}"))
+            return
+        limit = self._asked_timeout or float(response.time_limit) or self._parameters.value.timeout
+        self._run(limit, response.instruction)
+
+    def _run(self, timeout: float, instruction: str = "") -> None:
+        assert self._episode is not None
+        now = self._steady_ns()
+        self._heard = {"the controller": now, "the robot": now}
+        if self._parameters.value.scoring == "ground_truth":
+            self._heard["the simulator's ground truth"] = now
+        self._episode.run(self._now_ns(), timeout, instruction, self._loop)
+        self._publish_status()
+
+    # --- what the graph says -------------------------------------------------------------------------------------
+
+    def _on_robot_state(self, message: RobotState) -> None:
+        self._heard["the robot"] = self._steady_ns()
+        episode = self._episode
+        if episode is None or episode.state is not EpisodeState.RUNNING:
+            return
+        try:
+            phase = self._phases.update(robot_state(message), self._gripper_command, episode.task)
+        except MessageError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            return
+        if episode.observe_phase(self._now_ns(), phase.value):
+            self._publish_status()
+
+    def _on_command(self, message: ControlCommand) -> None:
+        self._heard["the controller"] = self._steady_ns()
+        self._gripper_command = float(message.action[6])
+        self._emergency_stop = message.mode == ControlCommand.MODE_EMERGENCY_STOP
+        episode = self._episode
+        if episode is None or not episode.active:
+            return
+        if self._emergency_stop:
+            reason = message.reason_text or "emergency stop"
+            self._finish(Verdict(Outcome.ABORTED, "emergency_stop", f"emergency stop during the episode: {reason}"))
+            return
+        source = message.provenance
+        if message.mode == ControlCommand.MODE_FOLLOW and source.correction in set(CorrectionMode):
+            episode.observe_command(
+                to_ns(message.header.stamp),
+                int(message.chunk_id),
+                CorrectionMode(source.correction),
+                float(source.correction_strength),
+                tuple(int(case) for case in source.case_ids),
+            )
+
+    def _on_failure(self, message: FailureEvent) -> None:
+        episode = self._episode
+        if episode is None or episode.state is not EpisodeState.RUNNING:
+            return
+        # An event that names another episode is late; 0 is from a detector that does not know.
+        if message.episode_id not in (0, episode.episode_id):
+            return
+        known = message.failure_type in set(FailureType)
+        episode.observe_failure(
+            FailureRecord(
+                int(message.event_id),
+                FailureType(message.failure_type if known else 0).name.lower(),
+                float(message.confidence),
+                message.phase,
+                message.detector,
+                message.description,
+                to_ns(message.header.stamp),
+                to_ns(message.onset),
+                round(episode.elapsed(to_ns(message.header.stamp)), 3),
+                tuple(Evidence(item.name, item.value, item.threshold, item.unit) for item in message.evidence),
+            )
+        )
+        self._publish_status()
+
+    def _on_loop(self, message: LoopStatistics) -> None:
+        self._loop = LoopSample(
+            float(message.rate_hz), float(message.tick_error_p50_ms), float(message.tick_error_p99_ms),
+            float(message.tick_error_max_ms), float(message.cpu_mean_ms), int(message.ticks),
+            int(message.late_ticks), int(message.skipped_ticks), int(message.starved_ticks),
+            int(message.chunks_accepted), int(message.chunks_rejected),
+        )  # fmt: skip
+        if self._episode is not None:
+            self._episode.observe_loop(self._loop)
+
+    def _on_scene(self, message: SceneState) -> None:
+        episode = self._episode
+        if episode is None or episode.state is not EpisodeState.RUNNING:
+            self._reset_count = int(message.reset_count)
+            return
+        self._heard["the simulator's ground truth"] = self._steady_ns()
+        # Reply and ground truth travel on their own ways: what shows the scene before the reset must not score.
+        if self._parameters.value.reset == "simulator" and message.reset_count == self._reset_count:
+            return
+        now = self._now_ns()
+        episode.observe_success(now, bool(message.success))
+        self._judge(now)
+
+    def _on_score(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        episode = self._episode
+        if episode is None or episode.state is not EpisodeState.RUNNING:
+            response.message = "no episode is running"
+            return response
+        outcome = Outcome.SUCCESS if request.data else Outcome.FAILURE
+        self._finish(Verdict(outcome, outcome.word, "scored by a person"))
+        response.success, response.message = True, f"episode {episode.episode_id}: {outcome.word}"
+        return response
+
+    # --- time --------------------------------------------------------------------------------------------------
+
+    def _on_timer(self) -> None:
+        episode = self._episode
+        if episode is not None and episode.state is EpisodeState.RESETTING and episode.active:
+            self._request_reset()
+            if self._steady_ns() > self._deadline_ns:
+                self._finish(Verdict(Outcome.ABORTED, "aborted", self._reset_complaint()))
+        elif episode is not None and episode.state is EpisodeState.RUNNING:
+            self._watch()
+            if episode.active:
+                self._judge(self._now_ns())
+        if self._active and self._episode is not None:
+            self._publish_feedback(self._episode)
+        self._publish_status()
+
+    def _watch(self) -> None:
+        limit = self._parameters.value.silence_limit
+        now = self._steady_ns()
+        for name, heard in self._heard.items():
+            if (now - heard) * 1e-9 > limit:
+                reason = f"{name} has been silent for {limit:g} s; see whether its node runs"
+                self._finish(Verdict(Outcome.ABORTED, "aborted", reason))
+                return
+
+    def _judge(self, now_ns: int) -> None:
+        verdict = self._episode.judge(now_ns) if self._episode is not None else None
+        if verdict is not None:
+            self._finish(verdict)
+
+    def _finish(self, verdict: Verdict) -> None:
+        """Reach a verdict: stop the controller by the status, write the record, let the goal's coroutine go on."""
+        episode = self._episode
+        assert episode is not None and self._done is not None
+        self._reset_reply = None
+        self._reset_request = None
+        record = episode.finish(self._now_ns(), verdict)
+        self._duration = record.duration
+        self._finished += 1
+        self._succeeded += verdict.outcome is Outcome.SUCCESS
+        self._publish_status()
+        path = record_path(self._results, episode.episode_id)
+        try:
+            write_record(path, record)
+            self._result_file = str(path.resolve())
+        except OSError as error:
+            self._write_errors += 1
+            self.get_logger().error(f"result of episode {episode.episode_id} not written to {path}: {error}")
+        self.get_logger().info(f"episode {episode.episode_id}: {verdict.word} after {record.duration:.1f} s")
+        self._done.set_result(None)
+
+    # --- saying it ---------------------------------------------------------------------------------------------
+
+    @property
+    def _active(self) -> bool:
+        return self._episode is not None and self._episode.active
+
+    def _reset_complaint(self) -> str:
+        limit = self._parameters.value.reset_timeout
+        name = self._reset_client.srv_name
+        if self._reset_reply is None:
+            return f"{name} did not appear within {limit:g} s; start the simulator or set reset to none"
+        return f"{name} did not answer within {limit:g} s"
+
+    def _publish_status(self) -> None:
+        message = EpisodeStatus(
+            episodes_finished=self._finished, episodes_succeeded=self._succeeded, state=EpisodeStatus.STATE_IDLE
+        )
+        now = self.get_clock().now()
+        message.header.stamp = now.to_msg()
+        episode = self._episode
+        if episode is not None:
+            message.episode_id, message.state = episode.episode_id, int(episode.state)
+            message.task, message.variant, message.seed = episode.task, episode.variant, episode.seed
+            message.instruction, message.phase = episode.instruction, episode.phase
+            message.elapsed = episode.elapsed(now.nanoseconds) if episode.active else self._duration
+            message.timeout, message.failures = float(episode.timeout), episode.failures
+            message.outcome = episode.verdict.word if episode.verdict is not None else ""
+        self._status_publisher.publish(message)
+
+    def _publish_feedback(self, episode: EpisodeTracker) -> None:
+        running = episode.state is EpisodeState.RUNNING
+        assert self._handle is not None
+        self._handle.publish_feedback(
+            ExecuteTask.Feedback(
+                phase=episode.phase,
+                elapsed=episode.elapsed(self._now_ns()),
+                progress=episode.progress,
+                failures=episode.failures,
+                message=episode.instruction if running else "waiting for the simulator's reset",
+            )
+        )
+
+    def _health(self) -> Health:
+        figures: dict[str, object] = {
+            "episodes_finished": self._finished,
+            "episodes_succeeded": self._succeeded,
+            "goals_rejected": self._refused,
+            "last_rejection": self._last_refusal,
+            "results_dir": str(self._results),
+            "results_not_written": self._write_errors,
+        }
+        if self._write_errors:
+            return WARN, "some results could not be written; see the log and the disk", figures
+        return OK, "running an episode" if self._active else "idle", figures
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _steady_ns(self) -> int:
+        return int(self._steady.now().nanoseconds)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the episode manager node."""
+    return run(EpisodeManager, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,211 @@
+"""Records the graph into one MCAP bag, bytes as they come, without decoding any of them.
+
+Messages are fetched in batches by a timer instead of waking the executor one by one: with two dozen topics the
+executor's own work for each message would cost several times what recording it does. Stamps in the bag are the times
+at which the middleware received a message (system clock), so batching does not show in them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
+from flow_rag_vla.bringup.recording import RECORDED_TOPICS
+from flow_rag_vla.data.bag_writer import BagWriter
+from flow_rag_vla.data.recording import Recording, free_folder
+from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+
+FETCH_PERIOD_S = 0.05
+DEPTH = 200
+"""Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
+
+
+class _Fetched(CallbackGroup):
+    """Keeps its subscriptions out of the executor's wait set: their messages are fetched."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A topic being recorded, and the reception that fits all of its publishers."""
+
+    subscription: Subscription[Any]
+    msgtype: str
+    reliable: bool
+    latched: bool
+
+
+class Recorder(Node):
+    """Subscribes to whatever the graph publishes and hands the bytes to a :class:`Recording`."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        self._parameters = NodeParameters(self, RecorderParameters)
+        settings = self._parameters.value
+        self._everything = "*" in settings.topics
+        named = [topic for topic in (*RECORDED_TOPICS, *settings.topics) if topic != "*"]
+        excluded = {self.resolve_topic_name(topic) for topic in settings.exclude}
+        self._wanted = {self.resolve_topic_name(topic) for topic in named} - excluded
+        self._excluded = excluded
+        self._sources: dict[str, _Source] = {}
+        self._unsupported: set[str] = set()
+        folder = free_folder(Path(settings.bag).expanduser())
+        try:
+            writer = BagWriter(folder, compress=settings.compress)
+        except OSError as error:
+            raise StartError(f"bag {str(folder)!r} cannot be made ({error}); name a folder to write to") from error
+        self._recording = Recording(
+            writer,
+            queue_bytes=int(settings.queue * 1e6),
+            checkpoint_period_s=settings.checkpoint_period,
+            minimum_free_bytes=int(settings.minimum_free * 1e6),
+            on_problem=lambda sentence: self.get_logger().error(sentence),
+        )
+        self._group = _Fetched()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(settings.discovery_period, self._discover, clock=steady)
+        self.create_timer(FETCH_PERIOD_S, self._fetch, clock=steady)
+        self._diagnostics = Diagnostics(self, "mcap bag", self._health)
+        self._discover()
+        self.get_logger().info(f"recording into {folder}")
+
+    def destroy_node(self) -> None:
+        """Fetch what is there, close the bag, destroy the node."""
+        self._fetch()
+        figures = self._recording.close()
+        self.get_logger().info(
+            f"{self._recording.folder}: {figures.messages} messages of {figures.topics} topics, "
+            f"{figures.file_bytes / 1e6:.1f} MB, {figures.dropped} dropped"
+        )
+        super().destroy_node()
+
+    def _discover(self) -> None:
+        for topic, types in self.get_topic_names_and_types():
+            if topic in self._excluded or topic in self._unsupported:
+                continue
+            # A hidden topic (a part that begins with an underscore) belongs to an action or to the middleware.
+            hidden = any(part.startswith("_") for part in topic.split("/"))
+            if topic in self._wanted or (self._everything and not hidden):
+                publishers = self.get_publishers_info_by_topic(topic)
+                if publishers:
+                    self._listen(topic, types[0], publishers)
+
+    def _listen(self, topic: str, msgtype: str, publishers: list[TopicEndpointInfo]) -> None:
+        reliable = all(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers)
+        latched = all(info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for info in publishers)
+        source = self._sources.get(topic)
+        if source is not None:
+            if (source.reliable, source.latched) == (reliable, latched):
+                return
+            # A publisher with a weaker offer has come (or the only one has gone): ask for what all of them give.
+            self._take(topic, source)
+            self.destroy_subscription(source.subscription)
+        else:
+            try:
+                self._recording.add_topic(topic, msgtype, tuple(_offered(info.qos_profile) for info in publishers))
+                _message_class(msgtype)
+            except (ImportError, AttributeError) as error:
+                self._unsupported.add(topic)
+                self.get_logger().error(f"{topic} is not recorded: no Python module of {msgtype} ({error})")
+                return
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        subscription = self.create_subscription(
+            _message_class(msgtype), topic, _never, profile, callback_group=self._group, raw=True
+        )
+        self._sources[topic] = _Source(subscription, msgtype, reliable, latched)
+
+    def _fetch(self) -> None:
+        for topic, source in self._sources.items():
+            self._take(topic, source)
+
+    def _take(self, topic: str, source: _Source) -> None:
+        subscription = source.subscription
+        # A bound, so that one flooding topic cannot keep the others and the timers waiting.
+        for _ in range(DEPTH):
+            with subscription.handle:
+                taken: Any = subscription.handle.take_message(subscription.msg_type, True)
+            if taken is None:
+                return
+            data, info = taken
+            self._recording.put(topic, info["received_timestamp"] or time.time_ns(), data)
+
+    def _health(self) -> Health:
+        figures = self._recording.figures()
+        values: dict[str, object] = {
+            "bag": str(self._recording.folder),
+            "topics": figures.topics,
+            "messages": figures.messages,
+            "dropped": figures.dropped,
+            "queue_mb": round(figures.queued_bytes / 1e6, 2),
+            "received_mb": round(figures.written_bytes / 1e6, 2),
+            "file_mb": round(figures.file_bytes / 1e6, 2),
+        }
+        if figures.problem:
+            return ERROR, figures.problem, values
+        if figures.dropped:
+            return WARN, "messages were dropped: the disk is slower than the graph", values
+        return OK, "recording", values
+
+
+def _never(_data: Any) -> None:
+    """The callback of a subscription whose messages are fetched."""
+
+
+def _message_class(msgtype: str) -> Any:
+    package, folder, name = msgtype.split("/")
+    return getattr(importlib.import_module(f"{package}.{folder}"), name)
+
+
+def _offered(profile: QoSProfile) -> Qos:
+    def seconds(duration: Any) -> QosTime:
+        return QosTime(*divmod(int(duration.nanoseconds), 1_000_000_000))
+
+    return Qos(
+        QosHistory(int(profile.history)),
+        int(profile.depth),
+        QosReliability(int(profile.reliability)),
+        QosDurability(int(profile.durability)),
+        seconds(profile.deadline),
+        seconds(profile.lifespan),
+        QosLiveliness(int(profile.liveliness)),
+        seconds(profile.liveliness_lease_duration),
+        False,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the recorder node."""
+    return run(Recorder, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
