@@ -44,7 +44,7 @@ class Signals:
         )
 
     def run(self, seconds: float = 0.025, velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> list[FailureReport]:
-        """Hold the present signals; the tool drifts with ``velocity`` (m/s). Gives what was reported meanwhile."""
+        """Hold the present signals; the tool drifts with ``velocity`` (m/s). Gives the reports."""
         told: list[FailureReport] = []
         for _ in range(max(1, round(seconds / 0.025))):
             self.stamp_ns += TICK_NS
