@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -34,12 +35,17 @@ def run(
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
     """
     _end_with_supervisor()
-    # Blocked in every thread and taken by one that waits for them: a callback is never cut in half, the context is
-    # valid until the node is destroyed, and a wait inside rcl ends at once instead of at its next event.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    # The signal itself does nothing but wake a thread that ends the spin: a callback is never cut in half, the context
+    # is valid until the node is destroyed, and a wait inside rcl ends at once instead of at its next event. Blocking
+    # the signals would not do: libraries start threads when they are imported, which take what the others block.
+    ended, signaled = os.pipe()
+    os.set_blocking(signaled, False)
+    signal.set_wakeup_fd(signaled, warn_on_full_buffer=False)
+    for number in _ENDING:
+        signal.signal(number, _nothing)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: Future[None] = Future()
-    threading.Thread(target=_wait_for_end, args=(stop,), name="signals", daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(ended, stop), name="signals", daemon=True).start()
     executor = make_executor()
     node: Node | None = None
     try:
@@ -60,9 +66,14 @@ def run(
     return 0
 
 
-def _wait_for_end(stop: Future[None]) -> None:
-    signal.sigwait(_ENDING)
+def _wait_for_end(ended: int, stop: Future[None]) -> None:
+    while os.read(ended, 1)[0] not in _ENDING:
+        pass
     stop.set_result(None)
+
+
+def _nothing(_signal: int, _frame: FrameType | None) -> None:
+    """Keeps the default handler, which would raise somewhere, from being used."""
 
 
 def _program() -> str:
