@@ -11,7 +11,7 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from flow_rag_vla.sim.assets import resolved_urdf
-from flow_rag_vla.sim.scene import ZONE_RADIUS, DrawerSpec, FurnitureSpec, ObjectSpec, SceneSpec
+from flow_rag_vla.sim.scene import DrawerSpec, FurnitureSpec, ObjectSpec, SceneSpec
 
 ARM_JOINTS = (0, 1, 2, 3, 4, 5, 6)
 HAND_JOINT = 7
@@ -24,7 +24,9 @@ JOINT_NAMES = (*(f"panda_joint{i}" for i in range(1, 8)), "panda_finger_joint1",
 
 FINGER_FRICTION = 1.0
 _TABLE_FRICTION = 0.9
-_FLOOR_HEIGHT = -0.45
+_SIDES = 24
+TABLE_LOW, TABLE_HIGH = (-0.22, -0.60), (0.88, 0.60)
+"""Corners of the table top, metres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,9 @@ class SceneBodies:
 def load_scene(client: int, spec: SceneSpec) -> SceneBodies:
     """Empty the client, then build the scene in it, the robot at its start."""
     p.resetSimulation(physicsClientId=client)
-    table = _box(client, (1.1, 1.5, 0.04), (0.35, 0.0, -0.02), (0.80, 0.77, 0.72, 1.0), friction=_TABLE_FRICTION)
-    _box(client, (6.0, 6.0, 0.02), (0.0, 0.0, _FLOOR_HEIGHT), (0.55, 0.58, 0.62, 1.0))
+    table = _table(client)
     robot = _robot(client, spec)
     bin_ = _bin(client, spec.bin) if spec.bin else None
-    if spec.zone:
-        _zone(client, spec.zone)
     drawer = _drawer(client, spec.drawer) if spec.drawer else None
     objects = {entry.name: _object(client, entry) for entry in spec.objects}
     return SceneBodies(robot, table, objects, bin_, drawer)
@@ -124,9 +123,7 @@ def _object(client: int, spec: ObjectSpec) -> int:
     else:
         radius, height = spec.size[0] / 2, spec.size[2]
         collision = p.createCollisionShape(p.GEOM_CYLINDER, radius=radius, height=height, physicsClientId=client)
-        visual = p.createVisualShape(
-            p.GEOM_CYLINDER, radius=radius, length=height, rgbaColor=spec.colour, physicsClientId=client
-        )
+        visual = _cylinder_visual(client, radius, height, spec.colour)
     body = int(
         p.createMultiBody(
             0.0 if spec.fixed else spec.mass, collision, visual, spec.position, yaw_quaternion(spec.yaw),
@@ -167,27 +164,54 @@ def _drawer(client: int, spec: DrawerSpec) -> int:
     return body
 
 
-def _zone(client: int, spec: FurnitureSpec) -> None:
-    # Drawn only: 2 mm thick, half of it above the table, so that it neither flickers nor is touched.
-    visual = p.createVisualShape(
-        p.GEOM_CYLINDER, radius=ZONE_RADIUS, length=0.002, rgbaColor=(0.16, 0.66, 0.32, 1.0), physicsClientId=client
-    )
-    p.createMultiBody(0.0, -1, visual, spec.position, physicsClientId=client)
-
-
-def _box(
-    client: int,
-    size: tuple[float, float, float],
-    position: tuple[float, float, float],
-    colour: tuple[float, float, float, float],
-    friction: float = 0.5,
-) -> int:
-    half = [extent / 2 for extent in size]
+def _table(client: int) -> int:
+    # Not drawn: ``ground`` paints the table, since large boxes cost more than all the rest of a picture. A body without
+    # a visual shape would be drawn as its collision shape, so this one's is a speck out of every camera's range. The
+    # window for people has no painter and shows a real table.
+    windowed = p.getConnectionInfo(physicsClientId=client)["connectionMethod"] == p.GUI
+    size = (TABLE_HIGH[0] - TABLE_LOW[0], TABLE_HIGH[1] - TABLE_LOW[1])
+    centre = ((TABLE_HIGH[0] + TABLE_LOW[0]) / 2, (TABLE_HIGH[1] + TABLE_LOW[1]) / 2, -0.02)
+    half = [size[0] / 2, size[1] / 2, 0.02]
     collision = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
-    visual = p.createVisualShape(p.GEOM_BOX, halfExtents=half, rgbaColor=colour, physicsClientId=client)
-    body = int(p.createMultiBody(0.0, collision, visual, position, physicsClientId=client))
-    _dynamics(client, body, -1, lateralFriction=friction, restitution=0.0)
+    visual = p.createVisualShape(
+        p.GEOM_BOX,
+        halfExtents=half if windowed else [1e-4, 1e-4, 1e-4],
+        visualFramePosition=(0.0, 0.0, 0.0 if windowed else -50.0),
+        rgbaColor=(0.84, 0.80, 0.75, 1.0),
+        physicsClientId=client,
+    )
+    body = int(p.createMultiBody(0.0, collision, visual, centre, physicsClientId=client))
+    _dynamics(client, body, -1, lateralFriction=_TABLE_FRICTION, restitution=0.0)
     return body
+
+
+def _cylinder_visual(client: int, radius: float, height: float, colour: tuple[float, float, float, float]) -> int:
+    # PyBullet's own cylinder has normals smoothed over its rims and looks like a pebble.
+    corners: list[list[float]] = []
+    normals: list[list[float]] = []
+    indices: list[int] = []
+
+    def fan(points: list[list[float]], directions: list[list[float]]) -> None:
+        first = len(corners)
+        corners.extend(points)
+        normals.extend(directions)
+        for i in range(1, len(points) - 1):
+            indices.extend((first, first + i, first + i + 1))
+
+    circle = [(math.cos(2 * math.pi * i / _SIDES), math.sin(2 * math.pi * i / _SIDES)) for i in range(_SIDES)]
+    top = [[radius * x, radius * y, height / 2] for x, y in circle]
+    fan(top, [[0.0, 0.0, 1.0]] * _SIDES)
+    bottom = [[radius * x, radius * y, -height / 2] for x, y in reversed(circle)]
+    fan(bottom, [[0.0, 0.0, -1.0]] * _SIDES)
+    for (x, y), (u, v) in zip(circle, circle[1:] + circle[:1], strict=True):
+        low, high = -height / 2, height / 2
+        side = [[radius * a, radius * b, z] for a, b, z in ((x, y, low), (u, v, low), (u, v, high), (x, y, high))]
+        fan(side, [[x, y, 0.0], [u, v, 0.0], [u, v, 0.0], [x, y, 0.0]])
+    return int(
+        p.createVisualShape(
+            p.GEOM_MESH, vertices=corners, indices=indices, normals=normals, rgbaColor=colour, physicsClientId=client
+        )
+    )
 
 
 def _dynamics(client: int, body: int, link: int, **values: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 
 import numpy as np
@@ -16,42 +16,13 @@ from flow_rag_vla.core.rotation import (
     quaternion_multiply,
 )
 from flow_rag_vla.sim.bodies import HAND_JOINT, SceneBodies, SceneState, load_scene, write_state
-from flow_rag_vla.sim.scene import CameraOffset, SceneSpec, Vector3
+from flow_rag_vla.sim.ground import CameraModel, paint_ground
+from flow_rag_vla.sim.scene import CameraOffset, FurnitureSpec, SceneSpec, Vector3
 
-_LIGHT = (0.6, -0.5, 1.6)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraModel:
-    """A pinhole camera without distortion.
-
-    eye, look_at: metres, in the base frame, or in the hand's frame when ``on_hand``; up: any vector not along the view
-    vertical_fov: degrees; near, far: metres
-    """
-
-    name: str
-    width: int
-    height: int
-    vertical_fov: float
-    eye: Vector3
-    look_at: Vector3
-    up: Vector3
-    near: float = 0.01
-    far: float = 4.0
-    on_hand: bool = False
-
-    def intrinsics(self) -> NDArray[np.float64]:
-        """(3, 3) camera matrix, pixels; origin at the corner of the top left pixel."""
-        focal = 0.5 * self.height / math.tan(math.radians(self.vertical_fov) / 2)
-        return np.array([[focal, 0.0, self.width / 2], [0.0, focal, self.height / 2], [0.0, 0.0, 1.0]])
-
-    def projection(self) -> list[float]:
-        """OpenGL projection matrix, column by column, 16 numbers."""
-        aspect = self.width / self.height
-        return list(p.computeProjectionMatrixFOV(self.vertical_fov, aspect, self.near, self.far))
+_LIGHT = (1.1, -0.9, 1.5)
 
 
-FRONT = CameraModel("front", 128, 128, 45.0, (1.02, -0.42, 0.66), (0.46, 0.0, 0.03), (0.0, 0.0, 1.0))
+FRONT = CameraModel("front", 128, 128, 43.0, (0.98, -0.40, 0.72), (0.455, -0.005, 0.02), (0.0, 0.0, 1.0))
 """Looks from before the table, over its right corner, at the whole workspace."""
 
 WRIST = CameraModel(
@@ -59,10 +30,11 @@ WRIST = CameraModel(
 )
 """Rides before the hand; sees both fingertips and what is between and below them. Frame: link ``panda_hand``."""
 
-VIEW = CameraModel("view", 480, 360, 42.0, (1.15, -0.62, 0.72), (0.40, 0.0, 0.12), (0.0, 0.0, 1.0))
+VIEW = CameraModel("view", 480, 360, 42.0, (1.22, -0.62, 0.74), (0.38, 0.0, 0.16), (0.0, 0.0, 1.0))
 """For people: the robot and the table."""
 
 CAMERAS = (FRONT, WRIST, VIEW)
+"""Every camera that a scene may shift."""
 
 
 def camera_pose(
@@ -86,8 +58,9 @@ def camera_pose(
     return position + _rotated(orientation, eye), axes
 
 
-def draw(client: int, bodies: SceneBodies, camera: CameraModel, offset: CameraOffset) -> NDArray[np.uint8]:
+def draw(client: int, bodies: SceneBodies, camera: CameraModel, spec: SceneSpec) -> NDArray[np.uint8]:
     """Render what a camera sees in a client: (H, W, 3) uint8, RGB."""
+    offset = spec.camera_offset(camera.name)
     link = p.getLinkState(bodies.robot, HAND_JOINT, computeForwardKinematics=True, physicsClientId=client)
     eye, axes = camera_pose(camera, offset, (np.array(link[4]), np.array(link[5])))
     view = p.computeViewMatrix(eye.tolist(), (eye + axes[:, 2]).tolist(), (-axes[:, 1]).tolist())
@@ -107,8 +80,13 @@ def draw(client: int, bodies: SceneBodies, camera: CameraModel, offset: CameraOf
         renderer=p.ER_TINY_RENDERER,
         physicsClientId=client,
     )
-    pixels = np.asarray(image[2], dtype=np.uint8).reshape(camera.height, camera.width, 4)
-    return np.ascontiguousarray(pixels[:, :, :3])
+    drawn = np.asarray(image[2], dtype=np.uint8).reshape(camera.height, camera.width, 4)[:, :, :3]
+    empty = np.asarray(image[3]).reshape(camera.height, camera.width, 1) >= 1.0
+    if camera.on_hand:
+        ground = paint_ground(camera, eye, axes, spec.zone)
+    else:
+        ground = _still_ground(camera, offset, spec.zone)
+    return np.where(empty, ground, drawn)
 
 
 class SceneRenderer:
@@ -136,7 +114,7 @@ class SceneRenderer:
 
     def render(self, camera: CameraModel) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB: what the camera sees, with the scene's camera offsets."""
-        return draw(self._client, self._bodies, camera, self._spec.camera_offset(camera.name))
+        return draw(self._client, self._bodies, camera, self._spec)
 
     def close(self) -> None:
         """Free the client. A second call does nothing."""
@@ -151,6 +129,12 @@ class SceneRenderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@lru_cache(maxsize=16)
+def _still_ground(camera: CameraModel, offset: CameraOffset, zone: FurnitureSpec | None) -> NDArray[np.uint8]:
+    eye, axes = camera_pose(camera, offset, (np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0])))
+    return paint_ground(camera, eye, axes, zone)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

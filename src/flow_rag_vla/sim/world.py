@@ -168,7 +168,7 @@ class World:
 
     def render(self, camera: CameraModel) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB: what a camera sees now."""
-        return draw(self._client, self._loaded(), camera, self.spec.camera_offset(camera.name))
+        return draw(self._client, self._loaded(), camera, self.spec)
 
     # -- time travel and interference --------------------------------------------------------------------------------
 
