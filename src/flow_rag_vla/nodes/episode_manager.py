@@ -18,6 +18,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
+from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 from flow_rag_vla.bringup import topics
@@ -88,6 +89,7 @@ class EpisodeManager(Node):
         self._status_publisher = self.create_publisher(EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
         self.create_subscription(RobotState, topics.ROBOT_STATE, self._on_robot_state, qos.NEWEST)
         self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
+        self.create_subscription(Bool, topics.EMERGENCY_STOP, self._on_emergency_stop, qos.STATE)
         self.create_subscription(FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
         self.create_subscription(LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
         if settings.scoring == "ground_truth":
@@ -278,12 +280,10 @@ class EpisodeManager(Node):
         self._heard["the controller"] = self._steady_ns()
         self._gripper_command = float(message.action[6])
         self._emergency_stop = message.mode == ControlCommand.MODE_EMERGENCY_STOP
+        if self._emergency_stop:
+            self._abort_for_emergency_stop(message.reason_text)
         episode = self._episode
         if episode is None or not episode.active:
-            return
-        if self._emergency_stop:
-            reason = message.reason_text or "emergency stop"
-            self._finish(Verdict(Outcome.ABORTED, "emergency_stop", f"emergency stop during the episode: {reason}"))
             return
         source = message.provenance
         if message.mode == ControlCommand.MODE_FOLLOW and source.correction in set(CorrectionMode):
@@ -294,6 +294,16 @@ class EpisodeManager(Node):
                 float(source.correction_strength),
                 tuple(int(case) for case in source.case_ids),
             )
+
+    def _on_emergency_stop(self, message: Bool) -> None:
+        # Whether it is latched is said by the controller's commands; this only ends the episode without waiting for one.
+        if message.data:
+            self._abort_for_emergency_stop("")
+
+    def _abort_for_emergency_stop(self, reason: str) -> None:
+        if self._active:
+            sentence = "emergency stop during the episode" + (f": {reason}" if reason else "")
+            self._finish(Verdict(Outcome.ABORTED, "emergency_stop", sentence))
 
     def _on_failure(self, message: FailureEvent) -> None:
         episode = self._episode

@@ -23,14 +23,15 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
+from flow_rag_vla.bringup.endpoints import TOPICS
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
-from flow_rag_vla.bringup.recording import RECORDED_TOPICS
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import StartError, run
 
+RECORDED_TOPICS = (*(topic.name for topic in TOPICS), "/rosout")
 FETCH_PERIOD_S = 0.05
 DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
