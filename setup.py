@@ -49,7 +49,7 @@ TESTS = [
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Flow-matching vision-language-action policy under a 40 Hz control loop, with a vector memory of failures.",
+    description="Flow-matching robot policy under a 40 Hz control loop, with a vector memory of failures.",
     author="Flow-RAG-VLA maintainers",
     author_email="maintainers@flow-rag-vla.org",
     maintainer="Flow-RAG-VLA maintainers",

@@ -1,8 +1,8 @@
 """Rewrite the build machine's paths in the CMake files of the ROS wheels.
 
 The wheels on PyPI export CMake targets whose include directories name the interpreter of the machine that built them
-(``/opt/python/cp3xx-cp3xx/...``). CMake refuses a target whose include directory does not exist, so nothing can be built
-against them. This script points those entries at the interpreter and the numpy that run it. It is idempotent.
+(``/opt/python/cp3xx-cp3xx/...``). CMake refuses a target whose include directory does not exist, so nothing can be
+built against them. This script points those entries at the interpreter and the numpy that run it. It is idempotent.
 
 Run it with the environment's own interpreter: ``.venv/bin/python scripts/mend_wheels.py``.
 """

@@ -1,6 +1,6 @@
-"""What set-up needs from the machine, and what to say when a step fails: each message names the thing and how to get it.
+"""What set-up needs from the machine, and what to say when a step fails.
 
-Standard library only: it runs before anything is installed.
+Each message names the thing and how to get it. Standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ KNOWN_FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError",
-        "The package index's certificate is not trusted. Install the certificates (sudo apt-get install ca-certificates) "
-        "or name your proxy's: PIP_CERT=/path/to/ca.pem make setup",
+        "The package index's certificate is not trusted. Install the certificates (sudo apt-get install "
+        "ca-certificates) or name your proxy's: PIP_CERT=/path/to/ca.pem make setup",
     ),
     (
         r"Temporary failure in name resolution|Name or service not known|NewConnectionError|Network is unreachable"
         r"|Connection refused|ConnectTimeout|Read timed out|Connection reset by peer|ProxyError|RemoteDisconnected",
-        "The package index cannot be reached. Check the network and the proxy (HTTPS_PROXY), then run `make setup` again: "
-        "it goes on where it stopped.",
+        "The package index cannot be reached. Check the network and the proxy (HTTPS_PROXY), then run `make setup` "
+        "again: it goes on where it stopped.",
     ),
     (
         r"No matching distribution found for (?P<package>\S+)|Could not find a version that satisfies the requirement "
@@ -43,20 +43,24 @@ KNOWN_FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Python\.h: No such file",
-        "The headers of Python are missing. Get them: sudo apt-get install python3-dev (python3.11-dev for a second Python).",
+        "The headers of Python are missing. Get them: sudo apt-get install python3-dev (python3.11-dev for a second "
+        "Python).",
     ),
     (
         r"Cannot allocate memory|Killed signal terminated program|virtual memory exhausted|MemoryError",
-        "The machine ran out of memory. 2 GB free are needed; close something or add swap, then run `make setup` again.",
+        "The machine ran out of memory. 2 GB free are needed; close something or add swap, then run `make setup` "
+        "again.",
     ),
     (
         r"Permission denied|Errno 13\b|Read-only file system",
-        "A file cannot be written. The checkout must belong to you: sudo chown -R \"$USER\" . (never run make with sudo).",
+        'A file cannot be written. The checkout must belong to you: sudo chown -R "$USER" . '
+        "(never run make with sudo).",
     ),
     (
         r"Failed building wheel for (?P<package>\S+)",
-        "{package} has no wheel for this Python and processor and did not compile. Python 3.11 has wheels for everything: "
-        "sudo apt-get install python3.11 python3.11-venv python3.11-dev, then make clean setup PYTHON=python3.11",
+        "{package} has no wheel for this Python and processor and did not compile. Python 3.11 has wheels for "
+        "everything: sudo apt-get install python3.11 python3.11-venv python3.11-dev, then "
+        "make clean setup PYTHON=python3.11",
     ),
 )
 

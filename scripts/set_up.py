@@ -245,9 +245,20 @@ def colcon_build(steps: Steps, package: str) -> None:
         # cmake refuses another generator or another source folder in the same build folder.
         text = cache.read_text(encoding="utf-8", errors="replace")
         wanted = "Ninja" if generator else "Unix Makefiles"
-        if f"CMAKE_GENERATOR:INTERNAL={wanted}\n" not in text or f"CMAKE_CACHEFILE_DIR:INTERNAL={cache.parent}" not in text:
+        if (
+            f"CMAKE_GENERATOR:INTERNAL={wanted}\n" not in text
+            or f"CMAKE_CACHEFILE_DIR:INTERNAL={cache.parent}" not in text
+        ):
             shutil.rmtree(cache.parent)
-    command = [PYTHON, VENV / "bin" / "colcon", "build", "--packages-select", package, "--event-handlers", "console_direct+"]
+    command = [
+        PYTHON,
+        VENV / "bin" / "colcon",
+        "build",
+        "--packages-select",
+        package,
+        "--event-handlers",
+        "console_direct+",
+    ]
     options = ["--cmake-args", "-DBUILD_TESTING=OFF", "-DMERGE_SOURCES=ON", *generator]
     steps.run(f"building {package}", [*command, *options])
     steps.say(f"built {package}")

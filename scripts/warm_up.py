@@ -1,7 +1,7 @@
 """Import each package that a run needs, once, with bytecode written.
 
-It shows a broken wheel at set-up and not in the middle of an episode, and it compiles exactly the modules that are used,
-so that the nodes, which all start at the same moment, do not each compile them again.
+It shows a broken wheel at set-up and not in the middle of an episode, and it compiles exactly the modules that are
+used, so that the nodes, which all start at the same moment, do not each compile them again.
 
 Run it with the environment's own interpreter: ``.venv/bin/python scripts/warm_up.py --packages`` (what pip installed)
 or ``--messages`` (what colcon built, and the ROS packages beside it).
