@@ -58,8 +58,8 @@ class ChunkQueue:
     """Keeps one chunk: that of the newest observation.
 
     A chunk of a newer observation takes over from the present tick on. Rows are addressed by time, so those that its
-    own delay has used up are dropped, and rows that repeat what is already committed fall on the same ticks. Chunks that
-    come twice or out of order change nothing.
+    own delay has used up are dropped, and rows that repeat what is already committed fall on the same ticks. Chunks
+    that come twice or out of order change nothing.
     """
 
     def __init__(self, max_age_ns: int, future_tolerance_ns: int) -> None:

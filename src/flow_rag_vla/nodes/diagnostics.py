@@ -18,13 +18,20 @@ ERROR: bytes = DiagnosticStatus.ERROR
 
 
 class Diagnostics:
-    """Publishes what ``health`` says about a node, once a second on a steady clock."""
+    """Publishes what ``health`` says about a node, once a second on a steady clock.
 
-    def __init__(self, node: Node, hardware_id: str, health: Callable[[], Health]) -> None:
+    With ``own_timer=False`` it is published only when ``publish`` is called.
+    """
+
+    def __init__(
+        self, node: Node, hardware_id: str, health: Callable[[], Health], *, own_timer: bool = True
+    ) -> None:
         self._node = node
         self._hardware_id = hardware_id
         self._health = health
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        if not own_timer:
+            return
         # The first report comes early: whoever waits for the graph to be up should not wait a second for it.
         self._timer = node.create_timer(0.1, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

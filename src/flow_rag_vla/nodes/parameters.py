@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -33,7 +34,10 @@ class NodeParameters(Generic[T]):
             # Declared dynamically typed: the table itself checks the type, so that the message names the remedy
             # (rclpy's own exception does not) and 40 is taken for 40.0.
             descriptor = _descriptor(info)
-            values[info.name] = node.declare_parameter(info.name, default, descriptor).value
+            try:
+                values[info.name] = node.declare_parameter(info.name, default, descriptor).value
+            except InvalidParameterValueException as error:
+                raise ParameterError(str(error)) from error
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)

@@ -1,0 +1,391 @@
+"""The 40 Hz controller: one command a tick, from the newest valid chunk, whatever else happens.
+
+One thread does everything. At each tick it takes what has arrived (a bounded number of messages), decides, publishes
+the command, and only then logs, publishes figures and collects garbage. No service of another node is ever called.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.control.arbiter import ArbiterSettings
+from flow_rag_vla.control.integrator import MotionLimits
+from flow_rag_vla.control.ladder import LadderTimes, Mode, Reason, Steps
+from flow_rag_vla.control.loop import Command, ControlLoop, Episode, LoopSettings
+from flow_rag_vla.control.measurement import StateRefusal, invalid_state
+from flow_rag_vla.control.queue import ChunkRefusal
+from flow_rag_vla.control.statistics import Summary
+from flow_rag_vla.core.action import TICK_NS, TICK_S, Provenance
+from flow_rag_vla.core.parameters import ParameterError
+from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.conversions import MessageError
+from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
+from flow_rag_vla.nodes.priority import raise_priority
+from flow_rag_vla.nodes.runtime import run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla_interfaces import msg, srv
+
+_COMPLAINT_EVERY_NS = 1_000_000_000
+_SILENT = frozenset({ChunkRefusal.DUPLICATE, ChunkRefusal.OLDER, ChunkRefusal.NO_EPISODE})
+"""Refusals that are everyday: they are counted, not logged."""
+
+
+class Controller(Node):
+    """Robot state, chunks and corrections in; one command every 25 ms out."""
+
+    def __init__(self) -> None:
+        super().__init__("controller")
+        self._settings = NodeParameters(self, ControllerParameters, self._configure)
+        self._loop = ControlLoop(loop_settings(self._settings.value))
+        self._sim_time = bool(self.get_parameter("use_sim_time").value)
+        self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
+        self._chunks = PolledSubscription(self, msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
+        self._corrections = PolledSubscription(self, msg.Correction, topics.CORRECTION, qos.PLAN)
+        self._episodes = PolledSubscription(self, msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        # A stop must arrive from a latched publisher that spoke before this node was there, and from one that does
+        # not latch; a latched subscription would refuse the second.
+        self._stops = [
+            PolledSubscription(self, Bool, topics.EMERGENCY_STOP, profile) for profile in (qos.STATE, qos.PLAN)
+        ]
+        self._stop_asked = False
+        self._commands = self.create_publisher(msg.ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
+        self._figures = self.create_publisher(msg.LoopStatistics, topics.LOOP_STATISTICS, qos.STATE)
+        self.create_service(Trigger, topics.EMERGENCY_STOP_SERVICE, self._on_emergency_stop)
+        self.create_service(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE, self._on_reset)
+        self.create_service(srv.GetLoopStatistics, topics.LOOP_STATISTICS_SERVICE, self._on_statistics)
+        self._diagnostics = Diagnostics(self, "control loop", self._health, own_timer=self._sim_time)
+        self._message = _empty_command()
+        self._provenance: Provenance | None = None
+        self._complaints: dict[str, tuple[int, int]] = {}
+        self._pending: list[tuple[str, str]] = []
+        self._reported: tuple[Mode, Reason] = (Mode.IDLE, Reason.NONE)
+        self._late_reported = 0
+        self._figures_due_ns = 0
+        priority = raise_priority(self._settings.value.niceness, self._settings.value.realtime_priority)
+        self.get_logger().info(f"40 Hz loop, {priority}, {'simulated' if self._sim_time else 'steady'} clock")
+        clock = self.get_clock() if self._sim_time else Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(TICK_S, self._tick, clock=clock)
+
+    def _tick(self) -> None:
+        started = time.thread_time_ns()
+        now_ns, steady_ns = self._clocks()
+        loop = self._loop
+        self._take(now_ns, steady_ns)
+        command = loop.tick(now_ns, steady_ns)
+        self._commands.publish(self._filled(command))
+        loop.statistics.record_cpu(time.thread_time_ns() - started)
+        self._after(command, steady_ns)
+
+    def _clocks(self) -> tuple[int, int]:
+        now_ns = self.get_clock().now().nanoseconds
+        # A simulated robot moves in simulated time, so its safety is measured in that.
+        return now_ns, now_ns if self._sim_time else time.monotonic_ns()
+
+    def _take(self, now_ns: int, steady_ns: int) -> None:
+        """Offer the loop what has arrived since the last tick."""
+        for stops in self._stops:
+            for stop, _ in stops.take():
+                self._stop_asked = bool(stop.data)
+                if stop.data:
+                    self._loop.emergency_stop(f"asked for on topic {topics.EMERGENCY_STOP}", steady_ns)
+        for status, _ in self._episodes.take():
+            self._loop.set_episode(_episode(status), now_ns, steady_ns)
+        for state, waited_ns in self._states.take():
+            self._on_state(state, now_ns, steady_ns, waited_ns)
+        for chunk, waited_ns in self._chunks.take():
+            self._on_chunk(chunk, now_ns, steady_ns, waited_ns)
+        for correction, waited_ns in self._corrections.take():
+            self._on_correction(correction, now_ns, steady_ns, waited_ns)
+
+    def _on_state(self, message: msg.RobotState, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        waited_ns = 0 if self._sim_time else waited_ns
+        try:
+            state = conversions.robot_state(message)
+        except MessageError as error:
+            self._loop.measurement.refused[StateRefusal.INVALID] += 1
+            self._complain("state", f"{error}; the state before it stays in use until it is too old")
+            return
+        refusal = self._loop.offer_state(state, now_ns - waited_ns, steady_ns - waited_ns)
+        if refusal is StateRefusal.INVALID:
+            self._complain("state", f"robot state refused: {invalid_state(state)}; check the robot driver")
+        elif refusal is StateRefusal.FUTURE:
+            ahead = (state.stamp_ns - now_ns) / 1e9
+            self._complain("state", f"robot state is stamped {ahead:.3f} s in the future; synchronise the clocks")
+
+    def _on_chunk(self, message: msg.ActionChunk, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        waited_ns = 0 if self._sim_time else waited_ns
+        try:
+            chunk = conversions.action_chunk(message)
+        except MessageError as error:
+            self._loop.refuse_chunk(str(error))
+            self._complain("chunk", f"{error}; the chunk was refused")
+            return
+        refused = self._loop.offer_chunk(chunk, now_ns - waited_ns, steady_ns - waited_ns)
+        if refused is not None and refused.refusal not in _SILENT:
+            self._complain(f"chunk {refused.refusal.value}", f"chunk refused: {refused.text}")
+
+    def _on_correction(self, message: msg.Correction, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        waited_ns = 0 if self._sim_time else waited_ns
+        try:
+            correction = conversions.correction(message)
+        except MessageError as error:
+            self._loop.arbiter.invalid += 1
+            self._complain("correction", f"{error}; the correction was ignored")
+            return
+        ignored = self._loop.offer_correction(correction, now_ns - waited_ns, steady_ns - waited_ns)
+        if ignored is not None:
+            self._complain(f"correction {ignored[0].value}", f"correction ignored: {ignored[1]}")
+
+    def _filled(self, command: Command) -> msg.ControlCommand:
+        message = self._message
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(command.stamp_ns, 1_000_000_000)
+        message.tick = command.tick
+        message.action = command.action
+        target = command.target
+        if target is not None:
+            position, orientation = message.target.position, message.target.orientation
+            position.x, position.y, position.z = target.position.tolist()
+            orientation.x, orientation.y, orientation.z, orientation.w = target.orientation.tolist()
+            message.gripper_width = float(target.gripper_width)
+        message.mode, message.reason = int(command.mode), int(command.reason)
+        message.reason_text = command.reason_text
+        message.clamps = int(command.clamps)
+        message.chunk_id, message.chunk_index = command.chunk_id, command.chunk_index
+        message.observation_age_ms = command.observation_age_ms
+        if command.provenance is not self._provenance:
+            self._provenance = command.provenance
+            message.provenance = conversions.provenance_message(command.provenance)
+        return message
+
+    def _complain(self, key: str, text: str) -> None:
+        """Log after the command has left; once a second for each key, with the number left out since."""
+        self._pending.append((key, text))
+
+    def _after(self, command: Command, steady_ns: int) -> None:
+        """What can wait until the command is out."""
+        late = self._loop.statistics.watch.late
+        if late != self._late_reported:
+            self._complain("late", f"tick {command.tick} started more than half a period late; {late} so far")
+            self._late_reported = late
+        if self._loop.internal_errors and command.reason is Reason.INVALID_ACTION:
+            self._complain("internal", f"internal error {self._loop.internal_errors}: {self._loop.last_error}")
+        if (command.mode, command.reason) != self._reported:
+            self._report(command)
+        if self._pending:
+            self._log()
+        if steady_ns >= self._figures_due_ns or steady_ns < self._figures_due_ns - 2_000_000_000:
+            self._figures_due_ns = steady_ns + 1_000_000_000 - TICK_NS // 2
+            self._figures.publish(self._statistics())
+            if not self._sim_time:
+                self._diagnostics.publish()
+            if not gc.isenabled():
+                gc.collect()
+
+    def _report(self, command: Command) -> None:
+        before, self._reported = self._reported, (command.mode, command.reason)
+        if command.mode in (Mode.STOP, Mode.EMERGENCY_STOP):
+            self._complain(f"mode {command.mode}", f"{command.mode.name}: {command.reason_text}")
+        elif before[0] in (Mode.STOP, Mode.EMERGENCY_STOP):
+            self.get_logger().info(f"{command.mode.name}: no longer stopped")
+
+    def _log(self) -> None:
+        now = time.monotonic_ns()
+        for key, text in self._pending:
+            due, left_out = self._complaints.get(key, (0, 0))
+            if now < due:
+                self._complaints[key] = due, left_out + 1
+                continue
+            self._complaints[key] = now + _COMPLAINT_EVERY_NS, 0
+            self.get_logger().warning(f"{text} ({left_out} more like this)" if left_out else text)
+        self._pending.clear()
+
+    def _on_emergency_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._loop.emergency_stop("asked for by a service call", self._clocks()[1])
+        response.success, response.message = True, f"latched; release it with {topics.EMERGENCY_STOP_RESET_SERVICE}"
+        return response
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._stop_asked:
+            response.success = False
+            response.message = f"topic {topics.EMERGENCY_STOP} still says true; publish false on it first"
+            return response
+        latched = self._loop.reset_emergency_stop(self._clocks()[1])
+        response.success = True
+        response.message = (
+            "released; the robot stays stopped until a fresh chunk and a fresh robot state arrive"
+            if latched
+            else "there was no emergency stop"
+        )
+        return response
+
+    def _on_statistics(
+        self, _request: srv.GetLoopStatistics.Request, response: srv.GetLoopStatistics.Response
+    ) -> srv.GetLoopStatistics.Response:
+        response.statistics = self._statistics()
+        return response
+
+    def _statistics(self) -> msg.LoopStatistics:
+        loop = self._loop
+        figures = loop.statistics.figures()
+        message = msg.LoopStatistics(
+            window=figures.window_s,
+            rate_hz=figures.rate_hz,
+            tick_error_p50_ms=figures.tick_error.p50,
+            tick_error_p99_ms=figures.tick_error.p99,
+            tick_error_max_ms=figures.tick_error.maximum,
+            cpu_mean_ms=figures.cpu.mean,
+            cpu_max_ms=figures.cpu.maximum,
+            ticks=figures.ticks,
+            late_ticks=figures.late,
+            skipped_ticks=figures.skipped,
+            starved_ticks=figures.starved,
+            chunks_accepted=loop.queue.accepted,
+            chunks_rejected=loop.queue.refusals,
+            corrections_applied=loop.arbiter.applied,
+            corrections_timed_out=loop.arbiter.timed_out,
+            mode=int(loop.mode),
+            stages=[_stage(name, summary) for name, summary in figures.stages],
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        return message
+
+    def _health(self) -> Health:
+        loop = self._loop
+        figures = loop.statistics.figures()
+        last = self._message
+        values: dict[str, object] = {
+            "mode": loop.mode.name.lower(),
+            "reason": last.reason_text,
+            "rate_hz": round(figures.rate_hz, 2),
+            "tick_error_p99_ms": round(figures.tick_error.p99, 3),
+            "cpu_mean_ms": round(figures.cpu.mean, 3),
+            "ticks": figures.ticks,
+            "late_ticks": figures.late,
+            "skipped_ticks": figures.skipped,
+            "starved_ticks": figures.starved,
+            "chunks_accepted": loop.queue.accepted,
+            "corrections_applied": loop.arbiter.applied,
+            "corrections_timed_out": loop.arbiter.timed_out,
+            "clock_jumps": loop.clock_jumps,
+            "internal_errors": loop.internal_errors,
+        }
+        values |= {f"chunks refused: {why.value}": count for why, count in loop.queue.refused.items()}
+        values |= {f"states refused: {why.value}": count for why, count in loop.measurement.refused.items()}
+        if loop.mode in (Mode.STOP, Mode.EMERGENCY_STOP) or loop.internal_errors:
+            return ERROR, last.reason_text or loop.last_error, values
+        if loop.mode in (Mode.HOLD, Mode.DECELERATE):
+            return WARN, last.reason_text, values
+        return OK, "following" if loop.mode is Mode.FOLLOW else "idle", values
+
+    def _configure(self, parameters: ControllerParameters) -> None:
+        self._loop.configure(loop_settings(parameters))
+
+
+def loop_settings(parameters: ControllerParameters) -> LoopSettings:
+    """The loop's settings of a table of parameters.
+
+    Raises:
+        ParameterError: if the workspace is none.
+    """
+    low, high = parameters.workspace_low, parameters.workspace_high
+    for name, corner in (("workspace_low", low), ("workspace_high", high)):
+        if len(corner) != 3:
+            raise ParameterError(f"{name}: {list(corner)} has {len(corner)} numbers, expected x, y, z")
+    if any(one >= other for one, other in zip(low, high, strict=True)):
+        raise ParameterError(f"workspace_low: {list(low)} is not below workspace_high {list(high)} on every axis")
+    decelerate = _ns(parameters.decelerate_time)
+    state_loss = Steps(_ns(parameters.state_hold_time), _ns(parameters.state_decelerate_time))
+    return LoopSettings(
+        max_observation_age_ns=_ns(parameters.max_observation_age),
+        max_state_age_ns=_ns(parameters.max_state_age),
+        future_tolerance_ns=_ns(parameters.future_tolerance),
+        clock_jump_ns=_ns(parameters.clock_jump),
+        state_jump_m=parameters.state_jump,
+        episode_grace_ns=_ns(parameters.episode_grace),
+        statistics_window_ticks=max(1, round(parameters.statistics_window / TICK_S)),
+        limits=MotionLimits(
+            translation=parameters.max_translation,
+            rotation=parameters.max_rotation,
+            translation_change=parameters.max_translation_change,
+            workspace_low=(low[0], low[1], low[2]),
+            workspace_high=(high[0], high[1], high[2]),
+            tracking_distance=parameters.tracking_distance,
+            tracking_angle=parameters.tracking_angle,
+            gripper_width=parameters.gripper_width,
+        ),
+        arbiter=ArbiterSettings(
+            budget_ns=int(parameters.correction_budget * 1e6),
+            blend_weight=parameters.blend_weight,
+            residual_limit=(parameters.residual_translation, parameters.residual_rotation, parameters.residual_gripper),
+        ),
+        ladder=LadderTimes(
+            Steps(_ns(parameters.hold_time), decelerate),
+            {
+                Reason.STATE_MISSING: state_loss,
+                Reason.STATE_TOO_OLD: state_loss,
+                Reason.MEMORY_HOLD: Steps(_ns(parameters.memory_hold_time), decelerate),
+            },
+        ),
+    )
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def _empty_command() -> msg.ControlCommand:
+    message = msg.ControlCommand()
+    message.header.frame_id = topics.BASE_FRAME
+    # Until a robot state has arrived no pose is safe to name; a quaternion of length 0 tells every receiver so.
+    message.target.orientation.w = 0.0
+    return message
+
+
+def _episode(status: msg.EpisodeStatus) -> Episode:
+    running = status.state == msg.EpisodeStatus.STATE_RUNNING
+    remaining = float(status.timeout - status.elapsed) if status.timeout > 0.0 else None
+    return Episode(
+        int(status.episode_id),
+        running,
+        status.state == msg.EpisodeStatus.STATE_RESETTING,
+        status.task,
+        to_ns(status.header.stamp),
+        remaining,
+    )
+
+
+def _stage(name: str, summary: Summary) -> msg.StageLatency:
+    return msg.StageLatency(
+        stage=name, count=summary.count, p50_ms=summary.p50, p99_ms=summary.p99, max_ms=summary.maximum
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the controller node."""
+
+    def make() -> Controller:
+        node = Controller()
+        # From here on garbage is collected by hand, after a command has left; what exists now is never looked at again.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return node
+
+    return run(make, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
