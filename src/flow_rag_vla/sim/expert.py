@@ -119,19 +119,20 @@ class ScriptedExpert:
         if distance < 0.012 or not upright(orientation):
             return self._retreat(gripper=0.0)
         along = way / distance
-        yaw = _square_yaw(math.atan2(along[1], along[0]), quarter=True)
+        # At the end of the way its direction means nothing any more.
+        yaw = _square_yaw(math.atan2(along[1], along[0])) if distance > 0.03 else robot_yaw(robot.orientation)
         radius = thing.size[0] / 2
         from_object = robot.position[:2] - position[:2]
         behind = -float(from_object @ along)
         aside = from_object + behind * along
         off = float(np.linalg.norm(aside))
         low = 0.02
-        if robot.position[2] < low + 0.025 and 0.0 < behind < radius + 0.06 and off < 0.014:
+        if robot.position[2] < low + 0.012 and 0.0 < behind < radius + 0.06 and off < 0.018:
             # Just ahead of the hand, on the line, and a little beyond it: what drifts aside is brought back.
             ahead = min(distance, 0.07) + 0.012
             goal2 = robot.position[:2] + along * ahead - 1.5 * aside
             return self._toward(np.array([*goal2, low]), yaw, 0.0, speed=0.006)
-        start = position[:2] - along * (radius + 0.035)
+        start = position[:2] - along * (radius + 0.032)
         goal = np.array([start[0], start[1], low])
         return self._toward(self._arch(goal, HOVER, 0.008, 3.0), yaw, 0.0)
 

@@ -186,9 +186,10 @@ def _pick_and_place(base: SceneSpec, rng: np.random.Generator) -> SceneSpec:
 
 def _push(base: SceneSpec, rng: np.random.Generator) -> SceneSpec:
     while True:
-        start = np.array([rng.uniform(*PLAIN_X), rng.uniform(-0.20, 0.20)])
-        zone = start + rng.uniform(0.13, 0.22) * _heading(rng.uniform(-math.pi, math.pi))
-        if 0.38 <= zone[0] <= 0.62 and abs(zone[1]) <= 0.26:
+        start = np.array([rng.uniform(PLAIN_X[0], 0.52), rng.uniform(-0.20, 0.20)])
+        # Away from the robot: the hand pushes with its broad side, and its yaw then stays within 75 degrees.
+        zone = start + rng.uniform(0.13, 0.20) * _heading(rng.uniform(-1.3, 1.3))
+        if zone[0] <= 0.64 and abs(zone[1]) <= 0.26:
             break
     cylinder = _yellow_cylinder((float(start[0]), float(start[1])), rng)
     return replace(base, objects=(cylinder,), zone=FurnitureSpec((float(zone[0]), float(zone[1]), 0.0)))
