@@ -30,8 +30,8 @@ class CameraEncoder(Node):
 
     def __init__(self) -> None:
         super().__init__("camera_encoder")
-        self._parameters = NodeParameters(self, CameraEncoderParameters)
-        settings = self._parameters.value
+        self._params = NodeParameters(self, CameraEncoderParameters)
+        settings = self._params.value
         device = prepare_torch(settings.device, settings.threads)
         try:
             self._encoder = make_encoder(settings.encoder, device)
@@ -57,7 +57,7 @@ class CameraEncoder(Node):
     def _on_image(self, camera: str, image: Image) -> None:
         stamp_ns = to_ns(image.header.stamp)
         age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
-        limit = self._parameters.value.max_image_age
+        limit = self._params.value.max_image_age
         if abs(age) > limit:
             when = "old" if age > 0 else "in the future"
             self._refuse(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
@@ -69,7 +69,7 @@ class CameraEncoder(Node):
             return
         stamps = [self._newest[name][0] for name in self._encoder.cameras if name in self._newest]
         complete = len(stamps) == len(self._encoder.cameras)
-        if not complete or max(stamps) - min(stamps) > self._parameters.value.pairing_tolerance * 1e9:
+        if not complete or max(stamps) - min(stamps) > self._params.value.pairing_tolerance * 1e9:
             return
         # The oldest image says how fresh the observation is.
         observed_ns = min(stamps)

@@ -59,8 +59,8 @@ class FlowPolicyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("flow_policy")
-        self._parameters = NodeParameters(self, FlowPolicyParameters, self._configure)
-        settings = self._parameters.value
+        self._params = NodeParameters(self, FlowPolicyParameters, self._configure)
+        settings = self._params.value
         device = prepare_torch(settings.device, settings.threads)
         try:
             self._policy = FlowPolicy.load(settings.checkpoint or None, device)
@@ -140,13 +140,13 @@ class FlowPolicyNode(Node):
             return
         self._waiting = observation
         early = next((item for item in self._corrections if item.stamp_ns == observation.stamp_ns), None)
-        if early is not None or self._parameters.value.correction_budget == 0:
+        if early is not None or self._params.value.correction_budget == 0:
             self._sample(early)
         else:
             self._budget.reset()
 
     def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
-        settings = self._parameters.value
+        settings = self._params.value
         self._policy.check_encoder(message.encoder, message.revision)
         values = conversions.embedding_values(message, self._policy.embedding_dimension)
         stamp_ns = to_ns(message.header.stamp)
@@ -189,7 +189,7 @@ class FlowPolicyNode(Node):
             observation.state,
             observation.goal,
             stamp_ns=observation.stamp_ns,
-            seed=noise_seed(self._parameters.value.seed, observation.stamp_ns),
+            seed=noise_seed(self._params.value.seed, observation.stamp_ns),
             previous=self._previous,
             delay_ticks=max(self._delays),
             correction=correction,

@@ -24,14 +24,15 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.sim.bodies import JOINT_NAMES
 from flow_rag_vla.sim.scene import SceneSpec, sample_scene
-from flow_rag_vla.sim.tasks import time_limit
-from flow_rag_vla.sim.world import JOINT_NAMES, World
+from flow_rag_vla.sim.tasks import TASK_RULES
+from flow_rag_vla.sim.world import World
 from flow_rag_vla_interfaces.msg import ControlCommand, ObjectPose, SceneState
 from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
 from flow_rag_vla_interfaces.srv import ResetSimulation, StepSimulation
 
-FINGER_NAMES = ("panda_finger_joint1", "panda_finger_joint2")
+ARM_NAMES, FINGER_NAMES = JOINT_NAMES[:7], JOINT_NAMES[7:]
 
 
 class Simulator(Node):
@@ -39,14 +40,14 @@ class Simulator(Node):
 
     def __init__(self) -> None:
         super().__init__("simulator")
-        self._parameters = NodeParameters(self, SimulatorParameters)
-        settings = self._parameters.value
+        self._params = NodeParameters(self, SimulatorParameters)
+        settings = self._params.value
         self._stepped = settings.mode == "stepped"
         self._sim_time = self._stepped or bool(self.get_parameter("use_sim_time").value)
         self._world = World(gui=settings.gui)
         self._tick = 0
         self._resets = 0
-        self._target: CartesianTarget | None = None
+        self._target: CartesianTarget
         self._target_steady_ns = 0
         self._late = 0
         self._last_steady_ns = 0
@@ -91,6 +92,7 @@ class Simulator(Node):
         width = min(max(float(command.gripper_width), 0.0), GRIPPER_MAX_WIDTH)
         self._target = CartesianTarget(position, orientation, width)
         self._target_steady_ns = time.monotonic_ns()
+        self._commanded = True
 
     def _on_reset(
         self, request: ResetSimulation.Request, response: ResetSimulation.Response
@@ -111,7 +113,7 @@ class Simulator(Node):
         self._show(scene)
         response.ok = True
         response.instruction = scene.goal.instruction
-        response.time_limit = float(time_limit(scene.goal.task))
+        response.time_limit = TASK_RULES[scene.task].time_limit_s
         response.objects = [item.name for item in scene.objects]
         return response
 
@@ -129,8 +131,9 @@ class Simulator(Node):
 
     def _show(self, scene: SceneSpec) -> None:
         self._scene = scene
-        self._target = None
         state = self._world.reset(scene)
+        self._target = CartesianTarget(state.position, state.orientation, state.gripper_width)
+        self._commanded = False
         self._resets += 1
         self._last_steady_ns = 0
         self._publish(state)
@@ -140,16 +143,21 @@ class Simulator(Node):
         if self._last_steady_ns and now - self._last_steady_ns > 1.5 * TICK_NS and not self._stepped:
             self._late += 1
         self._last_steady_ns = now
-        target = self._target
-        if target is not None and not self._stepped:
-            if now - self._target_steady_ns > self._parameters.value.command_timeout * 1e9:
-                # Commands stopped: keep the present pose, and the grip, rather than run on to an old target.
-                state = self._world.robot_state()
-                target = CartesianTarget(state.position, state.orientation, target.gripper_width)
-                self._target = target
-                self._target_steady_ns = now
-                self.get_logger().warning("no command arrives; the robot keeps its pose", throttle_duration_sec=5.0)
-        state = self._world.hold() if target is None else self._world.step(target)
+        timeout_ns = self._params.value.command_timeout * 1e9
+        if self._commanded and not self._stepped and now - self._target_steady_ns > timeout_ns:
+            # Commands stopped: keep the present pose, and the grip, rather than run on to an old target.
+            here = self._world.robot_state()
+            self._target = CartesianTarget(here.position, here.orientation, self._target.gripper_width)
+            self._commanded = False
+            self.get_logger().warning("no command arrives; the robot keeps its pose", throttle_duration_sec=5.0)
+        try:
+            state = self._world.step(self._target)
+        except ValueError as error:
+            self._refused += 1
+            self.get_logger().error(f"command not followed: {error}", throttle_duration_sec=1.0)
+            here = self._world.robot_state()
+            self._target = CartesianTarget(here.position, here.orientation, self._target.gripper_width)
+            state = self._world.step(self._target)
         self._tick += 1
         self._publish(state)
 
@@ -157,11 +165,11 @@ class Simulator(Node):
         stamp_ns = self._tick * TICK_NS if self._sim_time else to_ns(self.get_clock().now().to_msg())
         stamp = to_stamp(stamp_ns)
         self._clock_publisher.publish(ClockMessage(clock=stamp))
-        message = robot_state_message(state, JOINT_NAMES, topics.BASE_FRAME)
+        message = robot_state_message(state, ARM_NAMES, topics.BASE_FRAME)
         message.header.stamp = stamp
         self._state_publisher.publish(message)
 
-        joints = JointState(name=list(JOINT_NAMES))
+        joints = JointState(name=list(ARM_NAMES))
         joints.header.stamp = stamp
         joints.position, joints.velocity = message.joint_positions, message.joint_velocities
         self._joint_publisher.publish(joints)
@@ -180,7 +188,7 @@ class Simulator(Node):
             variant=scene.variant,
             seed=scene.seed,
             instruction=scene.goal.instruction,
-            joint_names=[*JOINT_NAMES, *FINGER_NAMES],
+            joint_names=list(JOINT_NAMES),
             joint_positions=[float(value) for value in truth.joint_positions],
             articulation=[float(value) for value in truth.articulation],
             success=self._world.success(),

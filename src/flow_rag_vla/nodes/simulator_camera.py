@@ -22,9 +22,9 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.sim.bodies import SceneState as WorldState
 from flow_rag_vla.sim.camera import FRONT, WRIST, CameraModel, SceneRenderer
 from flow_rag_vla.sim.scene import sample_scene
-from flow_rag_vla.sim.world import SceneState as WorldState
 from flow_rag_vla_interfaces.msg import SceneState
 
 CAMERAS = (
@@ -38,7 +38,7 @@ class SimulatorCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("simulator_camera")
-        self._parameters = NodeParameters(self, SimulatorCameraParameters)
+        self._params = NodeParameters(self, SimulatorCameraParameters)
         self._renderer: SceneRenderer | None = None
         self._shown: tuple[str, str, int, str] | None = None
         self._reset_count = -1
@@ -66,7 +66,7 @@ class SimulatorCamera(Node):
         # Half a tick of grace: scene states come every 25 ms, give or take what the scheduler adds.
         if not fresh and 0 <= self._next_ns - stamp_ns - int(TICK_S * 5e8) < 2_000_000_000:
             return
-        self._next_ns = stamp_ns + int(1e9 / self._parameters.value.rate)
+        self._next_ns = stamp_ns + int(1e9 / self._params.value.rate)
         self._reset_count = scene.reset_count
         renderer = self._mirror(scene)
         if renderer is None:
@@ -84,15 +84,16 @@ class SimulatorCamera(Node):
     def _mirror(self, scene: SceneState) -> SceneRenderer | None:
         wanted = (scene.task, scene.variant, int(scene.seed), scene.instruction)
         if wanted != self._shown:
-            if self._renderer is not None:
-                self._renderer.close()
-                self._renderer = None
             try:
                 spec = sample_scene(wanted[0], wanted[1], wanted[2], parse_instruction(wanted[3]))
             except ValueError as error:
                 self.get_logger().error(f"scene not drawn: {error}", throttle_duration_sec=1.0)
                 return None
-            self._renderer, self._shown = SceneRenderer(spec), wanted
+            if self._renderer is None:
+                self._renderer = SceneRenderer(spec)
+            else:
+                self._renderer.reset(spec)
+            self._shown = wanted
         return self._renderer
 
     def _health(self) -> Health:
