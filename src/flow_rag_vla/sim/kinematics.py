@@ -24,7 +24,8 @@ _WRIST_TO_TOOL = 0.107 + 0.1034
 _UPPER_LENGTH = math.hypot(_UPPER, _ELBOW)
 _FORE_LENGTH = math.hypot(_FORE, _ELBOW)
 _REACH = 0.999 * (_UPPER_LENGTH + _FORE_LENGTH)
-_TOO_NEAR = 0.25
+_TOO_NEAR = 0.2
+"""Distance of the wrist from the shoulder with a fully bent elbow, metres, rounded up."""
 OVERREACH = 0.10
 """Metres by which a target may lie beyond reach and still be taken as the nearest pose within reach."""
 

@@ -18,7 +18,7 @@ VARIANTS: Mapping[str, str] = {
     "plain": "The training distribution: every object at x of 0.40 m or more.",
     "held_out_strip": "The target lies in the near strip, x from 0.32 to 0.375 m, which plain never uses.",
     "object_size": "Objects, and the cabinet with its handle, are 15 to 25 % smaller or 10 to 18 % larger.",
-    "friction": "Objects, or the handle, are slippery (0.25 to 0.35) and 2.5 times as heavy; the drawer is 2.5 times as stiff.",
+    "friction": "Objects are slippery (0.25 to 0.35) and 2.5 times as heavy; the drawer is twice as stiff, its handle slippery.",
     "camera_shift": "Each camera is moved by 15 to 30 mm and turned by 2 to 4 degrees.",
 }
 """Every way in which a scene can differ from the training distribution."""
@@ -306,7 +306,7 @@ def _slippery(plain: SceneSpec, rng: np.random.Generator) -> SceneSpec:
     )
     drawer = plain.drawer
     if drawer is not None:
-        drawer = replace(drawer, friction=2.5 * drawer.friction, handle_friction=rng.uniform(0.25, 0.35))
+        drawer = replace(drawer, friction=2.0 * drawer.friction, handle_friction=rng.uniform(0.35, 0.45))
     return replace(plain, objects=objects, drawer=drawer)
 
 
