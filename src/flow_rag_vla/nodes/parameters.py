@@ -35,7 +35,9 @@ class NodeParameters(Generic[T]):
             # (rclpy's own exception does not) and 40 is taken for 40.0.
             descriptor = _descriptor(info)
             try:
-                values[info.name] = node.declare_parameter(info.name, default, descriptor).value
+                value = node.declare_parameter(info.name, default, descriptor).value
+            # An empty list in YAML has no type, and rcl hands it over as no value at all.
+            values[info.name] = [] if value is None and info.is_list else value
             except InvalidParameterValueException as error:
                 raise ParameterError(str(error)) from error
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
