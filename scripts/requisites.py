@@ -35,8 +35,13 @@ KNOWN_FAILURES: tuple[tuple[str, str], ...] = (
         "again: it goes on where it stopped.",
     ),
     (
-        r"No matching distribution found for (?P<package>\S+)|Could not find a version that satisfies the requirement "
-        r"(?P<other>\S+)",
+        r"requirement (?P<package>\S+).*\(from versions: none\)",
+        "No index that pip asked knows {package}: it cannot be reached, or it is one of your own that lacks it. Check "
+        "the network and the proxy (HTTPS_PROXY), or name an index that holds every line of requirements/lock.txt: "
+        "PIP_INDEX_URL=https://... make setup",
+    ),
+    (
+        r"No matching distribution found for (?P<package>\S+)",
         "The index has no {package} for this Python and processor. The ROS wheels need glibc 2.28 (Debian 10, Ubuntu "
         "20.04 or newer) on x86_64 or aarch64; an index of your own (PIP_INDEX_URL) must hold every line of "
         "requirements/lock.txt.",
