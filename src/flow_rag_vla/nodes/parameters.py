@@ -36,10 +36,10 @@ class NodeParameters(Generic[T]):
             descriptor = _descriptor(info)
             try:
                 value = node.declare_parameter(info.name, default, descriptor).value
-            # An empty list in YAML has no type, and rcl hands it over as no value at all.
-            values[info.name] = [] if value is None and info.is_list else value
             except InvalidParameterValueException as error:
                 raise ParameterError(str(error)) from error
+            # An empty list in YAML has no type, and rcl hands it over as no value at all.
+            values[info.name] = [] if value is None and info.is_list else value
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
