@@ -1,0 +1,25 @@
+"""``flow_rag_vla report``: the report of a run that is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+
+def report(
+    folder: Path = typer.Argument(..., help="Run folder, e.g. runs/2026-01-31_12-00-00."),
+    animation: bool = typer.Option(True, help="Also draw episode.gif."),
+) -> None:
+    """Make report.html and episode.gif of a run, also of one that was cut short."""
+    from flow_rag_vla.evaluate.report import make_report
+
+    console = Console()
+    try:
+        with console.status("making the report"):
+            made = make_report(folder, animate=animation)
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from None
+    for path in made:
+        console.print(str(path), soft_wrap=True)
