@@ -1,0 +1,73 @@
+"""Real node processes for the ROS tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+class NodeProcess:
+    """One node as a process of its own, with its log."""
+
+    def __init__(self, name: str, log: Path, parameters: dict[str, object]) -> None:
+        self.name = name
+        self.log = log
+        command = [sys.executable, "-m", f"flow_rag_vla.nodes.{name}", "--ros-args"]
+        for key, value in parameters.items():
+            command += ["-p", f"{key}:={json.dumps(value)}"]
+        with log.open("wb") as stream:
+            self.popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def text(self) -> str:
+        """What the node said so far."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.popen.poll() is None
+
+    def said(self, words: str) -> bool:
+        """Whether it said so; fails the test if it died without."""
+        if words in self.text:
+            return True
+        if not self.alive:
+            pytest.fail(f"{self.name} ended with {self.popen.returncode}:\n{self.text}")
+        return False
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Exit code, once it ended by itself."""
+        return self.popen.wait(timeout)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 20.0) -> int:
+        """End it with a signal; its exit code."""
+        if self.alive:
+            self.popen.send_signal(number)
+        return self.popen.wait(timeout)
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """``start_node("controller", rate=40.0)`` starts the real node; every one is ended after the test."""
+    started: list[NodeProcess] = []
+
+    def start(node: str, **parameters: object) -> NodeProcess:
+        process = NodeProcess(node, tmp_path / f"{node}_{len(started)}.log", parameters)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.alive:
+            os.killpg(process.popen.pid, signal.SIGKILL)
+            process.popen.wait()
