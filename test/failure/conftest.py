@@ -43,7 +43,9 @@ class Signals:
             wrench=wrench,
         )
 
-    def run(self, seconds: float = 0.025, velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> list[FailureReport]:
+    def run(
+        self, seconds: float = 0.025, velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> list[FailureReport]:
         """Hold the present signals; the tool drifts with ``velocity`` (m/s). Gives the reports."""
         told: list[FailureReport] = []
         for _ in range(max(1, round(seconds / 0.025))):

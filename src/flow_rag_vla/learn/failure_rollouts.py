@@ -1,0 +1,190 @@
+"""Episodes that go wrong on purpose, with what the robot sensed and what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.control.integrator import TargetIntegrator
+from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.failure.classifier import Observation
+from flow_rag_vla.failure.detector import FailureDetector
+from flow_rag_vla.failure.sample import Command, Episode, FailureReport
+from flow_rag_vla.learn.failure_truth import FailureTruth, TrueFailure
+from flow_rag_vla.sim.expert import ScriptedExpert
+from flow_rag_vla.sim.scene import SceneSpec
+from flow_rag_vla.sim.world import World
+
+FRAME_TICKS = 4
+"""Ticks between camera frames: the simulator camera's 10 Hz."""
+
+AFTER_TICKS = 20
+"""How long an episode goes on after success: that nothing is said about a finished task is part of the score."""
+
+See = Callable[[World], NDArray[np.float32]]
+"""Embedding of what the cameras see now."""
+
+
+TROUBLES: Mapping[str, tuple[int, int]] = {
+    "grip_flip": (4, 25),
+    "shove": (8, 30),
+    "freeze": (20, 60),
+    "early_close": (25, 45),
+    "committed_miss": (40, 60),
+    "plunge": (15, 40),
+}
+"""Kinds of trouble, and the fewest and most ticks that each lasts.
+
+grip_flip: the hand does the opposite of what it should; shove: the tool is pushed one way; freeze: it stands still;
+early_close: the hand closes on the way down; committed_miss: the aim is off by ``push / AIM_GAIN``, the hand closes
+there and lifts, as a mistaken policy does; plunge: the tool goes down wherever it is.
+"""
+
+AIM_GAIN = 0.17
+"""Share of the distance that the expert takes a tick: a constant push moves its aim by push / AIM_GAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that goes wrong. start, ticks: when and for how long; push: (3,) metres per tick."""
+
+    kind: str
+    start: int
+    ticks: int
+    push: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def draw_troubles(rng: np.random.Generator, share: float = 0.75) -> tuple[Trouble, ...]:
+    """Up to two troubles for one episode; none for ``1 - share`` of them."""
+    if rng.random() > share:
+        return ()
+    troubles = []
+    for _ in range(int(rng.integers(1, 3))):
+        kind = str(rng.choice(tuple(TROUBLES)))
+        way = rng.normal(size=3)
+        x, y, z = way * float(rng.uniform(0.003, 0.009)) / max(float(np.linalg.norm(way)), 1e-9)
+        ticks = int(rng.integers(*TROUBLES[kind], endpoint=True))
+        troubles.append(Trouble(kind, int(rng.integers(5, 70)), ticks, (float(x), float(y), float(z))))
+    return tuple(troubles)
+
+
+class Mischief:
+    """Changes an expert's actions as its troubles say."""
+
+    def __init__(self, troubles: Sequence[Trouble]) -> None:
+        self._troubles = tuple(troubles)
+        self._missing_since: dict[Trouble, int] = {}
+
+    def change(self, action: NDArray[np.float32], tick: int, state: RobotState) -> NDArray[np.float32]:
+        """(7,) float32: the action that is done instead of ``action``."""
+        changed = action.copy()
+        for trouble in self._troubles:
+            if trouble.kind == "committed_miss":
+                self._miss(changed, trouble, tick, state)
+            elif trouble.start <= tick < trouble.start + trouble.ticks:
+                _apply(changed, trouble, state)
+        return changed
+
+    def _miss(self, action: NDArray[np.float32], trouble: Trouble, tick: int, state: RobotState) -> None:
+        since = self._missing_since.get(trouble)
+        if since is None:
+            if action[6] < 0.5:
+                return  # it holds something already: nothing to miss
+            action[:2] += np.asarray(trouble.push[:2], dtype=np.float32)
+            # The expert stays high while its aim is off; a mistaken policy comes down regardless.
+            action[2] = min(float(action[2]), -0.004)
+            if state.position[2] > 0.03:
+                return
+            self._missing_since[trouble] = since = tick
+        if tick < since + trouble.ticks:
+            action[:] = 0.0
+            if tick > since + 12:
+                action[2] = 0.006
+
+
+def _apply(action: NDArray[np.float32], trouble: Trouble, state: RobotState) -> None:
+    if trouble.kind == "grip_flip":
+        action[6] = 1.0 - action[6]
+    elif trouble.kind == "shove":
+        action[:3] = trouble.push
+    elif trouble.kind == "freeze":
+        action[:6] = 0.0
+    elif trouble.kind == "early_close" and state.position[2] < 0.15:
+        action[6] = 0.0
+    elif trouble.kind == "plunge":
+        action[:3] = (0.0, 0.0, -0.010)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureEpisode:
+    """One episode, its observations at the camera's rate, the truth, and what the rules said."""
+
+    goal: Goal
+    variant: str
+    seed: int
+    success: bool
+    ticks: int
+    frame_ticks: tuple[int, ...]
+    observations: tuple[Observation, ...]
+    truth: tuple[TrueFailure, ...]
+    reports: tuple[FailureReport, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether the task was done and nothing went wrong on the way."""
+        return self.success and not self.truth
+
+
+def run_episode(
+    world: World,
+    spec: SceneSpec,
+    troubles: Sequence[Trouble],
+    rng: np.random.Generator,
+    *,
+    see: See | None = None,
+    limit: int = 240,
+) -> FailureEpisode:
+    """Let the expert work under troubles.
+
+    Args:
+        world: reset here.
+        spec: the scene.
+        troubles: what goes wrong.
+        rng: of the expert.
+        see: makes the embeddings; None: no observations are kept.
+        limit: ticks after which the episode ends.
+    """
+    state = world.reset(spec)
+    expert, integrator = ScriptedExpert(world, spec.goal, rng), TargetIntegrator()
+    truth = FailureTruth(spec, world.scene_state())
+    detector, mischief = FailureDetector(), Mischief(troubles)
+    detector.start(Episode(1, spec.task, state.stamp_ns))
+    frame_ticks: list[int] = []
+    observations: list[Observation] = []
+    failures: list[TrueFailure] = []
+    reports: list[FailureReport] = []
+    opening, end, tick, success = 1.0, limit, 0, False
+    while tick < end:
+        if see is not None and tick % FRAME_TICKS == 0:
+            frame_ticks.append(tick)
+            obeyed = 1.0 if opening >= 0.5 else 0.0
+            observations.append(Observation(state.stamp_ns, see(world), state.position, state.gripper_width, obeyed))
+        action = mischief.change(expert.action(), tick, state)
+        opening = float(action[6])
+        target, _, _ = integrator.advance(action, state)
+        detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
+        state = world.step(target)
+        tick += 1
+        failures += truth.update(tick, world.scene_state(), state, opening)
+        if not success:
+            reports += detector.update(state)
+        if not success and world.success():
+            success, end = True, min(limit, tick + AFTER_TICKS)
+    return FailureEpisode(
+        spec.goal, spec.variant, spec.seed, success, tick, tuple(frame_ticks), tuple(observations), tuple(failures),
+        tuple(reports),
+    )

@@ -1,0 +1,130 @@
+"""What really went wrong, told from the simulator's ground truth: labels for training, never read by a robot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.failure.grip import GripTracker
+from flow_rag_vla.failure.phase import PUSH_TASKS
+from flow_rag_vla.sim.bodies import SceneState
+from flow_rag_vla.sim.scene import HANDLE_WIDTH, ObjectSpec, SceneSpec
+from flow_rag_vla.sim.tasks import TASK_RULES, handle_position, upright
+
+HELD_DISTANCE = 0.03
+"""Metres between tool and thing within which the fingers can hold it."""
+
+LIFTED = 0.02
+"""Metres above its start from which a thing counts as carried."""
+
+KNOCKED = 0.025
+"""Metres that nothing moves unless it is touched by mistake; a grasp shifts things by less."""
+
+KNOCK_PAUSE = 40
+"""Ticks after it was held in which a thing that falls or rolls is not called knocked: that was told as a drop."""
+
+PRESSED, PRESSED_TICKS = 80.0, 4
+"""Newtons between the hand and the world, and for how many ticks, that no task needs (they stay below 35)."""
+
+PLACING_TICKS = 16
+"""Ticks after the hand opened in which what was placed comes to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrueFailure:
+    """One thing that went wrong. kind: missed, dropped, misplaced, knocked, pressed, wrong_target."""
+
+    tick: int
+    kind: str
+    failure_type: FailureType
+
+
+class FailureTruth:
+    """Watches one simulated episode tick by tick."""
+
+    def __init__(self, spec: SceneSpec, scene: SceneState) -> None:
+        self._spec = spec
+        self._rule = TASK_RULES[spec.task]
+        self._pushing = spec.task in PUSH_TASKS
+        self._grip = GripTracker()
+        self._rest = {name: position.copy() for name, (position, _) in scene.objects.items()}
+        self._height = {name: float(position[2]) for name, (position, _) in scene.objects.items()}
+        self._fallen = {name: not upright(orientation) for name, (_, orientation) in scene.objects.items()}
+        self._held_tick = dict.fromkeys(scene.objects, -KNOCK_PAUSE)
+        self._carried: str | None = None
+        self._missed_ns = -1
+        self._placed_tick: int | None = None
+        self._wrong_told = False
+        self._pressing = 0
+
+    def update(self, tick: int, scene: SceneState, state: RobotState, opening: float) -> list[TrueFailure]:
+        """Take one tick in; what went wrong at it."""
+        grip = self._grip.update(state.stamp_ns, state.gripper_width, state.gripper_effort, opening)
+        held = self._held(scene, state) if grip.closing else None
+        found: list[TrueFailure] = []
+        if self._placed_tick is not None and tick - self._placed_tick >= PLACING_TICKS:
+            self._placed_tick = None
+            if not self._rule.satisfied(self._spec, scene, state):
+                found.append(TrueFailure(tick, "misplaced", FailureType.DROP))
+        if grip.closing and grip.settled and held is None and not self._pushing and grip.command_ns != self._missed_ns:
+            self._missed_ns = grip.command_ns
+            if self._carried is None:
+                found.append(TrueFailure(tick, "missed", FailureType.GRASP_FAILURE))
+        if self._carried is not None and held != self._carried:
+            if grip.closing:
+                found.append(TrueFailure(tick, "dropped", FailureType.DROP))
+            else:
+                self._placed_tick = tick
+            self._carried = None
+        if held is not None and held in scene.objects:
+            self._held_tick[held] = tick
+            if float(scene.objects[held][0][2]) > self._height[held] + LIFTED:
+                self._carried, self._placed_tick = held, None
+                if held != self._spec.goal.target and not self._wrong_told:
+                    self._wrong_told = True
+                    found.append(TrueFailure(tick, "wrong_target", FailureType.UNKNOWN))
+        found += self._knocks(tick, scene)
+        self._pressing = self._pressing + 1 if float(np.linalg.norm(state.wrench[:3])) > PRESSED else 0
+        if self._pressing == PRESSED_TICKS:
+            found.append(TrueFailure(tick, "pressed", FailureType.COLLISION))
+        return found
+
+    def _held(self, scene: SceneState, state: RobotState) -> str | None:
+        spec = self._spec
+        if state.gripper_effort < 2.0:
+            return None
+        for thing in spec.objects:
+            if thing.name in scene.objects and _between(thing, scene.objects[thing.name][0], state):
+                return thing.name
+        if spec.drawer is not None:
+            handle = handle_position(spec, float(scene.articulation[0]))
+            width = HANDLE_WIDTH * spec.drawer.scale
+            if math.dist(handle, state.position) < HELD_DISTANCE and abs(state.gripper_width - width) < 0.006:
+                return "drawer"
+        return None
+
+    def _knocks(self, tick: int, scene: SceneState) -> list[TrueFailure]:
+        found = []
+        for name, (position, orientation) in scene.objects.items():
+            fallen = not upright(orientation)
+            toppled = fallen and not self._fallen[name]
+            self._fallen[name] = fallen
+            if tick - self._held_tick[name] < KNOCK_PAUSE:
+                self._rest[name] = position.copy()
+                continue
+            pushed = self._pushing and name == self._spec.goal.target
+            moved = math.dist(position, self._rest[name]) > KNOCKED and not pushed
+            if moved or toppled:
+                self._rest[name] = position.copy()
+                found.append(TrueFailure(tick, "knocked", FailureType.COLLISION))
+        return found
+
+
+def _between(thing: ObjectSpec, position: NDArray[np.float64], state: RobotState) -> bool:
+    near = math.dist(position, state.position) < HELD_DISTANCE
+    return near and min(thing.size) - 0.005 < state.gripper_width < max(thing.size) + 0.008
