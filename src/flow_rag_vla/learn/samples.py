@@ -33,6 +33,10 @@ class Frames:
         """Number of frames."""
         return int(self.goal.shape[0])
 
+    def without_images(self) -> Frames:
+        """The same frames, their pictures let go."""
+        return Frames({}, self.proprioception, self.reading, self.poses, self.present, self.goal)
+
     def take(self, rows: NDArray[np.int64] | slice) -> Frames:
         """Some of the frames."""
         return Frames(

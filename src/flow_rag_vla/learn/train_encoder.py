@@ -103,6 +103,37 @@ def train_encoder(
     return reader.encoder.to(memory_format=torch.contiguous_format), reader.readout
 
 
+def train_readout(
+    embeddings: NDArray[np.float32],
+    frames: Frames,
+    training: EncoderTraining | None = None,
+    *,
+    progress: Progress = silent,
+) -> Readout:
+    """Train a readout alone, on embeddings (N, D) of an encoder that stays as it is."""
+    training = training or EncoderTraining()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        readout = Readout(ReadoutConfig(embeddings.shape[1]))
+    optimiser = torch.optim.AdamW(readout.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.1
+    )
+    rng = np.random.default_rng(training.seed)
+    for iteration in range(training.iterations):
+        rows = np.sort(rng.integers(len(frames), size=4 * training.batch))
+        some = frames.take(rows)
+        reading = readout(torch.from_numpy(embeddings[rows]), torch.from_numpy(some.proprioception))
+        weights = entity_weights(some)
+        loss = (weights * _reading_errors(reading, some)).sum() / weights.sum().clamp(min=1.0)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        progress(iteration + 1, training.iterations, f"loss {float(loss.detach()):.4f}")
+    return readout.eval().requires_grad_(False)
+
+
 def reading_loss(
     reader: PoseReader, frames: Frames, training: EncoderTraining, generator: torch.Generator
 ) -> torch.Tensor:
@@ -110,18 +141,24 @@ def reading_loss(
     planes = {camera: _disturbed(frames.images[camera], training, generator) for camera in CAMERAS}
     embedding = reader.encoder(planes)
     reading = reader.readout(embedding, torch.from_numpy(frames.proprioception))
-    weights, truth = entity_weights(frames), torch.from_numpy(frames.reading).reshape(-1, len(ENTITIES), ENTITY_DIM)
+    weights = entity_weights(frames)
+    base = reader.linear(embedding).reshape(-1, len(ENTITIES), 3)
+    base_truth = (torch.from_numpy(frames.poses[..., :3]) - torch.from_numpy(CENTRE).float()) / 0.1
+    linear = (base - base_truth).abs().mean(dim=-1)
+    total = weights * (_reading_errors(reading, frames) + LINEAR_WEIGHT * linear)
+    return total.sum() / weights.sum().clamp(min=1.0)
+
+
+def _reading_errors(reading: torch.Tensor, frames: Frames) -> torch.Tensor:
+    """(N, E): the error of each entity's place and heading."""
+    truth = torch.from_numpy(frames.reading).reshape(-1, len(ENTITIES), ENTITY_DIM)
     found = reading.reshape(truth.shape)
     distance = truth[..., :3].norm(dim=-1, keepdim=True)
     # A centimetre matters where the hand is about to close, not half a metre away.
     error = (found[..., :3] - truth[..., :3]) / (0.02 + 0.15 * distance)
     place = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=0.1).mean(dim=-1)
     turn = (found[..., 3:] - truth[..., 3:]).pow(2).mean(dim=-1) * torch.tensor(_HAS_HEADING)
-    base = reader.linear(embedding).reshape(-1, len(ENTITIES), 3)
-    base_truth = (torch.from_numpy(frames.poses[..., :3]) - torch.from_numpy(CENTRE).float()) / 0.1
-    linear = (base - base_truth).abs().mean(dim=-1)
-    total = weights * (place + YAW_WEIGHT * turn + LINEAR_WEIGHT * linear)
-    return total.sum() / weights.sum().clamp(min=1.0)
+    return place + YAW_WEIGHT * turn
 
 
 def entity_weights(frames: Frames) -> torch.Tensor:
@@ -160,7 +197,8 @@ def readout_errors(readings: NDArray[np.float32], frames: Frames) -> ReadoutErro
 def _disturbed(pictures: NDArray[np.uint8], training: EncoderTraining, generator: torch.Generator) -> torch.Tensor:
     planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0
     gain, offset = (training.jitter * torch.randn((len(pictures), 1, 1, 1), generator=generator) for _ in range(2))
-    noise = training.noise * torch.randn(planes.shape, generator=generator)
+    # One noise picture serves the whole batch: drawing one for each costs a tenth of the training time.
+    noise = training.noise * torch.randn((1, *planes.shape[1:]), generator=generator)
     mixed = (planes * (1.0 + gain) + offset + noise).clamp(0.0, 1.0)
     return mixed.contiguous(memory_format=torch.channels_last)
 

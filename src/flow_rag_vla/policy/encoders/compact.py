@@ -8,6 +8,7 @@ flattened feature map would take.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,16 +76,15 @@ class KeypointTower(nn.Module):
     def forward(self, planes: torch.Tensor) -> torch.Tensor:
         """Keypoints of each picture."""
         maps = self.features((planes - 0.5) * 2.0)
-        batch, keypoints, height, width = maps.shape
-        flat = maps.reshape(batch, keypoints, height * width)
-        weights = flat.softmax(dim=-1).reshape(batch, keypoints, height, width)
+        height, width = maps.shape[2:]
+        flat = maps.flatten(start_dim=2)
         rows = torch.linspace(-1.0, 1.0, height, device=maps.device)
         columns = torch.linspace(-1.0, 1.0, width, device=maps.device)
-        x = (weights.sum(dim=2) * columns).sum(dim=-1)
-        y = (weights.sum(dim=3) * rows).sum(dim=-1)
-        # A map's mean response under its own softmax tells whether the thing it looks for is in view.
-        peak = (flat * weights.reshape(batch, keypoints, -1)).sum(dim=-1)
-        return torch.cat([x, y, torch.tanh(peak / 10.0)], dim=-1)
+        grid = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)
+        places = flat.softmax(dim=-1) @ grid
+        # How far a map stands out above a level one tells whether the thing it looks for is in view.
+        peak = flat.logsumexp(dim=-1) - math.log(height * width)
+        return torch.cat([places.flatten(start_dim=1), torch.tanh(peak / 5.0)], dim=-1)
 
 
 class CompactNetwork(nn.Module):
