@@ -102,7 +102,7 @@ class FailureCase:
             correction = _chunk(self.correction, "correction")
             if correction.shape != self.failed_actions.shape:
                 raise CaseError(
-                    f"correction has {correction.shape[0]} rows, but failed_actions has {self.failed_actions.shape[0]}; "
+                    f"correction has {correction.shape[0]} rows, failed_actions {self.failed_actions.shape[0]}; "
                     "give one row for each row that failed"
                 )
             set_field(self, "correction", correction)

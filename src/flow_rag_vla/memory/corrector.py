@@ -23,7 +23,7 @@ OFFSET_AGREEMENT = 0.9
 """Length of the sum of the cases' offsets over the sum of their lengths; 1 when all point the same way."""
 
 OFFSET_CASES = 3
-"""Cases that must agree before their offset counts as systematic; one fewer for MISALIGNMENT, which is one by nature."""
+"""Cases that must agree before their offset counts as systematic; one fewer for MISALIGNMENT, one by nature."""
 
 BLEND_STRENGTH = 0.3
 """The seeds' fixed weight."""

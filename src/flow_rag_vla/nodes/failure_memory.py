@@ -1,0 +1,417 @@
+"""The failure memory: answers every embedding with a correction, and turns every failure into a case.
+
+Threads. The executor is single-threaded and does what must be quick: search, publish, keep the recent past. Two
+threads do what may be slow: the *writer* changes the store, one change after the other, and the *reader* lists and
+exports. Their services are ``async`` callbacks in a reentrant group: they wait for their thread while the executor
+goes on answering embeddings, and are answered once the change is durable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.memory.case import CaseError, EncoderStamp, FailureCase, unit_embedding
+from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
+from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
+from flow_rag_vla.memory.index import faiss_factory
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase
+from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError
+from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes import failure_case_messages as messages
+from flow_rag_vla.nodes.conversions import MessageError
+from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.jobs import BusyError, JobThread
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.policy.observation import proprioception
+from flow_rag_vla_interfaces import msg, srv
+
+EXPECTED = (CaseError, StoreError, LookupError, MessageError, ExchangeError, BusyError, ValueError, OSError)
+"""What bad input or a bad disk raises; the text goes to the caller."""
+
+LONGEST_LIST = 1000
+DEFAULT_LIST = 100
+
+THREAD_SWITCH_S = 0.0005
+"""How long another thread may hold the interpreter when an embedding arrives; Python's default is ten times that."""
+
+T = TypeVar("T")
+
+
+class FailureMemoryNode(Node):
+    """Remembers failures; see the module."""
+
+    def __init__(self) -> None:
+        super().__init__("failure_memory")
+        self._parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
+        settings = self._parameters.value
+        self._origin = settings.origin or socket.gethostname()
+        self._corrector: Corrector = make_corrector(
+            settings.corrector, settings.without_correction, settings.minimum_credit
+        )
+        try:
+            self._memory, self._salvaged = FailureMemory.open(
+                settings.database, _memory_settings(settings), faiss_factory(settings.device)
+            )
+        except (StoreError, ValueError) as error:
+            raise StartError(f"parameter database or device: {error}") from error
+        if self._salvaged is not None:
+            self.get_logger().error(str(self._salvaged))
+        self._episode = EpisodeMemory(int(settings.history * 1e9))
+        self._status: msg.EpisodeStatus | None = None
+        self._answers = self._corrections = 0
+        self._problem = ""
+        self._mismatch = ""
+
+        self._correction_publisher = self.create_publisher(msg.Correction, topics.CORRECTION, qos.PLAN)
+        self._statistics_publisher = self.create_publisher(msg.MemoryStatistics, topics.MEMORY_STATISTICS, qos.STATE)
+        self._writer = JobThread(self, "memory writer")
+        self._reader = JobThread(self, "memory reader")
+        for kind, topic, callback, profile in (
+            (msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.SENSOR),
+            (msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR),
+            (msg.ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN),
+            (msg.ControlCommand, topics.COMMAND, self._on_command, qos.SENSOR),
+            (msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_status, qos.STATE),
+            (msg.FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT),
+        ):
+            self.create_subscription(kind, topic, callback, profile)
+        waiting = ReentrantCallbackGroup()
+        for kind, name, handler in (
+            (srv.AddFailureCase, topics.ADD_CASE, self._add),
+            (srv.GetFailureCase, topics.GET_CASE, self._get),
+            (srv.SearchFailureCases, topics.SEARCH_CASES, self._search),
+            (srv.ListFailureCases, topics.LIST_CASES, self._list),
+            (srv.EditFailureCase, topics.EDIT_CASE, self._edit),
+            (srv.RetireFailureCase, topics.RETIRE_CASE, self._retire),
+            (srv.ExportFailureCases, topics.EXPORT_CASES, self._export),
+            (srv.ImportFailureCases, topics.IMPORT_CASES, self._import),
+            (srv.GetMemoryStatistics, topics.MEMORY_STATISTICS_SERVICE, self._get_statistics),
+        ):
+            self.create_service(kind, name, self._answering(name, handler), callback_group=waiting)
+        self._diagnostics = Diagnostics(self, "failure_memory", self._health)
+        self._timer = self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        stamp = self._memory.stamp
+        self.get_logger().info(
+            f"{self._memory.statistics().cases} cases of {stamp or 'no encoder yet'} in {self._memory.store.path}"
+        )
+
+    def destroy_node(self) -> None:
+        """Write what is queued, then end."""
+        for thread in ("_writer", "_reader"):
+            if hasattr(self, thread):
+                getattr(self, thread).close()
+        if hasattr(self, "_memory"):
+            self._memory.close()
+        super().destroy_node()
+
+    # What must be quick.
+
+    def _on_embedding(self, message: msg.Embedding) -> None:
+        self._answers += 1
+        correction = Correction(to_ns(message.header.stamp))
+        found: Sequence[RetrievedCase] = ()
+        search_ms = 0.0
+        threshold = self._memory.threshold
+        seen: SeenEmbedding | None = None
+        try:
+            values = unit_embedding(message.values)
+            seen = SeenEmbedding(values, EncoderStamp(message.encoder, message.revision, len(values)))
+            task, phase = self._situation()
+            result = self._memory.search(values, stamp=seen.stamp, threshold=-2.0, task=task, phase=phase)
+            found, search_ms = result.cases, result.search_ms
+            correction = self._correct(correction.stamp_ns, found, threshold)
+            self._mismatch = ""
+        except EncoderMismatchError as error:
+            if not self._mismatch:
+                self.get_logger().error(str(error))
+            self._mismatch = str(error)
+        except EXPECTED as error:
+            self._refuse(f"embedding of {message.encoder!r}: {error}")
+        self._correction_publisher.publish(
+            messages.correction_message(correction, message, self._answers, found, threshold, search_ms)
+        )
+        self._corrections += correction.mode != CorrectionMode.NONE
+        if seen is not None:
+            self._episode.embeddings.append(correction.stamp_ns, seen)
+
+    def _situation(self) -> tuple[str, str]:
+        """Task and phase to search in; without an episode manager every case is looked at."""
+        status = self._status
+        if status is None:
+            return "", ""
+        return status.task, status.phase if self._parameters.value.match_phase else ""
+
+    def _correct(self, stamp_ns: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
+        credible = [item for item in found if item.similarity >= threshold]
+        # Between episodes nothing is sampled, so there is nothing to correct.
+        if not credible or not (self._status is None or self._episode.running):
+            return Correction(stamp_ns)
+        whole = self._memory.cases(item.case_id for item in credible)
+        cases = [CredibleCase(whole[item.case_id], item.similarity) for item in credible if item.case_id in whole]
+        return self._corrector.correct(stamp_ns, cases, threshold)
+
+    def _on_state(self, message: msg.RobotState) -> None:
+        # Converted only if a failure asks for it: 40 of them come each second.
+        self._episode.proprioception.append(
+            to_ns(message.header.stamp), lambda: proprioception(conversions.robot_state(message))
+        )
+
+    def _on_chunk(self, message: msg.ActionChunk) -> None:
+        try:
+            chunk = conversions.action_chunk(message)
+        except MessageError as error:
+            self._refuse(str(error))
+            return
+        self._episode.chunks.append(chunk.stamp_ns, chunk)
+        self._episode.use(chunk.provenance.correction, chunk.provenance.case_ids)
+
+    def _on_command(self, message: msg.ControlCommand) -> None:
+        # The controller applies residuals, blends and holds itself, so only its commands tell of those.
+        used = message.provenance
+        if used.correction and len(used.case_ids) and used.correction in list(CorrectionMode):
+            self._episode.use(CorrectionMode(used.correction), (int(case_id) for case_id in used.case_ids))
+
+    # Episodes and failures.
+
+    def _on_status(self, message: msg.EpisodeStatus) -> None:
+        stamp_ns = to_ns(message.header.stamp)
+        episode = self._episode
+        if message.state == msg.EpisodeStatus.STATE_RUNNING:
+            if not episode.running or episode.episode_id != message.episode_id:
+                episode.begin(int(message.episode_id), message.task, stamp_ns)
+            if message.phase:
+                episode.phases.append(stamp_ns, message.phase)
+        elif episode.running:
+            if message.state in (msg.EpisodeStatus.STATE_SUCCEEDED, msg.EpisodeStatus.STATE_FAILED):
+                window_ns = int(self._parameters.value.later_success_window * 1e9)
+                success = message.state == msg.EpisodeStatus.STATE_SUCCEEDED
+                lesson = episode.end(success, stamp_ns, self._memory.threshold, window_ns)
+                self._write("an episode's lesson", lambda: self._learn(lesson))
+            else:
+                episode.cancel()
+        self._status = message
+
+    def _on_failure(self, message: msg.FailureEvent) -> None:
+        failure = None
+        try:
+            failure = messages.failure(message)
+            tolerance_ns = int(self._parameters.value.onset_tolerance * 1e9)
+            case = self._episode.case_of(failure, self._origin, tolerance_ns)
+        except EXPECTED as error:
+            self._memory.refuse()
+            self._refuse(f"failure event {message.event_id} made no case: {error}")
+            if failure is not None:
+                self._episode.failed(failure, None)
+            return
+        pending = self._episode.failed(failure, case)
+        self._write(f"failure event {message.event_id}", lambda: self._remember(case, pending))
+
+    def _remember(self, case: FailureCase, pending: PendingFailure | None) -> None:
+        result = self._memory.add(case)
+        if pending is not None:
+            pending.case_id = result.case_id
+        outcome = f"case {result.case_id}" if result.accepted else f"not stored: {result.message}"
+        self.get_logger().info(f"{case.failure_type.name.lower()} in {case.task}/{case.phase}: {outcome}")
+
+    def _learn(self, lesson: EpisodeLesson) -> None:
+        self._memory.record_use(lesson.used, lesson.success)
+        for later in lesson.corrections:
+            case_id = later.pending.case_id
+            if not case_id or self._memory.get(case_id).correction is not None:
+                continue
+            self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
+            self.get_logger().info(f"case {case_id} learned its correction (similarity {later.similarity:.3f})")
+        if lesson.situations and self._memory.stamp is not None:
+            self._memory.observe_success(lesson.situations)
+
+    def _write(self, what: str, job: Callable[[], None]) -> None:
+        try:
+            answer = self._writer.submit(job)
+        except BusyError as error:
+            self._refuse(f"{what}: {error}")
+            return
+        answer.add_done_callback(lambda done: self._written(what, done))
+
+    def _written(self, what: str, done: Future[None]) -> None:
+        error = done.exception()
+        if error is not None:
+            self._refuse(f"{what}: {error}")
+
+    # Services.
+
+    def _answering(self, name: str, handler: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[Any]]:
+        async def answer(request: Any, response: Any) -> Any:
+            try:
+                await handler(request, response)
+            except EXPECTED as error:
+                response.message = str(error)
+                self.get_logger().warning(f"{name}: {error}")
+            return response
+
+        return answer
+
+    async def _add(self, request: srv.AddFailureCase.Request, response: srv.AddFailureCase.Response) -> None:
+        try:
+            case = messages.failure_case(request.failure_case, self._origin)
+        except EXPECTED:
+            self._memory.refuse()
+            raise
+        result: AddResult = await self._writer.submit(lambda: self._memory.add(case))
+        response.accepted, response.case_id, response.message = result.accepted, result.case_id, result.message
+
+    async def _get(self, request: srv.GetFailureCase.Request, response: srv.GetFailureCase.Response) -> None:
+        case_id = int(request.case_id)
+        case: FailureCase = await self._reader.submit(lambda: self._memory.get(case_id))
+        response.found, response.failure_case = True, messages.case_message(case)
+
+    async def _search(self, request: srv.SearchFailureCases.Request, response: srv.SearchFailureCases.Response) -> None:
+        message = request.embedding
+        values = unit_embedding(message.values)
+        result = self._memory.search(
+            values,
+            stamp=EncoderStamp(message.encoder, message.revision, len(values)) if message.encoder else None,
+            k=int(request.k) or None,
+            threshold=None if request.threshold < -1.0 else float(request.threshold),
+            task=request.task,
+            phase=request.phase,
+        )
+        response.ok, response.from_cache, response.search_ms = True, result.from_cache, result.search_ms
+        response.cases = [messages.retrieved_message(item) for item in result.cases]
+
+    async def _list(self, request: srv.ListFailureCases.Request, response: srv.ListFailureCases.Response) -> None:
+        which = CaseFilter(
+            request.task,
+            request.phase,
+            tuple(messages.failure_type(value) for value in request.failure_types),
+            request.include_retired,
+        )
+        limit = min(int(request.limit) or DEFAULT_LIST, LONGEST_LIST)
+        offset = int(request.offset)
+
+        def page() -> tuple[int, list[msg.FailureCase]]:
+            total, cases = self._memory.list(which, offset, limit)
+            return total, [messages.case_message(case, embedding=False) for case in cases]
+
+        response.total, response.cases = await self._reader.submit(page)
+
+    async def _edit(self, request: srv.EditFailureCase.Request, response: srv.EditFailureCase.Response) -> None:
+        correction = None
+        if request.set_correction and len(request.correction):
+            correction = messages.chunk_rows(request.correction, request.horizon, "correction")
+        kind = messages.failure_type(request.failure_type) if request.set_failure_type else None
+        case_id, note = int(request.case_id), request.note if request.set_note else None
+        forget = bool(request.set_correction) and correction is None
+        await self._writer.submit(
+            lambda: self._memory.edit(
+                case_id, correction=correction, forget_correction=forget, failure_type=kind, note=note
+            )
+        )
+        response.ok = True
+
+    async def _retire(self, request: srv.RetireFailureCase.Request, response: srv.RetireFailureCase.Response) -> None:
+        case_id, retired, reason = int(request.case_id), bool(request.retired), request.reason
+        await self._writer.submit(lambda: self._memory.retire(case_id, retired, reason))
+        response.ok = True
+
+    async def _export(self, request: srv.ExportFailureCases.Request, response: srv.ExportFailureCases.Response) -> None:
+        path, retired, overwrite = request.path, bool(request.include_retired), bool(request.overwrite)
+        response.exported = await self._reader.submit(
+            lambda: export_cases(self._memory, path, include_retired=retired, overwrite=overwrite)
+        )
+        response.ok, response.message = True, f"{response.exported} cases in {path}"
+
+    async def _import(self, request: srv.ImportFailureCases.Request, response: srv.ImportFailureCases.Response) -> None:
+        path, origin, dry_run = request.path, request.origin, bool(request.dry_run)
+        report = await self._writer.submit(lambda: import_cases(self._memory, path, origin=origin, dry_run=dry_run))
+        response.ok, response.imported, response.duplicates = True, report.imported, report.duplicates
+        response.message = "nothing stored: dry run" if dry_run else ""
+
+    async def _get_statistics(
+        self, _request: srv.GetMemoryStatistics.Request, response: srv.GetMemoryStatistics.Response
+    ) -> None:
+        response.statistics = self._statistics()
+
+    # Health.
+
+    def _statistics(self) -> msg.MemoryStatistics:
+        now_ns = self.get_clock().now().nanoseconds
+        return messages.statistics_message(self._memory.statistics(), self._corrections, now_ns)
+
+    def _every_second(self) -> None:
+        self._statistics_publisher.publish(self._statistics())
+        if self._writer.waiting == 0:
+            # The console command may have changed the database meanwhile.
+            self._write("a look at the database", self._refresh)
+
+    def _refresh(self) -> None:
+        if self._memory.refresh():
+            self.get_logger().info(f"{self._memory.store.path} was changed by another program: loaded again")
+
+    def _health(self) -> Health:
+        statistics = self._memory.statistics()
+        figures = {
+            **{key: value for key, value in dataclasses.asdict(statistics).items() if key != "stamp"},
+            "corrections": self._corrections,
+            "answers": self._answers,
+            "jobs_waiting": self._writer.waiting + self._reader.waiting,
+            "encoder": str(statistics.stamp or ""),
+            "database": str(self._memory.store.path),
+        }
+        if self._mismatch:
+            return ERROR, self._mismatch, figures
+        if self._salvaged is not None:
+            return WARN, str(self._salvaged), figures
+        if self._problem:
+            problem, self._problem = self._problem, ""
+            return WARN, problem, figures
+        return OK, f"{statistics.cases} cases", figures
+
+    def _refuse(self, problem: str) -> None:
+        """Say what was wrong, at most once a second in the log and always on the diagnostics."""
+        self._problem = problem
+        self.get_logger().warning(problem, throttle_duration_sec=1.0)
+
+    def _configure(self, settings: FailureMemoryParameters) -> None:
+        self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
+        self._write("new parameters", lambda: self._memory.configure(_memory_settings(settings)))
+
+
+def _memory_settings(settings: FailureMemoryParameters) -> MemorySettings:
+    return MemorySettings(
+        k=settings.k,
+        threshold=settings.threshold,
+        calibrate=settings.calibrate,
+        false_retrieval_rate=settings.false_retrieval_rate,
+        capacity=settings.capacity,
+        duplicate_similarity=settings.duplicate_similarity,
+        duplicate_action_distance=settings.duplicate_action_distance,
+        cache_size=settings.cache_size,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the failure memory node."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
+    return run(FailureMemoryNode, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

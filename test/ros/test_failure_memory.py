@@ -1,0 +1,358 @@
+"""The failure memory node, in its own process, over its topics and services."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+DIMENSION = 32
+HORIZON = 16
+TICK_NS = 25_000_000
+START_NS = 1_000_000_000_000
+
+
+def unit(seed: int, dimension: int = DIMENSION) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=dimension)
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+class Bench:
+    """A memory node in a process, and everything that talks to it."""
+
+    def __init__(self, node: Any, spin_until: Callable[..., None], folder: Path) -> None:
+        from flow_rag_vla.bringup import topics
+        from flow_rag_vla.nodes import qos
+        from flow_rag_vla_interfaces import msg
+
+        self.node, self.spin_until, self.folder = node, spin_until, folder
+        self.database = folder / "memory.db"
+        self.corrections: list[Any] = []
+        self.statistics: list[Any] = []
+        node.create_subscription(msg.Correction, topics.CORRECTION, self.corrections.append, qos.PLAN)
+        node.create_subscription(msg.MemoryStatistics, topics.MEMORY_STATISTICS, self.statistics.append, qos.STATE)
+        # Reliable, so that a test's few messages all arrive.
+        self.embedding = node.create_publisher(msg.Embedding, topics.EMBEDDING, qos.PLAN)
+        self.state = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.PLAN)
+        self.chunk = node.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
+        self.command = node.create_publisher(msg.ControlCommand, topics.COMMAND, qos.PLAN)
+        self.status = node.create_publisher(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        self.failure = node.create_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
+        self.process: subprocess.Popen[str] | None = None
+        self.clients: dict[str, Any] = {}
+
+    def start(self, **parameters: object) -> None:
+        settings = {"database": str(self.database), "threshold": 0.9, **parameters}
+        arguments = [item for name, value in settings.items() for item in ("-p", f"{name}:={value}")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flow_rag_vla.nodes.failure_memory", "--ros-args", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        self.statistics.clear()
+        publishers = (self.embedding, self.state, self.chunk, self.command, self.status, self.failure)
+        self.spin_until(
+            lambda: self.statistics and all(item.get_subscription_count() == 1 for item in publishers), what="the node"
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.send_signal(number)
+        output = process.communicate(timeout=30)[0]
+        publisher_gone = (self.embedding, self.state, self.failure)
+        self.spin_until(lambda: all(item.get_subscription_count() == 0 for item in publisher_gone), what="its end")
+        return process.returncode, output
+
+    def call(self, kind: Any, name: str, **fields: object) -> Any:
+        client = self.clients.get(name)
+        if client is None:
+            client = self.clients[name] = self.node.create_client(kind, name)
+        self.spin_until(client.service_is_ready, what=name)
+        future = client.call_async(kind.Request(**fields))
+        self.spin_until(future.done, what=f"an answer of {name}")
+        return future.result()
+
+    def see(self, values: np.ndarray, stamp_ns: int, encoder: str = "compact") -> Any:
+        """Publish an embedding and give the correction that answers it."""
+        from flow_rag_vla.nodes.conversions import floats
+        from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+        from flow_rag_vla_interfaces import msg
+
+        message = msg.Embedding(encoder=encoder, revision="abc", values=floats(values))
+        message.header.stamp = to_stamp(stamp_ns)
+        before = len(self.corrections)
+        self.embedding.publish(message)
+        self.spin_until(lambda: len(self.corrections) > before, what="the correction")
+        assert len(self.corrections) == before + 1
+        assert to_ns(self.corrections[-1].header.stamp) == stamp_ns
+        return self.corrections[-1]
+
+    def act(self, actions: np.ndarray, stamp_ns: int, mode: int = 0, case_ids: tuple[int, ...] = ()) -> None:
+        from flow_rag_vla.core.action import ActionChunk, CorrectionMode, Provenance
+        from flow_rag_vla.nodes.conversions import chunk_message
+
+        provenance = Provenance(stamp_ns, correction=CorrectionMode(mode), case_ids=case_ids)
+        self.chunk.publish(chunk_message(ActionChunk(1, stamp_ns, actions, provenance=provenance), "base_link"))
+
+    def feel(self, stamp_ns: int) -> None:
+        from flow_rag_vla.core.state import RobotState
+        from flow_rag_vla.nodes.conversions import robot_state_message
+
+        state = RobotState(stamp_ns, np.array([0.5, 0.1, 0.2]), np.array([1.0, 0.0, 0.0, 0.0]))
+        self.state.publish(robot_state_message(state, ["joint"] * 7, "base_link"))
+
+    def report(self, state: int, stamp_ns: int, episode: int = 1, phase: str = "reach") -> None:
+        """Publish where the episode stands; wait until the node knows it, seen in the order of its answers."""
+        from flow_rag_vla.nodes.stamps import to_stamp
+        from flow_rag_vla_interfaces import msg
+
+        message = msg.EpisodeStatus(episode_id=episode, state=state, task="push", phase=phase)
+        message.header.stamp = to_stamp(stamp_ns)
+        self.status.publish(message)
+        self.settle()
+
+    def fail(self, onset_ns: int, stamp_ns: int, failure_type: int = 1) -> None:
+        from flow_rag_vla.nodes.stamps import to_stamp
+        from flow_rag_vla_interfaces import msg
+
+        message = msg.FailureEvent(
+            event_id=7, failure_type=failure_type, task="push", phase="reach", onset=to_stamp(onset_ns),
+            description="closed on nothing",
+            evidence=[msg.Evidence(name="gripper_width", value=0.001, threshold=0.01, unit="m")],
+        )
+        message.header.stamp = to_stamp(stamp_ns)
+        self.failure.publish(message)
+
+    def settle(self) -> None:
+        """Wait until the node has taken what was published before: a service is answered after its topics."""
+        from flow_rag_vla.bringup import topics
+        from flow_rag_vla_interfaces import srv
+
+        for _ in range(3):
+            self.call(srv.GetMemoryStatistics, topics.MEMORY_STATISTICS_SERVICE)
+
+    def listed(self) -> list[Any]:
+        from flow_rag_vla.bringup import topics
+        from flow_rag_vla_interfaces import srv
+
+        return list(self.call(srv.ListFailureCases, topics.LIST_CASES, include_retired=True).cases)
+
+    def add(self, values: np.ndarray, **fields: object) -> Any:
+        from flow_rag_vla.bringup import topics
+        from flow_rag_vla.nodes.conversions import floats
+        from flow_rag_vla_interfaces import msg, srv
+
+        case = msg.FailureCase(
+            **{
+                "failure_type": 1, "task": "push", "phase": "reach", "encoder": "compact", "encoder_revision": "abc",
+                "embedding": floats(values), "horizon": HORIZON, "failed_actions": floats(motion(0.001).ravel()),
+                **fields,
+            }
+        )
+        return self.call(srv.AddFailureCase, topics.ADD_CASE, failure_case=case)
+
+
+def motion(step: float) -> np.ndarray:
+    actions = np.zeros((HORIZON, 7), dtype=np.float32)
+    actions[:, 0], actions[:, 6] = step, 1.0
+    return actions
+
+
+@pytest.fixture
+def bench(ros_node, spin_until, tmp_path) -> Iterator[Bench]:
+    made = Bench(ros_node, spin_until, tmp_path)
+    yield made
+    if made.process is not None:
+        made.process.kill()
+        made.process.communicate(timeout=30)
+
+
+def test_every_embedding_is_answered_once_with_its_stamp_whatever_it_holds(bench):
+    from flow_rag_vla_interfaces.msg import Provenance
+
+    bench.start()
+    assert bench.see(unit(1), START_NS).correction == Provenance.CORRECTION_NONE
+    assert bench.add(unit(1)).accepted
+    answer = bench.see(unit(1), START_NS + 1)
+    assert answer.correction == Provenance.CORRECTION_NEGATIVE
+    assert answer.cases[0].similarity == pytest.approx(1.0, abs=1e-5)
+    assert len(answer.failed_actions) == HORIZON * 7
+    broken = unit(1)
+    broken[3] = np.nan
+    assert bench.see(broken, START_NS + 2).correction == Provenance.CORRECTION_NONE
+    assert bench.see(unit(1) * 3, START_NS + 3).correction == Provenance.CORRECTION_NONE
+    assert bench.see(unit(1), START_NS + 4, encoder="dinov2").correction == Provenance.CORRECTION_NONE
+    assert bench.see(unit(1, 8), START_NS + 5).correction == Provenance.CORRECTION_NONE
+    assert bench.see(np.zeros(0), START_NS + 6).correction == Provenance.CORRECTION_NONE
+    assert bench.see(unit(1), START_NS + 7).correction == Provenance.CORRECTION_NEGATIVE
+    code, output = bench.stop()
+    assert code == 0
+    assert "Traceback" not in output
+    assert "embeddings of compact@abc (32 numbers), but these are of dinov2@abc" in output
+
+
+def test_a_failure_becomes_a_case_and_a_later_success_its_correction(bench):
+    from flow_rag_vla_interfaces.msg import EpisodeStatus, Provenance
+
+    bench.start()
+    failed, better = motion(0.001), motion(0.008)
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS)
+    bench.feel(START_NS + 100_000_000)
+    bench.see(unit(2), START_NS + 50_000_000)
+    bench.see(unit(1), START_NS + 100_000_000)
+    bench.act(failed, START_NS + 100_000_000)
+    bench.settle()
+    bench.fail(START_NS + 110_000_000, START_NS + 300_000_000)
+    bench.spin_until(lambda: bench.listed(), what="the case")
+    case = bench.listed()[0]
+    assert (case.task, case.phase, case.failure_type, case.note) == ("push", "reach", 1, "closed on nothing")
+    assert case.evidence[0].name == "gripper_width"
+    assert len(case.proprioception) > 0
+    np.testing.assert_array_equal(np.array(case.failed_actions).reshape(-1, 7), failed)
+    assert len(case.correction) == 0
+
+    bench.see(unit(1), START_NS + 1_000_000_000)
+    bench.act(better, START_NS + 1_000_000_000, Provenance.CORRECTION_NEGATIVE, (case.case_id,))
+    bench.settle()
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS + 1_500_000_000, phase="grasp")
+    bench.report(EpisodeStatus.STATE_SUCCEEDED, START_NS + 2_000_000_000, phase="release")
+    bench.spin_until(lambda: len(bench.listed()[0].correction), what="the correction of the later success")
+    learned = bench.listed()[0]
+    np.testing.assert_array_equal(np.array(learned.correction).reshape(-1, 7), better)
+    assert (learned.correction_source, learned.uses, learned.successes) == ("later_success", 1, 1)
+
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS + 3_000_000_000, episode=2)
+    answer = bench.see(unit(1), START_NS + 3_000_000_001)
+    assert answer.correction == Provenance.CORRECTION_GUIDANCE
+    np.testing.assert_array_equal(np.array(answer.actions).reshape(-1, 7), better)
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS + 3_100_000_000, episode=2, phase="grasp")
+    assert bench.see(unit(1), START_NS + 3_100_000_001).correction == Provenance.CORRECTION_NONE
+
+
+def test_a_failed_episode_debits_the_cases_that_its_commands_name(bench):
+    from flow_rag_vla_interfaces import msg
+
+    bench.start()
+    used, unused = bench.add(unit(1)).case_id, bench.add(unit(2)).case_id
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS)
+    command = msg.ControlCommand()
+    command.provenance.correction, command.provenance.case_ids = msg.Provenance.CORRECTION_RESIDUAL, [used]
+    bench.command.publish(command)
+    bench.settle()
+    bench.report(msg.EpisodeStatus.STATE_FAILED, START_NS + 1_000_000_000)
+    bench.spin_until(lambda: any(case.uses for case in bench.listed()), what="the debit")
+    assert {case.case_id: (case.uses, case.successes) for case in bench.listed()} == {used: (1, 0), unused: (0, 0)}
+
+
+def test_a_failure_without_anything_seen_is_refused_and_counted(bench):
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla_interfaces import srv
+
+    bench.start()
+    bench.fail(START_NS, START_NS, failure_type=99)
+    bench.fail(START_NS, START_NS)
+
+    def refused() -> int:
+        answer = bench.call(srv.GetMemoryStatistics, topics.MEMORY_STATISTICS_SERVICE)
+        return int(answer.statistics.refused_invalid)
+
+    bench.spin_until(lambda: refused() == 2, what="both refusals")
+    assert bench.listed() == []
+
+
+def test_services_change_what_a_search_finds(bench):
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla.nodes.conversions import floats
+    from flow_rag_vla_interfaces import msg, srv
+
+    bench.start()
+    first = bench.add(unit(1))
+    assert first.accepted, first.message
+    again = bench.add(unit(1))
+    assert not again.accepted and again.case_id == first.case_id and "same failure" in again.message
+    wrong = bench.add(unit(3), horizon=3)
+    assert not wrong.accepted and "failed_actions has 112 numbers, expected 3 x 7" in wrong.message
+
+    query = msg.Embedding(encoder="compact", revision="abc", values=floats(unit(1)))
+    found = bench.call(srv.SearchFailureCases, topics.SEARCH_CASES, embedding=query, k=0, threshold=-2.0)
+    assert found.ok and [case.case_id for case in found.cases] == [first.case_id]
+    edited = bench.call(
+        srv.EditFailureCase, topics.EDIT_CASE, case_id=first.case_id, set_correction=True, horizon=HORIZON,
+        correction=floats(motion(0.002).ravel()), set_note=True, note="shown by hand",
+    )
+    assert edited.ok, edited.message
+    got = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=first.case_id)
+    assert got.found and got.failure_case.note == "shown by hand" and got.failure_case.correction_source == "human"
+    assert len(got.failure_case.embedding) == DIMENSION
+    assert not bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=999).found
+    retired = bench.call(srv.RetireFailureCase, topics.RETIRE_CASE, case_id=first.case_id, retired=True, reason="old")
+    assert retired.ok
+    found = bench.call(srv.SearchFailureCases, topics.SEARCH_CASES, embedding=query, k=0, threshold=-2.0)
+    assert found.ok and len(found.cases) == 0
+
+    path = str(bench.folder / "cases.npz")
+    exported = bench.call(srv.ExportFailureCases, topics.EXPORT_CASES, path=path, include_retired=True)
+    assert exported.ok and exported.exported == 1
+    refused = bench.call(srv.ExportFailureCases, topics.EXPORT_CASES, path=path)
+    assert not refused.ok and "exists" in refused.message
+    imported = bench.call(srv.ImportFailureCases, topics.IMPORT_CASES, path=path, origin="other")
+    assert imported.ok and (imported.imported, imported.duplicates) == (0, 1)
+    missing = bench.call(srv.ImportFailureCases, topics.IMPORT_CASES, path=path + "x")
+    assert not missing.ok and "no such file" in missing.message
+
+
+def test_what_was_acknowledged_survives_a_kill_and_a_damaged_file_is_salvaged(bench):
+    bench.start()
+    ids = {bench.add(unit(seed), note="x" * 3000).case_id for seed in range(20)}
+    bench.stop(signal.SIGKILL)
+    bench.start()
+    assert {case.case_id for case in bench.listed()} == ids
+    bench.stop()
+
+    data = bytearray(bench.database.read_bytes())
+    place = len(data) * 3 // 4
+    data[place : place + 4096] = b"\xff" * 4096
+    bench.database.write_bytes(bytes(data))
+    bench.start()
+    survivors = {case.case_id for case in bench.listed()}
+    assert survivors < ids and len(survivors) >= 15
+    kept = list(bench.folder.glob("memory.db.corrupt-*"))
+    assert len(kept) == 1 and kept[0].read_bytes() == bytes(data)
+    assert bench.add(unit(100)).accepted
+    code, output = bench.stop()
+    assert code == 0 and f"{bench.database} was damaged" in output and str(kept[0]) in output
+
+
+def test_a_change_by_another_program_is_taken_up(bench):
+    from flow_rag_vla.memory.memory import FailureMemory
+    from flow_rag_vla_interfaces.msg import Provenance
+
+    bench.start()
+    case_id = bench.add(unit(1)).case_id
+    other, _ = FailureMemory.open(bench.database)
+    other.retire(case_id, True, "by the console")
+    other.close()
+    bench.spin_until(lambda: bench.statistics and bench.statistics[-1].retired == 1, what="the change")
+    assert bench.see(unit(1), START_NS).correction == Provenance.CORRECTION_NONE
+
+
+def test_a_database_that_cannot_be_opened_ends_the_start_with_one_line(ros_domain_id, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = subprocess.run(
+        [sys.executable, "-m", "flow_rag_vla.nodes.failure_memory", "--ros-args", "-p",
+         f"database:={tmp_path}/file/memory.db"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert done.returncode == 2
+    assert "its folder cannot be made" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_node_does_without_torch(ros_domain_id):
+    code = "import sys, flow_rag_vla.nodes.failure_memory; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
