@@ -108,7 +108,7 @@ class TargetIntegrator:
         """
         values = [float(value) for value in action]
         measured = state.position
-        if not math.isfinite(math.fsum(values)) or not math.isfinite(float(measured.sum() + state.orientation.sum())):
+        if not math.isfinite(sum(values)) or not math.isfinite(float(measured.sum() + state.orientation.sum())):
             raise ValueError(f"cannot move by {values} from {measured.tolist()}: check both for finite numbers")
         limits, clamps = self._limits, Clamp.NONE
         if self._position is None:
@@ -119,8 +119,8 @@ class TargetIntegrator:
         step, clamps = self._limited_step(np.array(values[:3]))
         # A tool already outside may stay where it is or come back; it may not go further out, and it is not thrown in.
         wanted = before + step
-        position = np.clip(wanted, np.minimum(self._low, before), np.maximum(self._high, before))
-        if (position != wanted).any():
+        position = self._inside(wanted, before)
+        if position is not wanted:
             clamps |= Clamp.WORKSPACE
         lead = position - measured
         distance = _length(lead)
@@ -133,19 +133,21 @@ class TargetIntegrator:
             length = _length(step)
             if length > limits.translation:
                 step = step * (limits.translation / length)
-            position = np.clip(before + step, np.minimum(self._low, before), np.maximum(self._high, before))
+            position = self._inside(before + step, before)
             step = position - before
 
         turn = np.array(values[3:6])
         angle = _length(turn)
         if angle > limits.rotation:
             turn, clamps = turn * (limits.rotation / angle), clamps | Clamp.ROTATION
-        orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
+        orientation = orientation_before
+        if angle > 0.0:
+            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
         facing = _unit(state.orientation)
-        ahead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(facing)))
-        angle = _length(ahead)
+        angle = 2.0 * math.acos(min(1.0, abs(float(np.dot(orientation, facing)))))
         if angle > limits.tracking_angle:
             clamps |= Clamp.TRACKING
+            ahead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(facing)))
             near = quaternion_multiply(quaternion_from_rotation_vector(ahead * (limits.tracking_angle / angle)), facing)
             turn = rotation_vector_from_quaternion(quaternion_multiply(near, quaternion_conjugate(orientation_before)))
             angle = _length(turn)
@@ -160,6 +162,13 @@ class TargetIntegrator:
         self._position, self._orientation, self._last_step = position, _unit(orientation), step
         sent = np.array([*step.tolist(), *turn.tolist(), opening], dtype=np.float32)
         return CartesianTarget(position, self._orientation, opening * limits.gripper_width), sent, clamps
+
+    def _inside(self, wanted: Array, before: Array) -> Array:
+        """Itself when it is inside the workspace, else the nearest point no further out than ``before``."""
+        if (self._low <= wanted).all() and (wanted <= self._high).all():
+            return wanted
+        inside = np.clip(wanted, np.minimum(self._low, before), np.maximum(self._high, before))
+        return wanted if (inside == wanted).all() else inside
 
     def _limited_step(self, step: Array) -> tuple[Array, Clamp]:
         limits, clamps = self._limits, Clamp.NONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,26 +100,33 @@ def robot_state(message: msg.RobotState) -> RobotState:
     Raises:
         MessageError: if a number is not finite or the quaternion is not of unit length.
     """
-    pose, wrench = message.end_effector, message.wrench
-    position = np.array([pose.position.x, pose.position.y, pose.position.z])
-    orientation = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w])
-    external = np.array(
-        [wrench.force.x, wrench.force.y, wrench.force.z, wrench.torque.x, wrench.torque.y, wrench.torque.z]
-    )
+    position, orientation = message.end_effector.position, message.end_effector.orientation
+    force, torque = message.wrench.force, message.wrench.torque
     state = RobotState(
         to_ns(message.header.stamp),
-        position,
-        orientation,
+        np.array([position.x, position.y, position.z]),
+        np.array([orientation.x, orientation.y, orientation.z, orientation.w]),
         np.array(message.joint_positions, dtype=float),
         np.array(message.joint_velocities, dtype=float),
         float(message.gripper_width),
         float(message.gripper_effort),
-        external,
+        np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z]),
     )
-    numbers = np.concatenate([position, orientation, state.joint_positions, state.joint_velocities, external])
-    if not np.isfinite(numbers).all() or not np.isfinite([state.gripper_width, state.gripper_effort]).all():
+    return checked_robot_state(state)
+
+
+def checked_robot_state(state: RobotState) -> RobotState:
+    """The state itself.
+
+    Raises:
+        MessageError: if a number is not finite or the quaternion is not of unit length.
+    """
+    # A sum of numbers of any sensible size is finite exactly if all of them are.
+    total = state.position.sum() + state.orientation.sum() + state.joint_positions.sum() + state.joint_velocities.sum()
+    total += state.wrench.sum() + state.gripper_width + state.gripper_effort
+    if not math.isfinite(total):
         raise MessageError("robot state holds a number that is not finite; check the robot driver")
-    norm = float(np.linalg.norm(orientation))
+    norm = math.sqrt(float(np.dot(state.orientation, state.orientation)))
     if abs(norm - 1.0) > 1e-2:
         raise MessageError(f"robot state: the quaternion has length {norm:.3f}, expected 1")
     return state

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 
 Health = tuple[bytes, str, Mapping[str, object]]
@@ -20,7 +21,7 @@ ERROR: bytes = DiagnosticStatus.ERROR
 class Diagnostics:
     """Publishes what ``health`` says about a node, once a second on a steady clock.
 
-    With ``own_timer=False`` it is published only when ``publish`` is called.
+    With ``own_timer=False`` it is published only when ``publish`` is called, and costs the executor nothing.
     """
 
     def __init__(
@@ -29,7 +30,8 @@ class Diagnostics:
         self._node = node
         self._hardware_id = hardware_id
         self._health = health
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        events = None if own_timer else PublisherEventCallbacks(use_default_callbacks=False)
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=events)
         if not own_timer:
             return
         # The first report comes early: whoever waits for the graph to be up should not wait a second for it.

@@ -6,11 +6,11 @@ once a period saves that, and a flood of messages cannot hold it up: it takes at
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -37,21 +37,31 @@ class PolledSubscription(Generic[T]):
         self._type = message_type
         self._depth = profile.depth
         self._subscription = node.create_subscription(
-            message_type, topic, _ignore, profile, callback_group=_NeverExecuted()
+            message_type,
+            topic,
+            _ignore,
+            profile,
+            callback_group=_NeverExecuted(),
+            # Their handlers would never run either, and each costs the executor a look at every wake-up.
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
 
     def take(self) -> Iterator[tuple[T, int]]:
-        """Give the waiting messages, oldest first, each with how long it has waited in nanoseconds."""
-        subscription = self._subscription
-        with subscription.handle:
+        """Give the waiting messages, oldest first, each with when it came (system clock, nanoseconds)."""
+        yield from self._take(False)
+
+    def take_serialized(self) -> Iterator[tuple[bytes, int]]:
+        """Like ``take``, but give the messages as they came over the wire."""
+        yield from self._take(True)
+
+    def _take(self, raw: bool) -> Iterator[tuple[Any, int]]:
+        handle = self._subscription.handle
+        with handle:
             for _ in range(self._depth):
-                taken = subscription.handle.take_message(self._type, False)
+                taken = handle.take_message(self._type, raw)
                 if taken is None:
                     return
-                received = taken[1]["received_timestamp"] or 0
-                # The middleware stamps with the system clock; one that was set in between says nothing.
-                waited = time.time_ns() - received
-                yield taken[0], waited if 0 <= waited < 1_000_000_000 else 0
+                yield taken[0], taken[1]["received_timestamp"] or 0
 
 
 def _ignore(_message: Any) -> None:
