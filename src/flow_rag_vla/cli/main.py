@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from flow_rag_vla import __version__
+from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.reference import reference
+from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.sim import sim
 
 app = typer.Typer(
@@ -16,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sim)
+app.command()(report)
+app.command()(bench)
 app.command()(reference)
 
 

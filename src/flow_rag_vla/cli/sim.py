@@ -42,6 +42,7 @@ def sim(
     instruction: str = typer.Option("", "--instruction", "-i", help="The goal in words, instead of --task."),
     variant: str = typer.Option("plain", help="plain, or a declared hard variant of the task."),
     episodes: int = typer.Option(6, "--episodes", "-n", min=1, help="Episodes to do, tasks in turn."),
+    duration: float = typer.Option(0.0, min=0.0, help="Start episodes for so many seconds, instead of --episodes."),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
     gui: bool = typer.Option(False, "--gui", help="Open PyBullet's window (needs a screen)."),
     corrector: str = typer.Option("dispatch", help="How the memory acts: dispatch, rules_blend or off."),
@@ -94,14 +95,14 @@ def sim(
         )
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
-    plan = Plan(tasks, instruction, variant, episodes, seed)
+    plan = Plan(tasks, instruction, variant, episodes, duration, seed)
     write_text(
         folder / "run.json",
         json.dumps(
             {
                 "command": ["flow_rag_vla", *sys.argv[1:]],
                 "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "tasks": tasks, "variant": variant, "episodes": episodes, "seed": seed, "corrector": corrector,
+                "tasks": tasks, "variant": variant, "episodes": episodes, "duration": duration, "seed": seed, "corrector": corrector,
             },
             indent=2,
         ),
@@ -120,7 +121,16 @@ class Plan:
     instruction: str
     variant: str
     episodes: int
+    duration_s: float
     seed: int
+
+    def goes_on(self, done: int, elapsed_s: float) -> bool:
+        """Whether another episode is to be started."""
+        return elapsed_s < self.duration_s if self.duration_s else done < self.episodes
+
+    def number(self, count: int) -> str:
+        """An episode's number, out of how many if that is known."""
+        return str(count) if self.duration_s else f"{count}/{self.episodes}"
 
 
 @dataclass
@@ -138,7 +148,7 @@ class Progress:
         rate = f"{view.rate_hz:5.2f} Hz" if view.rate_hz else "   -   "
         success = f"{self.succeeded}/{self.done}" if self.done else "-"
         parts = [
-            ("episode ", "dim"), (f"{min(self.done + 1, self.plan.episodes)}/{self.plan.episodes}", "bold"),
+            ("episode ", "dim"), (self.plan.number(self.done + 1), "bold"),
             ("  task ", "dim"), (view.task or "-", "cyan"),
             ("  phase ", "dim"), (f"{view.phase:<9}", "cyan"), (f"{view.elapsed:5.1f} s", ""),
             ("  loop ", "dim"), (rate, "green" if abs(view.rate_hz - 40.0) < 0.5 else "yellow"),
@@ -215,10 +225,11 @@ def _episodes(
     from flow_rag_vla_interfaces.action import ExecuteTask
 
     with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: progress.line(operator.view)):
-        for number in range(plan.episodes):
-            task = plan.tasks[number % len(plan.tasks)]
+        started = time.monotonic()
+        while plan.goes_on(progress.done, time.monotonic() - started):
+            task = plan.tasks[progress.done % len(plan.tasks)]
             goal = ExecuteTask.Goal(
-                task=task, instruction=plan.instruction, variant=plan.variant, seed=plan.seed + number
+                task=task, instruction=plan.instruction, variant=plan.variant, seed=plan.seed + progress.done
             )
             result = operator.execute(goal, lambda: _check(supervisor))
             progress.results.append(result)
@@ -228,7 +239,7 @@ def _episodes(
             memory = f", {result.corrections} chunks shaped by memory" if result.corrections else ""
             failures = f", {result.failures} failures" if result.failures else ""
             console.print(
-                f"{mark} episode {progress.done}/{plan.episodes}  {task}  seed {goal.seed}  {result.outcome}"
+                f"{mark} episode {plan.number(progress.done)}  {task}  seed {goal.seed}  {result.outcome}"
                 f"  {result.duration:.1f} s{failures}{memory}" + ("" if result.success else f"  [dim]{result.reason}[/dim]")
             )
 
