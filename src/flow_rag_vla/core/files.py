@@ -22,6 +22,8 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
+        # mkstemp makes files that only their owner reads; the finished file follows the umask like any other.
+        temporary.chmod(0o666 & ~_umask())
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -51,3 +53,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
