@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from flow_rag_vla.core.files import file_revision, replaced_file, write_text
@@ -28,3 +30,12 @@ def test_the_revision_changes_with_the_bytes_and_their_order(tmp_path):
     two.write_bytes(b"2")
     assert file_revision(one, two) == file_revision(one, two)
     assert len({file_revision(one), file_revision(two), file_revision(one, two), file_revision(two, one)}) == 4
+
+
+def test_a_replaced_file_follows_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640

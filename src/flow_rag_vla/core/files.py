@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +18,10 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # Not mkstemp, whose files only their owner may read: these follow the umask like any other.
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}{target.suffix}"
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        # mkstemp makes files that only their owner reads; the finished file follows the umask like any other.
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -54,8 +52,3 @@ def _sync_folder(folder: Path) -> None:
     finally:
         os.close(descriptor)
 
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
