@@ -85,11 +85,12 @@ def write_state(client: int, bodies: SceneBodies, state: SceneState) -> None:
     opening_count = 0 if bodies.drawer is None else 1
     if set(state.objects) != set(bodies.objects) or state.articulation.size != opening_count:
         raise ValueError(
-            f"the state has objects {sorted(state.objects)} and {state.articulation.size} articulated joints, the scene "
-            f"has {sorted(bodies.objects)} and {opening_count}; rebuild the renderer from the scene's own spec"
+            f"the state has objects {sorted(state.objects)} and {state.articulation.size} articulated joints, "
+            f"the scene has {sorted(bodies.objects)} and {opening_count}; reset the renderer with the scene's own spec"
         )
     if state.joint_positions.shape != (len(MOVING_JOINTS),):
-        raise ValueError(f"the state has joints of shape {state.joint_positions.shape}, expected ({len(MOVING_JOINTS)},)")
+        shape = state.joint_positions.shape
+        raise ValueError(f"the state has joints of shape {shape}, expected ({len(MOVING_JOINTS)},)")
     for joint, value in zip(MOVING_JOINTS, state.joint_positions, strict=True):
         p.resetJointState(bodies.robot, joint, float(value), physicsClientId=client)
     for name, (position, orientation) in state.objects.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
@@ -17,7 +16,7 @@ from flow_rag_vla.core.rotation import (
 )
 from flow_rag_vla.sim.bodies import HAND_JOINT, SceneBodies, SceneState, load_scene, write_state
 from flow_rag_vla.sim.ground import CameraModel, paint_ground
-from flow_rag_vla.sim.scene import CameraOffset, FurnitureSpec, SceneSpec, Vector3
+from flow_rag_vla.sim.scene import CameraOffset, FurnitureSpec, SceneSpec
 
 _LIGHT = (1.1, -0.9, 1.5)
 
@@ -82,10 +81,8 @@ def draw(client: int, bodies: SceneBodies, camera: CameraModel, spec: SceneSpec)
     )
     drawn = np.asarray(image[2], dtype=np.uint8).reshape(camera.height, camera.width, 4)[:, :, :3]
     empty = np.asarray(image[3]).reshape(camera.height, camera.width, 1) >= 1.0
-    if camera.on_hand:
-        ground = paint_ground(camera, eye, axes, spec.zone)
-    else:
-        ground = _still_ground(camera, offset, spec.zone)
+    moving = camera.on_hand
+    ground = paint_ground(camera, eye, axes, spec.zone) if moving else _still_ground(camera, offset, spec.zone)
     return np.where(empty, ground, drawn)
 
 
@@ -123,11 +120,13 @@ class SceneRenderer:
             self._client = -1
 
     def __enter__(self) -> SceneRenderer:
+        """The renderer itself; leaving the block closes it."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the renderer."""
         self.close()
 
 

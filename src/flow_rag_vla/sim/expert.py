@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from flow_rag_vla.core.action import ACTION_DIM, MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.rotation import yaw_of
-from flow_rag_vla.sim.scene import BIN_HEIGHT, HANDLE_WIDTH, DrawerSpec, FurnitureSpec, ObjectSpec
+from flow_rag_vla.sim.scene import BIN_HEIGHT, BIN_INSIDE, HANDLE_WIDTH, FurnitureSpec, ObjectSpec
 from flow_rag_vla.sim.tasks import handle_position, in_bin, stacked_height, upright
 from flow_rag_vla.sim.world import World
 
 Vector = NDArray[np.float64]
+Part = TypeVar("Part")
 
 HOVER = 0.09
 """Metres above a grasp at which the hand travels: the fingers clear everything on the table."""
@@ -30,6 +32,11 @@ RETREAT_HEIGHT = 0.22
 _OPEN_WIDTH = 0.066
 """Metres; the fingers count as open from here: wider than any object."""
 _FINGER_CLEARANCE = 0.012
+_PRESSING = 0.014
+"""Metres; below it the fingertips press on the table and stick: straight up first."""
+_WIDEST_GRASP = 0.066
+_FINGER_SPREAD, _FINGER_ROOM = 0.052, 0.042
+"""Metres from the tool to the middle of an open finger; from there to the middle of a thing that is not touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class ScriptedExpert:
         (cube, _), (box, box_orientation) = objects["red_cube"], objects["blue_box"]
         thing = self._object("red_cube")
         held = self._holds(thing)
-        height = stacked_height(spec)
+        height = stacked_height(spec, self._world.scene_state())
         error = math.dist(cube[:2], box[:2])
         placed = error < 0.007 and cube[2] - height < 0.004
         if not held:
@@ -131,6 +138,8 @@ class ScriptedExpert:
             # Just ahead of the hand, on the line, and a little beyond it: what drifts aside is brought back.
             ahead = min(distance, 0.07) + 0.012
             goal2 = robot.position[:2] + along * ahead - 1.5 * aside
+            if robot.position[2] < _PRESSING:
+                goal2 = robot.position[:2]
             return self._toward(np.array([*goal2, low]), yaw, 0.0, speed=0.006)
         start = position[:2] - along * (radius + 0.032)
         goal = np.array([start[0], start[1], low])
@@ -140,7 +149,9 @@ class ScriptedExpert:
         spec = self._world.spec
         drawer = _need(spec.drawer, spec.task, "drawer")
         opening = float(self._world.scene_state().articulation[0])
-        handle = Graspable(handle_position(spec, opening) + [0, 0, 0.006], drawer.yaw, HANDLE_WIDTH * drawer.scale)
+        # A little above its middle, so that the fingertips clear the stem that carries it.
+        middle = handle_position(spec, opening) + np.array([0.0, 0.0, 0.006])
+        handle = Graspable(middle, drawer.yaw, HANDLE_WIDTH * drawer.scale)
         robot = self._world.robot_state()
         held = self._holds(handle)
         if held and opening < 0.145:
@@ -155,9 +166,20 @@ class ScriptedExpert:
     # -- skills ------------------------------------------------------------------------------------------------------
 
     def _object(self, name: str) -> Graspable:
-        spec = self._world.spec.object(name)
-        position, orientation = self._world.scene_state().objects[name]
-        return _graspable(spec, position, orientation)
+        """How to take an object: the first way that leaves the fingers room; the first of all if none does."""
+        objects = self._world.scene_state().objects
+        ways = grasps(self._world.spec.object(name), *objects[name])
+        if len(ways) > 1 and objects[name][0][2] < HOVER:
+            others = [pose[0] for other, pose in objects.items() if other != name]
+            ways = [way for way in ways if self._has_room(way, others)] or ways
+        return ways[0]
+
+    def _has_room(self, way: Graspable, others: list[Vector]) -> bool:
+        across = np.array([-math.sin(way.yaw), math.cos(way.yaw)])
+        spots = [way.point[:2] + side * _FINGER_SPREAD * across for side in (-1.0, 1.0)]
+        bin_ = self._world.spec.bin
+        blocked = any(math.dist(spot, other[:2]) < _FINGER_ROOM for spot in spots for other in others)
+        return not blocked and not (bin_ and any(_on_bin(bin_, spot) for spot in spots))
 
     def _holds(self, thing: Graspable) -> bool:
         robot = self._world.robot_state()
@@ -196,7 +218,7 @@ class ScriptedExpert:
     def _safely(self, goal: Vector, lift: float) -> Vector:
         """``goal`` raised by ``lift``; sideways motion waits, smoothly, for a hand that is still too low."""
         tool = self._world.robot_state().position
-        raised = goal + np.array([0.0, 0.0, lift])
+        raised: Vector = goal + np.array([0.0, 0.0, lift])
         low = max(float(raised[2] - tool[2]) - 0.01, 0.0)
         share = min(max(1.0 - low / 0.03, 0.0), 1.0)
         raised[:2] = tool[:2] + share * (raised[:2] - tool[:2])
@@ -217,11 +239,15 @@ def robot_yaw(orientation: Vector) -> float:
     return yaw_of(orientation)
 
 
-def _graspable(spec: ObjectSpec, position: Vector, orientation: Vector) -> Graspable:
+def grasps(spec: ObjectSpec, position: Vector, orientation: Vector) -> list[Graspable]:
+    """Ways to close a hand that points down on an object as it lies, the most natural first.
+
+    position (3,) metres and orientation (4,) x y z w are the object's present pose.
+    """
     if spec.shape == "cylinder":
         if upright(orientation) or upright(_flipped(orientation)):
-            return Graspable(position.copy(), 0.0, spec.size[1])
-        return Graspable(position.copy(), _square_yaw(_axis_heading(orientation, 2)), spec.size[1])
+            return [Graspable(position.copy(), yaw, spec.size[1]) for yaw in (0.0, math.pi / 4, -math.pi / 4)]
+        return [Graspable(position.copy(), _square_yaw(_axis_heading(orientation, 2)), spec.size[1])]
     # A box that fell on a side has another axis up; the hand closes across the shortest of the level ones.
     vertical = int(np.argmax([abs(_axis(orientation, i)[2]) for i in range(3)]))
     level = [i for i in range(3) if i != vertical]
@@ -229,7 +255,10 @@ def _graspable(spec: ObjectSpec, position: Vector, orientation: Vector) -> Grasp
     other = level[0] if level[1] == closing else level[1]
     square = abs(spec.size[closing] - spec.size[other]) < 0.004
     yaw = _square_yaw(_axis_heading(orientation, other), quarter=square)
-    return Graspable(position.copy(), yaw, spec.size[closing])
+    found = [Graspable(position.copy(), yaw, spec.size[closing])]
+    if spec.size[other] < _WIDEST_GRASP:
+        found.append(Graspable(position.copy(), _square_yaw(yaw + math.pi / 2), spec.size[other]))
+    return found
 
 
 def _axis(orientation: Vector, index: int) -> Vector:
@@ -270,11 +299,18 @@ def _wrapped(angle: float) -> float:
     return math.remainder(angle, 2 * math.pi)
 
 
+def _on_bin(bin_: FurnitureSpec, spot: Vector) -> bool:
+    offset = spot - np.array(bin_.position[:2])
+    cosine, sine = math.cos(bin_.yaw), math.sin(bin_.yaw)
+    along, across = cosine * offset[0] + sine * offset[1], -sine * offset[0] + cosine * offset[1]
+    return bool(abs(along) < BIN_INSIDE[0] / 2 + 0.022 and abs(across) < BIN_INSIDE[1] / 2 + 0.022)
+
+
 def _near_tool(position: Vector, tool: Vector) -> bool:
     return math.dist(position[:2], tool[:2]) < 0.03
 
 
-def _need(part: FurnitureSpec | DrawerSpec | None, task: str, name: str):  # type: ignore[no-untyped-def]
+def _need(part: Part | None, task: str, name: str) -> Part:
     if part is None:
-        raise ValueError(f"the scene of task {task!r} has no {name}")
+        raise ValueError(f"the scene of task {task!r} has no {name}; sample it with that task")
     return part

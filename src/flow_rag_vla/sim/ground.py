@@ -1,7 +1,7 @@
 """The pinhole camera, and the table and floor as it sees them, painted without a renderer.
 
-The table lies under everything that a scene holds, so what a renderer leaves empty is table or floor: a ray cast for each
-pixel into two planes paints both for a tenth of what a software renderer takes for two boxes.
+The table lies under everything that a scene holds, so what a renderer leaves empty is table or floor: one ray cast for
+each pixel paints both for a fraction of what a software renderer takes for two large boxes.
 """
 
 from __future__ import annotations

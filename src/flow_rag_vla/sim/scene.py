@@ -18,7 +18,9 @@ VARIANTS: Mapping[str, str] = {
     "plain": "The training distribution: every object at x of 0.40 m or more.",
     "held_out_strip": "The target lies in the near strip, x from 0.32 to 0.375 m, which plain never uses.",
     "object_size": "Objects, and the cabinet with its handle, are 15 to 25 % smaller or 10 to 18 % larger.",
-    "friction": "Objects are slippery (0.25 to 0.35) and 2.5 times as heavy; the drawer is twice as stiff, its handle slippery.",
+    "friction": (
+        "Objects are slippery (0.25 to 0.35) and 2.5 times as heavy; the drawer is twice as stiff, its handle slippery."
+    ),
     "camera_shift": "Each camera is moved by 15 to 30 mm and turned by 2 to 4 degrees.",
 }
 """Every way in which a scene can differ from the training distribution."""
@@ -86,7 +88,7 @@ class DrawerSpec:
 
 @dataclass(frozen=True, slots=True)
 class CameraOffset:
-    """How far a camera is from where its model says: metres and a rotation vector (radians), both in its mount's frame."""
+    """How far a camera is from where its model says, in its mount's frame: metres, and a rotation vector in radians."""
 
     camera: str
     translation: Vector3 = (0.0, 0.0, 0.0)

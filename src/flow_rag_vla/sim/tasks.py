@@ -44,7 +44,7 @@ class TaskRule:
 
 
 def in_bin(bin_: FurnitureSpec, position: NDArray[np.float64], margin: float = 0.01) -> bool:
-    """Whether a point (3,), metres, is between the walls of the bin, at least ``margin`` from them, and below their top."""
+    """Whether a point (3,), metres, is below the top of the bin's walls and at least ``margin`` inside them."""
     dx, dy = position[0] - bin_.position[0], position[1] - bin_.position[1]
     cosine, sine = math.cos(bin_.yaw), math.sin(bin_.yaw)
     along, across = cosine * dx + sine * dy, -sine * dx + cosine * dy
@@ -52,9 +52,12 @@ def in_bin(bin_: FurnitureSpec, position: NDArray[np.float64], margin: float = 0
     return bool(inside and position[2] < BIN_HEIGHT)
 
 
-def stacked_height(spec: SceneSpec) -> float:
-    """Height of the red cube's centre when it stands on the blue box, metres."""
-    return spec.object("blue_box").size[2] + spec.object("red_cube").size[2] / 2
+def stacked_height(spec: SceneSpec, state: SceneState) -> float:
+    """Height of the red cube's centre when it stands on the blue box as the box lies now, metres."""
+    box, orientation = state.objects["blue_box"]
+    size = spec.object("blue_box").size
+    standing = max(range(3), key=lambda i: abs(_axis_height(orientation, i)))
+    return float(box[2]) + size[standing] / 2 + spec.object("red_cube").size[2] / 2
 
 
 def handle_position(spec: SceneSpec, opening: float) -> NDArray[np.float64]:
@@ -77,6 +80,17 @@ def upright(orientation: NDArray[np.float64]) -> bool:
     """Whether a body's z axis is within 10 degrees of the vertical."""
     x, y = float(orientation[0]), float(orientation[1])
     return 1 - 2 * (x * x + y * y) > math.cos(math.radians(10))
+
+
+def level(orientation: NDArray[np.float64]) -> bool:
+    """Whether a box lies flat, on whichever side, to 10 degrees."""
+    return max(abs(_axis_height(orientation, i)) for i in range(3)) > math.cos(math.radians(10))
+
+
+def _axis_height(orientation: NDArray[np.float64], axis: int) -> float:
+    """Vertical part of a body's unit x, y or z axis."""
+    x, y, z, w = (float(value) for value in orientation)
+    return (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))[axis]
 
 
 def _released(spec: SceneSpec, name: str, position: NDArray[np.float64], robot: RobotState) -> bool:
@@ -128,8 +142,8 @@ def _push_progress(spec: SceneSpec, state: SceneState, robot: RobotState) -> flo
 def _stack_done(spec: SceneSpec, state: SceneState, robot: RobotState) -> bool:
     cube, orientation = state.objects["red_cube"]
     box, _ = state.objects["blue_box"]
-    on_top = abs(cube[2] - stacked_height(spec)) < 0.008 and math.dist(cube[:2], box[:2]) < 0.025
-    return bool(on_top and upright(orientation) and _released(spec, "red_cube", cube, robot))
+    on_top = abs(cube[2] - stacked_height(spec, state)) < 0.008 and math.dist(cube[:2], box[:2]) < 0.025
+    return bool(on_top and level(orientation) and _released(spec, "red_cube", cube, robot))
 
 
 def _stack_progress(spec: SceneSpec, state: SceneState, robot: RobotState) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -11,7 +10,6 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import TICK_NS, TICK_S
-from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget, RobotState
 from flow_rag_vla.sim.bodies import (
     ARM_JOINTS,
@@ -24,8 +22,9 @@ from flow_rag_vla.sim.bodies import (
     load_scene,
     read_state,
 )
-from flow_rag_vla.sim.camera import CameraModel, draw
-from flow_rag_vla.sim.kinematics import JOINT_HIGH, JOINT_LOW, downward_joints
+from flow_rag_vla.sim.camera import draw
+from flow_rag_vla.sim.ground import CameraModel
+from flow_rag_vla.sim.kinematics import joints_for
 from flow_rag_vla.sim.scene import SceneSpec
 from flow_rag_vla.sim.tasks import TASK_RULES
 
@@ -47,7 +46,6 @@ _HAND_MASS = 0.93
 _HAND_CENTRE = np.array([0.0, 0.0, 0.0482])
 """Centre of that mass in the hand's frame, metres; it moves by less than 1 mm with the fingers."""
 _MOUNT_TO_TOOL = np.array([0.0, 0.0, 0.1034])
-_TILT_TOLERANCE = 2e-3
 _SETTLE_SUBSTEPS = 48
 
 
@@ -114,7 +112,9 @@ class World:
             ValueError: for a target that is not finite, no rotation, a width outside [0, 0.08] m, or far out of reach.
                 The world is then as it was.
         """
-        joints = self._joints_for(_checked(target))
+        _check(target)
+        hand = float(self.robot_state().joint_positions[6])
+        joints = joints_for(target.position, target.orientation, hand_near=hand)
         self._command(joints, float(target.gripper_width))
         self._ticks += 1
         self._simulate(SUBSTEPS)
@@ -207,11 +207,13 @@ class World:
             self._client = -1
 
     def __enter__(self) -> World:
+        """The world itself; leaving the block closes it."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the world."""
         self.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -229,32 +231,6 @@ class World:
             physicsClientId=self._client,
         )  # fmt: skip
         p.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=100, physicsClientId=self._client)
-
-    def _joints_for(self, target: CartesianTarget) -> NDArray[np.float64]:
-        yaw = yaw_of(target.orientation)
-        now = self.robot_state().joint_positions
-        joints = downward_joints(target.position, yaw, hand_near=float(now[6]))
-        x, y = float(target.orientation[0]), float(target.orientation[1])
-        # cos(tilt) is minus the z component of the hand's z axis: 1 - 2 (x^2 + y^2) = -cos(tilt).
-        tilt = math.acos(min(max(2 * (x * x + y * y) - 1, -1.0), 1.0))
-        if tilt < _TILT_TOLERANCE:
-            return joints
-        # Solved from the upright pose rather than from the present one, so that it is no function of the past either.
-        solution = p.calculateInverseKinematics(
-            self._loaded().robot,
-            TCP_LINK,
-            target.position.tolist(),
-            target.orientation.tolist(),
-            lowerLimits=JOINT_LOW.tolist() + [0.0, 0.0],
-            upperLimits=JOINT_HIGH.tolist() + [0.04, 0.04],
-            jointRanges=(JOINT_HIGH - JOINT_LOW).tolist() + [0.04, 0.04],
-            restPoses=joints.tolist() + [0.0, 0.0],
-            currentPositions=joints.tolist() + [0.0, 0.0],
-            maxNumIterations=60,
-            residualThreshold=1e-5,
-            physicsClientId=self._client,
-        )
-        return np.clip(np.array(solution[: len(ARM_JOINTS)]), JOINT_LOW, JOINT_HIGH)
 
     def _command(self, joints: NDArray[np.float64], width: float) -> None:
         robot = self._loaded().robot
@@ -313,7 +289,7 @@ def _external_wrench(reaction: NDArray[np.float64], orientation: NDArray[np.floa
     return np.concatenate([force, torque - np.cross(rotation @ _MOUNT_TO_TOOL, force)])
 
 
-def _checked(target: CartesianTarget) -> CartesianTarget:
+def _check(target: CartesianTarget) -> None:
     position, orientation = np.asarray(target.position), np.asarray(target.orientation)
     if position.shape != (3,) or not np.isfinite(position).all():
         raise ValueError(f"target position is {position}, expected three finite numbers (metres)")
@@ -323,4 +299,3 @@ def _checked(target: CartesianTarget) -> CartesianTarget:
         raise ValueError(f"target orientation {orientation} is no unit quaternion; normalise it")
     if not -1e-6 <= target.gripper_width <= GRIPPER_MAX_WIDTH + 1e-6:
         raise ValueError(f"target gripper width is {target.gripper_width} m, expected 0 to {GRIPPER_MAX_WIDTH} m")
-    return target
