@@ -256,7 +256,7 @@ class EpisodeTracker:
         )
 
     def _spans(self, end_ns: int) -> tuple[PhaseSpan, ...]:
-        ends = [stamp for _, stamp in self._phases[1:]] + [end_ns]
+        ends = [stamp for _, stamp in (*self._phases, ("", end_ns))][1:]
         return tuple(
             PhaseSpan(name, round(self.elapsed(start), 3), round(self.elapsed(end), 3))
             for (name, start), end in zip(self._phases, ends, strict=True)

@@ -46,11 +46,11 @@ class Mark:
     colour: str
 
 
-def histogram(values: NDArray[np.float64], p50: float, p99: float, unit: str = "ms", width: int = 640) -> str:
+def histogram(values: NDArray[np.float64], p50: float, p99: float, unit: str = "ms", width: int = 480) -> str:
     """Histogram of non-negative values with its median and 99th percentile marked; the tail is gathered in one bar."""
-    height, left, bottom, top = 210, 46, 34, 22
+    height, left, bottom, top = 230, 44, 34, 24
     limit = _nice(max(float(np.percentile(values, 99.5)), p99 * 1.15, 1e-3))
-    bins = 48
+    bins = 40
     counts, _ = np.histogram(np.minimum(values, limit * (1 - 1e-9)), bins=bins, range=(0.0, limit))
     over = int((values > limit).sum())
     # Roots keep the few late ticks visible beside thousands of good ones.
@@ -87,9 +87,9 @@ def histogram(values: NDArray[np.float64], p50: float, p99: float, unit: str = "
     return "".join(parts) + "</svg>"
 
 
-def latency_chart(rows: Sequence[tuple[str, float, float]], limit_ms: float | None = None, width: int = 640) -> str:
+def latency_chart(rows: Sequence[tuple[str, float, float]], limit_ms: float | None = None, width: int = 480) -> str:
     """One line a stage from p50 (dot) to p99 (bar end). rows: name, p50, p99 in ms; limit_ms: a target to draw."""
-    left, line, top = 168, 34, 8
+    left, line, top = 164, 40, 8
     height = top + line * len(rows) + 26
     right = _nice(max([p99 for _, _, p99 in rows] + [limit_ms or 0.0]) * 1.02)
     inner = width - left - 56

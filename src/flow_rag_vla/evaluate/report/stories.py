@@ -169,14 +169,16 @@ def _later(record: EpisodeRecord, failure: FailureRecord, records: Sequence[Epis
     later = [
         item
         for item in records
-        if item.episode_id > record.episode_id and (item.task, item.variant) == (record.task, record.variant)
+        if item.scored
+        and item.episode_id > record.episode_id
+        and (item.task, item.variant) == (record.task, record.variant)
     ]
     if not later:
-        return "Later: no further episode of this task was run."
+        return "Later: no further episode of this task was scored."
     again = sum(1 for item in later if any(other.failure_type == failure.failure_type for other in item.failures))
     done = sum(1 for item in later if item.succeeded)
     kind = failure.failure_type.replace("_", " ")
     return (
         f"Later: {done} of {len(later)} further episode{'s' if len(later) != 1 else ''} of this task succeeded; "
-        f"{kind} came back in {again}."
+        + (f"{kind} came back in {again}." if again else f"{kind} did not come back.")
     )

@@ -46,13 +46,14 @@ table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-size: 12.5px; font-weight: 550; color: var(--soft); white-space: nowrap; }
 th { padding: 0 12px 8px 0; }
 td { padding: 8px 12px 8px 0; border-top: 1px solid var(--line); vertical-align: middle; }
-td.n, th.n { text-align: right; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.n:last-child, th.n:last-child { padding-right: 0; }
 td svg { display: block; }
 .scroll { overflow-x: auto; }
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 8px; }
 .dot { background: currentColor; }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; fill: var(--soft); }
-svg text.label { fill: var(--ink); font-size: 13px; }
+svg text.label { fill: var(--ink); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .marker { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 4 3; opacity: 0.7; }
 .legend { display: flex; gap: 16px; flex-wrap: wrap; font-size: 12.5px; color: var(--soft); margin: 0 0 10px; }
@@ -74,8 +75,10 @@ figure.film img { width: 100%; border-radius: 8px; display: block; }
 .story li { margin-bottom: 3px; }
 .evidence { font-size: 13px; }
 .evidence td { padding: 4px 10px 4px 0; border: 0; }
+.evidence td:first-child { white-space: nowrap; }
+.evidence svg { width: 120px; }
 .chip { font-size: 12px; padding: 1px 9px; border-radius: 99px; border: 1px solid var(--line); color: var(--soft); }
-.cases { font-size: 12.5px; }
+.cases { font-size: 12.5px; margin-top: 10px; }
 .cases td { padding: 3px 10px 3px 0; border: 0; }
 .cases th { padding-bottom: 2px; }
 footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 18px; font-size: 13px; color: var(--soft); }
