@@ -26,6 +26,8 @@ class GripLimits:
     """Metres. Settled fingers change their width by no more than this within the window."""
     effort_window: float = 0.1
     """Seconds of weak effort after which a hold counts as lost."""
+    firm_change: float = 0.004
+    """Metres by which the fingers may close on something soft or turning before the hold is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Grip:
     settled: fingers still, under a closing command; holding: settled on something, and still pressing
     lost: the hold ended without an opening command; kept until the hand is told to open
     hold_ns, hold_width: when the present or lost hold began (0: none), and the width then, metres
+    firm_ns: when that hold was last beyond doubt: pressing, at about its width
     """
 
     closing: bool
@@ -45,8 +48,14 @@ class Grip:
     lost: bool
     hold_ns: int
     hold_width: float
+    firm_ns: int
     width: float
     effort: float
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which the present or lost hold was firm."""
+        return (self.firm_ns - self.hold_ns) * 1e-9
 
 
 class GripTracker:
@@ -65,7 +74,7 @@ class GripTracker:
         self._settled = self._holding = self._lost = False
         self._hold_ns = 0
         self._hold_width = 0.0
-        self._weak_ns = 0
+        self._weak_ns = self._firm_ns = 0
 
     def update(self, stamp_ns: int, width: float, effort: float, opening: float) -> Grip:
         """Take one sample in.
@@ -82,7 +91,7 @@ class GripTracker:
             self._follow_hold(stamp_ns, width, effort)
         return Grip(
             bool(self._closing), self._command_ns, self._settled, self._holding, self._lost,
-            self._hold_ns, self._hold_width, width, effort,
+            self._hold_ns, self._hold_width, self._firm_ns, width, effort,
         )
 
     def _follow_command(self, stamp_ns: int, opening: float) -> None:
@@ -92,7 +101,7 @@ class GripTracker:
         self._closing = closing
         self._command_ns = stamp_ns
         self._settled = self._holding = self._lost = False
-        self._hold_ns, self._hold_width, self._weak_ns = 0, 0.0, 0
+        self._hold_ns, self._hold_width, self._weak_ns, self._firm_ns = 0, 0.0, 0, 0
 
     def _remember(self, stamp_ns: int, width: float) -> None:
         self._widths.append((stamp_ns, width))
@@ -112,6 +121,8 @@ class GripTracker:
             faded = self._weak_ns and (stamp_ns - self._weak_ns) * 1e-9 >= limits.effort_window
             if width < limits.empty_width or faded:
                 self._holding, self._lost = False, True
+            elif not weak and width > self._hold_width - limits.firm_change:
+                self._firm_ns = stamp_ns
         elif self._settled and not self._lost and width >= limits.empty_width and not weak:
             self._holding = True
-            self._hold_ns, self._hold_width, self._weak_ns = stamp_ns, width, 0
+            self._hold_ns, self._hold_width, self._weak_ns, self._firm_ns = stamp_ns, width, 0, stamp_ns

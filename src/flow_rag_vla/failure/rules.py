@@ -53,6 +53,12 @@ class Persistence:
         return self._since_ns
 
 
+def _was_held(sample: Sample, limits: RuleThresholds) -> bool:
+    """Whether what the hand lost had been held: for long enough, or far enough to have moved with it."""
+    grip = sample.grip
+    return grip.lost and (grip.held_s >= limits.drop_min_hold or sample.phase is Phase.TRANSPORT)
+
+
 class GraspFailureRule:
     """The hand was told to close, its fingers stand still, and there is nothing between them."""
 
@@ -80,8 +86,7 @@ class GraspFailureRule:
         grip, stamp_ns = sample.grip, sample.stamp_ns
         if sample.episode.task in PUSH_TASKS:
             return None
-        brief = grip.lost and (stamp_ns - grip.hold_ns) * 1e-9 < self._limits.drop_min_hold
-        empty = grip.closing and grip.settled and not grip.holding and (brief or not grip.lost)
+        empty = grip.closing and grip.settled and not grip.holding and not _was_held(sample, self._limits)
         if not empty:
             self._empty_ns, self._active = None, False
             return None
@@ -119,7 +124,6 @@ class DropRule:
         """Forget the present episode."""
         self._told_ns = -1
         self._active = False
-        self._firm_ns = 0
 
     @property
     def active(self) -> bool:
@@ -129,26 +133,21 @@ class DropRule:
     def update(self, sample: Sample) -> FailureReport | None:
         """Take one sample in."""
         grip, limits = sample.grip, self._limits
-        if grip.holding and grip.effort >= limits.grasp_hold_effort and grip.width > grip.hold_width - 0.004:
-            self._firm_ns = sample.stamp_ns
         self._active = self._active and grip.lost
-        if sample.episode.task in PUSH_TASKS or not grip.lost or grip.hold_ns == self._told_ns:
-            return None
-        held = (max(self._firm_ns, grip.hold_ns) - grip.hold_ns) * 1e-9
-        if held < limits.drop_min_hold:
+        if sample.episode.task in PUSH_TASKS or grip.hold_ns == self._told_ns or not _was_held(sample, limits):
             return None
         self._told_ns, self._active = grip.hold_ns, True
         evidence = (
             Evidence("gripper_width", grip.width, limits.grasp_empty_width, "m"),
             Evidence("gripper_effort", grip.effort, limits.grasp_hold_effort, "N"),
-            Evidence("hold_time", held, limits.drop_min_hold, "s"),
+            Evidence("hold_time", grip.held_s, limits.drop_min_hold, "s"),
         )
         text = (
-            f"what was held at {grip.hold_width * 1e3:.0f} mm for {held:.1f} s left the hand: "
+            f"what was held at {grip.hold_width * 1e3:.0f} mm for {grip.held_s:.1f} s left the hand: "
             f"the fingers are {grip.width * 1e3:.0f} mm apart and press with {grip.effort:.1f} N"
         )
         return FailureReport(
-            self.failure_type, sample.stamp_ns, max(self._firm_ns, grip.hold_ns), sample.phase, 0.95, self.name, text,
+            self.failure_type, sample.stamp_ns, grip.firm_ns, sample.phase, 0.95, self.name, text,
             evidence,
         )
 

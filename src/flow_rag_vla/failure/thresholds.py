@@ -18,7 +18,7 @@ class RuleThresholds:
     grasp_confirm_time: float = 0.05
     """How long settled fingers must stay empty."""
     drop_min_hold: float = 0.25
-    """A hold shorter than this was never one: losing it is a grasp failure."""
+    """A hold shorter than this, before anything moved with the hand, was none: losing it is a grasp failure."""
     collision_force_free: float = 15.0
     """While reaching and after release."""
     collision_force_contact: float = 30.0

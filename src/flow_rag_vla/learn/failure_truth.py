@@ -14,7 +14,7 @@ from flow_rag_vla.failure.grip import GripTracker
 from flow_rag_vla.failure.phase import PUSH_TASKS
 from flow_rag_vla.sim.bodies import SceneState
 from flow_rag_vla.sim.scene import HANDLE_WIDTH, ObjectSpec, SceneSpec
-from flow_rag_vla.sim.tasks import TASK_RULES, handle_position, upright
+from flow_rag_vla.sim.tasks import TASK_RULES, handle_position
 
 HELD_DISTANCE = 0.03
 """Metres between tool and thing within which the fingers can hold it."""
@@ -54,7 +54,7 @@ class FailureTruth:
         self._grip = GripTracker()
         self._rest = {name: position.copy() for name, (position, _) in scene.objects.items()}
         self._height = {name: float(position[2]) for name, (position, _) in scene.objects.items()}
-        self._fallen = {name: not upright(orientation) for name, (_, orientation) in scene.objects.items()}
+        self._fallen = {name: _fallen(orientation) for name, (_, orientation) in scene.objects.items()}
         self._held_tick = dict.fromkeys(scene.objects, -KNOCK_PAUSE)
         self._carried: str | None = None
         self._missed_ns = -1
@@ -111,7 +111,7 @@ class FailureTruth:
     def _knocks(self, tick: int, scene: SceneState) -> list[TrueFailure]:
         found = []
         for name, (position, orientation) in scene.objects.items():
-            fallen = not upright(orientation)
+            fallen = _fallen(orientation)
             toppled = fallen and not self._fallen[name]
             self._fallen[name] = fallen
             if tick - self._held_tick[name] < KNOCK_PAUSE:
@@ -128,3 +128,9 @@ class FailureTruth:
 def _between(thing: ObjectSpec, position: NDArray[np.float64], state: RobotState) -> bool:
     near = math.dist(position, state.position) < HELD_DISTANCE
     return near and min(thing.size) - 0.005 < state.gripper_width < max(thing.size) + 0.008
+
+
+def _fallen(orientation: NDArray[np.float64]) -> bool:
+    # 45 degrees: a pushed cylinder leans by less and comes back.
+    x, y = float(orientation[0]), float(orientation[1])
+    return 1 - 2 * (x * x + y * y) < math.cos(math.radians(45))
