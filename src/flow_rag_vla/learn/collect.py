@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ
 from flow_rag_vla.core.goal import GOALS, Goal
-from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.data.demonstrations import POSE_DIM, STATE_DIM, Demonstration, state_row, write_shard
+from flow_rag_vla.data.demonstrations import STATE_DIM, Demonstration, state_row, write_shard
 from flow_rag_vla.learn.progress import Progress, silent
+from flow_rag_vla.learn.still_scenes import posed_scene
+from flow_rag_vla.learn.truth import entity_poses
 from flow_rag_vla.policy.encoders import make_encoder
 from flow_rag_vla.policy.follower import ChunkFollower
 from flow_rag_vla.policy.observation import ENTITIES
 from flow_rag_vla.policy.policy import FlowPolicy
-from flow_rag_vla.sim.camera import FRONT, WRIST
+from flow_rag_vla.sim.camera import FRONT, WRIST, SceneRenderer
 from flow_rag_vla.sim.expert import ScriptedExpert
 from flow_rag_vla.sim.kinematics import downward_joints
 from flow_rag_vla.sim.scene import SceneSpec, sample_scene
-from flow_rag_vla.sim.tasks import TASK_RULES, handle_position
+from flow_rag_vla.sim.tasks import TASK_RULES
 from flow_rag_vla.sim.world import World
 
 
@@ -152,7 +153,7 @@ def record_episode(
             for camera, image in images.items():
                 pictures[camera].append(image)
             frame_ticks.append(tick)
-            poses.append(entity_poses(world))
+            poses.append(entity_poses(spec, world.scene_state()))
             disturber.observe(tick, images, state)
         wanted = expert.action()
         other = None if succeeded else disturber.action(tick, state, wanted)
@@ -179,23 +180,6 @@ def record_episode(
     )
 
 
-def entity_poses(world: World) -> NDArray[np.float32]:
-    """(E, 4) float32: true x, y, z, yaw of ``policy.observation.ENTITIES``; NaN where one is not in the scene."""
-    poses = np.full((len(ENTITIES), POSE_DIM), np.nan, dtype=np.float32)
-    spec, scene = world.spec, world.scene_state()
-    for index, name in enumerate(ENTITIES):
-        if name in scene.objects:
-            position, orientation = scene.objects[name]
-            poses[index] = [*position, yaw_of(np.asarray(orientation))]
-    for name, furniture in (("bin", spec.bin), ("zone", spec.zone)):
-        if furniture is not None:
-            poses[ENTITIES.index(name)] = [*furniture.position, furniture.yaw]
-    if spec.drawer is not None:
-        handle = handle_position(spec, float(scene.articulation[0]))
-        poses[ENTITIES.index("drawer")] = [*handle, spec.drawer.yaw]
-    return poses
-
-
 def displaced_start(spec: SceneSpec, rng: np.random.Generator) -> SceneSpec:
     """The scene with the tool anywhere over the table, above what stands there."""
     tool = np.array([rng.uniform(0.36, 0.64), rng.uniform(-0.28, 0.28), rng.uniform(0.13, 0.34)])
@@ -215,9 +199,11 @@ class CollectJob:
     seeds: tuple[int, ...]
     shard: str
     seed: int = 0
-    settings: CollectSettings = CollectSettings()
+    settings: CollectSettings = field(default_factory=CollectSettings)
     checkpoint: str | None = None
     encoder: str | None = None
+    posed_frames: int = 0
+    """Frames of each posed scene; 0 records demonstrations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +222,8 @@ def run_collect_job(job: CollectJob) -> CollectReport:
     import torch
 
     torch.set_num_threads(1)
+    if job.posed_frames:
+        return _run_posed_job(job)
     settings = job.settings
     policy = encoder = None
     if job.checkpoint is not None and job.encoder is not None:
@@ -256,6 +244,19 @@ def run_collect_job(job: CollectJob) -> CollectReport:
             demonstration = record_episode(world, spec, disturber, rng, settings)
             if demonstration.success:
                 kept.append(demonstration)
+    return _written(job, kept)
+
+
+def _run_posed_job(job: CollectJob) -> CollectReport:
+    kept: list[Demonstration] = []
+    with SceneRenderer(sample_scene(job.goal.task, "plain", job.seeds[0], job.goal)) as renderer:
+        for seed in job.seeds:
+            rng = np.random.default_rng([job.seed, job.goal.index, seed, 2])
+            kept.append(posed_scene(job.goal, seed, job.posed_frames, rng, renderer))
+    return _written(job, kept)
+
+
+def _written(job: CollectJob, kept: list[Demonstration]) -> CollectReport:
     if kept:
         write_shard(job.shard, kept)
     return CollectReport(
@@ -276,6 +277,7 @@ def collect_jobs(
     settings: CollectSettings | None = None,
     checkpoint: str | None = None,
     encoder: str | None = None,
+    posed_frames: int = 0,
     episodes_per_job: int = 20,
 ) -> list[CollectJob]:
     """Jobs for ``episodes`` of every goal (one number, or by task), goals interleaved."""
@@ -293,6 +295,7 @@ def collect_jobs(
                     settings or CollectSettings(),
                     checkpoint,
                     encoder,
+                    posed_frames,
                 )
                 for first in range(0, count, episodes_per_job)
             ]

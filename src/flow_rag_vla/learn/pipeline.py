@@ -61,10 +61,10 @@ class PipelineSettings:
     held_out_episodes: int = 5
     encoder_frames: int = 24_000
     encoder: str = "compact"
-    encoder_training: EncoderTraining = EncoderTraining()
-    first_policy: PolicyTraining = PolicyTraining(iterations=3000)
-    policy: PolicyTraining = PolicyTraining()
-    collect: CollectSettings = CollectSettings()
+    encoder_training: EncoderTraining = field(default_factory=EncoderTraining)
+    first_policy: PolicyTraining = field(default_factory=lambda: PolicyTraining(iterations=3000))
+    policy: PolicyTraining = field(default_factory=PolicyTraining)
+    collect: CollectSettings = field(default_factory=CollectSettings)
     seed: int = 0
 
     def plain(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def train_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         reader = PoseReader(CompactNetwork(config), Readout(ReadoutConfig(config.dimension)))
-    reader.to(memory_format=torch.channels_last)
+    reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         reader.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
@@ -100,7 +100,8 @@ def train_encoder(
         running = value if math.isnan(running) else 0.98 * running + 0.02 * value
         progress(iteration + 1, training.iterations, f"loss {running:.4f}")
     reader.eval().requires_grad_(False)
-    return reader.encoder.to(memory_format=torch.contiguous_format), reader.readout
+    reader.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return reader.encoder, reader.readout
 
 
 def train_readout(
@@ -146,7 +147,8 @@ def reading_loss(
     base_truth = (torch.from_numpy(frames.poses[..., :3]) - torch.from_numpy(CENTRE).float()) / 0.1
     linear = (base - base_truth).abs().mean(dim=-1)
     total = weights * (_reading_errors(reading, frames) + LINEAR_WEIGHT * linear)
-    return total.sum() / weights.sum().clamp(min=1.0)
+    mean: torch.Tensor = total.sum() / weights.sum().clamp(min=1.0)
+    return mean
 
 
 def _reading_errors(reading: torch.Tensor, frames: Frames) -> torch.Tensor:
