@@ -296,7 +296,7 @@ class EpisodeManager(Node):
             )
 
     def _on_emergency_stop(self, message: Bool) -> None:
-        # Whether it is latched is said by the controller's commands; this only ends the episode without waiting for one.
+        # Whether it is latched is said by the controller's commands; this ends the episode without waiting for one.
         if message.data:
             self._abort_for_emergency_stop("")
 
@@ -342,7 +342,9 @@ class EpisodeManager(Node):
     def _on_scene(self, message: SceneState) -> None:
         episode = self._episode
         if episode is None or episode.state is not EpisodeState.RUNNING:
-            self._reset_count = int(message.reset_count)
+            # Once the reset is asked for, the count that comes may be the new scene's, ahead of the reply.
+            if self._reset_reply is None:
+                self._reset_count = int(message.reset_count)
             return
         self._heard["the simulator's ground truth"] = self._steady_ns()
         # Reply and ground truth travel on their own ways: what shows the scene before the reset must not score.
