@@ -55,8 +55,8 @@ class EpisodeManager(Node):
 
     def __init__(self) -> None:
         super().__init__("episode_manager")
-        self._parameters = NodeParameters(self, EpisodeManagerParameters)
-        settings = self._parameters.value
+        self._settings = NodeParameters(self, EpisodeManagerParameters)
+        settings = self._settings.value
         self._results = Path(settings.results_dir).expanduser()
         try:
             self._results.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class EpisodeManager(Node):
             raise ValueError(f"timeout is {request.timeout}, expected 0 (the task's own) or seconds above 0")
         if request.seed >= 2**32:
             raise ValueError(f"seed is {request.seed}, expected 0 to {2**32 - 1}")
-        if goal is None and self._parameters.value.reset == "none":
+        if goal is None and self._settings.value.reset == "none":
             raise UnknownTaskError(
                 f"task {request.task!r} has several targets and there is no simulator to draw one; give an instruction"
             )
@@ -187,7 +187,7 @@ class EpisodeManager(Node):
     def _begin(
         self, request: ExecuteTask.Goal, goal: Goal | None, done: Future[None], handle: ServerGoalHandle[Any, Any, Any]
     ) -> None:
-        settings = self._parameters.value
+        settings = self._settings.value
         self._last_id += 1
         self._done, self._handle = done, handle
         self._result_file, self._duration = "", 0.0
@@ -249,14 +249,14 @@ class EpisodeManager(Node):
         except UnknownTaskError as error:
             self._finish(Verdict(Outcome.ABORTED, "aborted", f"the simulator answered the reset with: {error}"))
             return
-        limit = self._asked_timeout or float(response.time_limit) or self._parameters.value.timeout
+        limit = self._asked_timeout or float(response.time_limit) or self._settings.value.timeout
         self._run(limit, response.instruction)
 
     def _run(self, timeout: float, instruction: str = "") -> None:
         assert self._episode is not None
         now = self._steady_ns()
         self._heard = {"the controller": now, "the robot": now}
-        if self._parameters.value.scoring == "ground_truth":
+        if self._settings.value.scoring == "ground_truth":
             self._heard["the simulator's ground truth"] = now
         self._episode.run(self._now_ns(), timeout, instruction, self._loop)
         self._publish_status()
@@ -348,7 +348,7 @@ class EpisodeManager(Node):
             return
         self._heard["the simulator's ground truth"] = self._steady_ns()
         # Reply and ground truth travel on their own ways: what shows the scene before the reset must not score.
-        if self._parameters.value.reset == "simulator" and message.reset_count == self._reset_count:
+        if self._settings.value.reset == "simulator" and message.reset_count == self._reset_count:
             return
         now = self._now_ns()
         episode.observe_success(now, bool(message.success))
@@ -381,7 +381,7 @@ class EpisodeManager(Node):
         self._publish_status()
 
     def _watch(self) -> None:
-        limit = self._parameters.value.silence_limit
+        limit = self._settings.value.silence_limit
         now = self._steady_ns()
         for name, heard in self._heard.items():
             if (now - heard) * 1e-9 > limit:
@@ -422,7 +422,7 @@ class EpisodeManager(Node):
         return self._episode is not None and self._episode.active
 
     def _reset_complaint(self) -> str:
-        limit = self._parameters.value.reset_timeout
+        limit = self._settings.value.reset_timeout
         name = self._reset_client.srv_name
         if self._reset_reply is None:
             return f"{name} did not appear within {limit:g} s; start the simulator or set reset to none"

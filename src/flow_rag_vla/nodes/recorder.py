@@ -65,8 +65,8 @@ class Recorder(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder")
-        self._parameters = NodeParameters(self, RecorderParameters)
-        settings = self._parameters.value
+        self._settings = NodeParameters(self, RecorderParameters)
+        settings = self._settings.value
         self._everything = "*" in settings.topics
         named = [topic for topic in (*RECORDED_TOPICS, *settings.topics) if topic != "*"]
         excluded = {self.resolve_topic_name(topic) for topic in settings.exclude}
