@@ -1,0 +1,195 @@
+"""The whole graph, started as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from std_msgs.msg import Bool
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
+from flow_rag_vla.bringup.graph import NODES
+from flow_rag_vla.data.bag import read_bag
+from flow_rag_vla.nodes import qos
+from flow_rag_vla_interfaces.msg import ControlCommand, EpisodeStatus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+class Run:
+    """``flow_rag_vla sim`` as a process."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.runs = folder / "runs"
+        self.output = folder / "output.txt"
+        command = [sys.executable, "-m", "flow_rag_vla.cli.main", "sim", "--runs", str(self.runs), *arguments]
+        with self.output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def folder(self) -> Path:
+        return next(self.runs.iterdir())
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def nodes(self) -> list[psutil.Process]:
+        """The node processes that it started."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if any("flow_rag_vla.nodes." in part for part in child.cmdline())]
+
+    def node(self, name: str) -> psutil.Process | None:
+        return next((child for child in self.nodes() if f"flow_rag_vla.nodes.{name}" in child.cmdline()), None)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("log/*.log")))
+
+
+@pytest.fixture
+def sim(tmp_path):
+    started = []
+
+    def start(*arguments: str) -> Run:
+        started.append(Run(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for run in started:
+        for process in [*run.nodes(), run.process]:
+            if process.poll() is None if isinstance(process, subprocess.Popen) else process.is_running():
+                process.kill()
+        run.process.wait()
+
+
+@pytest.fixture
+def status(ros_node):
+    heard: list[EpisodeStatus] = []
+    ros_node.create_subscription(EpisodeStatus, topics.EPISODE_STATUS, heard.append, qos.STATE)
+    return heard
+
+
+def running(status) -> bool:
+    return bool(status) and status[-1].state == EpisodeStatus.STATE_RUNNING
+
+
+def test_an_episode_runs_and_leaves_record_bag_report_and_picture(sim, status, ros_node, spin_until):
+    run = sim("-n", "1", "--seed", "100000")
+    spin_until(lambda: running(status), 120, "an episode")
+    offered = {name: set(types) for name, types in ros_node.get_topic_names_and_types()}
+    for topic in TOPICS:
+        name = topic.name if topic.name.startswith("/") else f"/{topic.name}"
+        assert topic.type in offered.get(name, set()), name
+        publishers = {info.node_name for info in ros_node.get_publishers_info_by_topic(name)}
+        subscribers = {info.node_name for info in ros_node.get_subscriptions_info_by_topic(name)}
+        if topic.publishers == ("every node",):
+            assert {spec.name for spec in NODES} <= publishers
+        else:
+            assert set(topic.publishers) == publishers - {ros_node.get_name(), "operator"}, name
+        assert set(topic.subscribers) == subscribers - {ros_node.get_name(), "operator", "recorder"}, name
+        assert "recorder" in subscribers, name
+    served = {name for name, _ in ros_node.get_service_names_and_types()}
+    for service in SERVICES:
+        suffix = "/_action/send_goal" if "/action/" in service.type else ""
+        assert f"/{service.name}{suffix}" in served, service.name
+
+    assert run.process.wait(180) == 0, run.text
+    record = json.loads((run.folder / "episodes" / "000001.json").read_text())
+    assert record["task"] == "pick_and_place" and record["seed"] == 100000
+    assert record["outcome"] in ("success", "failure")
+    page = (run.folder / "report.html").read_text()
+    assert "pick and place" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert (run.folder / "episode.gif").read_bytes().startswith(b"GIF89a")
+    commands = [item.message for item in read_bag(run.folder / "bag", topics=[f"/{topics.COMMAND}"])]
+    assert len(commands) > 40 * record["duration"] * 0.9
+    ticks = [command.tick for command in commands]
+    assert ticks == list(range(ticks[0], ticks[0] + len(ticks))), "a tick is missing from the bag"
+    assert any(command.mode == ControlCommand.MODE_FOLLOW and command.chunk_id for command in commands)
+    assert "Traceback" not in run.text + run.logs()
+
+
+def test_ctrl_c_in_an_episode_ends_everything_with_code_0_and_no_traceback(sim, status, spin_until):
+    run = sim("-n", "9", "--no-report")
+    spin_until(lambda: running(status), 120, "an episode")
+    nodes = run.nodes()
+    assert len(nodes) == len(NODES)
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(60) == 0, run.text
+    assert not [node for node in nodes if node.is_running() and node.status() != psutil.STATUS_ZOMBIE]
+    assert "Traceback" not in run.text + run.logs()
+    assert list(read_bag(run.folder / "bag", topics=[f"/{topics.COMMAND}"])), "the bag was not closed"
+
+
+def test_a_killed_policy_is_started_again_and_the_loop_never_pauses(sim, status, ros_node, spin_until):
+    commands: list[tuple[float, ControlCommand]] = []
+    ros_node.create_subscription(
+        ControlCommand, topics.COMMAND, lambda m: commands.append((time.monotonic(), m)), qos.command_profile(0.025)
+    )
+    run = sim("-n", "9", "--no-report", "--no-record")
+    spin_until(lambda: running(status) and commands and commands[-1][1].mode == ControlCommand.MODE_FOLLOW, 120, "motion")
+    victim = run.node("flow_policy")
+    assert victim is not None
+    victim.send_signal(signal.SIGKILL)
+    after = len(commands)
+    spin_until(lambda: any(m.mode != ControlCommand.MODE_FOLLOW for _, m in commands[after:]), 30, "the ladder")
+    held = next(m for _, m in commands[after:] if m.mode != ControlCommand.MODE_FOLLOW)
+    assert held.reason_text, "a loop that stops following names why"
+    spin_until(lambda: run.node("flow_policy") not in (None, victim), 30, "a new policy")
+    again = len(commands)
+    spin_until(
+        lambda: running(status) and any(m.mode == ControlCommand.MODE_FOLLOW for _, m in commands[again:]), 90, "motion"
+    )
+    ticks = [m.tick for _, m in commands]
+    assert ticks == sorted(set(ticks))
+    assert "flow_policy ended with code -9; starting it again" in run.text
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(60) == 0, run.text
+
+
+def test_an_emergency_stop_ends_the_episode_and_holds_the_arm(sim, status, ros_node, spin_until):
+    commands: list[ControlCommand] = []
+    ros_node.create_subscription(ControlCommand, topics.COMMAND, commands.append, qos.command_profile(0.025))
+    stop = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
+    run = sim("-n", "1", "--no-report", "--no-record")
+    spin_until(lambda: running(status), 120, "an episode")
+    stop.publish(Bool(data=True))
+    spin_until(lambda: commands and commands[-1].mode == ControlCommand.MODE_EMERGENCY_STOP, 20, "the stop")
+    assert run.process.wait(60) == 0, run.text
+    assert "aborted" in run.text
+
+
+def test_a_controller_that_cannot_run_ends_the_graph_with_its_reason(sim, tmp_path):
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text('/**/controller:\n  ros__parameters:\n    max_observation_age: "soon"\n')
+    run = sim("-n", "1", "--no-report", "--params-file", str(parameters))
+    assert run.process.wait(90) == 1
+    assert "controller cannot start" in run.text and "max_observation_age" in run.text
+    assert not run.nodes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--task", "juggle"), "juggle"),
+        (("--instruction", "make coffee"), "not understood"),
+        (("--params-file", os.devnull + "/none"), "does not exist"),
+        (("--corrector", "magic"), "dispatch"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_started(sim, arguments, said):
+    run = sim(*arguments)
+    assert run.process.wait(60) == 2
+    assert said in run.text and "Traceback" not in run.text
