@@ -26,7 +26,7 @@ def launch_node(process: Process) -> Node:
         emulate_tty=True,
         respawn=process.spec.respawn,
         respawn_delay=RESPAWN_DELAY_S,
-        on_exit=[] if process.spec.respawn else [Shutdown(reason=f"{process.spec.name} ended")],
+        on_exit=None if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended"),
     )
 
 
