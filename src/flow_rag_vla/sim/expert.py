@@ -76,6 +76,14 @@ class ScriptedExpert:
             action[:3] *= min(1.0, MAX_TRANSLATION_PER_TICK / max(length, 1e-9))
         return action.astype(np.float32)
 
+    def holding(self) -> bool:
+        """Whether the goal's thing (the drawer's handle too) is between closed fingers."""
+        return self._holds(self._thing())
+
+    def thing_position(self) -> Vector:
+        """(3,) metres: where the fingers close for this goal."""
+        return self._thing().point
+
     # -- tasks -------------------------------------------------------------------------------------------------------
 
     def _pick_and_place(self) -> Vector:
@@ -149,9 +157,7 @@ class ScriptedExpert:
         spec = self._world.spec
         drawer = _need(spec.drawer, spec.task, "drawer")
         opening = float(self._world.scene_state().articulation[0])
-        # A little above its middle, so that the fingertips clear the stem that carries it.
-        middle = handle_position(spec, opening) + np.array([0.0, 0.0, 0.006])
-        handle = Graspable(middle, drawer.yaw, HANDLE_WIDTH * drawer.scale)
+        handle = self._handle()
         robot = self._world.robot_state()
         held = self._holds(handle)
         if held and opening < 0.145:
@@ -164,6 +170,16 @@ class ScriptedExpert:
         return self._grasp(handle)
 
     # -- skills ------------------------------------------------------------------------------------------------------
+
+    def _thing(self) -> Graspable:
+        return self._handle() if self._goal.task == "open_drawer" else self._object(self._goal.target)
+
+    def _handle(self) -> Graspable:
+        spec = self._world.spec
+        drawer = _need(spec.drawer, spec.task, "drawer")
+        # A little above its middle, so that the fingertips clear the stem that carries it.
+        middle = handle_position(spec, float(self._world.scene_state().articulation[0])) + np.array([0.0, 0.0, 0.006])
+        return Graspable(middle, drawer.yaw, HANDLE_WIDTH * drawer.scale)
 
     def _object(self, name: str) -> Graspable:
         """How to take an object: the first way that leaves the fingers room; the first of all if none does."""
@@ -227,7 +243,7 @@ class ScriptedExpert:
     def _toward(self, goal: Vector, yaw: float, gripper: float, speed: float = MAX_TRANSLATION_PER_TICK) -> Vector:
         robot = self._world.robot_state()
         action = np.zeros(ACTION_DIM)
-        action[:3] = _paced(goal - robot.position, speed)
+        action[:3] = paced_step(goal - robot.position, speed)
         turn = _wrapped(yaw - robot_yaw(robot.orientation))
         action[5] = min(max(0.2 * turn, -0.9 * MAX_ROTATION_PER_TICK), 0.9 * MAX_ROTATION_PER_TICK)
         action[6] = gripper
@@ -282,8 +298,11 @@ def _flipped(orientation: Vector) -> Vector:
     return np.array([w, z, -y, -x])
 
 
-def _paced(way: Vector, speed: float) -> Vector:
-    """A step along ``way`` that slows down with what is left of it."""
+def paced_step(way: Vector, speed: float = MAX_TRANSLATION_PER_TICK) -> Vector:
+    """A step along ``way`` that slows down with what is left of it.
+
+    way: (3,) metres; speed: the longest step, metres per tick
+    """
     distance = float(np.linalg.norm(way))
     if distance < 1e-9:
         return np.zeros(3)

@@ -1,9 +1,9 @@
 """Where the Panda's tool is, and which joint angles put it there.
 
-Lengths are those of ``urdf/panda.urdf``. For a hand that points down there is a closed form: with joints 3 and 5 at
-zero the arm is planar, joint 1 turns the plane, joints 2, 4 and 6 place the wrist, joint 7 turns the hand. A tilted hand
-is solved from there by damped least squares. So the posture is a function of the tool pose alone, without the drift of a
-redundant arm, and a picture of the arm says where its hand is.
+Lengths are those of ``urdf/panda.urdf``. For a hand that points down there is a closed form: with joints 3 and 5
+at zero the arm is planar, joint 1 turns the plane, joints 2, 4 and 6 place the wrist, joint 7 turns the hand. A tilted
+hand is solved from there by damped least squares. So the posture is a function of the tool pose alone, without the
+drift of a redundant arm, and a picture of the arm says where its hand is.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from flow_rag_vla.sim.bodies import (
     SceneState,
     load_scene,
     read_state,
+    yaw_quaternion,
 )
 from flow_rag_vla.sim.camera import draw
 from flow_rag_vla.sim.ground import CameraModel
@@ -200,6 +201,39 @@ class World:
             self._snapshots.discard(snapshot.state_id)
             p.removeState(snapshot.state_id, physicsClientId=self._client)
 
+    def set_dynamics(self, name: str, mass: float | None = None, friction: float | None = None) -> None:
+        """Change an object, or the drawer (``"drawer"``), in the middle of an episode; ``restore`` does not undo it.
+
+        mass: kg; friction: Coulomb coefficient
+
+        Raises:
+            ValueError: for a name that the scene lacks, or a value that is not a positive number.
+        """
+        values = {"mass": mass, "lateralFriction": friction}
+        given = {key: value for key, value in values.items() if value is not None}
+        for key, value in given.items():
+            if not (np.isfinite(value) and value > 0.0):
+                raise ValueError(f"{key} of {name!r} is {value}, expected a positive number")
+        bodies = self._loaded()
+        if name == "drawer" and bodies.drawer is not None:
+            p.changeDynamics(bodies.drawer, 0, physicsClientId=self._client, **given)
+        else:
+            p.changeDynamics(self._body(name), -1, physicsClientId=self._client, **given)
+
+    def move_object(self, name: str, position: NDArray[np.float64], yaw: float = 0.0) -> None:
+        """Put an object elsewhere, at rest: ``position`` (3,) metres, ``yaw`` radians.
+
+        Raises:
+            ValueError: for a name that the scene lacks, or a position that is not finite.
+        """
+        place = np.asarray(position, dtype=float)
+        if place.shape != (3,) or not np.isfinite(place).all():
+            raise ValueError(f"position of {name!r} is {position}, expected three finite numbers (metres)")
+        body = self._body(name)
+        p.resetBasePositionAndOrientation(body, place.tolist(), yaw_quaternion(yaw), physicsClientId=self._client)
+        p.resetBaseVelocity(body, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], physicsClientId=self._client)
+        self._scene = read_state(self._client, self._loaded())
+
     def close(self) -> None:
         """Free the client. A second call does nothing."""
         if self._client >= 0:
@@ -222,6 +256,12 @@ class World:
         if self._bodies is None:
             raise RuntimeError("the world holds no scene yet; call reset(spec) first")
         return self._bodies
+
+    def _body(self, name: str) -> int:
+        bodies = self._loaded().objects
+        if name not in bodies:
+            raise ValueError(f"the scene has no object {name!r}; it has {', '.join(bodies) or 'none'}")
+        return bodies[name]
 
     def _couple_fingers(self) -> None:
         # The real hand drives both fingers with one spindle; PyBullet ignores <mimic>.
