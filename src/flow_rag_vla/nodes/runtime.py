@@ -63,6 +63,10 @@ def run(
             node.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown()
+        # A terminal's Ctrl-C reaches a node twice, from the terminal and from launch. The interpreter gives handlers
+        # back to the system as it ends, and the second would then kill a node that had ended well.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 
