@@ -42,8 +42,9 @@ format: ready ## rewrite the sources in the project's style
 	@$(RUN) ruff check --fix --quiet . || true
 	@$(RUN) ruff format .
 
-docs: ready ## write the reference pages of parameters and topics
-	@exec $(RUN) flow_rag_vla docs $(ARGS)
+docs: ready ## write docs/reference.md and config/flow_rag_vla.yaml from the nodes' declarations
+	@$(RUN) flow_rag_vla reference > docs/.reference.md.tmp && mv docs/.reference.md.tmp docs/reference.md
+	@$(RUN) flow_rag_vla reference --yaml > config/.parameters.tmp && mv config/.parameters.tmp config/flow_rag_vla.yaml
 
 shell: ready ## open a shell in which flow_rag_vla, colcon and python are the environment's
 	@exec $(RUN) "$${SHELL:-/bin/sh}"
