@@ -24,7 +24,7 @@ from flow_rag_vla.sim.world import World
 T = TypeVar("T")
 
 OBSTACLE = "obstacle"
-_OBSTACLE_SIZE = (0.03, 0.03, 0.16)
+_OBSTACLE_SIDE = 0.03
 _PARKED = (0.0, 0.0, -20.0)
 _OBSTACLE_GAP = 0.065
 _HAND_RADIUS = 0.13
@@ -82,7 +82,7 @@ PERTURBATIONS: Mapping[PerturbationKind, PerturbationInfo] = {
         "ticks", 20.0, 60.0, _MOVABLE,
     ),
     PerturbationKind.OBSTACLE: PerturbationInfo(
-        "A post as high as the magnitude appears on the way.", "m", 0.10, _OBSTACLE_SIZE[2]
+        "A post as high as the magnitude appears on the way.", "m", 0.07, 0.13
     ),
     PerturbationKind.CAMERA_SHIFT: PerturbationInfo(
         "Every camera is moved by the magnitude from the start.", "m", 0.015, 0.04
@@ -128,16 +128,19 @@ class PerturbationRecord:
 
 
 def sample_perturbation(
-    kind: PerturbationKind, task: str, rng: np.random.Generator, onset_ticks: tuple[int, int] = (10, 60)
+    kind: PerturbationKind, task: str, rng: np.random.Generator, onset_ticks: tuple[int, int] = (5, 40)
 ) -> Perturbation:
     """A perturbation with a usual magnitude and an onset within ``onset_ticks`` (inclusive).
+
+    Cameras are shifted from the start, and an obstacle comes as early as allowed: it waits for room by itself.
 
     Raises:
         ValueError: for a kind that does not apply to the task.
     """
     info = PERTURBATIONS[kind]
     _check_task(kind, task)
-    onset = 0 if kind is PerturbationKind.CAMERA_SHIFT else int(rng.integers(onset_ticks[0], onset_ticks[1] + 1))
+    onset = int(rng.integers(onset_ticks[0], onset_ticks[1] + 1))
+    onset = {PerturbationKind.CAMERA_SHIFT: 0, PerturbationKind.OBSTACLE: onset_ticks[0]}.get(kind, onset)
     magnitude = float(rng.uniform(info.low, info.high))
     return Perturbation(kind, onset, float(round(magnitude)) if info.unit == "ticks" else magnitude)
 
@@ -159,7 +162,7 @@ def perturbed_scene(spec: SceneSpec, perturbation: Perturbation, rng: np.random.
             offsets.append(CameraOffset(name, _vector3(moved), offset.rotation))
         return replace(spec, camera_offsets=tuple(offsets))
     if perturbation.kind is PerturbationKind.OBSTACLE:
-        size = (_OBSTACLE_SIZE[0], _OBSTACLE_SIZE[1], perturbation.magnitude)
+        size = (_OBSTACLE_SIDE, _OBSTACLE_SIDE, perturbation.magnitude)
         post = ObjectSpec(OBSTACLE, "box", size, (0.55, 0.25, 0.62, 1.0), 1.0, 0.6, _PARKED, fixed=True)
         return replace(spec, objects=(*spec.objects, post))
     return spec
