@@ -100,7 +100,8 @@ class Bag:
     @property
     def start_ns(self) -> int:
         """Log time of the first message; 0 in an empty bag."""
-        return min((chunk.start_ns for scan in self._scans for chunk in scan.chunks), default=0)
+        spans = (chunk for scan in self._scans for chunk in scan.chunks if chunk.start_ns <= chunk.end_ns)
+        return min((chunk.start_ns for chunk in spans), default=0)
 
     @property
     def end_ns(self) -> int:

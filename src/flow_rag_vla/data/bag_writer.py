@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,6 +17,11 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.rosbag2.storage_mcap import McapWriter, PendingChunk
 
 from flow_rag_vla.data.definitions import Definitions, installed_definitions
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 BAG_VERSION: Literal[9] = 9
 """Layout of metadata.yaml that ROS 2 Kilted writes; Jazzy and Iron read it too."""
@@ -55,6 +61,9 @@ class BagWriter:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         self._storage = cast(McapWriter, self._writer.storage)
+        if compress:
+            # With a checksum in each frame: rosbags writes none of its own, and a flipped bit would pass for data.
+            self._storage.compressor = _compressed
         # The file object of rosbags buffers: after a full disk it would retry its buffer on close, at the wrong place.
         self._storage.bio.close()
         self._file = _WholeFile(self._storage.path)
@@ -167,7 +176,8 @@ class BagWriter:
         for channel, entries in self._storage.chunk.msgs.items():
             lost += len(entries)
             self._storage.channel_stats[channel] -= len(entries)
-            self._writer.counts[channel] -= len(entries)
+        # The writer has not counted the message that it failed on; the storage has.
+        self._writer.counts.update(self._storage.channel_stats)
         self.messages = sum(self._writer.counts.values())
         self._storage.chunk = PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list))
         try:
@@ -187,6 +197,10 @@ class BagWriter:
             self._file.cut(self._whole)
         finally:
             self._writer.abort()
+
+
+def _compressed(data: bytes) -> bytes:
+    return bytes(zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}))
 
 
 class _WholeFile:

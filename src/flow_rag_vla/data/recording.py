@@ -129,8 +129,7 @@ class Recording:
             turn += 1
             try:
                 self._drain()
-                if turn % waits == 0:
-                    self._check_room()
+                if turn % waits == 0 and self._has_room():
                     self._writer.checkpoint()
                 if ending:
                     self._writer.close()
@@ -177,14 +176,16 @@ class Recording:
         with self._lock:
             self._topics += 1
 
-    def _check_room(self) -> None:
+    def _has_room(self) -> bool:
         free = self._free_bytes(self._writer.folder)
-        if free < self._minimum_free:
-            self._writer.close()
-            self._stop(
-                f"recording has ended: {free / 1e6:.0f} MB are free on the disk of {self._writer.folder}, less than "
-                f"minimum_free ({self._minimum_free / 1e6:.0f} MB); the bag is closed and whole up to here"
-            )
+        if free >= self._minimum_free:
+            return True
+        self._writer.close()
+        self._stop(
+            f"recording has ended: {free / 1e6:.0f} MB are free on the disk of {self._writer.folder}, less than "
+            f"minimum_free ({self._minimum_free / 1e6:.0f} MB); the bag is closed and whole up to here"
+        )
+        return False
 
     def _stop(self, problem: str) -> None:
         with self._lock:
