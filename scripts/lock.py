@@ -26,7 +26,7 @@ GROUPS = ("build", "run", "torch", "test")
 MARKERS = {"backports-zstd": 'python_version < "3.14"'}
 
 HEADER = """\
-# Every package at the version that was tested (Python 3.11 to 3.13, Linux x86_64 and aarch64).
+# Every package at the version that was tested (Linux x86_64, Python 3.11).
 # Written by `make lock` from requirements/*.in: edit those. `make setup` installs the sections side by side.
 """
 

@@ -16,6 +16,7 @@ from pathlib import Path
 # The finished environment holds 2.3 GB with a CPU build of torch; pip unpacks beside it.
 FREE_BYTES_NEEDED = 4 * 10**9
 CMAKE_NEEDED = (3, 20)
+GLIBC_NEEDED = (2, 28)
 
 # What pip, cmake and compilers print -> what was wrong and what to do, the most specific first.
 KNOWN_FAILURES: tuple[tuple[str, str], ...] = (
@@ -43,7 +44,7 @@ KNOWN_FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"No matching distribution found for (?P<package>\S+)",
         "The index has no {package} for this Python and processor. The ROS wheels need glibc 2.28 (Debian 10, Ubuntu "
-        "20.04 or newer) on x86_64 or aarch64; an index of your own (PIP_INDEX_URL) must hold every line of "
+        "20.04 or newer) on x86_64; an index of your own (PIP_INDEX_URL) must hold every line of "
         "requirements/lock.txt.",
     ),
     (
@@ -121,6 +122,24 @@ def missing_tools() -> list[str]:
     if shutil.which("ninja") is None and shutil.which("make") is None:
         found.append("neither ninja nor make is on PATH.\n  Get one: sudo apt-get install ninja-build")
     return found
+
+
+def check_platform() -> list[str]:
+    """Return a message when there are no ROS wheels for this machine."""
+    machine = os.uname().machine
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):
+        libc = ""
+    match = re.fullmatch(r"glibc (\d+)\.(\d+)", libc)
+    if sys.platform == "linux" and machine == "x86_64" and match and (int(match[1]), int(match[2])) >= GLIBC_NEEDED:
+        return []
+    wanted = ".".join(map(str, GLIBC_NEEDED))
+    return [
+        f"this is {sys.platform} on {machine} with {libc or 'no glibc'}; PyPI has ROS 2 wheels for Linux on x86_64 "
+        f"with glibc {wanted} or newer only.\n  Install ROS 2 from apt instead (Jazzy or Kilted), then: "
+        "pip install -r requirements/apt-ros.txt && colcon build"
+    ]
 
 
 def missing_python_parts() -> list[str]:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from requisites import (
     SetUpError,
     check_disk,
+    check_platform,
     explain,
     missing_python_parts,
     missing_tools,
@@ -205,7 +206,7 @@ def make_environment(steps: Steps) -> None:
     key = environment_key()
     if is_current("environment", key) and PYTHON.exists():
         return
-    require(missing_python_parts() + missing_tools() + check_disk(ROOT))
+    require(check_platform() + missing_python_parts() + missing_tools() + check_disk(ROOT))
     if VENV.exists():
         steps.say("the environment in .venv is of another Python or another folder: making it anew")
     interpreter = os.path.realpath(sys.executable)

@@ -98,6 +98,31 @@ def test_a_full_disk_is_told_before_anything_is_written(load_script, monkeypatch
     assert "1.5 GB free; 4 GB are needed" in message
 
 
+@pytest.mark.parametrize(
+    ("machine", "libc", "named"),
+    [
+        ("aarch64", "glibc 2.36", "linux on aarch64"),
+        ("x86_64", "glibc 2.27", "glibc 2.27"),
+        ("x86_64", None, "no glibc"),
+    ],
+)
+def test_a_machine_without_ros_wheels_is_sent_to_apt(load_script, monkeypatch, machine, libc, named):
+    requisites = load_script("requisites")
+    monkeypatch.setattr(requisites.os, "uname", lambda: type("Machine", (), {"machine": machine})())
+    monkeypatch.setattr(requisites.os, "confstr", lambda name: libc)
+    (message,) = requisites.check_platform()
+    assert named in message
+    assert "requirements/apt-ros.txt" in message
+
+
+@pytest.mark.parametrize("libc", ["glibc 2.28", "glibc 2.36", "glibc 3.0"])
+def test_a_machine_with_ros_wheels_passes(load_script, monkeypatch, libc):
+    requisites = load_script("requisites")
+    monkeypatch.setattr(requisites.os, "uname", lambda: type("Machine", (), {"machine": "x86_64"})())
+    monkeypatch.setattr(requisites.os, "confstr", lambda name: libc)
+    assert requisites.check_platform() == []
+
+
 # Lines as pip 23 and 25, gcc 12 and cmake 3.25 print them.
 @pytest.mark.parametrize(
     ("output", "advice"),
