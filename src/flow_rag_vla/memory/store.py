@@ -323,7 +323,6 @@ class FailureStore:
         )
         connection.row_factory = sqlite3.Row
         self._connections.append(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
@@ -345,6 +344,8 @@ class FailureStore:
             raise StoreError(
                 f"{self.path} has schema {version}, this program knows up to {len(MIGRATIONS)}; update the program"
             )
+        # Only now: it changes the file, which might have been another program's.
+        self._writer.execute("PRAGMA journal_mode = WAL")
         for number in range(version, len(MIGRATIONS)):
             with self.transaction() as connection:
                 for statement in MIGRATIONS[number]:
