@@ -179,6 +179,7 @@ class ControlLoop:
     def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> None:
         """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before."""
         before, self._episode = self._episode, episode
+        self.measurement.trusting = episode.resetting
         if episode.running and not (before.running and before.episode_id == episode.episode_id):
             started = min(now_ns, episode.stamp_ns) if episode.stamp_ns > 0 else now_ns
             self.queue.open(episode.task, started)
@@ -344,10 +345,10 @@ class ControlLoop:
             if self._jump_ns is not None:
                 return Reason.CLOCK_JUMP
             return Reason.INVALID_ACTION if self._invalid else Reason.NO_CHUNK
-        if held.age_ns(steady_ns) > self.settings.max_observation_age_ns:
-            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_TOO_OLD
         if row is None:
             return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_EXHAUSTED
+        if held.age_ns(steady_ns) > self.settings.max_observation_age_ns:
+            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_TOO_OLD
         return Reason.MEMORY_HOLD if held.hold else Reason.NONE
 
     def _named(self, mode: Mode, reason: Reason, held: HeldChunk | None, steady_ns: int) -> tuple[Reason, str]:

@@ -60,8 +60,11 @@ class BenchmarkFeed(Node):
             result = {
                 "rate_hz": figures.rate_hz, "ticks": figures.ticks,
                 "skipped": figures.skipped_ticks - first.skipped_ticks,
-                "late": figures.late_ticks - first.late_ticks, "starved": figures.starved_ticks, "p50_ms": figures.tick_error_p50_ms,
-                "p99_ms": figures.tick_error_p99_ms, "max_ms": figures.tick_error_max_ms,
+                "late": figures.late_ticks - first.late_ticks,
+                "starved": figures.starved_ticks,
+                "p50_ms": figures.tick_error_p50_ms,
+                "p99_ms": figures.tick_error_p99_ms,
+                "max_ms": figures.tick_error_max_ms,
                 "cpu_mean_ms": figures.cpu_mean_ms, "cpu_max_ms": figures.cpu_max_ms, "commands": self._commands,
                 "chunks_accepted": figures.chunks_accepted, "chunks_rejected": figures.chunks_rejected,
                 "modes": dict(self._modes),
