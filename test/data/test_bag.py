@@ -284,7 +284,7 @@ def test_definitions_name_what_is_wrong(tmp_path: Path, definitions: Definitions
     with pytest.raises(UnknownTypeError, match="no definition of 'Command'"):
         definitions.ensure("Command")
     (tmp_path / "share" / "odd" / "msg").mkdir(parents=True)
-    (tmp_path / "share" / "odd" / "msg" / "Odd.msg").write_text("this is ! no definition", encoding="utf-8")
+    (tmp_path / "share" / "odd" / "msg" / "Odd.msg").write_text("???", encoding="utf-8")
     with pytest.raises(UnknownTypeError, match="not understood"):
         Definitions([tmp_path]).ensure("odd/msg/Odd")
     assert installed_definitions() is installed_definitions()

@@ -1,0 +1,1 @@
+"""Episodes, demonstrations and bags on disk: written whole, read back typed."""
