@@ -5,6 +5,16 @@ This package is the only home of rclpy.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+_folder, _program = os.path.split(sys.argv[0])
+if _program == "-m" or (os.path.basename(_folder) == "flow_rag_vla" and _program != "flow_rag_vla"):
+    # A node (python -m, or an executable in lib/flow_rag_vla) that is still importing ends at once on an interrupt and
+    # without a traceback: torch takes seconds. runtime.run takes the signals over.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 try:
     import flow_rag_vla_interfaces as _interfaces  # noqa: F401
 except ImportError as error:
