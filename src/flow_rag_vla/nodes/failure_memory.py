@@ -60,8 +60,8 @@ class FailureMemoryNode(Node):
 
     def __init__(self) -> None:
         super().__init__("failure_memory")
-        self._parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
-        settings = self._parameters.value
+        self._node_parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
+        settings = self._node_parameters.value
         self._origin = settings.origin or socket.gethostname()
         self._corrector: Corrector = make_corrector(
             settings.corrector, settings.without_correction, settings.minimum_credit
@@ -157,7 +157,7 @@ class FailureMemoryNode(Node):
         status = self._status
         if status is None:
             return "", ""
-        return status.task, status.phase if self._parameters.value.match_phase else ""
+        return status.task, status.phase if self._node_parameters.value.match_phase else ""
 
     def _correct(self, stamp_ns: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
         credible = [item for item in found if item.similarity >= threshold]
@@ -201,7 +201,7 @@ class FailureMemoryNode(Node):
                 episode.phases.append(stamp_ns, message.phase)
         elif episode.running:
             if message.state in (msg.EpisodeStatus.STATE_SUCCEEDED, msg.EpisodeStatus.STATE_FAILED):
-                window_ns = int(self._parameters.value.later_success_window * 1e9)
+                window_ns = int(self._node_parameters.value.later_success_window * 1e9)
                 success = message.state == msg.EpisodeStatus.STATE_SUCCEEDED
                 lesson = episode.end(success, stamp_ns, self._memory.threshold, window_ns)
                 self._write("an episode's lesson", lambda: self._learn(lesson))
@@ -213,7 +213,7 @@ class FailureMemoryNode(Node):
         failure = None
         try:
             failure = messages.failure(message)
-            tolerance_ns = int(self._parameters.value.onset_tolerance * 1e9)
+            tolerance_ns = int(self._node_parameters.value.onset_tolerance * 1e9)
             case = self._episode.case_of(failure, self._origin, tolerance_ns)
         except EXPECTED as error:
             self._memory.refuse()
