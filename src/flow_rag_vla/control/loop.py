@@ -27,6 +27,9 @@ from flow_rag_vla.core.state import CartesianTarget, RobotState
 SQUEEZE_N = 1.0
 """Effort above which a gripper is taken to hold something."""
 
+_LONGEST_S = 1e9
+"""Keeps an absurd time limit inside the range of integer nanoseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
@@ -190,7 +193,8 @@ class ControlLoop:
             self.arbiter.clear()
         self._expires_ns = None
         if episode.running and episode.remaining_s is not None and math.isfinite(episode.remaining_s):
-            self._expires_ns = steady_ns + int(episode.remaining_s * 1e9) + self.settings.episode_grace_ns
+            remaining_s = min(max(episode.remaining_s, -_LONGEST_S), _LONGEST_S)
+            self._expires_ns = steady_ns + int(remaining_s * 1e9) + self.settings.episode_grace_ns
 
     def emergency_stop(self, reason: str, steady_ns: int) -> None:
         """Latch the emergency stop; it holds until it is reset."""
