@@ -52,6 +52,25 @@ def test_faiss_finds_what_exact_search_finds(seed, count, k, removed, graph):
     np.testing.assert_array_equal(found[1], expected[1])
 
 
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 50), half_from=st.integers(0, 50))
+def test_in_half_precision_similarities_are_the_same_within_a_thousandth(seed, count, half_from):
+    rows, ids = unit_rows(seed, count), np.arange(count, dtype=np.int64) + 5
+    ours, exact = FaissIndex(8, "cpu", half_from=half_from), NumpyIndex(8)
+    for index in (ours, exact):
+        for start in range(0, count, 7):
+            index.add(ids[start : start + 7], rows[start : start + 7])
+        index.remove(ids[::3])
+    np.testing.assert_array_equal(np.sort(ours.ids()), np.sort(exact.ids()))
+    kept = np.sort(exact.ids())
+    np.testing.assert_allclose(ours.vectors(kept), exact.vectors(kept), atol=1e-3)
+    queries = unit_rows(seed + 1, 3)
+    found, expected = ours.search(queries, 9), exact.search(queries, 9)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
+    if len(ours):
+        true = np.take_along_axis(queries @ exact.vectors(kept).T, np.searchsorted(kept, found[1]), axis=1)
+        np.testing.assert_allclose(true, found[0], atol=1e-3)
+
+
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 30), task=st.sampled_from(["", "push", "stack", "pour"]),
        phase=st.sampled_from(["", "reach", "grasp"]))
 def test_a_search_over_groups_is_exact_search_over_their_union(seed, k, task, phase):
