@@ -137,7 +137,8 @@ class RunBuilder:
             tracker.observe_success(self._now, world.success())
             verdict = tracker.judge(self._now)
             if verdict is not None:
-                write_record(record_path(self.folder / "episodes", number), tracker.finish(self._now, verdict))
+                tracker.decide(self._now, verdict)
+                write_record(record_path(self.folder / "episodes", number), tracker.record())
         self._status(tracker)
         self._cases += dropped
         self._now += 600_000_000
@@ -148,7 +149,8 @@ class RunBuilder:
         tracker = EpisodeTracker(number, plan.goal.task, plan.variant, plan.seed, plan.goal.instruction)
         tracker.run(self._now, plan.timeout)
         verdict = Verdict(Outcome.CANCELED, "canceled", "canceled on request")
-        write_record(record_path(self.folder / "episodes", number), tracker.finish(self._now + 10**9, verdict))
+        tracker.decide(self._now + 10**9, verdict)
+        write_record(record_path(self.folder / "episodes", number), tracker.record())
 
     def _observe(self, world: World, stamp: int, now: int, plan: PlannedEpisode) -> None:
         for camera, topic in ((FRONT, "/camera/front/image_raw"), (WRIST, "/camera/wrist/image_raw")):

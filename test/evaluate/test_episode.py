@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError
-from flow_rag_vla.data.episode_record import FailureRecord
+from flow_rag_vla.data.episode_record import EpisodeRecord, FailureRecord
 from flow_rag_vla.evaluate.episode import (
     EpisodeState,
     EpisodeTracker,
@@ -33,6 +33,11 @@ def failure(number: int) -> FailureRecord:
     return FailureRecord(number, "drop", 0.9, "transport", "rule", "fell", 0, 0, 1.0)
 
 
+def ended(tracker: EpisodeTracker, now_ns: int, verdict: Verdict) -> EpisodeRecord:
+    tracker.decide(now_ns, verdict)
+    return tracker.record()
+
+
 def sample(ticks: int, late: int = 0, p99: float = 1.0) -> LoopSample:
     return LoopSample(40.0, 0.1, p99, 2.0, 0.4, ticks, late, 0, 1, 10, 0)
 
@@ -46,7 +51,8 @@ def test_an_episode_succeeds_when_the_test_has_held() -> None:
     assert tracker.judge(12 * S + S // 10) is None
     verdict = tracker.judge(12 * S + S // 5)
     assert verdict is not None and verdict.outcome is Outcome.SUCCESS
-    record = tracker.finish(12 * S + S // 5, verdict)
+    tracker.decide(12 * S + S // 5, verdict)
+    record = tracker.record()
     assert (record.outcome, record.duration) == ("success", pytest.approx(2.2))
     assert (tracker.state, tracker.progress) == (EpisodeState.SUCCEEDED, 1.0)
 
@@ -68,13 +74,25 @@ def test_nothing_counts_before_the_start_or_after_the_end() -> None:
     assert not tracker.observe_phase(1, "reach")
     tracker.observe_command(1, 5, CorrectionMode.GUIDANCE, 1.0, (1,))
     assert (tracker.failures, tracker.judge(10**12), tracker.elapsed(10**12)) == (0, None, 0.0)
-    record = tracker.finish(5, Verdict(Outcome.ABORTED, "aborted", "no simulator"))
+    with pytest.raises(RuntimeError, match="no verdict yet"):
+        tracker.record()
+    record = ended(tracker, 5, Verdict(Outcome.ABORTED, "aborted", "no simulator"))
     assert (record.outcome, record.duration, record.phases, record.loop) == ("aborted", 0.0, (), None)
     assert tracker.state is EpisodeState.FAILED
     tracker.observe_failure(failure(2))
     assert tracker.failures == 0
     with pytest.raises(RuntimeError, match="has ended already"):
-        tracker.finish(6, Verdict(Outcome.CANCELED, "canceled", ""))
+        tracker.decide(6, Verdict(Outcome.CANCELED, "canceled", ""))
+
+
+def test_a_failure_event_on_its_way_at_the_verdict_still_counts() -> None:
+    tracker = running(timeout=1.0)
+    verdict = tracker.judge(12 * S)
+    assert verdict is not None
+    tracker.decide(12 * S, verdict)
+    tracker.observe_failure(failure(1))
+    assert tracker.elapsed(20 * S) == pytest.approx(2.0)
+    assert [item.event_id for item in tracker.record().failures] == [1]
 
 
 def test_phases_follow_each_other_without_gaps() -> None:
@@ -83,7 +101,7 @@ def test_phases_follow_each_other_without_gaps() -> None:
     assert not tracker.observe_phase(11 * S, "reach")
     assert tracker.observe_phase(12 * S, "grasp")
     assert tracker.progress == pytest.approx(0.3)
-    record = tracker.finish(13 * S, Verdict(Outcome.CANCELED, "canceled", ""))
+    record = ended(tracker, 13 * S, Verdict(Outcome.CANCELED, "canceled", ""))
     assert [(span.name, span.start, span.end) for span in record.phases] == [("reach", 0, 2), ("grasp", 2, 3)]
 
 
@@ -107,7 +125,7 @@ def test_corrected_chunks_are_counted_once_however_many_commands_use_them(
     for index, (chunk, _, _) in enumerate(ordered):
         mode, cases = meaning[chunk]
         tracker.observe_command(10 * S + index, chunk, mode, 0.5, cases)
-    record = tracker.finish(11 * S, Verdict(Outcome.CANCELED, "canceled", ""))
+    record = ended(tracker, 11 * S, Verdict(Outcome.CANCELED, "canceled", ""))
     shaped = {chunk for chunk, (mode, _) in meaning.items() if mode is CorrectionMode.GUIDANCE}
     assert tracker.corrected_chunks == len(shaped)
     assert sum(use.chunks for use in record.corrections) == len(shaped)
@@ -120,7 +138,7 @@ def test_a_correction_that_comes_back_after_a_pause_is_another_use() -> None:
     tracker.observe_command(10 * S + 1, 2, CorrectionMode.RESIDUAL, 0.7, (1,))
     tracker.observe_command(13 * S, 3, CorrectionMode.RESIDUAL, 0.7, (1,))
     tracker.observe_command(13 * S, 0, CorrectionMode.RESIDUAL, 0.7, (9,))
-    record = tracker.finish(14 * S, Verdict(Outcome.CANCELED, "canceled", ""))
+    record = ended(tracker, 14 * S, Verdict(Outcome.CANCELED, "canceled", ""))
     assert [(use.chunks, use.strength) for use in record.corrections] == [(2, 0.7), (1, 0.7)]
 
 
@@ -130,7 +148,7 @@ def test_the_loop_is_summed_up_over_the_episode_alone() -> None:
     tracker.observe_loop(sample(1040, 5, 1.0))
     tracker.observe_loop(sample(1080, 6, 3.0))
     tracker.observe_loop(sample(1120, 6, math.nan))
-    loop = tracker.finish(3 * S, Verdict(Outcome.SUCCESS, "success", "")).loop
+    loop = ended(tracker, 3 * S, Verdict(Outcome.SUCCESS, "success", "")).loop
     assert loop is not None
     assert (loop.ticks, loop.late_ticks, loop.tick_error_p99_ms) == (120, 1, 3.0)
     assert tracker.instruction == "push the thing"
@@ -141,7 +159,7 @@ def test_a_controller_that_restarts_within_an_episode_does_not_give_negative_cou
     tracker.run(0, 5.0, loop=sample(5000, 9))
     tracker.observe_loop(sample(40))
     tracker.observe_loop(sample(80, 1))
-    loop = tracker.finish(S, Verdict(Outcome.SUCCESS, "success", "")).loop
+    loop = ended(tracker, S, Verdict(Outcome.SUCCESS, "success", "")).loop
     assert loop is not None and (loop.ticks, loop.late_ticks) == (40, 1)
 
 

@@ -108,7 +108,7 @@ Make = Callable[..., EpisodeManager]
 @pytest.fixture
 def make_manager(ros_executor: Any, tmp_path: Path) -> Iterator[Make]:
     def make(**parameters: Any) -> EpisodeManager:
-        values = {"results_dir": str(tmp_path / "episodes"), "success_hold": 0.0, **parameters}
+        values = {"results_dir": str(tmp_path / "episodes"), "success_hold": 0.0, "scoring_time": 0.0, **parameters}
         arguments = ["--ros-args"]
         for name, value in values.items():
             arguments += ["-p", f"{name}:={value}"]
@@ -197,6 +197,34 @@ def test_time_runs_out(world: World, make_manager: Make, spin_until: Callable[..
     assert "not done within 0.3 s" in answer.result.reason
     # An episode that was run to its end has done what was asked of the action, whichever way it went.
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_a_failure_seen_at_the_moment_of_the_timeout_is_on_record(
+    world: World, make_manager: Make, spin_until: Callable[..., None]
+) -> None:
+    make_manager(scoring_time=5.0)
+    world.serve_resets()
+    handle = send(world, spin_until, instruction=INSTRUCTION, timeout=0.2)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_FAILED)
+    world.failures.publish(FailureEvent(event_id=8, episode_id=1, failure_type=FailureEvent.TYPE_TIMEOUT))
+    spin_until(lambda: world.statuses[-1].failures == 1)
+    assert not send(world, spin_until, instruction=INSTRUCTION).accepted
+    # A cancel while scoring ends the wait, not the verdict.
+    cancel = handle.cancel_goal_async()
+    spin_until(cancel.done)
+    answer = outcome(handle, spin_until)
+    assert (answer.result.outcome, answer.result.failures) == (ExecuteTask.Result.OUTCOME_FAILURE, 1)
+    record = json.loads(Path(answer.result.result_file).read_text(encoding="utf-8"))
+    assert record["failures"][0]["failure_type"] == "timeout"
+
+
+def test_scoring_ends_by_itself(world: World, make_manager: Make, spin_until: Callable[..., None]) -> None:
+    make_manager(scoring_time=0.2)
+    world.serve_resets()
+    world.success = True
+    answer = outcome(send(world, spin_until, instruction=INSTRUCTION), spin_until)
+    assert answer.result.outcome == ExecuteTask.Result.OUTCOME_SUCCESS
+    assert Path(answer.result.result_file).exists()
 
 
 def test_a_success_of_the_scene_before_the_reset_does_not_count(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from lz4.frame import decompress as lz4_decompress
+from lz4.frame import decompress as lz4_decompress  # type: ignore[import-untyped]
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader

@@ -115,8 +115,10 @@ class EpisodeTracker:
     state: EpisodeState = EpisodeState.RESETTING
     timeout: float = 0.0
     started_ns: int = 0
+    """0 until it runs."""
     phase: str = ""
     verdict: Verdict | None = None
+    ended_ns: int = 0
     corrected_chunks: int = 0
     _phases: list[tuple[str, int]] = field(default_factory=list)
     _failures: list[FailureRecord] = field(default_factory=list)
@@ -152,13 +154,17 @@ class EpisodeTracker:
             instruction: the goal in words as the simulator drew it; empty: as asked for.
             loop: newest figures of the loop, against which the episode's own are counted.
         """
-        self.state, self.started_ns, self.timeout = EpisodeState.RUNNING, now_ns, timeout
+        # Simulated time begins at 0, which here means that the episode has not begun.
+        self.state, self.started_ns, self.timeout = EpisodeState.RUNNING, max(1, now_ns), timeout
         self.instruction = instruction or self.instruction
         self._loop_before = loop
 
     def elapsed(self, now_ns: int) -> float:
-        """Seconds since the episode began to run; 0 before."""
-        return max(0.0, (now_ns - self.started_ns) * 1e-9) if self.state is not EpisodeState.RESETTING else 0.0
+        """Seconds since the episode began to run, until the verdict; 0 before."""
+        if not self.started_ns:
+            return 0.0
+        end_ns = now_ns if self.verdict is None else min(now_ns, self.ended_ns)
+        return max(0.0, (end_ns - self.started_ns) * 1e-9)
 
     def observe_phase(self, now_ns: int, phase: str) -> bool:
         """Note the phase; whether it is a new one."""
@@ -169,8 +175,8 @@ class EpisodeTracker:
         return True
 
     def observe_failure(self, failure: FailureRecord) -> None:
-        """Count a failure event."""
-        if self.state is EpisodeState.RUNNING:
+        """Count a failure event. One that comes after the verdict belongs to what led to it."""
+        if self.state is EpisodeState.RUNNING or (self.started_ns and not self.active):
             self._failures.append(failure)
 
     def observe_command(
@@ -220,36 +226,43 @@ class EpisodeTracker:
             return Verdict(Outcome.FAILURE, "timeout", reason)
         return None
 
-    def finish(self, now_ns: int, verdict: Verdict) -> EpisodeRecord:
-        """End the episode; its record.
+    def decide(self, now_ns: int, verdict: Verdict) -> None:
+        """Reach the verdict.
 
         Raises:
-            RuntimeError: if it has ended before.
+            RuntimeError: if there is one.
         """
         if self.verdict is not None:
             raise RuntimeError(f"episode {self.episode_id} has ended already: {self.verdict.reason}")
-        ran = self.state is EpisodeState.RUNNING
-        duration = self.elapsed(now_ns)
-        self.verdict = verdict
+        self.verdict, self.ended_ns = verdict, now_ns
         self.state = {
             Outcome.SUCCESS: EpisodeState.SUCCEEDED,
             Outcome.FAILURE: EpisodeState.FAILED,
             Outcome.CANCELED: EpisodeState.CANCELED,
             Outcome.ABORTED: EpisodeState.FAILED,
         }[verdict.outcome]
+
+    def record(self) -> EpisodeRecord:
+        """What is to be kept of the episode.
+
+        Raises:
+            RuntimeError: if there is no verdict yet.
+        """
+        if self.verdict is None:
+            raise RuntimeError(f"episode {self.episode_id} has no verdict yet")
         return EpisodeRecord(
             episode_id=self.episode_id,
             task=self.task,
             variant=self.variant,
             instruction=self.instruction,
             seed=self.seed,
-            outcome=verdict.outcome.word,
-            reason=verdict.reason,
-            start_ns=self.started_ns if ran else now_ns,
-            end_ns=now_ns,
-            duration=duration,
+            outcome=self.verdict.outcome.word,
+            reason=self.verdict.reason,
+            start_ns=self.started_ns or self.ended_ns,
+            end_ns=self.ended_ns,
+            duration=self.elapsed(self.ended_ns),
             timeout=self.timeout,
-            phases=self._spans(now_ns),
+            phases=self._spans(self.ended_ns),
             failures=tuple(self._failures),
             corrections=tuple(self._corrections),
             loop=self._summary(),

@@ -70,7 +70,7 @@ class EpisodeManager(Node):
         self._reserved_until_ns = 0
         self._done: Future[None] | None = None
         self._handle: ServerGoalHandle[Any, Any, Any] | None = None
-        self._duration = 0.0
+        self._scoring_until_ns = 0
         self._reset_reply: Future[Any] | None = None
         self._reset_request: ResetSimulation.Request | None = None
         self._asked_timeout = 0.0
@@ -114,15 +114,17 @@ class EpisodeManager(Node):
         """End a running episode as canceled, write its record, then destroy the node."""
         if self._active:
             self._finish(Verdict(Outcome.CANCELED, "interrupted", "the episode manager was stopped"))
+        elif self._scoring_until_ns:
+            self._conclude()
         self._action.destroy()
         super().destroy_node()
 
     # --- goals -------------------------------------------------------------------------------------------------
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
-        if self._active or self._steady_ns() < self._reserved_until_ns:
+        if self._active or self._scoring_until_ns or self._steady_ns() < self._reserved_until_ns:
             running = self._episode
-            number = f"episode {running.episode_id}" if running is not None and running.active else "an episode"
+            number = f"episode {running.episode_id}" if running is not None else "an episode"
             self._refused += 1
             self._last_refusal = f"{number} is running; cancel it or wait for its end"
             self.get_logger().warning(f"goal {request.instruction or request.task!r} rejected: {self._last_refusal}")
@@ -136,6 +138,8 @@ class EpisodeManager(Node):
         # The goal handle changes to CANCELING after this returns; the coroutine resumes later and finds it so.
         if self._active:
             self._finish(Verdict(Outcome.CANCELED, "canceled", "canceled on request"))
+        elif self._scoring_until_ns:
+            self._conclude()
         return CancelResponse.ACCEPT
 
     async def _execute(self, handle: ServerGoalHandle[Any, Any, Any]) -> ExecuteTask.Result:
@@ -156,7 +160,7 @@ class EpisodeManager(Node):
         assert episode is not None and episode.verdict is not None
         verdict = episode.verdict
         result.outcome, result.reason = int(verdict.outcome), verdict.reason
-        result.episode_id, result.duration = episode.episode_id, float(self._duration)
+        result.episode_id, result.duration = episode.episode_id, episode.elapsed(episode.ended_ns)
         result.failures, result.corrections = episode.failures, episode.corrected_chunks
         result.result_file = self._result_file
         if verdict.outcome is Outcome.CANCELED and handle.is_cancel_requested:
@@ -190,7 +194,7 @@ class EpisodeManager(Node):
         settings = self._settings.value
         self._last_id += 1
         self._done, self._handle = done, handle
-        self._result_file, self._duration = "", 0.0
+        self._result_file = ""
         self._asked_timeout = float(request.timeout)
         self._episode = EpisodeTracker(
             self._last_id,
@@ -307,7 +311,7 @@ class EpisodeManager(Node):
 
     def _on_failure(self, message: FailureEvent) -> None:
         episode = self._episode
-        if episode is None or episode.state is not EpisodeState.RUNNING:
+        if episode is None or not episode.started_ns or not (episode.active or self._scoring_until_ns):
             return
         # An event that names another episode is late; 0 is from a detector that does not know.
         if message.episode_id not in (0, episode.episode_id):
@@ -372,6 +376,8 @@ class EpisodeManager(Node):
             self._request_reset()
             if self._steady_ns() > self._deadline_ns:
                 self._finish(Verdict(Outcome.ABORTED, "aborted", self._reset_complaint()))
+        elif self._scoring_until_ns and self._steady_ns() >= self._scoring_until_ns:
+            self._conclude()
         elif episode is not None and episode.state is EpisodeState.RUNNING:
             self._watch()
             if episode.active:
@@ -395,16 +401,28 @@ class EpisodeManager(Node):
             self._finish(verdict)
 
     def _finish(self, verdict: Verdict) -> None:
-        """Reach a verdict: stop the controller by the status, write the record, let the goal's coroutine go on."""
+        """Reach a verdict and stop the controller by the status; what was run to its end is scored before it ends."""
         episode = self._episode
-        assert episode is not None and self._done is not None
+        assert episode is not None
         self._reset_reply = None
         self._reset_request = None
-        record = episode.finish(self._now_ns(), verdict)
-        self._duration = record.duration
+        episode.decide(self._now_ns(), verdict)
         self._finished += 1
         self._succeeded += verdict.outcome is Outcome.SUCCESS
         self._publish_status()
+        wait = self._settings.value.scoring_time
+        if verdict.outcome in (Outcome.SUCCESS, Outcome.FAILURE) and wait > 0.0:
+            # The detector sees a timeout at the same moment as this node; its event is on its way.
+            self._scoring_until_ns = self._steady_ns() + int(wait * 1e9)
+        else:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Write the record and let the goal's coroutine go on."""
+        episode = self._episode
+        assert episode is not None and episode.verdict is not None and self._done is not None
+        self._scoring_until_ns = 0
+        record = episode.record()
         path = record_path(self._results, episode.episode_id)
         try:
             write_record(path, record)
@@ -412,7 +430,7 @@ class EpisodeManager(Node):
         except OSError as error:
             self._write_errors += 1
             self.get_logger().error(f"result of episode {episode.episode_id} not written to {path}: {error}")
-        self.get_logger().info(f"episode {episode.episode_id}: {verdict.word} after {record.duration:.1f} s")
+        self.get_logger().info(f"episode {episode.episode_id}: {episode.verdict.word} after {record.duration:.1f} s")
         self._done.set_result(None)
 
     # --- saying it ---------------------------------------------------------------------------------------------
@@ -439,7 +457,7 @@ class EpisodeManager(Node):
             message.episode_id, message.state = episode.episode_id, int(episode.state)
             message.task, message.variant, message.seed = episode.task, episode.variant, episode.seed
             message.instruction, message.phase = episode.instruction, episode.phase
-            message.elapsed = episode.elapsed(now.nanoseconds) if episode.active else self._duration
+            message.elapsed = episode.elapsed(now.nanoseconds)
             message.timeout, message.failures = float(episode.timeout), episode.failures
             message.outcome = episode.verdict.word if episode.verdict is not None else ""
         self._status_publisher.publish(message)

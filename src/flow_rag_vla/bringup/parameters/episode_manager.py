@@ -31,6 +31,10 @@ class EpisodeManagerParameters:
     success_hold: float = parameter(
         0.25, "How long the success test must hold", unit="s", minimum=0.0, maximum=10.0, live=True
     )
+    scoring_time: float = parameter(
+        0.3, "How long after the verdict failure events still count for the episode", unit="s", minimum=0.0,
+        maximum=10.0, live=True,
+    )
     silence_limit: float = parameter(
         5.0, "Silence of controller, robot or simulator after which a running episode is aborted", unit="s",
         minimum=0.2, maximum=600.0, live=True,
