@@ -10,7 +10,7 @@ from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.core.goal import task_names
 from flow_rag_vla.core.rotation import quaternion_from_rotation_vector, quaternion_multiply
 from flow_rag_vla.core.state import CartesianTarget
-from flow_rag_vla.sim.kinematics import downward_orientation
+from flow_rag_vla.sim.kinematics import JOINT_SPEED, downward_orientation
 from flow_rag_vla.sim.scene import sample_scene
 from flow_rag_vla.sim.world import GRIPPER_FORCE, World
 
@@ -124,6 +124,18 @@ def test_the_tool_goes_where_it_is_told(world: World) -> None:
     assert state.joint_velocities == pytest.approx(np.zeros(7), abs=0.01)
 
 
+def test_no_joint_outruns_its_limit_even_for_a_distant_target(world: World) -> None:
+    world.reset(sample_scene("push", "plain", 3))
+    far = CartesianTarget(np.array([0.35, 0.30, 0.40]), downward_orientation(-0.7), 0.08)
+    path = [world.robot_state().joint_positions]
+    path += [world.step(far).joint_positions for _ in range(20)]
+    speeds = np.abs(np.diff(path, axis=0)) / TICK_S
+    # Joint 6 is left out: its 12 N m do not hold the hand against the jerk with which the other joints start.
+    driven = [0, 1, 2, 3, 4, 6]
+    assert (speeds.max(axis=0)[driven] < 1.02 * JOINT_SPEED[driven]).all()
+    assert speeds.max() > 1.5
+
+
 def test_a_tilted_target_is_met(world: World) -> None:
     world.reset(sample_scene("push", "plain", 3))
     wanted = quaternion_multiply(quaternion_from_rotation_vector(np.array([0.1, -0.1, 0.0])), downward_orientation(0.2))
@@ -161,11 +173,13 @@ def test_a_held_object_weighs_on_the_wrist_and_resists_the_fingers(world: World)
     cube = spec.object("red_cube")
     over = np.array([*cube.position[:2], 0.15])
     down = np.array(cube.position)
-    hold(world, over, 0.08, 40, cube.yaw)
-    hold(world, down, 0.08, 40, cube.yaw)
-    hold(world, down, 0.0, 20, cube.yaw)
+    hold(world, over, 0.08, 60, cube.yaw)
+    for share in np.linspace(0.0, 1.0, 30):
+        hold(world, (1 - share) * over + share * down, 0.08, 1, cube.yaw)
+    hold(world, down, 0.0, 25, cube.yaw)
     assert world.robot_state().gripper_effort == pytest.approx(GRIPPER_FORCE, rel=0.05)
-    assert world.robot_state().gripper_width == pytest.approx(cube.size[1], abs=2e-3)
+    # Collision shapes keep a millimetre between each other.
+    assert world.robot_state().gripper_width == pytest.approx(cube.size[1], abs=3e-3)
     hold(world, over, 0.0, 50, cube.yaw)
     assert world.scene_state().objects["red_cube"][0][2] > 0.12
     assert world.robot_state().wrench[2] == pytest.approx(-9.81 * cube.mass, abs=0.2)

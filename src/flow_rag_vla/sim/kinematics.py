@@ -22,6 +22,8 @@ from flow_rag_vla.core.rotation import (
 
 JOINT_LOW = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 JOINT_HIGH = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
+JOINT_SPEED = np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61])
+"""Limits of the joints: radians, radians per second."""
 
 _SHOULDER_HEIGHT = 0.333
 _UPPER, _FORE, _ELBOW = 0.316, 0.384, 0.0825

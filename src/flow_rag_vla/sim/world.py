@@ -25,7 +25,7 @@ from flow_rag_vla.sim.bodies import (
 )
 from flow_rag_vla.sim.camera import draw
 from flow_rag_vla.sim.ground import CameraModel
-from flow_rag_vla.sim.kinematics import joints_for
+from flow_rag_vla.sim.kinematics import JOINT_SPEED, joints_for
 from flow_rag_vla.sim.scene import SceneSpec
 from flow_rag_vla.sim.tasks import TASK_RULES
 
@@ -42,6 +42,8 @@ FINGER_SPEED = 0.15
 
 _ARM_GAIN = 0.25
 _FINGER_GAIN = 0.3
+_LONGEST_MOVE = JOINT_SPEED * TICK_S / (1 - (1 - _ARM_GAIN) ** SUBSTEPS)
+"""Radians between a joint and its target at which it turns by its highest speed over one tick."""
 _HAND_MASS = 0.93
 """kg beyond the force sensor: hand and fingers; ``urdf/panda.urdf``."""
 _HAND_CENTRE = np.array([0.0, 0.0, 0.0482])
@@ -114,9 +116,9 @@ class World:
                 The world is then as it was.
         """
         _check(target)
-        hand = float(self.robot_state().joint_positions[6])
-        joints = joints_for(target.position, target.orientation, hand_near=hand)
-        self._command(joints, float(target.gripper_width))
+        now = self.robot_state().joint_positions
+        joints = joints_for(target.position, target.orientation, hand_near=float(now[6]))
+        self._command(np.clip(joints, now - _LONGEST_MOVE, now + _LONGEST_MOVE), float(target.gripper_width))
         self._ticks += 1
         self._simulate(SUBSTEPS)
         rule = TASK_RULES[self.spec.task]
