@@ -346,3 +346,36 @@ def test_a_state_read_from_the_wire_equals_the_message():
     for length in (4, 20, 60, len(wire) - 8):
         with pytest.raises(MessageError, match="truncated"):
             robot_state_from_wire(wire[:length])
+
+
+def test_on_simulated_time_it_ticks_with_the_clock_and_survives_its_restart(start_node, ros_node, robot, spin_until):
+    from rosgraph_msgs.msg import Clock
+
+    clock = ros_node.create_publisher(Clock, topics.CLOCK, qos.SENSOR)
+    robot.speaks = False
+    start_node("controller", niceness=0, use_sim_time=True)
+    spin_until(lambda: clock.get_subscription_count() == 1, what="the controller")
+
+    def passed(start_tick: int, wanted: int):
+        """Let simulated time pass, a tick at each call, until that many commands came."""
+        seen, now = len(robot.commands), [start_tick]
+
+        def step() -> bool:
+            now[0] += 1
+            stamp = to_stamp(now[0] * 25_000_000)
+            clock.publish(Clock(clock=stamp))
+            state = robot.state_message()
+            state.header.stamp = stamp
+            robot.states.publish(state)
+            return len(robot.commands) >= seen + wanted
+
+        spin_until(step, what=f"{wanted} commands")
+        return robot.commands[seen:], now[0]
+
+    first, end = passed(4000, 30)
+    assert len(first) <= end - 4000, "no more than one command each 25 ms of simulated time"
+    stamps = [to_ns(command.header.stamp) for command in first]
+    assert stamps == sorted(stamps) and stamps[0] >= 4000 * 25_000_000
+    again, _ = passed(10, 30)
+    assert to_ns(again[-1].header.stamp) < 4000 * 25_000_000
+    assert all(finite(command) for command in again)

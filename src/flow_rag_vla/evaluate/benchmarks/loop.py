@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.core.files import write_text
+
 RATE_HZ = 40
 MAX_ERROR_RATIO = 2.0
 """p99 tick error of the loop over that of the empty timer."""
@@ -158,8 +160,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = measure(options.seconds, options.niceness)
     print(figures.table())
     if options.json is not None:
-        from flow_rag_vla.core.files import write_text
-
         record = {"loop": figures.loop, "timer": figures.timer, "error_ratio": figures.error_ratio,
                   "loop_cpu_ms": figures.loop_cpu_ms, "timer_cpu_ms": figures.timer_cpu_ms}
         write_text(options.json, json.dumps(record, indent=2))
