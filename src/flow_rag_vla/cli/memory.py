@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -118,11 +118,12 @@ def show(case_id: int = typer.Argument(help="Number of the case."), database: Pa
         table.add_row(item.name, f"{item.value:.4g} {item.unit}, threshold {item.threshold:.4g}")
     console = Console()
     console.print(table)
-    rows = Table("row", "dx mm", "dy mm", "dz mm", "roll", "pitch", "yaw", "grip", title="failed chunk, then correction")
+    rows = Table("row", "dx mm", "dy mm", "dz mm", "roll", "pitch", "yaw", "grip", title="failed, then correction")
     for chunk in (case.failed_actions, case.correction):
         if chunk is not None:
             for number, row in enumerate(chunk.tolist()):
-                rows.add_row(str(number), *(f"{value * 1000:.2f}" for value in row[:3]), *(f"{v:.3f}" for v in row[3:]))
+                metres = [f"{value * 1000:.2f}" for value in row[:3]]
+                rows.add_row(str(number), *metres, *(f"{value:.3f}" for value in row[3:]))
             rows.add_section()
     console.print(rows)
 
@@ -131,9 +132,9 @@ def show(case_id: int = typer.Argument(help="Number of the case."), database: Pa
 def edit(
     case_id: int = typer.Argument(help="Number of the case."),
     database: Path = DATABASE,
-    kind: Optional[str] = typer.Option(None, "--type", help="The right failure type."),  # noqa: UP045 - typer reads it
-    note: Optional[str] = typer.Option(None, help="A note for people."),  # noqa: UP045
-    correction: Optional[Path] = typer.Option(  # noqa: UP045
+    kind: str | None = typer.Option(None, "--type", help="The right failure type."),
+    note: str | None = typer.Option(None, help="A note for people."),
+    correction: Path | None = typer.Option(
         None, help="What to do instead: a .npy or .csv file with as many rows of 7 as the failed chunk has."
     ),
     forget_correction: bool = typer.Option(False, "--forget-correction", help="Drop the correction."),
@@ -232,13 +233,14 @@ def stats(database: Path = DATABASE) -> None:
         calibration = memory.calibration
         newest = memory.list(CaseFilter(include_retired=True), 0, 1)[1]
     console = Console()
-    console.print(f"{statistics.cases} active cases, {statistics.retired} retired, of {statistics.stamp or 'no encoder'}")
+    stamp = statistics.stamp or "no encoder"
+    console.print(f"{statistics.cases} active cases, {statistics.retired} retired, of {stamp}")
     if newest:
         console.print(f"newest: case {newest[0].case_id}, {_when(newest[0].created_ns)}")
     if calibration is not None:
         console.print(
-            f"threshold {calibration.threshold:.4f}, calibrated on {calibration.scores} situations for a false-retrieval "
-            f"rate of {calibration.rate:g}"
+            f"threshold {calibration.threshold:.4f}, calibrated on {calibration.scores} situations for a "
+            f"false-retrieval rate of {calibration.rate:g}"
         )
     else:
         console.print("threshold not calibrated yet: the node's default holds")

@@ -144,7 +144,8 @@ def measure(count: int = 500) -> MemoryFigures:
 def _search_times(one: Path, spread: Path, count: int) -> tuple[Latency, Latency, Latency]:
     # A process of its own: numpy's scan must have as many threads as the search, which is one.
     environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    command = [sys.executable, "-m", "flow_rag_vla.evaluate.benchmarks.memory", "--count", str(count), "--search", str(one), str(spread)]
+    module = "flow_rag_vla.evaluate.benchmarks.memory"
+    command = [sys.executable, "-m", module, "--count", str(count), "--search", str(one), str(spread)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     first, second, third = (Latency.of(*times) for times in json.loads(done.stdout))
     return first, second, third
@@ -233,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--search", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.search is not None:
-        print(json.dumps(search_times(*options.search, options.count)))
+        one, spread = options.search
+        print(json.dumps(search_times(one, spread, options.count)))
         return 0
     figures = measure(options.count)
     print(figures.table())

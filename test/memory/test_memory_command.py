@@ -1,0 +1,124 @@
+"""The console command ``memory`` on a database file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from flow_rag_vla.cli.memory import app
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.store import CaseFilter
+
+WIDE = {"COLUMNS": "200"}
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(item) for item in arguments], env=WIDE)
+
+
+@pytest.fixture
+def filled(make, open_memory, database) -> Path:
+    memory = open_memory()
+    memory.add(make.case(1, note="slipped", uses=2, successes=1, origin="left arm"))
+    memory.add(
+        make.case(
+            2, task="stack", failure_type=FailureType.DROP, correction=make.motion(0.01), correction_source="expert"
+        )
+    )
+    return database
+
+
+def test_list_shows_the_cases_that_are_asked_for(filled):
+    everything = invoke("list", "-d", filled)
+    assert everything.exit_code == 0, everything.output
+    for word in ("slipped", "grasp_failure", "1/2", "0.50", "left arm", "stack", "expert", "2 of 2 cases"):
+        assert word in everything.output
+    dropped = invoke("list", "-d", filled, "--type", "drop")
+    assert "1 of 1 cases" in dropped.output and "slipped" not in dropped.output
+    unknown = invoke("list", "-d", filled, "--type", "explosion")
+    assert unknown.exit_code == 2 and "no failure type" in unknown.output
+
+
+def test_show_gives_everything_about_one_case(filled):
+    shown = invoke("show", 2, "-d", filled)
+    assert shown.exit_code == 0, shown.output
+    for word in ("drop", "compact@abc (16 numbers)", "gripper_width", "10.00", "expert"):
+        assert word in shown.output
+    missing = invoke("show", 9, "-d", filled)
+    assert missing.exit_code == 1 and "no failure case has id 9" in missing.output
+
+
+def test_edit_changes_what_a_person_knows_better(make, filled, open_memory, tmp_path):
+    np.save(tmp_path / "better.npy", make.motion(0.004))
+    np.savetxt(tmp_path / "better.csv", make.motion(0.005), delimiter=",")
+    better = ("--correction", tmp_path / "better.npy")
+    edited = invoke("edit", 1, "-d", filled, *better, "--note", "lift", "--type", "drop")
+    assert edited.exit_code == 0, edited.output
+    case = open_memory().get(1)
+    assert (case.note, case.failure_type, case.correction_source) == ("lift", FailureType.DROP, "human")
+    np.testing.assert_array_equal(case.correction, make.motion(0.004))
+    assert invoke("edit", 1, "-d", filled, "--correction", tmp_path / "better.csv").exit_code == 0
+    np.testing.assert_allclose(open_memory().get(1).correction, make.motion(0.005))
+    assert invoke("edit", 1, "-d", filled, "--forget-correction").exit_code == 0
+    assert open_memory().get(1).correction is None
+    np.save(tmp_path / "short.npy", make.motion(0.004, 2))
+    short = invoke("edit", 1, "-d", filled, "--correction", tmp_path / "short.npy")
+    assert short.exit_code == 1 and "correction has 2 rows" in short.output
+    missing = invoke("edit", 1, "-d", filled, "--correction", tmp_path / "none.npy")
+    assert missing.exit_code == 2
+
+
+def test_retire_takes_a_case_out_and_back_in(filled, open_memory):
+    assert invoke("retire", 1, "-d", filled, "--reason", "it hurt").exit_code == 0
+    assert open_memory().get(1).retired_reason == "it hurt"
+    assert "1 (retired)" in invoke("list", "-d", filled, "--retired").output
+    assert invoke("retire", 1, "-d", filled, "--undo").exit_code == 0
+    assert not open_memory().get(1).retired
+
+
+def test_export_and_import_carry_cases_to_another_database(filled, open_memory, tmp_path):
+    path, other = tmp_path / "cases.npz", tmp_path / "new" / "other.db"
+    exported = invoke("export", path, "-d", filled)
+    assert exported.exit_code == 0 and "2 cases" in exported.output
+    assert invoke("export", path, "-d", filled).exit_code == 1
+    dry = invoke("import", path, "-d", other, "--dry-run")
+    assert dry.exit_code == 0 and "would import 2 cases" in dry.output and not other.exists()
+    done = invoke("import", path, "-d", other, "--origin", "twin")
+    assert done.exit_code == 0 and "imported 2 cases, 0 were known already" in done.output
+    assert {case.origin for case in open_memory(other).list(CaseFilter())[1]} == {"twin"}
+    again = invoke("import", path, "-d", other, "--dry-run")
+    assert "would import 0 cases, 2 were known already" in again.output
+    wrong = invoke("import", tmp_path / "none.npz", "-d", tmp_path / "third.db")
+    assert wrong.exit_code == 1 and not (tmp_path / "third.db").exists()
+
+
+def test_stats_counts_kinds_and_uses(filled, open_memory):
+    said = invoke("stats", "-d", filled)
+    assert said.exit_code == 0, said.output
+    words = "2 active cases, 0 retired, of compact@abc", "not calibrated", "push/reach/grasp_failure", "newest: case"
+    for word in words:
+        assert word in said.output
+    memory = open_memory(false_retrieval_rate=0.5)
+    memory.observe_success([("push", "reach", memory.get(1).embedding)])
+    assert "calibrated on 1 situations" in invoke("stats", "-d", filled).output
+
+
+def test_salvage_mends_only_what_is_damaged(filled, open_memory):
+    assert "nothing to do" in invoke("salvage", "-d", filled).output
+    open_memory().store.checkpoint()
+    filled.write_bytes(filled.read_bytes()[:5000])
+    broken = invoke("list", "-d", filled)
+    assert broken.exit_code == 1 and "memory salvage" in broken.output
+    mended = invoke("salvage", "-d", filled)
+    assert mended.exit_code == 0 and "intact cases are in" in mended.output and "corrupt-" in mended.output
+    assert invoke("list", "-d", filled).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("list",), ("stats",), ("salvage",), ("show", "1"), ("retire", "1")])
+def test_a_database_that_is_not_there_is_named_and_not_made(tmp_path, command):
+    said = invoke(*command, "-d", tmp_path / "none.db")
+    assert said.exit_code == 1 and "there is no such database" in said.output
+    assert not (tmp_path / "none.db").exists()
