@@ -16,7 +16,14 @@ from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.learn.failure_truth import FailureTruth, TrueFailure
 from flow_rag_vla.sim.expert import ScriptedExpert
-from flow_rag_vla.sim.scene import SceneSpec
+from flow_rag_vla.sim.perturbation import (
+    PERTURBATIONS,
+    Perturbation,
+    Perturber,
+    perturbed_scene,
+    sample_perturbation,
+)
+from flow_rag_vla.sim.scene import SceneSpec, sample_scene
 from flow_rag_vla.sim.world import World
 
 FRAME_TICKS = 4
@@ -33,15 +40,14 @@ TROUBLES: Mapping[str, tuple[int, int]] = {
     "grip_flip": (4, 25),
     "shove": (8, 30),
     "freeze": (20, 60),
-    "early_close": (25, 45),
     "committed_miss": (40, 60),
     "plunge": (15, 40),
 }
 """Kinds of trouble, and the fewest and most ticks that each lasts.
 
 grip_flip: the hand does the opposite of what it should; shove: the tool is pushed one way; freeze: it stands still;
-early_close: the hand closes on the way down; committed_miss: the aim is off by ``push / AIM_GAIN``, the hand closes
-there and lifts, as a mistaken policy does; plunge: the tool goes down wherever it is.
+committed_miss: the aim is off by ``push / AIM_GAIN``, the hand closes there and lifts, as a mistaken policy does;
+plunge: the tool goes down wherever it is. They complement ``sim.perturbation``.
 """
 
 AIM_GAIN = 0.17
@@ -58,10 +64,8 @@ class Trouble:
     push: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def draw_troubles(rng: np.random.Generator, share: float = 0.75) -> tuple[Trouble, ...]:
-    """Up to two troubles for one episode; none for ``1 - share`` of them."""
-    if rng.random() > share:
-        return ()
+def draw_troubles(rng: np.random.Generator) -> tuple[Trouble, ...]:
+    """One or two troubles for one episode."""
     troubles = []
     for _ in range(int(rng.integers(1, 3))):
         kind = str(rng.choice(tuple(TROUBLES)))
@@ -70,6 +74,43 @@ def draw_troubles(rng: np.random.Generator, share: float = 0.75) -> tuple[Troubl
         ticks = int(rng.integers(*TROUBLES[kind], endpoint=True))
         troubles.append(Trouble(kind, int(rng.integers(5, 70)), ticks, (float(x), float(y), float(z))))
     return tuple(troubles)
+
+
+Disturb = Callable[[NDArray[np.float32], int, RobotState], NDArray[np.float32]]
+"""The action, the tick and the state before it, to what is done instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A scene, and what goes wrong in it: troubles, or one perturbation, or nothing."""
+
+    spec: SceneSpec
+    troubles: tuple[Trouble, ...] = ()
+    perturbation: Perturbation | None = None
+
+    def disturb(self, world: World, rng: np.random.Generator) -> Disturb | None:
+        """What changes the actions, once the world holds the scene."""
+        if self.perturbation is not None:
+            perturber = Perturber(world, self.perturbation, rng)
+            return lambda action, tick, state: perturber.action(action)
+        return Mischief(self.troubles).change if self.troubles else None
+
+
+SHARE_OF_PERTURBATIONS = 0.5
+"""Of the episodes in which something goes wrong; the others have troubles."""
+
+
+def draw_plan(task: str, seed: int, trouble: float, *, variant: str = "plain") -> Plan:
+    """What happens in the episode of a seed; ``trouble``: chance that something goes wrong."""
+    rng = np.random.default_rng((seed, 7))
+    spec = sample_scene(task, variant, seed)
+    if rng.random() >= trouble:
+        return Plan(spec)
+    if rng.random() >= SHARE_OF_PERTURBATIONS:
+        return Plan(spec, draw_troubles(rng))
+    kinds = [kind for kind, info in PERTURBATIONS.items() if task in info.tasks]
+    perturbation = sample_perturbation(kinds[int(rng.integers(len(kinds)))], task, rng)
+    return Plan(perturbed_scene(spec, perturbation, rng), perturbation=perturbation)
 
 
 class Mischief:
@@ -86,7 +127,7 @@ class Mischief:
             if trouble.kind == "committed_miss":
                 self._miss(changed, trouble, tick, state)
             elif trouble.start <= tick < trouble.start + trouble.ticks:
-                _apply(changed, trouble, state)
+                _apply(changed, trouble)
         return changed
 
     def _miss(self, action: NDArray[np.float32], trouble: Trouble, tick: int, state: RobotState) -> None:
@@ -106,15 +147,13 @@ class Mischief:
                 action[2] = 0.006
 
 
-def _apply(action: NDArray[np.float32], trouble: Trouble, state: RobotState) -> None:
+def _apply(action: NDArray[np.float32], trouble: Trouble) -> None:
     if trouble.kind == "grip_flip":
         action[6] = 1.0 - action[6]
     elif trouble.kind == "shove":
         action[:3] = trouble.push
     elif trouble.kind == "freeze":
         action[:6] = 0.0
-    elif trouble.kind == "early_close" and state.position[2] < 0.15:
-        action[6] = 0.0
     elif trouble.kind == "plunge":
         action[:3] = (0.0, 0.0, -0.010)
 
@@ -140,28 +179,23 @@ class FailureEpisode:
 
 
 def run_episode(
-    world: World,
-    spec: SceneSpec,
-    troubles: Sequence[Trouble],
-    rng: np.random.Generator,
-    *,
-    see: See | None = None,
-    limit: int = 240,
+    world: World, plan: Plan, rng: np.random.Generator, *, see: See | None = None, limit: int = 240
 ) -> FailureEpisode:
-    """Let the expert work under troubles.
+    """Let the expert work while things go wrong.
 
     Args:
         world: reset here.
-        spec: the scene.
-        troubles: what goes wrong.
-        rng: of the expert.
+        plan: the scene and what goes wrong.
+        rng: of the expert and of the perturbation.
         see: makes the embeddings; None: no observations are kept.
         limit: ticks after which the episode ends.
     """
+    spec = plan.spec
     state = world.reset(spec)
     expert, integrator = ScriptedExpert(world, spec.goal, rng), TargetIntegrator()
+    disturb = plan.disturb(world, rng)
     truth = FailureTruth(spec, world.scene_state())
-    detector, mischief = FailureDetector(), Mischief(troubles)
+    detector = FailureDetector()
     detector.start(Episode(1, spec.task, state.stamp_ns))
     frame_ticks: list[int] = []
     observations: list[Observation] = []
@@ -173,14 +207,16 @@ def run_episode(
             frame_ticks.append(tick)
             obeyed = 1.0 if opening >= 0.5 else 0.0
             observations.append(Observation(state.stamp_ns, see(world), state.position, state.gripper_width, obeyed))
-        action = mischief.change(expert.action(), tick, state)
+        action = expert.action()
+        if disturb is not None and not success:
+            action = disturb(action, tick, state)
         opening = float(action[6])
         target, _, _ = integrator.advance(action, state)
         detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
         state = world.step(target)
         tick += 1
-        failures += truth.update(tick, world.scene_state(), state, opening)
         if not success:
+            failures += truth.update(tick, world.scene_state(), state, opening)
             reports += detector.update(state)
         if not success and world.success():
             success, end = True, min(limit, tick + AFTER_TICKS)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.failure.grip import GripTracker
+from flow_rag_vla.failure.grip import Grip, GripTracker
 from flow_rag_vla.failure.phase import PUSH_TASKS
 from flow_rag_vla.sim.bodies import SceneState
 from flow_rag_vla.sim.scene import HANDLE_WIDTH, ObjectSpec, SceneSpec
@@ -22,8 +22,14 @@ HELD_DISTANCE = 0.03
 LIFTED = 0.02
 """Metres above its start from which a thing counts as carried."""
 
+DRAWER_MOVED = 0.015
+"""Metres of the drawer's travel from which a grasp of its handle has come to something."""
+
 KNOCKED = 0.025
 """Metres that nothing moves unless it is touched by mistake; a grasp shifts things by less."""
+
+ATTEMPT_TICKS = 10
+"""A hand that was told to close for fewer made no attempt at a grasp."""
 
 KNOCK_PAUSE = 40
 """Ticks after it was held in which a thing that falls or rolls is not called knocked: that was told as a drop."""
@@ -44,6 +50,20 @@ class TrueFailure:
     failure_type: FailureType
 
 
+@dataclass(slots=True)
+class Attempt:
+    """One closing of the hand: since when, how far the drawer was open, and what came of it.
+
+    held: something was between the fingers; moved: it was lifted, or the drawer was; told: its failure was told
+    """
+
+    tick: int
+    drawer: float
+    held: bool = False
+    moved: bool = False
+    told: bool = False
+
+
 class FailureTruth:
     """Watches one simulated episode tick by tick."""
 
@@ -52,12 +72,13 @@ class FailureTruth:
         self._rule = TASK_RULES[spec.task]
         self._pushing = spec.task in PUSH_TASKS
         self._grip = GripTracker()
+        self._fixed = {thing.name for thing in spec.objects if thing.fixed}
         self._rest = {name: position.copy() for name, (position, _) in scene.objects.items()}
         self._height = {name: float(position[2]) for name, (position, _) in scene.objects.items()}
         self._fallen = {name: _fallen(orientation) for name, (_, orientation) in scene.objects.items()}
         self._held_tick = dict.fromkeys(scene.objects, -KNOCK_PAUSE)
         self._carried: str | None = None
-        self._missed_ns = -1
+        self._attempt: Attempt | None = None
         self._placed_tick: int | None = None
         self._wrong_told = False
         self._pressing = 0
@@ -71,10 +92,8 @@ class FailureTruth:
             self._placed_tick = None
             if not self._rule.satisfied(self._spec, scene, state):
                 found.append(TrueFailure(tick, "misplaced", FailureType.DROP))
-        if grip.closing and grip.settled and held is None and not self._pushing and grip.command_ns != self._missed_ns:
-            self._missed_ns = grip.command_ns
-            if self._carried is None:
-                found.append(TrueFailure(tick, "missed", FailureType.GRASP_FAILURE))
+        if self._missed(tick, grip, held, scene):
+            found.append(TrueFailure(tick, "missed", FailureType.GRASP_FAILURE))
         if self._carried is not None and held != self._carried:
             if grip.closing:
                 found.append(TrueFailure(tick, "dropped", FailureType.DROP))
@@ -94,6 +113,25 @@ class FailureTruth:
             found.append(TrueFailure(tick, "pressed", FailureType.COLLISION))
         return found
 
+    def _missed(self, tick: int, grip: Grip, held: str | None, scene: SceneState) -> bool:
+        """Whether a grasp came to nothing: its fingers stand still on nothing, or open again with nothing moved."""
+        if self._pushing:
+            return False
+        if not grip.closing:
+            attempt, self._attempt = self._attempt, None
+            gave_up = attempt is not None and tick - attempt.tick >= ATTEMPT_TICKS
+            return attempt is not None and gave_up and not attempt.moved and not attempt.told
+        drawer = float(scene.articulation[0]) if len(scene.articulation) else 0.0
+        if self._attempt is None:
+            self._attempt = Attempt(tick, drawer)
+        attempt = self._attempt
+        attempt.held = attempt.held or held is not None
+        attempt.moved = attempt.moved or self._carried is not None or abs(drawer - attempt.drawer) > DRAWER_MOVED
+        if attempt.held or attempt.told or not grip.settled:
+            return False
+        attempt.told = True
+        return True
+
     def _held(self, scene: SceneState, state: RobotState) -> str | None:
         spec = self._spec
         if state.gripper_effort < 2.0:
@@ -111,6 +149,8 @@ class FailureTruth:
     def _knocks(self, tick: int, scene: SceneState) -> list[TrueFailure]:
         found = []
         for name, (position, orientation) in scene.objects.items():
+            if name in self._fixed:
+                continue
             fallen = _fallen(orientation)
             toppled = fallen and not self._fallen[name]
             self._fallen[name] = fallen

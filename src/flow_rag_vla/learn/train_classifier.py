@@ -33,11 +33,10 @@ from flow_rag_vla.failure.classifier import (
     feature_size,
     pair_features,
 )
-from flow_rag_vla.learn.failure_rollouts import FRAME_TICKS, FailureEpisode, draw_troubles, run_episode
+from flow_rag_vla.learn.failure_rollouts import FRAME_TICKS, FailureEpisode, draw_plan, run_episode
 from flow_rag_vla.learn.progress import Progress, silent
 from flow_rag_vla.policy.encoders import make_encoder
 from flow_rag_vla.sim.camera import FRONT, WRIST
-from flow_rag_vla.sim.scene import sample_scene
 from flow_rag_vla.sim.world import World
 
 Array = NDArray[np.float32]
@@ -144,9 +143,8 @@ def collect_episodes(encoder: str, first_seed: int, count: int, trouble: float) 
     tasks = task_names()
     with World() as world:
         for seed in range(first_seed, first_seed + count):
-            rng = np.random.default_rng((seed, 7))
-            spec = sample_scene(tasks[seed % len(tasks)], "plain", seed)
-            episodes.append(run_episode(world, spec, draw_troubles(rng, trouble), rng, see=see))
+            plan = draw_plan(tasks[seed % len(tasks)], seed, trouble)
+            episodes.append(run_episode(world, plan, np.random.default_rng((seed, 8)), see=see))
     return episodes
 
 
@@ -392,10 +390,10 @@ A multilayer perceptron ({feature_size(config.dimension)} -> {" -> ".join(map(st
 - Encoder: `{config.encoder}` revision `{config.encoder_revision}`, {config.dimension} numbers. Another revision is \
 refused; run the command again after the encoder was retrained.
 - Data: the scripted expert in PyBullet, variant plain, all tasks in turn; in {training.trouble:.0%} of the episodes \
-it is disturbed (`learn/failure_rollouts.py`). Labels from ground truth (`learn/failure_truth.py`). Seeds from \
-{TRAIN_SEEDS} ({training.episodes} episodes, {len(pairs.labels)} pairs, {int(pairs.labels.sum())} with a failure), \
-threshold from \
-{calibrated_on} success episodes of seeds from {CALIBRATION_SEEDS}, scores from seeds from {TEST_SEEDS}.
+it is disturbed (`sim/perturbation.py`, `learn/failure_rollouts.py`). Labels from ground truth \
+(`learn/failure_truth.py`). Seeds from {TRAIN_SEEDS} ({training.episodes} episodes, {len(pairs.labels)} pairs, \
+{int(pairs.labels.sum())} with a failure), threshold from {calibrated_on} success episodes of seeds from \
+{CALIBRATION_SEEDS}, scores from seeds from {TEST_SEEDS}.
 - Settings: {settings}
 - Made in {seconds:.0f} s with Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}.
 

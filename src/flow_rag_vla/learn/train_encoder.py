@@ -24,7 +24,7 @@ from flow_rag_vla.policy.observation import (
 from flow_rag_vla.policy.readout import Readout, ReadoutConfig
 
 YAW_WEIGHT = 0.3
-OTHER_WEIGHT = 0.3
+OTHER_WEIGHT = 0.5
 """What entities that the goal does not need weigh beside those that it does."""
 
 LINEAR_WEIGHT = 0.2

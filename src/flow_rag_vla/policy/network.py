@@ -40,7 +40,8 @@ class PolicyNetwork(nn.Module):
     def situation(self, embedding: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM)."""
         reading = self.readout(embedding, proprioception)
-        return reading.gather(1, self.columns[goal])
+        needed: torch.Tensor = reading.gather(1, self.columns[goal])
+        return needed
 
     def condition(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """(B, SITUATION_DIM), (B, P), (B,) int64 to standardised features (B, CONDITION_DIM)."""

@@ -58,7 +58,8 @@ class ModulatedBlock(nn.Module):
         """(B, W) and (B, W) to (B, W)."""
         scale, shift = self.modulation(condition).chunk(2, dim=-1)
         inner = self.first(self.norm(hidden)) * (1.0 + scale) + shift
-        return hidden + self.second(nn.functional.silu(inner))
+        out: torch.Tensor = hidden + self.second(nn.functional.silu(inner))
+        return out
 
 
 class VelocityNetwork(nn.Module):

@@ -127,4 +127,6 @@ def to_planes(batch: NDArray[np.uint8], size: tuple[int, int], device: torch.dev
 
 def unit_length(vectors: torch.Tensor) -> torch.Tensor:
     """(B, D) scaled to unit length."""
-    return torch.nn.functional.normalize(vectors, dim=-1, eps=1e-8)
+    # Scaled to order one before squaring: features of 1e-20 would vanish.
+    largest = vectors.abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
+    return torch.nn.functional.normalize(vectors / largest, dim=-1)

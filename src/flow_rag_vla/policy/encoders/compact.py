@@ -33,6 +33,8 @@ from flow_rag_vla.policy.encoders.base import (
 
 CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
+SHARPNESS = 10.0
+"""Factor on feature maps before the softmax: an untrained map is nearly level, and a level map has no place to learn."""
 _FORMAT = "flow_rag_vla.compact_encoder/1"
 
 
@@ -77,7 +79,7 @@ class KeypointTower(nn.Module):
         """Keypoints of each picture."""
         maps = self.features((planes - 0.5) * 2.0)
         height, width = maps.shape[2:]
-        flat = maps.flatten(start_dim=2)
+        flat = SHARPNESS * maps.flatten(start_dim=2)
         rows = torch.linspace(-1.0, 1.0, height, device=maps.device)
         columns = torch.linspace(-1.0, 1.0, width, device=maps.device)
         grid = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)
@@ -141,7 +143,8 @@ class CompactEncoder:
     def encode(self, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed one picture a camera; see ``Encoder.encode``."""
         checked = check_images(images, CAMERAS)
-        return self.encode_batch({camera: image[None] for camera, image in checked.items()})[0]
+        vectors = self.encode_batch({camera: image[None] for camera, image in checked.items()})
+        return vectors.reshape(-1)
 
     @torch.inference_mode()
     def encode_batch(self, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -149,8 +152,7 @@ class CompactEncoder:
         config = self._network.config
         batches = check_batches(images, CAMERAS)
         planes = {camera: to_planes(batch, config.size(camera), self._device) for camera, batch in batches.items()}
-        vectors: NDArray[np.float32] = self._network(planes).cpu().numpy()
-        return vectors
+        return np.asarray(self._network(planes).cpu().numpy(), dtype=np.float32)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> CompactEncoder:
@@ -193,8 +195,7 @@ def _read_config(path: Path) -> CompactConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format", None) != _FORMAT:
             raise EncoderError(f"{path} is not of format {_FORMAT!r}; it belongs to another version: retrain")
-        return CompactConfig(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
+        sizes: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+        return CompactConfig(**sizes)
     except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise EncoderError(f"{path} is damaged ({error}); copy it again or retrain") from error

@@ -79,7 +79,8 @@ class HuggingFaceEncoder:
     def encode(self, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed one picture a camera; see ``Encoder.encode``."""
         checked = check_images(images, CAMERAS)
-        return self.encode_batch({camera: image[None] for camera, image in checked.items()})[0]
+        vectors = self.encode_batch({camera: image[None] for camera, image in checked.items()})
+        return vectors.reshape(-1)
 
     @torch.inference_mode()
     def encode_batch(self, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -89,8 +90,7 @@ class HuggingFaceEncoder:
         pooled = _pooled(self._model(pixel_values=pixels))
         # Each camera is scaled first, so that neither drowns the other.
         front, wrist = unit_length(pooled.float()).chunk(len(CAMERAS))
-        vectors: NDArray[np.float32] = unit_length(torch.cat([front, wrist], dim=-1)).cpu().numpy()
-        return vectors
+        return np.asarray(unit_length(torch.cat([front, wrist], dim=-1)).cpu().numpy(), dtype=np.float32)
 
     def _pixels(self, batch: NDArray[np.uint8]) -> torch.Tensor:
         planes = to_planes(batch, self._preprocessing.size, self._device)
@@ -128,7 +128,7 @@ class HuggingFaceEncoder:
         try:
             return cls(
                 model,
-                _read_preprocessing(source, model.config),
+                read_preprocessing(source, model.config),
                 name=name or folder_or_id,
                 revision=_weights_revision(model),
                 device=device,
@@ -151,8 +151,8 @@ def _pooled(output: Any) -> torch.Tensor:
     return torch.as_tensor(hidden.mean(dim=1))
 
 
-def _read_preprocessing(source: str, config: Any) -> Preprocessing:
-    """Size and channel statistics from ``preprocessor_config.json``, else from the model, else ImageNet's."""
+def read_preprocessing(source: str, config: Any) -> Preprocessing:
+    """Size and channel statistics from ``preprocessor_config.json``, else from the model's config, else ImageNet's."""
     values: dict[str, Any] = {}
     local = Path(source) / "preprocessor_config.json"
     path: Path | str | None = local if local.is_file() else None

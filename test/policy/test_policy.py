@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import GOALS, Goal
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.policy.policy import FlowPolicy
+
+GOAL = GOALS[0]
+DIMENSION = 12
+
+
+def act(policy: FlowPolicy, embedding: np.ndarray, state: RobotState, **more) -> ActionChunk:
+    return policy.act(embedding, state, more.pop("goal", GOAL), seed=more.pop("seed", 7), **more)
+
+
+def test_the_same_arguments_give_the_same_chunk_bit_for_bit(policy, embedding, state) -> None:
+    first, second = act(policy, embedding, state), act(policy, embedding, state)
+    assert first.actions.tobytes() == second.actions.tobytes()
+    assert first.chunk_id != second.chunk_id
+
+
+def test_seed_embedding_state_and_goal_all_matter(policy, embedding, state) -> None:
+    base = act(policy, embedding, state).actions
+    moved = replace(state, position=state.position + [0.05, 0.0, 0.0])
+    assert not np.array_equal(base, act(policy, embedding, state, seed=8).actions)
+    assert not np.array_equal(base, act(policy, -embedding, state).actions)
+    assert not np.array_equal(base, act(policy, embedding, moved).actions)
+    assert not np.array_equal(base, act(policy, embedding, state, goal=GOALS[4]).actions)
+
+
+def test_roll_and_pitch_are_zero_and_the_gripper_is_open_or_closed(policy, embedding, state) -> None:
+    actions = act(policy, embedding, state).actions
+    assert actions.shape == (16, 7) and actions.dtype == np.float32
+    assert not actions[:, 3:5].any()
+    assert set(np.unique(actions[:, 6])) <= {0.0, 1.0}
+
+
+def test_a_chunk_carries_its_stamp_task_uncertainty_and_provenance(policy, embedding, state) -> None:
+    chunk = act(policy, embedding, state, stamp_ns=123)
+    assert chunk.stamp_ns == chunk.provenance.observation_stamp_ns == 123
+    assert chunk.task == GOAL.task
+    assert chunk.uncertainty is not None and chunk.uncertainty.shape == (16,)
+    assert (chunk.provenance.policy_revision, chunk.provenance.noise_seed) == ("r1", 7)
+    assert act(policy, embedding, state).stamp_ns == state.stamp_ns
+
+
+def test_rows_that_run_before_the_chunk_arrives_repeat_the_chunk_before(policy, embedding, state) -> None:
+    before = act(policy, embedding, state)
+    later = state.stamp_ns + 4 * TICK_NS
+    chunk = act(policy, embedding, state, stamp_ns=later, previous=before, delay_ticks=3, seed=99)
+    assert chunk.committed == 3
+    assert np.array_equal(chunk.actions[:3], before.actions[4:7])
+
+
+def test_a_chunk_before_that_has_run_out_binds_nothing(policy, embedding, state) -> None:
+    before = act(policy, embedding, state)
+    later = state.stamp_ns + 16 * TICK_NS
+    chunk = act(policy, embedding, state, stamp_ns=later, previous=before, delay_ticks=3)
+    assert chunk.committed == 0
+    assert np.array_equal(chunk.actions, act(policy, embedding, state, stamp_ns=later).actions)
+
+
+def test_a_chunk_from_the_future_is_ignored(policy, embedding, state) -> None:
+    ahead = act(policy, embedding, state, stamp_ns=state.stamp_ns + TICK_NS)
+    chunk = act(policy, embedding, state, previous=ahead, delay_ticks=3)
+    assert chunk.committed == 0
+
+
+def test_guidance_of_full_strength_draws_the_chunk_to_the_correction(policy, embedding, state) -> None:
+    wanted = np.zeros((16, 7), dtype=np.float32)
+    wanted[:, 0], wanted[:, 6] = 0.012, 1.0
+    correction = Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 1.0, wanted, case_ids=(4, 2))
+    plain = act(policy, embedding, state)
+    chunk = act(policy, embedding, state, correction=correction)
+    distance = [np.abs(item.actions[:, 0] - 0.012).mean() for item in (plain, chunk)]
+    assert distance[1] < distance[0]
+    assert chunk.provenance.correction == CorrectionMode.GUIDANCE
+    assert chunk.provenance.case_ids == (4, 2)
+    assert chunk.provenance.correction_strength == 1.0
+
+
+def test_a_correction_shorter_or_longer_than_the_chunk_is_used(policy, embedding, state) -> None:
+    for rows in (1, 5, 40):
+        wanted = np.full((rows, 7), 0.01, dtype=np.float32)
+        correction = Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 0.7, wanted)
+        chunk = act(policy, embedding, state, correction=correction)
+        assert chunk.actions.shape == (16, 7)
+        assert chunk.provenance.correction == CorrectionMode.GUIDANCE
+
+
+def test_failed_chunks_are_kept_away_from(policy, embedding, state) -> None:
+    failed = act(policy, embedding, state).actions
+    correction = Correction(state.stamp_ns, CorrectionMode.NEGATIVE, 1.0, failed_actions=failed[None], case_ids=(1,))
+    chunk = act(policy, embedding, state, correction=correction)
+    assert not np.array_equal(chunk.actions, failed)
+    assert chunk.provenance.correction == CorrectionMode.NEGATIVE
+
+
+@pytest.mark.parametrize(
+    "mode", [CorrectionMode.RESIDUAL, CorrectionMode.BLEND, CorrectionMode.HOLD, CorrectionMode.NONE]
+)
+def test_what_the_controller_corrects_is_left_to_it(policy, embedding, state, mode) -> None:
+    wanted = np.full((16, 7), 0.01, dtype=np.float32)
+    chunk = act(policy, embedding, state, correction=Correction(state.stamp_ns, mode, 1.0, wanted, case_ids=(1,)))
+    assert np.array_equal(chunk.actions, act(policy, embedding, state).actions)
+    assert chunk.provenance.correction == CorrectionMode.NONE
+    assert chunk.provenance.case_ids == ()
+
+
+def test_a_memory_that_did_not_answer_in_time_is_named(policy, embedding, state) -> None:
+    chunk = act(policy, embedding, state, correction=Correction(state.stamp_ns, CorrectionMode.TIMEOUT))
+    assert chunk.provenance.correction == CorrectionMode.TIMEOUT
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("nan")])
+def test_a_correction_without_strength_or_with_broken_numbers_changes_nothing(
+    policy, embedding, state, strength
+) -> None:
+    wanted = np.full((16, 7), 0.01, dtype=np.float32)
+    for correction in (
+        Correction(state.stamp_ns, CorrectionMode.GUIDANCE, strength, wanted),
+        Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 1.0, np.full((16, 7), np.nan, dtype=np.float32)),
+        Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 1.0, None),
+        Correction(state.stamp_ns, CorrectionMode.NEGATIVE, 1.0, failed_actions=np.full((1, 16, 7), np.inf, "f4")),
+    ):
+        chunk = act(policy, embedding, state, correction=correction)
+        assert np.array_equal(chunk.actions, act(policy, embedding, state).actions)
+        assert chunk.provenance.correction == CorrectionMode.NONE
+
+
+def test_malformed_observations_are_refused_by_value(policy, embedding, state) -> None:
+    with pytest.raises(ValueError, match=rf"\(3,\).*\({DIMENSION},\)"):
+        act(policy, np.ones(3, dtype=np.float32), state)
+    with pytest.raises(ValueError, match="length 2"):
+        act(policy, 2 * embedding, state)
+    with pytest.raises(ValueError, match="length nan"):
+        act(policy, np.full(DIMENSION, np.nan, dtype=np.float32), state)
+    with pytest.raises(ValueError, match="not finite"):
+        act(policy, embedding, replace(state, position=np.array([np.nan, 0, 0])))
+    with pytest.raises(ValueError, match="push/red_cube is not known"):
+        act(policy, embedding, state, goal=Goal("push", "red_cube"))
+
+
+def test_settings_of_the_sampler_are_checked_and_used(policy, embedding, state) -> None:
+    base = act(policy, embedding, state).actions
+    policy.configure(solver="heun", steps=3, samples=1)
+    assert not np.array_equal(base, act(policy, embedding, state).actions)
+    for bad in ({"solver": "rk4"}, {"steps": 0}, {"samples": 0}):
+        with pytest.raises(ValueError, match=str(next(iter(bad.values())))):
+            policy.configure(**bad)
+
+
+def test_another_horizon_than_the_default_works(tiny_network, embedding, state) -> None:
+    network, config = tiny_network(horizon=8)
+    policy = FlowPolicy(network, config, revision="r")
+    assert policy.horizon == 8
+    assert act(policy, embedding, state).actions.shape == (8, 7)
