@@ -6,7 +6,6 @@ once a period saves that, and a flood of messages cannot hold it up: it takes at
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
@@ -46,22 +45,23 @@ class PolledSubscription(Generic[T]):
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
 
-    def take(self) -> Iterator[tuple[T, int]]:
-        """Give the waiting messages, oldest first, each with when it came (system clock, nanoseconds)."""
-        yield from self._take(False)
+    def take(self) -> list[tuple[T, int]]:
+        """The waiting messages, oldest first, each with when it came (system clock, nanoseconds)."""
+        return self._take(False)
 
-    def take_serialized(self) -> Iterator[tuple[bytes, int]]:
-        """Like ``take``, but give the messages as they came over the wire."""
-        yield from self._take(True)
+    def take_serialized(self) -> list[tuple[bytes, int]]:
+        """Like ``take``, but the messages as they came over the wire."""
+        return self._take(True)
 
-    def _take(self, raw: bool) -> Iterator[tuple[Any, int]]:
-        handle = self._subscription.handle
+    def _take(self, raw: bool) -> list[tuple[Any, int]]:
+        handle, messages = self._subscription.handle, []
         with handle:
             for _ in range(self._depth):
                 taken = handle.take_message(self._type, raw)
                 if taken is None:
-                    return
-                yield taken[0], taken[1]["received_timestamp"] or 0
+                    break
+                messages.append((taken[0], taken[1]["received_timestamp"] or 0))
+        return messages
 
 
 def _ignore(_message: Any) -> None:
