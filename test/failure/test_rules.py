@@ -253,3 +253,38 @@ def test_nothing_is_told_before_an_episode_or_after_it(make_signals, task):
     assert signals.run(2.0) != []
     signals.detector.stop()
     assert signals.run(2.0) == []
+
+
+def test_a_hand_that_gives_up_an_attempt_has_failed_it_even_if_it_touched_something(signals):
+    signals.opening = 0.0
+    signals.width, signals.effort = 0.04, EFFORT
+    signals.run(LIMITS.grasp_abandon_time + 0.1)
+    told = signals.open()
+    assert types(told) == [FailureType.GRASP_FAILURE]
+    assert told[0].detector == "abandoned_grasp"
+
+
+def test_an_empty_grasp_that_is_opened_again_is_one_failure(signals):
+    signals.close(0.0, EFFORT)
+    signals.open()
+    assert [report.detector for report in signals.reports] == ["grasp_failure"]
+
+
+def test_a_flicker_of_the_gripper_command_is_no_attempt(signals):
+    for _ in range(5):
+        signals.opening = 0.0
+        signals.run(0.1)
+        signals.opening = 1.0
+        signals.run(0.1, (0.05, 0.0, 0.0))
+    assert signals.reports == []
+
+
+def test_grasping_once_more_after_a_release_tells_that_the_release_was_a_drop(signals):
+    signals.close(0.04, EFFORT)
+    signals.run(1.0, (0.0, 0.05, 0.1))
+    released_ns = signals.stamp_ns + 25_000_000
+    signals.open()
+    signals.run(0.5, (0.0, 0.05, 0.0))
+    told = signals.close(0.04, EFFORT)
+    assert types(told) == [FailureType.DROP]
+    assert (told[0].detector, told[0].onset_ns, told[0].phase) == ("regrasp", released_ns, Phase.RELEASE)

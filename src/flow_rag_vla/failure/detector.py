@@ -222,6 +222,9 @@ class FailureDetector:
         )
 
     def _is_told(self, report: FailureReport) -> bool:
+        if report.failure_type is FailureType.GRASP_FAILURE:
+            # One closing of the hand fails once, whichever rule saw it first.
+            return self._told.get(FailureType.GRASP_FAILURE, -1) > report.onset_ns
         if report.failure_type not in _CONTACT:
             return False
         merge_ns = int(self.thresholds.merge_time * 1e9)

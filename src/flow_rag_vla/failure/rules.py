@@ -152,6 +152,73 @@ class DropRule:
         )
 
 
+class AbandonedGraspRule:
+    """The hand was closed for a while and opened again, and nothing has moved with it."""
+
+    name = "abandoned_grasp"
+    failure_type = FailureType.GRASP_FAILURE
+    active = False
+
+    def __init__(self, thresholds: RuleThresholds) -> None:
+        self._limits = thresholds
+        self._before: Sample | None = None
+
+    def reset(self) -> None:
+        """Forget the present episode."""
+        self._before = None
+
+    def update(self, sample: Sample) -> FailureReport | None:
+        """Take one sample in."""
+        before, self._before = self._before, sample
+        if before is None or sample.grip.closing or not before.grip.closing or before.phase is not Phase.GRASP:
+            return None
+        closed = (sample.stamp_ns - before.grip.command_ns) * 1e-9
+        if closed < self._limits.grasp_abandon_time:
+            return None
+        evidence = (
+            Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),
+            Evidence("gripper_width", before.grip.width, self._limits.grasp_empty_width, "m"),
+        )
+        return FailureReport(
+            self.failure_type, sample.stamp_ns, before.grip_onset_ns, before.phase, 0.7, self.name,
+            f"the hand was closed for {closed:.1f} s and opened again without having carried anything", evidence,
+        )
+
+
+class RegraspRule:
+    """What was carried was let go, and the hand closes once more: it was not where it should be."""
+
+    name = "regrasp"
+    failure_type = FailureType.DROP
+    active = False
+
+    def __init__(self, thresholds: RuleThresholds) -> None:
+        self._limits = thresholds
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the present episode."""
+        self._before: Sample | None = None
+        self._release_ns: int | None = None
+
+    def update(self, sample: Sample) -> FailureReport | None:
+        """Take one sample in."""
+        before, self._before = self._before, sample
+        if before is not None and before.grip.holding and before.phase is Phase.TRANSPORT and not sample.grip.closing:
+            self._release_ns = sample.grip_onset_ns
+        if self._release_ns is None or not sample.grip.closing:
+            return None
+        closed = (sample.stamp_ns - sample.grip.command_ns) * 1e-9
+        if closed < self._limits.grasp_abandon_time:
+            return None
+        onset, self._release_ns = self._release_ns, None
+        return FailureReport(
+            self.failure_type, sample.stamp_ns, onset, sample.phase, 0.7, self.name,
+            "the hand closes again after it let go of what it carried: that had not reached its goal",
+            (Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),),
+        )
+
+
 class CollisionRule:
     """The tool meets more force than this stretch of this task needs."""
 
@@ -341,7 +408,9 @@ def make_rules(thresholds: RuleThresholds) -> tuple[Rule, ...]:
     """Every rule, in the order in which they are asked."""
     return (
         GraspFailureRule(thresholds),
+        AbandonedGraspRule(thresholds),
         DropRule(thresholds),
+        RegraspRule(thresholds),
         CollisionRule(thresholds),
         MisalignmentRule(thresholds),
         TimeoutRule(thresholds),

@@ -17,6 +17,8 @@ class RuleThresholds:
     grasp_settle_time: float = 0.15
     grasp_confirm_time: float = 0.05
     """How long settled fingers must stay empty."""
+    grasp_abandon_time: float = 0.15
+    """A hand that was told to close for less than this made no attempt."""
     drop_min_hold: float = 0.25
     """A hold shorter than this, before anything moved with the hand, was none: losing it is a grasp failure."""
     collision_force_free: float = 15.0

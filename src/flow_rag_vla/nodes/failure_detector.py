@@ -15,7 +15,6 @@ from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
-from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
@@ -28,6 +27,7 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg
 
 OFF = "off"
@@ -38,7 +38,7 @@ class FailureDetectorNode(Node):
 
     def __init__(self) -> None:
         super().__init__("failure_detector")
-        self._parameters = NodeParameters(self, FailureDetectorParameters, self._configure)
+        self._node_parameters = NodeParameters(self, FailureDetectorParameters, self._configure)
         self._events = {kind: 0 for kind in FailureType}
         self._states = self._refused = 0
         self._busy_ns = 0
@@ -46,7 +46,7 @@ class FailureDetectorNode(Node):
         self._goal: Goal | None = None
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
-        settings = self._parameters.value
+        settings = self._node_parameters.value
         self._detector = FailureDetector(
             settings.thresholds(), self._load(settings.classifier),
             classifier_threshold=settings.classifier_threshold or None,
@@ -56,8 +56,9 @@ class FailureDetectorNode(Node):
         self._event_publisher = self.create_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
         self._score_publisher = self.create_publisher(msg.FailureScore, topics.FAILURE_SCORE, qos.SENSOR)
         self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
-        self.create_subscription(msg.ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
-        self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR)
+        self.create_subscription(msg.ControlCommand, topics.COMMAND, self._on_command, qos.PLAN)
+        # Raw: making the message's Python objects would cost more than all rules together.
+        self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR, raw=True)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
         self._diagnostics = Diagnostics(self, "failure_detector", self._health)
 
@@ -126,13 +127,12 @@ class FailureDetectorNode(Node):
             )
         )
 
-    def _on_state(self, message: msg.RobotState) -> None:
+    def _on_state(self, data: bytes) -> None:
         if self._detector.episode is None:
             return
         started_ns = time.thread_time_ns()
         try:
-            state = conversions.robot_state(message)
-            reports = self._detector.update(state)
+            reports = self._detector.update(robot_state_from_wire(data))
         except ValueError as error:
             self._refuse(str(error))
             return
@@ -203,11 +203,10 @@ class FailureDetectorNode(Node):
             "phase": self._detector.phase.value,
             "last_problem": self._last_problem,
         }
+        doing = "ready, no episode is running" if episode is None else f"watching episode {episode.episode_id}"
         if self._classifier_problem:
-            return WARN, self._classifier_problem, figures
-        if episode is None:
-            return OK, "ready, no episode is running", figures
-        return OK, f"watching episode {episode.episode_id}", figures
+            return WARN, f"{doing}; {self._classifier_problem}", figures
+        return OK, doing, figures
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -30,6 +30,10 @@ class FailureDetectorParameters:
         _RULES.grasp_confirm_time, "How long settled fingers stay empty before that is a grasp failure", unit="s",
         minimum=0.0, maximum=5.0, live=True,
     )
+    grasp_abandon_time: float = parameter(
+        _RULES.grasp_abandon_time, "A hand that is told to close for less than this makes no attempt at a grasp",
+        unit="s", minimum=0.0, maximum=5.0, live=True,
+    )
     drop_min_hold: float = parameter(
         _RULES.drop_min_hold, "A hold that ends sooner was none: its end is a grasp failure, not a drop", unit="s",
         minimum=0.0, maximum=5.0, live=True,
