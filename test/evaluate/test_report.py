@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -17,10 +18,18 @@ from PIL import Image
 
 from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.data.bag_writer import BagWriter
-from flow_rag_vla.data.episode_record import read_records
+from flow_rag_vla.data.episode_record import CorrectionUse, read_records
 from flow_rag_vla.evaluate.report import charts, make_report, open_run
 from flow_rag_vla.evaluate.report.animation import choose_episode, write_animation
-from flow_rag_vla.evaluate.report.digest import Digest, correction_name, digest_bag, failure_name
+from flow_rag_vla.evaluate.report.digest import (
+    Answer,
+    Digest,
+    RetrievedCase,
+    correction_name,
+    digest_bag,
+    failure_name,
+)
+from flow_rag_vla.evaluate.report.page import page
 from flow_rag_vla.evaluate.report.run import command_line, versions
 from flow_rag_vla.evaluate.report.stories import failure_stories
 from flow_rag_vla.evaluate.report.timing import loop_timing, mode_spans, stages
@@ -291,3 +300,62 @@ def test_a_timeline_keeps_its_marks_in_view(duration: float, marks: list[float])
     picture = charts.timeline(duration, [bars], [charts.Mark(at, "failure", "red") for at in marks])
     assert picture.count("<path") == len(marks)
     assert all(0 <= float(x) <= 360 for x in re.findall(r'd="M([-0-9.]+)', picture))
+
+
+def _answer(mode: str, similarity: float, log_ns: int) -> Answer:
+    case = RetrievedCase(7, similarity, "drop", "transport", True, 4, 3, 0.7)
+    return Answer(log_ns, log_ns, mode, 0.6, 0.85, 0.2, (case,))
+
+
+@pytest.mark.parametrize(
+    ("mode", "similarity", "words"),
+    [
+        ("guidance", 0.95, "guidance at strength 0.60 from case #7. It was not enough."),
+        ("none", 0.7, "the closest case was 0.70 similar, below the threshold 0.85: the policy acted alone."),
+        ("none", 0.9, "no correction was credible"),
+        ("timeout", 0.9, "its answer came too late"),
+    ],
+)
+def test_a_story_says_how_the_memory_had_answered(
+    run_folder: Path, digest: Digest, mode: str, similarity: float, words: str
+) -> None:
+    records, _ = read_records(run_folder / "episodes")
+    moment = digest.failures[0].log_ns
+    answers = [_answer(mode, similarity, moment - 10**8), _answer("guidance", 0.99, moment - 2 * 10**9)]
+    known = Digest(failures=digest.failures, answers=answers, commands=digest.commands)
+    story = failure_stories(records, known, None)[0]
+    assert words in story.memory[0]
+    assert story.retrieved[0].case_id == 7
+
+
+def test_a_story_names_the_corrections_that_followed_and_what_came_back(run_folder: Path) -> None:
+    first = read_records(run_folder / "episodes")[0][0]
+    at = first.failures[0].stamp_ns
+    uses = (
+        CorrectionUse("guidance", (1, 2, 3, 4, 5), 0.5, 3, at, at + 10),
+        CorrectionUse("residual", (), 0.5, 1, at, at + 20),
+    )
+    corrected = dataclasses.replace(first, corrections=uses)
+    again = dataclasses.replace(first, episode_id=9)
+    story = failure_stories((corrected, again), None, None)[0]
+    assert "guidance in 3 chunks (case #1, #2, #3, #4 and others); residual in 1 chunk." in story.memory[1]
+    assert "drop came back in 1" in story.memory[3]
+    alone = failure_stories((first,), None, None)[0]
+    assert "no further episode" in alone.memory[3] and "no answer of the memory" in alone.memory[0]
+
+
+def test_ticks_and_modes_out_of_the_ordinary_are_told(tmp_path: Path, run_folder: Path, digest: Digest) -> None:
+    commands = [
+        dataclasses.replace(item, mode=2 if 40 <= index < 60 else item.mode)
+        for index, item in enumerate(digest.commands)
+        if index != 70
+    ]
+    odd = Digest(commands=commands, windows=digest.windows)
+    timing = loop_timing(odd)
+    whole = loop_timing(digest)
+    assert timing is not None and whole is not None
+    assert timing.missing == whole.missing + 1
+    assert [span.mode for span in mode_spans(odd)] == ["follow", "hold", "follow"]
+    run = dataclasses.replace(open_run(run_folder), digest=odd)
+    text = page(run, (), None, None)
+    assert "var(--warn)" in text and ">hold<" in text

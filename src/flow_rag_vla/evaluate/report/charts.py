@@ -21,7 +21,7 @@ MODE_COLOURS: Mapping[str, str] = {
     "idle": "var(--idle)",
     "follow": "var(--good)",
     "hold": "var(--warn)",
-    "decelerate": "var(--p2)",
+    "decelerate": "var(--slow)",
     "stop": "var(--bad)",
     "emergency stop": "var(--bad)",
 }

@@ -322,12 +322,18 @@ def _episodes(run: Run) -> str:
     longest = max(record.duration for record in run.records)
     rows = "".join(_episode_row(record, run.digest, longest) for record in run.records)
     phases = {name: colour for name, colour in charts.PHASE_COLOURS.items() if name != "idle"}
-    key = charts.legend({**phases, "memory at work": "var(--memory)", "failure": "var(--bad)"})
+    key = charts.legend(phases | _unusual_modes(run) | {"memory at work": "var(--memory)", "▾ failure": "var(--bad)"})
     return (
         f"<h2>Episodes</h2><div class='card scroll'>{key}<table><thead><tr><th class='n'>No.</th><th>Instruction</th>"
         "<th>Outcome</th><th class='n'>Time</th><th>Course</th><th class='n'>Failures</th><th class='n'>Shaped</th>"
         f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _unusual_modes(run: Run) -> dict[str, str]:
+    """Modes that the courses below show, with their colours."""
+    names = {bar.name for record in run.records for bar in _mode_lane(record, run.digest)}
+    return {name: colour for name, colour in charts.MODE_COLOURS.items() if name in names}
 
 
 def _episode_row(record: EpisodeRecord, digest: Digest | None, longest: float) -> str:

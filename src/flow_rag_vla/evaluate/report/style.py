@@ -6,13 +6,13 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f6f5f2; --card: #ffffff; --ink: #1f2630; --soft: #5e6875; --line: #e2e0da;
-  --accent: #2b6c8f; --good: #3c8a63; --bad: #b6493f; --warn: #c08a2d; --memory: #6d5aa8;
+  --accent: #2b6c8f; --good: #3c8a63; --bad: #b6493f; --warn: #c9a227; --slow: #c7702e; --memory: #6d5aa8;
   --idle: #cfd3d6; --p1: #7ba7c2; --p2: #d2a24c; --p3: #3f7f9e; --p4: #6aa583;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14181d; --card: #1c2229; --ink: #e7eaee; --soft: #98a3af; --line: #2e363f;
-    --accent: #6db2d6; --good: #66bb90; --bad: #e0796e; --warn: #d9ab57; --memory: #a897e0;
+    --accent: #6db2d6; --good: #66bb90; --bad: #e0796e; --warn: #dcc05a; --slow: #db8a4e; --memory: #a897e0;
     --idle: #414b55; --p1: #5f8dab; --p2: #c79a4b; --p3: #79bcdd; --p4: #79b894;
   }
 }
