@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,9 +151,8 @@ def stages(digest: Digest) -> tuple[Stage, ...]:
 def mode_spans(digest: Digest, start_ns: int = 0, stop_ns: int = 2**63 - 1) -> tuple[ModeSpan, ...]:
     """Modes of the controller over time, equal neighbours joined."""
     spans: list[ModeSpan] = []
-    for command in digest.commands:
-        if not start_ns <= command.log_ns < stop_ns:
-            continue
+    first, last = (bisect.bisect_left(digest.commands, at, key=lambda item: item.log_ns) for at in (start_ns, stop_ns))
+    for command in digest.commands[first:last]:
         mode = MODES[command.mode] if command.mode < len(MODES) else f"mode {command.mode}"
         if spans and spans[-1].mode == mode:
             spans[-1] = ModeSpan(mode, spans[-1].start_ns, command.log_ns)
