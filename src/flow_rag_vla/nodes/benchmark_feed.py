@@ -39,7 +39,7 @@ class BenchmarkFeed(Node):
         self._orientation = np.array([1.0, 0.0, 0.0, 0.0])
         self._ticks = self._commands = 0
         self._modes: Counter[int] = Counter()
-        window = self.declare_parameter("window", 10).value
+        window: int = self.declare_parameter("window", 10).value
         self._figures: deque[msg.LoopStatistics] = deque(maxlen=window + 1)
         self._state_publisher = self.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
         self._chunk_publisher = self.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)

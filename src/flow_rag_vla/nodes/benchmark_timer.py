@@ -24,8 +24,8 @@ class BenchmarkTimer(Node):
 
     def __init__(self) -> None:
         super().__init__("benchmark_timer")
-        window = self.declare_parameter("window_ticks", 400).value
-        niceness = self.declare_parameter("niceness", 0).value
+        window: int = self.declare_parameter("window_ticks", 400).value
+        niceness: int = self.declare_parameter("niceness", 0).value
         if niceness:
             os.setpriority(os.PRIO_PROCESS, 0, niceness)
         self._statistics = LoopStatistics(window)
