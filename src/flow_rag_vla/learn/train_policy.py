@@ -79,7 +79,7 @@ def train_policy(
     if start is None:
         network.fit_features(situation, felt, goal)
     kept = copy.deepcopy(network).requires_grad_(False)
-    trained = [value for value in network.velocity.parameters() if value.requires_grad]
+    trained = list(network.velocity.requires_grad_(True).parameters())
     optimiser = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.05
