@@ -338,6 +338,35 @@ def test_what_was_acknowledged_survives_a_kill_and_a_damaged_file_is_salvaged(be
     assert code == 0 and f"{bench.database} was damaged" in output and str(kept[0]) in output
 
 
+def test_a_write_that_hangs_delays_no_answer_and_is_acknowledged_only_when_done(bench):
+    import sqlite3
+
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla.nodes.conversions import floats
+    from flow_rag_vla_interfaces import msg, srv
+
+    bench.start()
+    case_id = bench.add(unit(1)).case_id
+    holder = sqlite3.connect(bench.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    adding = bench.clients[topics.ADD_CASE]
+    case = msg.FailureCase(
+        failure_type=1, task="push", phase="grasp", encoder="compact", encoder_revision="abc",
+        embedding=floats(unit(2)), horizon=HORIZON, failed_actions=floats(motion(0.001).ravel()),
+    )
+    waiting = adding.call_async(srv.AddFailureCase.Request(failure_case=case))
+    for step in range(20):
+        assert bench.see(unit(1), START_NS + step).cases[0].case_id == case_id
+    got = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=case_id)
+    assert got.found
+    assert not waiting.done()
+    holder.execute("ROLLBACK")
+    holder.close()
+    bench.spin_until(waiting.done, what="the acknowledgement")
+    assert waiting.result().accepted
+    assert len(bench.listed()) == 2
+
+
 def test_a_change_by_another_program_is_taken_up(bench):
     from flow_rag_vla.memory.memory import FailureMemory
     from flow_rag_vla_interfaces.msg import Provenance

@@ -110,6 +110,8 @@ class FailureStore:
         except OSError as error:
             raise StoreError(f"{self.path}: its folder cannot be made ({error}); choose another path") from error
         self._lock = threading.RLock()
+        # Not the lock above: a thread's first read must not wait for a change that is being written.
+        self._connections_lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._stamp: EncoderStamp | None = None
@@ -126,7 +128,7 @@ class FailureStore:
 
     def close(self) -> None:
         """Close every connection."""
-        with self._lock:
+        with self._lock, self._connections_lock:
             while self._connections:
                 self._connections.pop().close()
 
@@ -322,7 +324,8 @@ class FailureStore:
             str(self.path), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.row_factory = sqlite3.Row
-        self._connections.append(connection)
+        with self._connections_lock:
+            self._connections.append(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
@@ -330,8 +333,7 @@ class FailureStore:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            with self._lock:
-                connection = self._local.connection = self._connect()
+            connection = self._local.connection = self._connect()
         return connection
 
     def _prepare(self) -> None:

@@ -31,7 +31,7 @@ from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cas
 from flow_rag_vla.memory.index import faiss_factory
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase
-from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError
+from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError, UnknownCaseError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import failure_case_messages as messages
 from flow_rag_vla.nodes.conversions import MessageError
@@ -235,9 +235,14 @@ class FailureMemoryNode(Node):
         self._memory.record_use(lesson.used, lesson.success)
         for later in lesson.corrections:
             case_id = later.pending.case_id
-            if not case_id or self._memory.get(case_id).correction is not None:
+            try:
+                if not case_id or self._memory.get(case_id).correction is not None:
+                    continue
+                self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
+            except (CaseError, UnknownCaseError) as error:
+                # Dropped meanwhile, or a known case of another horizon: nothing lost but this one lesson.
+                self.get_logger().warning(f"case {case_id} did not learn its correction: {error}")
                 continue
-            self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
             self.get_logger().info(f"case {case_id} learned its correction (similarity {later.similarity:.3f})")
         if lesson.situations and self._memory.stamp is not None:
             self._memory.observe_success(lesson.situations)
