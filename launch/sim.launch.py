@@ -4,13 +4,14 @@ The nodes, their parameters and the arguments come from ``flow_rag_vla.bringup.g
 ``flow_rag_vla sim`` reads too.
 """
 
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
 from flow_rag_vla.bringup.graph import ARGUMENTS, Process, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.supervisor import RESPAWN_DELAY_S
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
 
 
 def launch_node(process: Process) -> Node:

@@ -11,11 +11,13 @@ import time
 import pytest
 
 from flow_rag_vla.bringup import supervisor as module
-from flow_rag_vla.bringup.graph import Process, SimulatorParameters, NodeSpec
+from flow_rag_vla.bringup.graph import NodeSpec, Process, SimulatorParameters
 from flow_rag_vla.bringup.supervisor import Supervisor, last_line
 
 OBEDIENT = "import signal, sys; signal.sigwait({signal.SIGINT}); sys.exit(0)"
-DEAF = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True); time.sleep(60)"
+DEAF = (
+    "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True); time.sleep(60)"
+)
 
 
 @dataclasses.dataclass(frozen=True)

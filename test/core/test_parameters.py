@@ -55,7 +55,11 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_would_be_right(values, 
         load_parameters(Example, values)
 
 
-@given(st.dictionaries(st.sampled_from(["rate", "steps", "solver", "on", "weights", "x"]), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.floats())))  # fmt: skip
+names = st.sampled_from(["rate", "steps", "solver", "on", "weights", "x"])
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.floats())
+
+
+@given(st.dictionaries(names, anything))
 def test_any_value_is_either_in_range_or_refused(values):
     try:
         loaded = load_parameters(Example, values)
@@ -79,5 +83,5 @@ def test_a_field_that_is_not_declared_as_a_parameter_is_a_programming_error():
     class Bare:
         rate: float = 1.0
 
-    with pytest.raises(TypeError, match="Bare.rate"):
+    with pytest.raises(TypeError, match=r"Bare\.rate"):
         parameter_table(Bare)

@@ -139,7 +139,9 @@ def test_a_killed_policy_is_started_again_and_the_loop_never_pauses(sim, status,
         ControlCommand, topics.COMMAND, lambda m: commands.append((time.monotonic(), m)), qos.command_profile(0.025)
     )
     run = sim("-n", "9", "--no-report", "--no-record")
-    spin_until(lambda: running(status) and commands and commands[-1][1].mode == ControlCommand.MODE_FOLLOW, 120, "motion")
+    spin_until(
+        lambda: running(status) and commands and commands[-1][1].mode == ControlCommand.MODE_FOLLOW, 120, "motion"
+    )
     victim = run.node("flow_policy")
     assert victim is not None
     victim.send_signal(signal.SIGKILL)

@@ -8,7 +8,6 @@ import pytest
 launch_pytest = pytest.importorskip("launch_pytest", reason="launch is not on PyPI; apt ROS has it")
 pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; apt ROS has it")
 
-from launch import LaunchDescription  # noqa: E402
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
@@ -18,15 +17,14 @@ from flow_rag_vla.bringup.graph import NODES  # noqa: E402
 from flow_rag_vla.bringup.resources import share_folder  # noqa: E402
 from flow_rag_vla.nodes import qos  # noqa: E402
 from flow_rag_vla_interfaces.msg import ControlCommand  # noqa: E402
+from launch import LaunchDescription  # noqa: E402
 
 
 @launch_pytest.fixture
 def graph(tmp_path):
     source = PythonLaunchDescriptionSource(str(share_folder() / "launch" / "sim.launch.py"))
     arguments = {"namespace": "left", "run_folder": str(tmp_path / "run")}
-    return LaunchDescription(
-        [IncludeLaunchDescription(source, launch_arguments=arguments.items()), ReadyToTest()]
-    )
+    return LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items()), ReadyToTest()])
 
 
 @pytest.mark.launch(fixture=graph)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
 from flow_rag_vla.bringup.graph import ARGUMENTS, NODES, NodeSpec
 from flow_rag_vla.core.parameters import ParameterInfo, parameter_table
@@ -30,8 +32,9 @@ def reference_page() -> str:
         "",
         "## Topics",
         "",
-        "Quality of service: `SENSOR` best effort, last 5; `PLAN` reliable, last 5; `EVENT` reliable, last 100; `STATE` "
-        "reliable, last 1, kept for latecomers; `command` reliable, last 1, with deadline and a lifespan of two periods.",
+        "Quality of service: `SENSOR` best effort, last 5; `PLAN` reliable, last 5; `EVENT` reliable, last 100; "
+        "`STATE` reliable, last 1, kept for latecomers; `command` reliable, last 1, with deadline and a lifespan of "
+        "two periods.",
         "",
         *_table(
             ("topic", "type", "QoS", "from", "to", "meaning"),
@@ -100,7 +103,7 @@ def _node(spec: NodeSpec) -> list[str]:
     ]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 

@@ -128,7 +128,9 @@ class Supervisor:
             return f"{name} ended with code {code}: {last} (log: {child.log})"
         child.short_lives = child.short_lives + 1 if now - child.started < SHORT_LIFE_S else 0
         if child.short_lives >= GIVE_UP_AFTER:
-            return f"{name} died {GIVE_UP_AFTER} times within {SHORT_LIFE_S:g} s of its start: {last} (log: {child.log})"
+            return (
+                f"{name} died {GIVE_UP_AFTER} times within {SHORT_LIFE_S:g} s of its start: {last} (log: {child.log})"
+            )
         self._events(f"{name} ended with code {code}; starting it again")
         child.due = now + RESPAWN_DELAY_S
         return None

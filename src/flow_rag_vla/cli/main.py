@@ -6,9 +6,12 @@ import typer
 
 from flow_rag_vla import __version__
 from flow_rag_vla.cli.bench import bench
+from flow_rag_vla.cli.evaluate import evaluate
+from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.sim import sim
+from flow_rag_vla.cli.train import train
 
 app = typer.Typer(
     name="flow_rag_vla",
@@ -19,6 +22,9 @@ app = typer.Typer(
 )
 app.command()(sim)
 app.command()(report)
+app.command()(evaluate)
+app.command()(train)
+app.add_typer(memory, name="memory")
 app.command()(bench)
 app.command()(reference)
 
@@ -31,7 +37,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
 ) -> None:
     """A flow-matching policy under a 40 Hz loop that remembers its failures."""
 

@@ -102,7 +102,12 @@ def sim(
             {
                 "command": ["flow_rag_vla", *sys.argv[1:]],
                 "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "tasks": tasks, "variant": variant, "episodes": episodes, "duration": duration, "seed": seed, "corrector": corrector,
+                "tasks": tasks,
+                "variant": variant,
+                "episodes": episodes,
+                "duration": duration,
+                "seed": seed,
+                "corrector": corrector,
             },
             indent=2,
         ),
@@ -219,12 +224,12 @@ def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namesp
     return code
 
 
-def _episodes(
-    console: Console, operator: Operator, supervisor: Supervisor, plan: Plan, progress: Progress
-) -> None:
+def _episodes(console: Console, operator: Operator, supervisor: Supervisor, plan: Plan, progress: Progress) -> None:
     from flow_rag_vla_interfaces.action import ExecuteTask
 
-    with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: progress.line(operator.view)):
+    with Live(
+        console=console, refresh_per_second=8, transient=True, get_renderable=lambda: progress.line(operator.view)
+    ):
         started = time.monotonic()
         while plan.goes_on(progress.done, time.monotonic() - started):
             task = plan.tasks[progress.done % len(plan.tasks)]
@@ -240,7 +245,8 @@ def _episodes(
             failures = f", {result.failures} failures" if result.failures else ""
             console.print(
                 f"{mark} episode {plan.number(progress.done)}  {task}  seed {goal.seed}  {result.outcome}"
-                f"  {result.duration:.1f} s{failures}{memory}" + ("" if result.success else f"  [dim]{result.reason}[/dim]")
+                f"  {result.duration:.1f} s{failures}{memory}"
+                + ("" if result.success else f"  [dim]{result.reason}[/dim]")
             )
 
 

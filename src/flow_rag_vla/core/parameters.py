@@ -63,13 +63,17 @@ class ParameterInfo:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ParameterError(f"{self.name}: {value!r} is not finite")
-        if (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum):
+        if isinstance(value, (int, float)) and not self._in_range(value):
             low = "-inf" if self.minimum is None else f"{self.minimum:g}"
             high = "inf" if self.maximum is None else f"{self.maximum:g}"
             raise ParameterError(f"{self.name}: {value!r} is outside [{low}, {high}] {self.unit}".rstrip())
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name}: {value!r} is not one of {', '.join(map(str, self.choices))}")
         return value
+
+    def _in_range(self, value: float) -> bool:
+        above = self.minimum is None or value >= self.minimum
+        return above and (self.maximum is None or value <= self.maximum)
 
 
 def parameter(
@@ -97,8 +101,15 @@ def parameter_table(cls: type) -> tuple[ParameterInfo, ...]:
         description, unit, minimum, maximum, choices, live = entry.metadata[_KEY]
         table.append(
             ParameterInfo(
-                entry.name, _scalar_type(hints[entry.name]), entry.default, description,
-                unit, minimum, maximum, choices, live,
+                entry.name,
+                _scalar_type(hints[entry.name]),
+                entry.default,
+                description,
+                unit,
+                minimum,
+                maximum,
+                choices,
+                live,
             )
         )
     return tuple(table)

@@ -34,7 +34,7 @@ def quaternion_from_rotation_vector(vector: Array) -> Array:
     angle = math.sqrt(float(vector[0]) ** 2 + float(vector[1]) ** 2 + float(vector[2]) ** 2)
     scale = 0.5 if angle < 1e-9 else math.sin(angle / 2) / angle
     quaternion = np.array([vector[0] * scale, vector[1] * scale, vector[2] * scale, math.cos(angle / 2)])
-    return quaternion / np.linalg.norm(quaternion)
+    return np.asarray(quaternion / np.linalg.norm(quaternion))
 
 
 def rotation_vector_from_quaternion(quaternion: Array) -> Array:

@@ -104,8 +104,11 @@ class CameraEncoder(Node):
 
     def _health(self) -> Health:
         figures = {
-            "encoded": self._encoded, "refused": self._refused, "inference_ms": round(self._last_ms, 2),
-            "dimension": self._encoder.dimension, "last_problem": self._last_problem,
+            "encoded": self._encoded,
+            "refused": self._refused,
+            "inference_ms": round(self._last_ms, 2),
+            "dimension": self._encoder.dimension,
+            "last_problem": self._last_problem,
         }
         if not self._encoded:
             return WARN, "waiting for the first images", figures

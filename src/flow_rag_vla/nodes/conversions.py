@@ -44,9 +44,13 @@ def image_array(image: Image) -> NDArray[np.uint8]:
     if height == 0 or width == 0:
         raise MessageError(f"image is {width} x {height} pixels: empty")
     if step < width * channels:
-        raise MessageError(f"image step is {step} bytes, but {width} pixels of {image.encoding} need {width * channels}")
+        raise MessageError(
+            f"image step is {step} bytes, but {width} pixels of {image.encoding} need {width * channels}"
+        )
     if len(image.data) < step * height:
-        raise MessageError(f"image has {len(image.data)} bytes, but {height} rows of {step} need {step * height}: truncated")
+        raise MessageError(
+            f"image has {len(image.data)} bytes, but {height} rows of {step} need {step * height}: truncated"
+        )
     rows = np.frombuffer(image.data, dtype=np.uint8, count=step * height).reshape(height, step)
     pixels = rows[:, : width * channels].reshape(height, width, channels)
     if channels == 1:

@@ -24,9 +24,7 @@ class Diagnostics:
     With ``own_timer=False`` it is published only when ``publish`` is called, and costs the executor nothing.
     """
 
-    def __init__(
-        self, node: Node, hardware_id: str, health: Callable[[], Health], *, own_timer: bool = True
-    ) -> None:
+    def __init__(self, node: Node, hardware_id: str, health: Callable[[], Health], *, own_timer: bool = True) -> None:
         self._node = node
         self._hardware_id = hardware_id
         self._health = health

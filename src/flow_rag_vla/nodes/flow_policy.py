@@ -84,7 +84,9 @@ class FlowPolicyNode(Node):
         self.create_subscription(msg.Correction, topics.CORRECTION, self._on_correction, qos.PLAN)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
         self._budget = self.create_timer(
-            max(settings.correction_budget, 1e-4), self._on_budget_spent, clock=Clock(clock_type=ClockType.STEADY_TIME),
+            max(settings.correction_budget, 1e-4),
+            self._on_budget_spent,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
             autostart=False,
         )
         self._diagnostics = Diagnostics(self, f"{self._policy.name}:{self._policy.revision}", self._health)
@@ -216,8 +218,11 @@ class FlowPolicyNode(Node):
 
     def _health(self) -> Health:
         figures = {
-            "chunks": self._chunks, "refused": self._refused, "without_memory": self._without_memory,
-            "inference_ms": round(self._last_ms, 2), "delay_ticks": max(self._delays),
+            "chunks": self._chunks,
+            "refused": self._refused,
+            "without_memory": self._without_memory,
+            "inference_ms": round(self._last_ms, 2),
+            "delay_ticks": max(self._delays),
             "last_problem": self._last_problem,
         }
         if self._goal is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -159,7 +160,7 @@ class Operator:
             int(result.corrections),
         )
 
-    def _wait(self, future: Future, check: Callable[[], None]):  # noqa: ANN202 - whatever the future holds
+    def _wait(self, future: Future, check: Callable[[], None]):
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
         while not done.wait(0.1):
@@ -173,10 +174,8 @@ class Operator:
         done.wait(timeout_s)
 
     def _spin(self) -> None:
-        try:
+        with suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def _update(self, **changes: object) -> None:
         with self._changed:

@@ -85,9 +85,7 @@ def _descriptor(info: ParameterInfo) -> ParameterDescriptor:
                 FloatingPointRange(from_value=float(info.minimum), to_value=float(info.maximum), step=0.0)
             ]
         elif info.type is int:
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(info.minimum), to_value=int(info.maximum), step=1)
-            ]
+            descriptor.integer_range = [IntegerRange(from_value=int(info.minimum), to_value=int(info.maximum), step=1)]
     return descriptor
 
 

@@ -77,6 +77,9 @@ class Simulator(Node):
         super().destroy_node()
 
     def _on_command(self, command: ControlCommand) -> None:
+        if to_ns(command.header.stamp) < self._reset_ns:
+            # On its way while the robot was put elsewhere: its target is where the robot was.
+            return
         pose = command.target
         position = np.array([pose.position.x, pose.position.y, pose.position.z])
         orientation = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w])
@@ -134,6 +137,7 @@ class Simulator(Node):
         state = self._world.reset(scene)
         self._target = CartesianTarget(state.position, state.orientation, state.gripper_width)
         self._commanded = False
+        self._reset_ns = self._now_ns()
         self._resets += 1
         self._last_steady_ns = 0
         self._publish(state)
@@ -161,8 +165,11 @@ class Simulator(Node):
         self._tick += 1
         self._publish(state)
 
+    def _now_ns(self) -> int:
+        return self._tick * TICK_NS if self._sim_time else to_ns(self.get_clock().now().to_msg())
+
     def _publish(self, state: RobotState) -> None:
-        stamp_ns = self._tick * TICK_NS if self._sim_time else to_ns(self.get_clock().now().to_msg())
+        stamp_ns = self._now_ns()
         stamp = to_stamp(stamp_ns)
         self._clock_publisher.publish(ClockMessage(clock=stamp))
         message = robot_state_message(state, ARM_NAMES, topics.BASE_FRAME)
@@ -204,8 +211,13 @@ class Simulator(Node):
 
     def _health(self) -> Health:
         figures = {
-            "task": self._scene.task, "variant": self._scene.variant, "seed": self._scene.seed, "ticks": self._tick,
-            "resets": self._resets, "late_ticks": self._late, "refused_commands": self._refused,
+            "task": self._scene.task,
+            "variant": self._scene.variant,
+            "seed": self._scene.seed,
+            "ticks": self._tick,
+            "resets": self._resets,
+            "late_ticks": self._late,
+            "refused_commands": self._refused,
         }
         if self._refused:
             return WARN, "some commands were refused", figures

@@ -46,7 +46,11 @@ class SimulatorCamera(Node):
         self._frames = 0
         self._render_ms = 0.0
         self._image_publishers = [
-            (model, self.create_publisher(Image, image, qos.SENSOR), self.create_publisher(CameraInfo, info, qos.SENSOR))
+            (
+                model,
+                self.create_publisher(Image, image, qos.SENSOR),
+                self.create_publisher(CameraInfo, info, qos.SENSOR),
+            )
             for model, image, info in CAMERAS
         ]
         self._infos = {model.name: camera_info(model) for model, _, _ in CAMERAS}

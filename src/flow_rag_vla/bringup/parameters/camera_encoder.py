@@ -18,10 +18,18 @@ class CameraEncoderParameters:
     device: str = parameter("auto", "Where it runs; auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads of the encoder", minimum=1, maximum=64)
     pairing_tolerance: float = parameter(
-        0.02, "Images of different cameras no further apart than this are one observation", unit="s", minimum=0.0,
-        maximum=1.0, live=True,
+        0.02,
+        "Images of different cameras no further apart than this are one observation",
+        unit="s",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
     )
     max_image_age: float = parameter(
-        0.5, "Images older than this, or further in the future, are not encoded", unit="s", minimum=0.02, maximum=10.0,
+        0.5,
+        "Images older than this, or further in the future, are not encoded",
+        unit="s",
+        minimum=0.02,
+        maximum=10.0,
         live=True,
     )

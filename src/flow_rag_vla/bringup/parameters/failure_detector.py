@@ -15,92 +15,167 @@ class FailureDetectorParameters:
     """When a gripper, a force, a tracking error or a pause means failure, and the before/after classifier."""
 
     grasp_empty_width: float = parameter(
-        _RULES.grasp_empty_width, "Fingers nearer than this hold nothing", unit="m", minimum=0.0, maximum=0.08,
+        _RULES.grasp_empty_width,
+        "Fingers nearer than this hold nothing",
+        unit="m",
+        minimum=0.0,
+        maximum=0.08,
         live=True,
     )
     grasp_hold_effort: float = parameter(
-        _RULES.grasp_hold_effort, "Fingers that press less than this hold nothing; 0 where the hand senses no effort",
-        unit="N", minimum=0.0, maximum=200.0, live=True,
+        _RULES.grasp_hold_effort,
+        "Fingers that press less than this hold nothing; 0 where the hand senses no effort",
+        unit="N",
+        minimum=0.0,
+        maximum=200.0,
+        live=True,
     )
     grasp_settle_time: float = parameter(
-        _RULES.grasp_settle_time, "Least time from a closing command to settled fingers", unit="s", minimum=0.0,
-        maximum=5.0, live=True,
+        _RULES.grasp_settle_time,
+        "Least time from a closing command to settled fingers",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+        live=True,
     )
     grasp_confirm_time: float = parameter(
-        _RULES.grasp_confirm_time, "How long settled fingers stay empty before that is a grasp failure", unit="s",
-        minimum=0.0, maximum=5.0, live=True,
+        _RULES.grasp_confirm_time,
+        "How long settled fingers stay empty before that is a grasp failure",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+        live=True,
     )
     grasp_abandon_time: float = parameter(
-        _RULES.grasp_abandon_time, "A hand that is told to close for less than this makes no attempt at a grasp",
-        unit="s", minimum=0.0, maximum=5.0, live=True,
+        _RULES.grasp_abandon_time,
+        "A hand that is told to close for less than this makes no attempt at a grasp",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+        live=True,
     )
     drop_min_hold: float = parameter(
-        _RULES.drop_min_hold, "A hold that ends sooner was none: its end is a grasp failure, not a drop", unit="s",
-        minimum=0.0, maximum=5.0, live=True,
+        _RULES.drop_min_hold,
+        "A hold that ends sooner was none: its end is a grasp failure, not a drop",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+        live=True,
     )
     collision_force_free: float = parameter(
-        _RULES.collision_force_free, "External force above this is a collision while reaching", unit="N", minimum=1.0,
-        maximum=500.0, live=True,
+        _RULES.collision_force_free,
+        "External force above this is a collision while reaching",
+        unit="N",
+        minimum=1.0,
+        maximum=500.0,
+        live=True,
     )
     collision_force_contact: float = parameter(
-        _RULES.collision_force_contact, "External force above this is a collision while grasping, carrying, releasing "
-        "or pushing", unit="N", minimum=1.0, maximum=500.0, live=True,
+        _RULES.collision_force_contact,
+        "External force above this is a collision while grasping, carrying, releasing or pushing",
+        unit="N",
+        minimum=1.0,
+        maximum=500.0,
+        live=True,
     )
     collision_force_pull: float = parameter(
-        _RULES.collision_force_pull, "External force above this is a collision in tasks that move furniture", unit="N",
-        minimum=1.0, maximum=500.0, live=True,
+        _RULES.collision_force_pull,
+        "External force above this is a collision in tasks that move furniture",
+        unit="N",
+        minimum=1.0,
+        maximum=500.0,
+        live=True,
     )
     collision_time: float = parameter(
-        _RULES.collision_time, "How long the force lasts before it is a collision", unit="s", minimum=0.0, maximum=5.0,
+        _RULES.collision_time,
+        "How long the force lasts before it is a collision",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
         live=True,
     )
     misalignment_distance: float = parameter(
-        _RULES.misalignment_distance, "Distance between commanded and measured tool above which they disagree",
-        unit="m", minimum=0.001, maximum=0.5, live=True,
+        _RULES.misalignment_distance,
+        "Distance between commanded and measured tool above which they disagree",
+        unit="m",
+        minimum=0.001,
+        maximum=0.5,
+        live=True,
     )
     misalignment_angle: float = parameter(
-        _RULES.misalignment_angle, "Angle between commanded and measured tool above which they disagree", unit="rad",
-        minimum=0.01, maximum=3.2, live=True,
+        _RULES.misalignment_angle,
+        "Angle between commanded and measured tool above which they disagree",
+        unit="rad",
+        minimum=0.01,
+        maximum=3.2,
+        live=True,
     )
     misalignment_time: float = parameter(
-        _RULES.misalignment_time, "How long they disagree before that is a misalignment", unit="s", minimum=0.0,
-        maximum=10.0, live=True,
+        _RULES.misalignment_time,
+        "How long they disagree before that is a misalignment",
+        unit="s",
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
     )
     timeout_reach: float = parameter(
         _RULES.timeout_reach, "Longest approach", unit="s", minimum=0.1, maximum=600.0, live=True
     )
     timeout_grasp: float = parameter(
-        _RULES.timeout_grasp, "Longest grasp: from the closing command until something moves with the hand", unit="s",
-        minimum=0.1, maximum=600.0, live=True,
+        _RULES.timeout_grasp,
+        "Longest grasp: from the closing command until something moves with the hand",
+        unit="s",
+        minimum=0.1,
+        maximum=600.0,
+        live=True,
     )
     timeout_transport: float = parameter(
-        _RULES.timeout_transport, "Longest carrying, pushing or pulling", unit="s", minimum=0.1, maximum=600.0,
+        _RULES.timeout_transport,
+        "Longest carrying, pushing or pulling",
+        unit="s",
+        minimum=0.1,
+        maximum=600.0,
         live=True,
     )
     timeout_release: float = parameter(
         _RULES.timeout_release, "Longest release", unit="s", minimum=0.1, maximum=600.0, live=True
     )
     stall_distance: float = parameter(
-        _RULES.stall_distance, "A tool that stays within this distance makes no progress", unit="m", minimum=0.0005,
-        maximum=0.5, live=True,
+        _RULES.stall_distance,
+        "A tool that stays within this distance makes no progress",
+        unit="m",
+        minimum=0.0005,
+        maximum=0.5,
+        live=True,
     )
     stall_time: float = parameter(
         _RULES.stall_time, "Longest time without progress", unit="s", minimum=0.1, maximum=600.0, live=True
     )
     rearm_time: float = parameter(
-        _RULES.rearm_time, "How long a collision or misalignment must be over before the next one is told", unit="s",
-        minimum=0.0, maximum=60.0, live=True,
+        _RULES.rearm_time,
+        "How long a collision or misalignment must be over before the next one is told",
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        live=True,
     )
     merge_time: float = parameter(
-        _RULES.merge_time, "Collision and misalignment this near in time are one failure", unit="s", minimum=0.0,
-        maximum=60.0, live=True,
+        _RULES.merge_time,
+        "Collision and misalignment this near in time are one failure",
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        live=True,
     )
     classifier: str = parameter(
         "", "Folder of the before/after classifier; empty: the one that ships; off: rules alone"
     )
     classifier_threshold: float = parameter(
-        0.0, "Probability above which the classifier raises an event; 0: the checkpoint's own, set for its false-alarm "
-        "rate", minimum=0.0, maximum=1.0, live=True,
+        0.0,
+        "Probability above which the classifier raises an event; 0: the checkpoint's own, set for its false-alarm rate",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
     )
 
     def thresholds(self) -> RuleThresholds:

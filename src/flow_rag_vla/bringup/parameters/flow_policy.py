@@ -16,16 +16,26 @@ class FlowPolicyParameters:
     threads: int = parameter(1, "CPU threads of the policy", minimum=1, maximum=64)
     solver: str = parameter("euler", "How the flow is integrated", choices=("euler", "heun"), live=True)
     steps: int = parameter(6, "Integration steps of the flow", minimum=1, maximum=100, live=True)
-    samples: int = parameter(4, "Chunks sampled at once; their spread is the uncertainty", minimum=1, maximum=64, live=True)
+    samples: int = parameter(
+        4, "Chunks sampled at once; their spread is the uncertainty", minimum=1, maximum=64, live=True
+    )
     seed: int = parameter(0, "Base of the noise seeds", minimum=0, maximum=2**31 - 1)
     correction_budget: float = parameter(
         0.003, "How long a chunk waits for the failure memory's answer", unit="s", minimum=0.0, maximum=0.1, live=True
     )
     max_embedding_age: float = parameter(
-        0.5, "Embeddings older than this, or further in the future, make no chunk", unit="s", minimum=0.02, maximum=10.0,
+        0.5,
+        "Embeddings older than this, or further in the future, make no chunk",
+        unit="s",
+        minimum=0.02,
+        maximum=10.0,
         live=True,
     )
     state_tolerance: float = parameter(
-        0.05, "Largest distance between an embedding's stamp and its robot state's", unit="s", minimum=0.0, maximum=1.0,
+        0.05,
+        "Largest distance between an embedding's stamp and its robot state's",
+        unit="s",
+        minimum=0.0,
+        maximum=1.0,
         live=True,
     )

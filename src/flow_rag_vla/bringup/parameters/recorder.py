@@ -18,17 +18,26 @@ class RecorderParameters:
     exclude: tuple[str, ...] = parameter((), "Topics that are not recorded, absolute or relative")
     compress: bool = parameter(True, "Compress with zstd")
     queue: float = parameter(
-        64.0, "Most that waits in memory for a slow disk; what comes beyond it is dropped and counted", unit="MB",
-        minimum=1.0, maximum=4096.0,
+        64.0,
+        "Most that waits in memory for a slow disk; what comes beyond it is dropped and counted",
+        unit="MB",
+        minimum=1.0,
+        maximum=4096.0,
     )
     checkpoint_period: float = parameter(
-        1.0, "How often what was received is put into the file: the most that a killed recorder loses", unit="s",
-        minimum=0.1, maximum=60.0,
+        1.0,
+        "How often what was received is put into the file: the most that a killed recorder loses",
+        unit="s",
+        minimum=0.1,
+        maximum=60.0,
     )
     discovery_period: float = parameter(
         0.5, "How often new publishers are looked for", unit="s", minimum=0.05, maximum=60.0
     )
     minimum_free: float = parameter(
-        256.0, "Free disk space below which the bag is closed while there is room for its index", unit="MB",
-        minimum=0.0, maximum=1e6,
+        256.0,
+        "Free disk space below which the bag is closed while there is room for its index",
+        unit="MB",
+        minimum=0.0,
+        maximum=1e6,
     )

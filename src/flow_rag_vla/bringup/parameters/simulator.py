@@ -13,7 +13,8 @@ class SimulatorParameters:
     """The PyBullet world: robot, table, objects, and how its time passes."""
 
     mode: str = parameter(
-        "real_time", "real_time follows the wall clock; stepped advances only when simulator/step is called",
+        "real_time",
+        "real_time follows the wall clock; stepped advances only when simulator/step is called",
         choices=("real_time", "stepped"),
     )
     gui: bool = parameter(False, "Open PyBullet's window; needs a screen")
@@ -21,7 +22,11 @@ class SimulatorParameters:
     variant: str = parameter("plain", "Variant of that scene")
     seed: int = parameter(0, "Seed of that scene", minimum=0, maximum=2**31 - 1)
     command_timeout: float = parameter(
-        0.2, "Age of the last command above which the robot keeps its pose", unit="s", minimum=0.05, maximum=5.0,
+        0.2,
+        "Age of the last command above which the robot keeps its pose",
+        unit="s",
+        minimum=0.05,
+        maximum=5.0,
         live=True,
     )
 
