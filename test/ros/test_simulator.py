@@ -151,7 +151,8 @@ def test_the_cameras_show_the_scene_with_the_stamp_of_its_state(start_node, hear
     spin_until(lambda: min(len(images["front"]), len(images["wrist"])) > 3, what="images")
     stamps = {to_ns(scene.header.stamp) for scene in heard["truth"]}
     assert {to_ns(image.header.stamp) for image in images["front"][1:-1]} <= stamps
-    assert [to_ns(a.header.stamp) for a in images["front"][:3]] == [to_ns(b.header.stamp) for b in images["wrist"][:3]]
+    front, wrist = ({to_ns(image.header.stamp) for image in images[camera]} for camera in ("front", "wrist"))
+    assert len(front & wrist) >= 2, "a pair of images shares its stamp"
     for camera in ("front", "wrist"):
         pixels = image_array(images[camera][-1])
         assert pixels.std() > 10, "the picture is empty"
