@@ -33,6 +33,7 @@ class PolledSubscription(Generic[T]):
     """A subscription whose queue is emptied on demand."""
 
     def __init__(self, node: Node, message_type: type[T], topic: str, profile: QoSProfile) -> None:
+        self._node = node
         self._type = message_type
         self._depth = profile.depth
         self._subscription = node.create_subscription(
@@ -52,6 +53,10 @@ class PolledSubscription(Generic[T]):
     def take_serialized(self) -> list[tuple[bytes, int]]:
         """Like ``take``, but the messages as they came over the wire."""
         return self._take(True)
+
+    def destroy(self) -> None:
+        """Stop receiving."""
+        self._node.destroy_subscription(self._subscription)
 
     def _take(self, raw: bool) -> list[tuple[Any, int]]:
         handle, messages = self._subscription.handle, []

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
@@ -29,6 +27,7 @@ from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 
 RECORDED_TOPICS = (*(topic.name for topic in TOPICS), "/rosout")
@@ -37,24 +36,11 @@ DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
 
 
-class _Fetched(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: their messages are fetched."""
-
-    def can_execute(self, entity: Any) -> bool:
-        return False
-
-    def beginning_execution(self, entity: Any) -> bool:
-        return False
-
-    def ending_execution(self, entity: Any) -> None:
-        pass
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A topic being recorded, and the reception that fits all of its publishers."""
 
-    subscription: Subscription[Any]
+    subscription: PolledSubscription[Any]
     msgtype: str
     reliable: bool
     latched: bool
@@ -86,7 +72,6 @@ class Recorder(Node):
             minimum_free_bytes=int(settings.minimum_free * 1e6),
             on_problem=lambda sentence: self.get_logger().error(sentence),
         )
-        self._group = _Fetched()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(settings.discovery_period, self._discover, clock=steady)
         self.create_timer(FETCH_PERIOD_S, self._fetch, clock=steady)
@@ -124,7 +109,7 @@ class Recorder(Node):
                 return
             # A publisher with a weaker offer has come (or the only one has gone): ask for what all of them give.
             self._take(topic, source)
-            self.destroy_subscription(source.subscription)
+            source.subscription.destroy()
         else:
             try:
                 self._recording.add_topic(topic, msgtype, tuple(_offered(info.qos_profile) for info in publishers))
@@ -139,9 +124,7 @@ class Recorder(Node):
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
-        subscription = self.create_subscription(
-            _message_class(msgtype), topic, _never, profile, callback_group=self._group, raw=True
-        )
+        subscription: PolledSubscription[Any] = PolledSubscription(self, _message_class(msgtype), topic, profile)
         self._sources[topic] = _Source(subscription, msgtype, reliable, latched)
 
     def _fetch(self) -> None:
@@ -149,15 +132,8 @@ class Recorder(Node):
             self._take(topic, source)
 
     def _take(self, topic: str, source: _Source) -> None:
-        subscription = source.subscription
-        # A bound, so that one flooding topic cannot keep the others and the timers waiting.
-        for _ in range(DEPTH):
-            with subscription.handle:
-                taken: Any = subscription.handle.take_message(subscription.msg_type, True)
-            if taken is None:
-                return
-            data, info = taken
-            self._recording.put(topic, info["received_timestamp"] or time.time_ns(), data)
+        for data, received_ns in source.subscription.take_serialized():
+            self._recording.put(topic, received_ns or time.time_ns(), data)
 
     def _health(self) -> Health:
         figures = self._recording.figures()
@@ -175,10 +151,6 @@ class Recorder(Node):
         if figures.dropped:
             return WARN, "messages were dropped: the disk is slower than the graph", values
         return OK, "recording", values
-
-
-def _never(_data: Any) -> None:
-    """The callback of a subscription whose messages are fetched."""
 
 
 def _message_class(msgtype: str) -> Any:
