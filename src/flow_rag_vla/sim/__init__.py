@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 
 
 def _import_pybullet_quietly() -> None:
-    # PyBullet greets with its build time on the C library's stdout, in the middle of tables and JSON.
-    sys.stdout.flush()
-    library = ctypes.CDLL(None)
-    library.fflush(None)
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    # PyBullet greets with its build time on the C library's stderr, in the middle of our tables and logs.
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         import pybullet  # noqa: F401
-
-        library.fflush(None)
     finally:
-        os.dup2(kept, 1)
+        os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
 
