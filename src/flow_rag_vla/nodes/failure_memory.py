@@ -134,7 +134,7 @@ class FailureMemoryNode(Node):
         try:
             values = unit_embedding(message.values)
             seen = SeenEmbedding(values, EncoderStamp(message.encoder, message.revision, len(values)))
-            task, phase = self._situation()
+            task, phase = self._situation(correction.stamp_ns)
             result = self._memory.search(values, stamp=seen.stamp, threshold=-2.0, task=task, phase=phase)
             found, search_ms = result.cases, result.search_ms
             correction = self._correct(correction.stamp_ns, found, threshold)
@@ -152,12 +152,17 @@ class FailureMemoryNode(Node):
         if seen is not None:
             self._episode.embeddings.append(correction.stamp_ns, seen)
 
-    def _situation(self) -> tuple[str, str]:
-        """Task and phase to search in; without an episode manager every case is looked at."""
+    def _situation(self, stamp_ns: int) -> tuple[str, str]:
+        """Task and phase to search in; without an episode manager every case is looked at.
+
+        The phase is that of the embedding's stamp, as a case's is that of its onset: the present one may be the next.
+        """
         status = self._status
         if status is None:
             return "", ""
-        return status.task, status.phase if self._node_parameters.value.match_phase else ""
+        if not self._node_parameters.value.match_phase:
+            return status.task, ""
+        return status.task, self._episode.phases.at(stamp_ns) or status.phase
 
     def _correct(self, stamp_ns: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
         credible = [item for item in found if item.similarity >= threshold]
