@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -444,3 +447,25 @@ def test_a_malformed_robot_state_does_not_end_the_episode(
     spin_until(lambda: world.statuses[-1].phase == "reach")
     world.success = True
     assert outcome(handle, spin_until).result.outcome == ExecuteTask.Result.OUTCOME_SUCCESS
+
+
+def test_an_interrupt_in_an_episode_ends_the_process_cleanly_with_its_record(
+    world: World, spin_until: Callable[..., None], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "flow_rag_vla.nodes.episode_manager", "--ros-args"]
+    with (tmp_path / "log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen([*command, "-p", f"results_dir:={tmp_path}/episodes"], stderr=log)
+    try:
+        world.serve_resets()
+        send(world, spin_until, instruction=INSTRUCTION)
+        spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING)
+        process.send_signal(signal.SIGINT)
+        spin_until(lambda: process.poll() is not None, what="the end of the episode manager")
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
+    record = json.loads((tmp_path / "episodes" / "000001.json").read_text(encoding="utf-8"))
+    assert record["outcome"] == "canceled"
+    spin_until(lambda: world.state == EpisodeStatus.STATE_CANCELED)
