@@ -2,7 +2,7 @@
 
 With ``echo`` it answers every embedding with an empty correction: what the middleware alone costs. Without, it
 publishes embeddings, half of them near a case of the benchmark's database, and prints one line of JSON at its end:
-milliseconds from publishing to the correction, in the order of asking.
+milliseconds from publishing to the correction, and those that the answer says its search took, in the order of asking.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class BenchmarkMemory(Node):
         count = int(self.declare_parameter("count", 200).value)
         rate = float(self.declare_parameter("rate", 40.0).value)
         self._latencies: list[float] = []
+        self._searches: list[float] = []
         self._lost = self._corrections = 0
         if self._echo:
             self._answer = self.create_publisher(msg.Correction, topics.CORRECTION, qos.PLAN)
@@ -52,7 +53,10 @@ class BenchmarkMemory(Node):
     def destroy_node(self) -> None:
         """Print the figures and end."""
         if not self._echo:
-            result = {"latencies_ms": self._latencies, "lost": self._lost, "corrections": self._corrections}
+            result = {
+                "latencies_ms": self._latencies, "search_ms": self._searches, "lost": self._lost,
+                "corrections": self._corrections,
+            }
             print(json.dumps(result), flush=True)
         super().destroy_node()
 
@@ -82,6 +86,7 @@ class BenchmarkMemory(Node):
         now = time.perf_counter()
         if self._waiting is not None and to_ns(message.header.stamp) == self._waiting[0]:
             self._latencies.append((now - self._waiting[1]) * 1e3)
+            self._searches.append(message.search_ms)
             self._corrections += message.correction != msg.Provenance.CORRECTION_NONE
             self._waiting = None
 
