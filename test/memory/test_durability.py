@@ -68,7 +68,7 @@ def test_no_acknowledged_case_is_lost_when_the_process_is_killed(database):
         process.wait(timeout=30)
         memory, report = FailureMemory.open(database)
         assert report is None
-        stored = {case.case_id for case in memory.list(CaseFilter(), 0, 10_000)[1]}
+        stored = {case.case_id for case in memory.page(CaseFilter(), 0, 10_000)[1]}
         assert acknowledged <= stored
         # What was under way may be there, too: at most one case a kill.
         assert len(stored - acknowledged) <= round_ + 1

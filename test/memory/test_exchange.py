@@ -40,7 +40,7 @@ def test_what_was_exported_is_imported_field_by_field(open_memory, exported, tmp
     report = import_cases(target, exported)
     assert (report.imported, report.duplicates, report.origins) == (3, 0, ("left arm",))
     which = CaseFilter(include_retired=True)
-    before, after = source.list(which)[1], target.list(which)[1]
+    before, after = source.page(which)[1], target.page(which)[1]
     assert len(before) == len(after) == 3
     for one, other in zip(before, after, strict=True):
         for field in dataclasses.fields(FailureCase):
@@ -53,7 +53,7 @@ def test_an_import_counts_duplicates_and_can_name_the_origin(make, open_memory, 
     target.add(make.case(1))
     report = import_cases(target, exported, origin="borrowed")
     assert (report.imported, report.duplicates, report.origins) == (2, 1, ("borrowed",))
-    assert {case.origin for case in target.list(CaseFilter(include_retired=True))[1]} == {"", "borrowed"}
+    assert {case.origin for case in target.page(CaseFilter(include_retired=True))[1]} == {"", "borrowed"}
     again = import_cases(target, exported)
     assert (again.imported, again.duplicates) == (0, 3)
 

@@ -201,7 +201,7 @@ def test_a_full_memory_forgets_the_least_telling_case_and_no_last_of_a_kind(make
     apart = memory.add(make.case(embedding=-base)).case_id
     assert memory.add(make.case(50)).pruned == (hurt,)
     assert memory.add(make.case(51)).pruned == (unused,)
-    left = {case.case_id for case in memory.list(CaseFilter())[1]}
+    left = {case.case_id for case in memory.page(CaseFilter())[1]}
     assert {lonely, helped, apart} <= left and len(left) == 5
     assert memory.statistics().pruned == 2
     assert all(item.case_id in left for item in memory.search(base, k=9, threshold=-1.0).cases)
@@ -250,7 +250,7 @@ def test_no_group_dies_out_and_the_capacity_holds(make, tmp_path_factory, arriva
         case = make.case(seed, phase=str(phase), failure_type=kind)
         if memory.add(case).accepted:
             seen.add(str(case.group))
-        held = Counter(str(case.group) for case in memory.list(CaseFilter())[1])
+        held = Counter(str(case.group) for case in memory.page(CaseFilter())[1])
         assert set(held) == seen and sum(held.values()) <= 8
         assert memory.statistics().cases == sum(held.values())
     memory.close()

@@ -88,7 +88,7 @@ def test_export_and_import_carry_cases_to_another_database(filled, open_memory, 
     assert dry.exit_code == 0 and "would import 2 cases" in dry.output and not other.exists()
     done = invoke("import", path, "-d", other, "--origin", "twin")
     assert done.exit_code == 0 and "imported 2 cases, 0 were known already" in done.output
-    assert {case.origin for case in open_memory(other).list(CaseFilter())[1]} == {"twin"}
+    assert {case.origin for case in open_memory(other).page(CaseFilter())[1]} == {"twin"}
     again = invoke("import", path, "-d", other, "--dry-run")
     assert "would import 0 cases, 2 were known already" in again.output
     wrong = invoke("import", tmp_path / "none.npz", "-d", tmp_path / "third.db")

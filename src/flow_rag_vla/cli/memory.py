@@ -79,7 +79,7 @@ def list_cases(
 
     types = tuple(_failure_type(name) for name in kind)
     with _opened(database) as memory:
-        total, cases = memory.list(CaseFilter(task, phase, types, retired), offset, limit)
+        total, cases = memory.page(CaseFilter(task, phase, types, retired), offset, limit)
     table = Table("case", "created", "type", "task", "phase", "correction", "uses", "credit", "origin", "note")
     for case in cases:
         name = f"{case.case_id} (retired)" if case.retired else str(case.case_id)
@@ -231,7 +231,7 @@ def stats(database: Path = DATABASE) -> None:
                     for place, value in enumerate((1, int(item.has_correction), item.uses, item.successes)):
                         counts[place] += value
         calibration = memory.calibration
-        newest = memory.list(CaseFilter(include_retired=True), 0, 1)[1]
+        newest = memory.page(CaseFilter(include_retired=True), 0, 1)[1]
     console = Console()
     stamp = statistics.stamp or "no encoder"
     console.print(f"{statistics.cases} active cases, {statistics.retired} retired, of {stamp}")

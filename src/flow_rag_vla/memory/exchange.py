@@ -61,7 +61,7 @@ def export_cases(
     cases: list[FailureCase] = []
     which = CaseFilter(include_retired=include_retired)
     while True:
-        total, some = memory.list(which, len(cases), BATCH)
+        total, some = memory.page(which, len(cases), BATCH)
         cases.extend(some)
         if not some or len(cases) >= total:
             break

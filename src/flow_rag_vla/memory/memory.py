@@ -171,7 +171,7 @@ class FailureMemory:
             raise UnknownCaseError(case_id)
         return case
 
-    def list(self, which: CaseFilter, offset: int = 0, limit: int = 100) -> tuple[int, list[FailureCase]]:
+    def page(self, which: CaseFilter, offset: int = 0, limit: int = 100) -> tuple[int, list[FailureCase]]:
         """Give the number of cases that a filter lets through, and one page of them, newest first."""
         return self.store.page(which, offset, limit)
 

@@ -317,7 +317,7 @@ class FailureMemoryNode(Node):
         offset = int(request.offset)
 
         def page() -> tuple[int, list[msg.FailureCase]]:
-            total, cases = self._memory.list(which, offset, limit)
+            total, cases = self._memory.page(which, offset, limit)
             return total, [messages.case_message(case, embedding=False) for case in cases]
 
         response.total, response.cases = await self._reader.submit(page)
