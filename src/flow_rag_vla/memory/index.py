@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.memory.case import EncoderStamp, GroupKey
+from flow_rag_vla.memory.locks import ReadWriteLock
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
 class VectorIndex(Protocol):
-    """Inner products with unit vectors (N, D) float32, each known by an int64 id. Not thread-safe by itself."""
+    """Inner products with unit vectors (N, D) float32, each known by an int64 id.
+
+    What reads may be called from several threads at once; what changes is called alone.
+    """
 
     def __len__(self) -> int:
         """Number of vectors."""
@@ -113,7 +118,7 @@ class FaissIndex:
         import faiss
 
         self._faiss = faiss
-        faiss.omp_set_num_threads(1)
+        self._turn: AbstractContextManager[object] = nullcontext()
         holder = faiss.IndexFlatIP(dimension) if flat is None else flat
         self._half_from = half_from if flat is None else None
         gpus = gpu_count()
@@ -121,6 +126,8 @@ class FaissIndex:
             raise ValueError('device is "cuda", but this FAISS sees no GPU; install faiss-gpu or use "auto" or "cpu"')
         if device != "cpu" and gpus > 0:
             self._half_from = None
+            # Searches on one GPU share its scratch memory.
+            self._turn = threading.Lock()
             self._resources = faiss.StandardGpuResources()
             holder = faiss.index_cpu_to_gpu(self._resources, 0, holder)
         self._index = faiss.IndexIDMap2(holder)
@@ -152,7 +159,10 @@ class FaissIndex:
         count = min(k, len(self))
         if count == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
-        similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), count)
+        # A setting of each thread. One search must not take the cores that the control loop runs on.
+        self._faiss.omp_set_num_threads(1)
+        with self._turn:
+            similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), count)
         return similarities, ids
 
     def _halve(self) -> None:
@@ -201,14 +211,15 @@ class CaseIndex:
     A search costs what its groups hold, not what the memory holds; a similarity is compared only with cases of the
     same task and phase, and duplicates and pruning look at the same groups.
 
-    Lock: held during one search or one change, each below a few milliseconds; never while anything is written.
+    Lock: searches share it, so a long one (pruning, calibration) delays no other; a change has it alone for a few
+    milliseconds at most, and never while anything is written to disk.
     """
 
     def __init__(self, stamp: EncoderStamp, make_index: IndexFactory) -> None:
         self.stamp = stamp
         self._make_index = make_index
         self._groups: dict[GroupKey, VectorIndex] = {}
-        self._lock = threading.Lock()
+        self._lock = ReadWriteLock()
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -216,13 +227,13 @@ class CaseIndex:
 
     def sizes(self) -> dict[GroupKey, int]:
         """Cases in each group that has any."""
-        with self._lock:
+        with self._lock.read():
             return {group: len(index) for group, index in self._groups.items() if len(index)}
 
     def add(self, group: GroupKey, ids: Iterable[int], vectors: Vectors) -> None:
         """Take unit vectors (N, D) float32 into a group."""
         wanted = np.fromiter(ids, dtype=np.int64)
-        with self._lock:
+        with self._lock.write():
             index = self._groups.get(group)
             if index is None:
                 index = self._groups[group] = self._make_index(self.stamp.dimension)
@@ -231,7 +242,7 @@ class CaseIndex:
     def remove(self, group: GroupKey, ids: Iterable[int]) -> None:
         """Forget cases of a group."""
         gone = np.fromiter(ids, dtype=np.int64)
-        with self._lock:
+        with self._lock.write():
             index = self._groups.get(group)
             if index is None:
                 return
@@ -241,18 +252,18 @@ class CaseIndex:
 
     def members(self, group: GroupKey) -> Ids:
         """Ids of a group (N,)."""
-        with self._lock:
+        with self._lock.read():
             index = self._groups.get(group)
             return np.zeros(0, dtype=np.int64) if index is None else index.ids()
 
     def vectors(self, group: GroupKey, ids: Ids) -> Vectors:
         """Unit vectors (N, D) of members of a group."""
-        with self._lock:
+        with self._lock.read():
             return self._groups[group].vectors(ids)
 
     def search_group(self, group: GroupKey, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         """Give similarities and ids (Q, min(k, N)) inside one group, most similar first."""
-        with self._lock:
+        with self._lock.read():
             index = self._groups.get(group)
             if index is None:
                 return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
@@ -269,7 +280,7 @@ class CaseIndex:
         """
         found: list[tuple[float, int]] = []
         queries = query[np.newaxis, :]
-        with self._lock:
+        with self._lock.read():
             for group, index in self._groups.items():
                 if (task and group.task != task) or (phase and group.phase != phase):
                     continue
