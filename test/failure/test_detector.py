@@ -196,3 +196,17 @@ def test_any_finite_samples_give_sane_reports_and_the_same_again(task, samples):
         assert report.evidence
         assert all(math.isfinite(item.value) and math.isfinite(item.threshold) for item in report.evidence)
         assert report.description
+
+
+def test_a_target_that_the_robot_has_had_no_time_to_follow_is_no_misalignment():
+    detector = FailureDetector()
+    detector.start(Episode(1, "pick_and_place", 0))
+    down = np.array([1.0, 0.0, 0.0, 0.0])
+    told = []
+    for tick in range(40, 80):
+        # The target runs 25 mm a tick ahead; the tool reaches each target one tick later, exactly.
+        state = RobotState(tick * 25_000_000, np.array([0.025 * (tick - 1), 0.0, 0.2]), down)
+        target = CartesianTarget(np.array([0.025 * (tick + 1), 0.0, 0.2]), down, 0.08)
+        told += detector.update(state)
+        detector.offer_command(Command(tick * 25_000_000 + 12_000_000, target))
+    assert told == []

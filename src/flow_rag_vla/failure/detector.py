@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.action import TICK_NS
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.phase import Phase
@@ -34,6 +35,9 @@ HISTORY_S = 20.0
 STATES_KEPT = 60
 """Robot states, 1.5 s of them, among which an embedding finds the one of its own stamp."""
 
+COMMANDS_KEPT = 8
+"""Commands among which a state finds the one that the robot has had time to follow."""
+
 _CONTACT = frozenset({FailureType.COLLISION, FailureType.MISALIGNMENT})
 
 
@@ -57,7 +61,7 @@ class FailureDetector:
         self.classifier = classifier
         self.classifier_threshold = classifier_threshold
         self._episode: Episode | None = None
-        self._command: Command | None = None
+        self._commands: deque[Command] = deque(maxlen=COMMANDS_KEPT)
         self.configure(thresholds or RuleThresholds())
 
     def configure(self, thresholds: RuleThresholds) -> None:
@@ -98,7 +102,7 @@ class FailureDetector:
     def start(self, episode: Episode) -> None:
         """Watch a new episode; nothing of the one before is kept."""
         self._episode = episode
-        self._command = None
+        self._commands.clear()
         self._forget()
 
     def stop(self) -> None:
@@ -108,7 +112,7 @@ class FailureDetector:
 
     def offer_command(self, command: Command) -> None:
         """Take the command that was just given to the robot."""
-        self._command = command
+        self._commands.append(command)
 
     def update(self, state: RobotState) -> tuple[FailureReport, ...]:
         """Take one robot state in; what it shows, usually nothing.
@@ -128,7 +132,7 @@ class FailureDetector:
                 return ()
             if gap < 0.0 or gap > MAX_GAP_S:
                 self._episode = replace(self._episode, start_ns=stamp_ns)
-                self._command = None
+                self._commands.clear()
                 self._forget()
         self._stamp_ns = stamp_ns
         sample = self._sample(state, self._episode)
@@ -196,7 +200,7 @@ class FailureDetector:
         )
 
     def _sample(self, state: RobotState, episode: Episode) -> Sample:
-        command = self._command
+        command = self._commands[-1] if self._commands else None
         phase = self._tracker.update(state, math.nan if command is None else command.opening, episode.task)
         grip = self._tracker.grip
         assert grip is not None  # the tracker has just seen a sample
@@ -210,16 +214,21 @@ class FailureDetector:
             self._phases.append((state.stamp_ns, phase))
         while len(self._phases) > 1 and (state.stamp_ns - self._phases[1][0]) * 1e-9 > HISTORY_S:
             self._phases.popleft()
-        error = angle = 0.0
-        if command is not None:
-            x, y, z = (float(value) for value in command.target.position - state.position)
-            error = math.sqrt(x * x + y * y + z * z)
-            turn = quaternion_multiply(command.target.orientation, quaternion_conjugate(state.orientation))
-            rx, ry, rz = (float(value) for value in rotation_vector_from_quaternion(turn))
-            angle = math.sqrt(rx * rx + ry * ry + rz * rz)
+        error, angle = self._tracking(state)
         return Sample(
             state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns
         )
+
+    def _tracking(self, state: RobotState) -> tuple[float, float]:
+        """Metres and radians between the tool and the newest target that it has had one tick to follow."""
+        if not self._commands:
+            return 0.0, 0.0
+        due_ns = state.stamp_ns - TICK_NS
+        target = next((item for item in reversed(self._commands) if item.stamp_ns <= due_ns), self._commands[0]).target
+        x, y, z = (float(value) for value in target.position - state.position)
+        turn = quaternion_multiply(target.orientation, quaternion_conjugate(state.orientation))
+        rx, ry, rz = (float(value) for value in rotation_vector_from_quaternion(turn))
+        return math.sqrt(x * x + y * y + z * z), math.sqrt(rx * rx + ry * ry + rz * rz)
 
     def _is_told(self, report: FailureReport) -> bool:
         if report.failure_type is FailureType.GRASP_FAILURE:

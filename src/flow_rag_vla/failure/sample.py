@@ -45,7 +45,7 @@ class Episode:
 class Sample:
     """One robot state with everything known beside it.
 
-    tracking_error: metres between the last command's target and the measured tool; 0 before the first command
+    tracking_error: metres between the measured tool and the newest target that it has had one tick to follow; 0 if none
     tracking_angle: radians between the two orientations
     grip_onset_ns: capture time of the images behind the present command to the hand, or the time of that command
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from flow_rag_vla.failure.classifier import Observation
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.learn.failure_truth import FailureTruth, TrueFailure
+from flow_rag_vla.policy.encoders import Encoder
+from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.expert import ScriptedExpert
 from flow_rag_vla.sim.perturbation import (
     PERTURBATIONS,
@@ -32,8 +34,7 @@ FRAME_TICKS = 4
 AFTER_TICKS = 20
 """How long an episode goes on after success: that nothing is said about a finished task is part of the score."""
 
-See = Callable[[World], NDArray[np.float32]]
-"""Embedding of what the cameras see now."""
+_NO_EMBEDDING = np.zeros(0, dtype=np.float32)
 
 
 TROUBLES: Mapping[str, tuple[int, int]] = {
@@ -160,7 +161,10 @@ def _apply(action: NDArray[np.float32], trouble: Trouble) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FailureEpisode:
-    """One episode, its observations at the camera's rate, the truth, and what the rules said."""
+    """One episode, its observations at the camera's rate, the truth, and what the rules said.
+
+    images: camera to (F, H, W, 3) uint8, one for each observation, until ``embed`` has turned them into embeddings
+    """
 
     goal: Goal
     variant: str
@@ -171,6 +175,7 @@ class FailureEpisode:
     observations: tuple[Observation, ...]
     truth: tuple[TrueFailure, ...]
     reports: tuple[FailureReport, ...]
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -179,7 +184,7 @@ class FailureEpisode:
 
 
 def run_episode(
-    world: World, plan: Plan, rng: np.random.Generator, *, see: See | None = None, limit: int = 240
+    world: World, plan: Plan, rng: np.random.Generator, *, look: bool = False, limit: int = 240
 ) -> FailureEpisode:
     """Let the expert work while things go wrong.
 
@@ -187,7 +192,7 @@ def run_episode(
         world: reset here.
         plan: the scene and what goes wrong.
         rng: of the expert and of the perturbation.
-        see: makes the embeddings; None: no observations are kept.
+        look: whether the cameras look: without pictures no observations are kept.
         limit: ticks after which the episode ends.
     """
     spec = plan.spec
@@ -198,15 +203,20 @@ def run_episode(
     detector = FailureDetector()
     detector.start(Episode(1, spec.task, state.stamp_ns))
     frame_ticks: list[int] = []
+    pictures: dict[str, list[NDArray[np.uint8]]] = {FRONT.name: [], WRIST.name: []}
     observations: list[Observation] = []
     failures: list[TrueFailure] = []
     reports: list[FailureReport] = []
     opening, end, tick, success = 1.0, limit, 0, False
     while tick < end:
-        if see is not None and tick % FRAME_TICKS == 0:
+        if look and tick % FRAME_TICKS == 0:
             frame_ticks.append(tick)
             obeyed = 1.0 if opening >= 0.5 else 0.0
-            observations.append(Observation(state.stamp_ns, see(world), state.position, state.gripper_width, obeyed))
+            for camera in (FRONT, WRIST):
+                pictures[camera.name].append(world.render(camera))
+            observations.append(
+                Observation(state.stamp_ns, _NO_EMBEDDING, state.position, state.gripper_width, obeyed)
+            )
         action = expert.action()
         if disturb is not None and not success:
             action = disturb(action, tick, state)
@@ -222,5 +232,15 @@ def run_episode(
             success, end = True, min(limit, tick + AFTER_TICKS)
     return FailureEpisode(
         spec.goal, spec.variant, spec.seed, success, tick, tuple(frame_ticks), tuple(observations), tuple(failures),
-        tuple(reports),
+        tuple(reports), {camera: np.stack(images) for camera, images in pictures.items()} if look else {},
     )
+
+
+def embed(episode: FailureEpisode, encoder: Encoder) -> FailureEpisode:
+    """The episode with embeddings in place of its pictures."""
+    vectors = encoder.encode_batch(episode.images)
+    observations = tuple(
+        replace(observation, embedding=vector)
+        for observation, vector in zip(episode.observations, vectors, strict=True)
+    )
+    return replace(episode, observations=observations, images={})

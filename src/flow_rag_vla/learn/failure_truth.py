@@ -28,7 +28,7 @@ DRAWER_MOVED = 0.015
 KNOCKED = 0.025
 """Metres that nothing moves unless it is touched by mistake; a grasp shifts things by less."""
 
-ATTEMPT_TICKS = 10
+ATTEMPT_TICKS = 6
 """A hand that was told to close for fewer made no attempt at a grasp."""
 
 KNOCK_PAUSE = 40
