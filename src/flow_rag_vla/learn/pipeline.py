@@ -36,6 +36,9 @@ from flow_rag_vla.policy.readout import Readout, ReadoutConfig
 SECOND_ROUND_SEEDS = 20_000
 """First scene seed of the second round of demonstrations."""
 
+POSED_SEEDS = 30_000
+"""First scene seed of the posed scenes."""
+
 HELD_OUT_SEEDS = 40_000
 """First scene seed of the demonstrations on which readouts are measured, never trained."""
 
@@ -52,14 +55,20 @@ class PipelineSettings:
     """Everything that decides the outcome of a run.
 
     episodes: demonstrations of each goal by task, first round; second_episodes: disturbed by the first policy
-    held_out_episodes: of each goal, for measuring readouts; encoder_frames: at most so many train the encoder
+    posed_scenes: layouts of each goal by task that teach the encoder, each in ``posed_frames`` poses
+    held_out_episodes: of each goal, for measuring readouts
+    encoder_frames: at most so many frames of demonstrations train the encoder, beside the posed ones
     encoder: ``compact`` trains one; anything that ``make_encoder`` takes is used as it is
     """
 
     episodes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(task_names(), 150))
     second_episodes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(task_names(), 100))
-    held_out_episodes: int = 5
-    encoder_frames: int = 24_000
+    posed_scenes: Mapping[str, int] = field(
+        default_factory=lambda: {"pick_and_place": 400, "push": 400, "stack": 500, "open_drawer": 400}
+    )
+    posed_frames: int = 6
+    held_out_episodes: int = 4
+    encoder_frames: int = 14_000
     encoder: str = "compact"
     encoder_training: EncoderTraining = field(default_factory=EncoderTraining)
     first_policy: PolicyTraining = field(default_factory=lambda: PolicyTraining(iterations=3000))
@@ -83,6 +92,7 @@ def scaled(settings: PipelineSettings, factor: float) -> PipelineSettings:
         settings,
         episodes={task: times(count) for task, count in settings.episodes.items()},
         second_episodes={task: times(count) for task, count in settings.second_episodes.items()},
+        posed_scenes={task: times(count) for task, count in settings.posed_scenes.items()},
         held_out_episodes=times(settings.held_out_episodes),
         encoder_frames=times(settings.encoder_frames),
         encoder_training=replace(
@@ -191,6 +201,15 @@ class _Run:
     def _demonstrations(self, progress: Progress) -> dict[str, Any]:
         settings = self.settings
         jobs = collect_jobs(settings.episodes, self.work / "first", seed=settings.seed, settings=settings.collect)
+        if settings.encoder == "compact":
+            jobs += collect_jobs(
+                settings.posed_scenes,
+                self.work / "posed",
+                first_seed=POSED_SEEDS,
+                seed=settings.seed,
+                posed_frames=settings.posed_frames,
+                episodes_per_job=50,
+            )
         jobs += collect_jobs(
             settings.held_out_episodes,
             self.work / "held_out",
@@ -264,10 +283,10 @@ class _Run:
         return {"episodes": episodes, "frames": frames}
 
     def _some_frames(self, limit: int) -> Frames:
-        """At most ``limit`` frames of the first round, drawn evenly."""
+        """The posed scenes, and at most ``limit`` frames of the first round, drawn evenly."""
         rng = np.random.default_rng([self.settings.seed, 1])
         share = min(1.0, limit / max(int(self.report["demonstrations"]["frames"]), 1))
-        parts = []
+        parts = [frames_of(item) for path in shard_paths(self.work / "posed") for item in read_shard(path)]
         for path in shard_paths(self.work / "first"):
             for item in read_shard(path):
                 frames = frames_of(item)

@@ -35,9 +35,9 @@ LINEAR_WEIGHT = 0.2
 class EncoderTraining:
     """Length and pace of training. noise: deviation of pixel noise (0..1); jitter: of brightness and contrast."""
 
-    iterations: int = 2500
+    iterations: int = 1800
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     noise: float = 0.01
     jitter: float = 0.05
