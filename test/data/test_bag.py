@@ -36,9 +36,11 @@ def image(definitions: Definitions, pixels: Any, encoding: str = "rgb8", step: i
     )  # fmt: skip
 
 
-def write(folder: Path, definitions: Definitions, count: int = 50, every: int = 10, close: bool = True) -> BagWriter:
-    writer = BagWriter(folder, definitions)
-    writer.add_topic("/command", COMMAND)
+def write(
+    folder: Path, definitions: Definitions, count: int = 50, every: int = 10, close: bool = True, compress: bool = True
+) -> BagWriter:
+    writer = BagWriter(folder, definitions, compress=compress)
+    writer.add_topic("/command", COMMAND, [_latched()])
     writer.add_topic("/robot_1/command", COMMAND)
     writer.add_topic("/camera/front/image_raw", IMAGE)
     for index in range(count):
@@ -113,11 +115,68 @@ def test_a_file_cut_or_damaged_anywhere_gives_a_prefix_or_a_clear_error(
     assert flip or (ticks == list(range(len(ticks))) and not scan.complete)
 
 
-def _reference(factory: pytest.TempPathFactory, definitions: Definitions) -> Path:
-    folder = factory.getbasetemp() / "reference"
+@given(place=st.integers(0, 10**9), value=st.integers(0, 255), tail=st.booleans(), compress=st.booleans())
+def test_a_bag_with_any_wrong_byte_opens_or_says_why_not(
+    tmp_path_factory: pytest.TempPathFactory,
+    definitions: Definitions,
+    place: int,
+    value: int,
+    tail: bool,
+    compress: bool,
+) -> None:
+    source = _reference(tmp_path_factory, definitions, compress)
+    data = bytearray(source.read_bytes())
+    # Half of the time in the index, which is parsed by another hand than the messages.
+    data[-1 - place % 3000 if tail else place % len(data)] = value
+    path = tmp_path_factory.mktemp("wrong") / "bag.mcap"
+    path.write_bytes(data)
+    try:
+        bag = Bag(path)
+    except BagError as error:
+        assert str(path) in str(error)
+        return
+    assert sum(1 for _ in bag.messages()) <= 100
+
+
+def test_a_damaged_index_costs_no_message(tmp_path: Path, definitions: Definitions) -> None:
+    write(tmp_path / "bag", definitions)
+    path = tmp_path / "bag" / "bag.mcap"
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"liveliness_lease_duration")
+    data[place : place + 4] = b"dead"
+    path.write_bytes(data)
+    bag = Bag(tmp_path / "bag")
+    assert "damaged index" in bag.problems[0]
+    assert [entry.message.tick for entry in bag.messages(["command"])] == list(range(50))
+
+
+def test_in_place_of_a_damaged_definition_the_installed_one_serves(
+    tmp_path: Path, definitions: Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BagWriter(tmp_path / "bag", definitions, compress=False) as writer:
+        writer.add_topic("/command", COMMAND)
+        writer.add_topic("/camera", IMAGE)
+        writer.write_message("/command", START, definitions.message(COMMAND))
+        writer.write_message("/camera", START, image(definitions, np.zeros((2, 2, 3), np.uint8)))
+    path = tmp_path / "bag" / "bag.mcap"
+    path.write_bytes(path.read_bytes().replace(b"uint64 tick", b"uint64 ti?k"))
+    assert [entry.topic for entry in Bag(tmp_path / "bag").messages()] == ["/command", "/camera"]
+
+    # Nowhere installed: its topic cannot be read, the others can.
+    def unknown(_self: Definitions, msgtype: str) -> Path:
+        raise UnknownTypeError(msgtype)
+
+    monkeypatch.setattr(Definitions, "_find", unknown)
+    bag = Bag(tmp_path / "bag")
+    assert [entry.topic for entry in bag.messages()] == ["/camera"]
+    assert bag.unreadable == ("/command",)
+
+
+def _reference(factory: pytest.TempPathFactory, definitions: Definitions, compress: bool = True) -> Path:
+    folder = factory.getbasetemp() / f"reference_{compress}"
     if not folder.exists():
-        write(folder, definitions)
-    return folder / "reference.mcap"
+        write(folder, definitions, compress=compress)
+    return folder / f"{folder.name}.mcap"
 
 
 def test_a_disk_that_fills_up_keeps_what_is_whole(tmp_path: Path, definitions: Definitions) -> None:

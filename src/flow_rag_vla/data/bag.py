@@ -6,6 +6,7 @@ Bags whose writer was killed have no index; they are read by scanning, and say s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,8 @@ class Bag:
             except (McapError, OSError) as error:
                 problems.append(f"{file.name}: {error}")
                 continue
-            if not scan.complete:
-                problems.append(
-                    f"{file.name} breaks off: its writer did not close it; {scan.lost} bytes behind the last whole "
-                    "chunk are not readable"
-                )
+            if scan.problem:
+                problems.append(f"{file.name} {scan.problem}")
             scans.append(scan)
         if not scans:
             raise BagError(f"{self.path} is not readable: {'; '.join(problems)}")
@@ -76,7 +74,9 @@ class Bag:
         for scan in scans:
             for channel in scan.channels.values():
                 if channel.encoding == "ros2msg" and channel.definition:
-                    self._definitions.register_text(channel.msgtype, channel.definition)
+                    # Damaged text raises whatever its parser is led to; the installed definition then serves, if any.
+                    with suppress(Exception):
+                        self._definitions.register_text(channel.msgtype, channel.definition)
         counts: dict[str, int] = {}
         types: dict[str, str] = {}
         for scan in scans:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 from lz4.frame import decompress as lz4_decompress  # type: ignore[import-untyped]
 from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader
 
 if sys.version_info >= (3, 14):
@@ -21,6 +21,7 @@ else:
 
 MAGIC = b"\x89MCAP0\r\n"
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END, FOOTER = 0x03, 0x04, 0x05, 0x06, 0x0F, 0x02
+MESSAGE_HEADER = 22
 
 
 class McapError(ValueError):
@@ -51,7 +52,8 @@ class McapChunk:
 class McapScan:
     """What is whole in a file.
 
-    complete: the file ends as its writer meant; lost: bytes behind the last whole record
+    complete: the file ends as its writer meant; lost: bytes behind the last whole record;
+    problem: what is wrong with it, as the rest of a sentence about it, or empty
     """
 
     path: Path
@@ -60,6 +62,7 @@ class McapScan:
     counts: dict[str, int]
     complete: bool
     lost: int
+    problem: str = ""
 
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
@@ -78,10 +81,10 @@ class McapScan:
                     continue
                 found = []
                 for opcode, record in _records(body):
-                    if opcode == MESSAGE:
+                    if opcode == MESSAGE and len(record) >= MESSAGE_HEADER:
                         key, _, stamp_ns, _ = struct.unpack_from("<HIQQ", record)
                         if key in wanted and start_ns <= stamp_ns < stop_ns:
-                            found.append((stamp_ns, key, bytes(record[22:])))
+                            found.append((stamp_ns, key, bytes(record[MESSAGE_HEADER:])))
                 found.sort(key=lambda item: item[0])
                 for stamp_ns, key, data in found:
                     yield wanted[key], stamp_ns, data
@@ -98,9 +101,8 @@ def open_mcap(path: str | Path) -> McapScan:
     reader = McapReader(source)
     try:
         reader.open()
-    except (ReaderError, struct.error, ValueError, TypeError, IndexError, OSError):
-        # rosbags raises all of these for a file that breaks off.
-        return scan_mcap(source)
+    except Exception:  # whatever the bytes lead its parser to, from KeyError to MemoryError
+        return _scanned(source)
     try:
         channels = {
             connection.id: McapChannel(
@@ -117,12 +119,23 @@ def open_mcap(path: str | Path) -> McapScan:
             )
             for chunk in reader.chunks
         )
+        size = source.stat().st_size
+        if any(not 0 < chunk.offset < chunk.offset + chunk.size <= size for chunk in chunks):
+            return _scanned(source)
         counts: dict[str, int] = {}
         for connection in reader.connections:
             counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
         return McapScan(source, channels, chunks, counts, True, 0)
     finally:
         reader.close()
+
+
+def _scanned(source: Path) -> McapScan:
+    """The scan of a file whose index is missing or broken."""
+    scan = scan_mcap(source)
+    if scan.complete:
+        return replace(scan, complete=False, problem="has a damaged index and was read by scanning")
+    return scan
 
 
 def scan_mcap(path: str | Path) -> McapScan:
@@ -166,11 +179,15 @@ def scan_mcap(path: str | Path) -> McapScan:
                 start_ns, end_ns = struct.unpack_from("<QQ", record)
                 chunks.append(McapChunk(offset, length, start_ns, end_ns))
                 for inner, data in _records(body):
-                    _note(inner, data, schemas, channels, counts)
+                    # A record that makes no sense in a chunk without a checksum costs only itself.
+                    with suppress(struct.error, UnicodeDecodeError):
+                        _note(inner, data, schemas, channels, counts)
             else:
                 stream.seek(length, 1)
             whole = offset + length
-    return McapScan(source, channels, tuple(chunks), counts, complete, size - whole)
+    lost = size - whole
+    problem = f"breaks off: its writer did not close it, and {lost} bytes behind the last whole chunk are not readable"
+    return McapScan(source, channels, tuple(chunks), counts, complete, lost, "" if complete else problem)
 
 
 def _note(
@@ -222,6 +239,8 @@ def _records(body: bytes) -> Iterator[tuple[int, memoryview]]:
     view, place = memoryview(body), 0
     while place + 9 <= len(view):
         (length,) = struct.unpack_from("<Q", view, place + 1)
+        if place + 9 + length > len(view):
+            return
         yield view[place], view[place + 9 : place + 9 + length]
         place += 9 + length
 
