@@ -68,7 +68,8 @@ def sim(
 
       flow_rag_vla sim --variant friction --memory lab.db   a hard variant, with a memory that lasts
     """
-    console = Console()
+    # Lines are left to the terminal to wrap: in a log file a line is a line.
+    console = Console(soft_wrap=True)
     try:
         tasks = _tasks(task, instruction)
     except UnknownTaskError as error:
