@@ -288,3 +288,17 @@ def test_grasping_once_more_after_a_release_tells_that_the_release_was_a_drop(si
     told = signals.close(0.04, EFFORT)
     assert types(told) == [FailureType.DROP]
     assert (told[0].detector, told[0].onset_ns, told[0].phase) == ("regrasp", released_ns, Phase.RELEASE)
+
+
+def test_a_handle_that_turns_between_pressing_fingers_is_held(signals):
+    signals.opening = 0.0
+    for width in (0.06, 0.04, 0.028):
+        signals.width = width
+        signals.run()
+    signals.effort = EFFORT
+    for _ in range(12):
+        signals.width += 0.001
+        signals.run(0.025, (-0.4, 0.0, 0.0))
+    assert signals.detector.phase is Phase.TRANSPORT
+    signals.open()
+    assert signals.reports == []

@@ -23,7 +23,7 @@ class GripLimits:
     settle_window: float = 0.075
     """Seconds over which settled fingers keep still."""
     settle_change: float = 0.0015
-    """Metres. Settled fingers change their width by no more than this within the window."""
+    """Metres. Settled fingers close by no more than this within the window, nor open unless they press."""
     effort_window: float = 0.1
     """Seconds of weak effort after which a hold counts as lost."""
     firm_change: float = 0.004
@@ -112,10 +112,12 @@ class GripTracker:
 
     def _follow_hold(self, stamp_ns: int, width: float, effort: float) -> None:
         limits = self.limits
+        weak = effort < limits.hold_effort
         if not self._settled and (stamp_ns - self._command_ns) * 1e-9 >= limits.settle_time:
             widths = [value for _, value in self._widths]
-            self._settled = max(widths) - min(widths) <= limits.settle_change
-        weak = effort < limits.hold_effort
+            # What is held may turn between the fingers and spread them; only closing fingers are still under way.
+            moved = max(widths) - (min(widths) if weak else width)
+            self._settled = moved <= limits.settle_change
         if self._holding:
             self._weak_ns = (self._weak_ns or stamp_ns) if weak else 0
             faded = self._weak_ns and (stamp_ns - self._weak_ns) * 1e-9 >= limits.effort_window

@@ -16,7 +16,7 @@ from flow_rag_vla.sim.bodies import SceneState
 from flow_rag_vla.sim.scene import HANDLE_WIDTH, ObjectSpec, SceneSpec
 from flow_rag_vla.sim.tasks import TASK_RULES, handle_position
 
-HELD_DISTANCE = 0.03
+HELD_DISTANCE = 0.045
 """Metres between tool and thing within which the fingers can hold it."""
 
 LIFTED = 0.02
@@ -167,7 +167,9 @@ class FailureTruth:
 
 def _between(thing: ObjectSpec, position: NDArray[np.float64], state: RobotState) -> bool:
     near = math.dist(position, state.position) < HELD_DISTANCE
-    return near and min(thing.size) - 0.005 < state.gripper_width < max(thing.size) + 0.008
+    # A box may be held across its corners.
+    widest = math.hypot(*sorted(thing.size)[1:]) + 0.005
+    return near and min(thing.size) - 0.005 < state.gripper_width < widest
 
 
 def _fallen(orientation: NDArray[np.float64]) -> bool:
