@@ -95,7 +95,12 @@ def _tiles(run: Run, timing: LoopTiming | None) -> str:
             f"{timing.p99_ms:.2f}<small> ms</small>" if timing and timing.errors_ms.size else "unknown",
             f"median {timing.p50_ms:.3f} ms" if timing and timing.errors_ms.size else "",
         ),
-        _tile("Failures", str(failures), f"events in {len(run.records)} episodes", "bad" if failures else "good"),
+        _tile(
+            "Failures",
+            str(failures),
+            f"{'event' if failures == 1 else 'events'} in {len(run.records)} episodes",
+            "bad" if failures else "good",
+        ),
         _tile(
             "Memory",
             f"{memory.cases}<small> case{'s' if memory.cases != 1 else ''}</small>" if memory else "unknown",
