@@ -24,14 +24,14 @@ from std_srvs.srv import SetBool
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
 from flow_rag_vla.core.action import CorrectionMode
-from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
-from flow_rag_vla.data.episode_record import FailureRecord, last_episode_id, record_path, write_record
+from flow_rag_vla.data.episode_record import last_episode_id, record_path, write_record
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample, Outcome, Verdict, requested_goal
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import MessageError, robot_state
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
@@ -123,8 +123,6 @@ class EpisodeManager(Node):
             self._conclude()
         self._action.destroy()
         super().destroy_node()
-
-    # --- goals -------------------------------------------------------------------------------------------------
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
         if self._active or self._scoring_until_ns or self._steady_ns() < self._reserved_until_ns:
@@ -233,8 +231,6 @@ class EpisodeManager(Node):
         self._publish_status()
         self._request_reset()
 
-    # --- reset -------------------------------------------------------------------------------------------------
-
     def _request_reset(self) -> None:
         """Send the request once the service is there; until then the timer comes back here."""
         if self._reset_request is None or self._reset_reply is not None or not self._reset_client.service_is_ready():
@@ -269,8 +265,6 @@ class EpisodeManager(Node):
             self._heard["the simulator's ground truth"] = now
         self._episode.run(self._now_ns(), timeout, instruction, self._loop)
         self._publish_status()
-
-    # --- what the graph says -------------------------------------------------------------------------------------
 
     def _on_robot_state(self, message: RobotState) -> None:
         self._heard["the robot"] = self._steady_ns()
@@ -321,30 +315,11 @@ class EpisodeManager(Node):
         # An event that names another episode is late; 0 is from a detector that does not know.
         if message.episode_id not in (0, episode.episode_id):
             return
-        known = message.failure_type in set(FailureType)
-        episode.observe_failure(
-            FailureRecord(
-                int(message.event_id),
-                FailureType(message.failure_type if known else 0).name.lower(),
-                float(message.confidence),
-                message.phase,
-                message.detector,
-                message.description,
-                to_ns(message.header.stamp),
-                to_ns(message.onset),
-                round(episode.elapsed(to_ns(message.header.stamp)), 3),
-                tuple(Evidence(item.name, item.value, item.threshold, item.unit) for item in message.evidence),
-            )
-        )
+        episode.observe_failure(failure_record(message, episode.elapsed(to_ns(message.header.stamp))))
         self._publish_status()
 
     def _on_loop(self, message: LoopStatistics) -> None:
-        self._loop = LoopSample(
-            float(message.rate_hz), float(message.tick_error_p50_ms), float(message.tick_error_p99_ms),
-            float(message.tick_error_max_ms), float(message.cpu_mean_ms), int(message.ticks),
-            int(message.late_ticks), int(message.skipped_ticks), int(message.starved_ticks),
-            int(message.chunks_accepted), int(message.chunks_rejected),
-        )  # fmt: skip
+        self._loop = loop_sample(message)
         if self._episode is not None:
             self._episode.observe_loop(self._loop)
 
@@ -375,8 +350,6 @@ class EpisodeManager(Node):
         self._finish(Verdict(outcome, outcome.word, "scored by a person"))
         response.success, response.message = True, f"episode {episode.episode_id}: {outcome.word}"
         return response
-
-    # --- time --------------------------------------------------------------------------------------------------
 
     def _on_timer(self) -> None:
         self._turn += 1
@@ -449,8 +422,6 @@ class EpisodeManager(Node):
             self.get_logger().error(f"result of episode {episode.episode_id} not written to {path}: {error}")
         self.get_logger().info(f"episode {episode.episode_id}: {episode.verdict.word} after {record.duration:.1f} s")
         self._done.set_result(None)
-
-    # --- saying it ---------------------------------------------------------------------------------------------
 
     @property
     def _active(self) -> bool:
