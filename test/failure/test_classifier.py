@@ -162,3 +162,11 @@ def test_extreme_inputs_still_give_a_probability():
     huge[1] *= -1
     values = classifier.probabilities(huge)
     assert ((values >= 0) & (values <= 1)).all()
+
+
+def test_the_shipped_classifier_belongs_to_the_shipped_encoder():
+    from flow_rag_vla.policy.encoders import make_encoder
+
+    encoder = make_encoder("compact")
+    # After the encoder was retrained: python -m flow_rag_vla.learn.train_classifier
+    FailureClassifier.load().check(encoder.name, encoder.revision, encoder.dimension)
