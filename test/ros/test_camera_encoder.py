@@ -80,7 +80,7 @@ SPOILT = (
     (lambda image: setattr(image, "height", 0), "empty"),
     (lambda image: setattr(image, "height", 2**31), "2147483648 rows"),
     (lambda image: setattr(image.header, "stamp", to_stamp(0)), "s old, limit"),
-    (lambda image: setattr(image.header, "stamp", to_stamp(2**60 * 2)), "in the future"),
+    (lambda image: setattr(image.header, "stamp", to_stamp(2_100_000_000 * 10**9)), "in the future"),
 )
 
 

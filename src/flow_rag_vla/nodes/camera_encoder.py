@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError, floats, image_array
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -30,6 +31,7 @@ class CameraEncoder(Node):
 
     def __init__(self) -> None:
         super().__init__("camera_encoder")
+        self._complain = Complaints(self.get_logger())
         self._params = NodeParameters(self, CameraEncoderParameters)
         settings = self._params.value
         device = prepare_torch(settings.device, settings.threads)
@@ -40,9 +42,7 @@ class CameraEncoder(Node):
         self._newest: dict[str, tuple[int, NDArray[np.uint8]]] = {}
         self._last_stamp_ns = -1
         self._encoded = 0
-        self._refused = 0
         self._last_ms = 0.0
-        self._last_problem = ""
         self._publisher = self.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
         for camera in self._encoder.cameras:
             self.create_subscription(Image, IMAGE_TOPICS[camera], self._receiver(camera), qos.NEWEST)
@@ -60,12 +60,12 @@ class CameraEncoder(Node):
         limit = self._params.value.max_image_age
         if abs(age) > limit:
             when = "old" if age > 0 else "in the future"
-            self._refuse(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
+            self._complain(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
             return
         try:
             self._newest[camera] = stamp_ns, image_array(image)
         except MessageError as error:
-            self._refuse(f"image of camera {camera!r} refused: {error}; check the camera driver")
+            self._complain(f"image of camera {camera!r} refused: {error}; check the camera driver")
             return
         stamps = [self._newest[name][0] for name in self._encoder.cameras if name in self._newest]
         complete = len(stamps) == len(self._encoder.cameras)
@@ -83,7 +83,7 @@ class CameraEncoder(Node):
         try:
             values = self._encoder.encode({name: self._newest[name][1] for name in self._encoder.cameras})
         except EncoderError as error:
-            self._refuse(f"images not encoded: {error}")
+            self._complain(f"images not encoded: {error}")
             return
         self._last_ms = 1e3 * (time.perf_counter() - started)
         message = Embedding(
@@ -97,18 +97,13 @@ class CameraEncoder(Node):
         self._publisher.publish(message)
         self._encoded += 1
 
-    def _refuse(self, problem: str) -> None:
-        self._refused += 1
-        self._last_problem = problem
-        self.get_logger().error(problem, throttle_duration_sec=1.0)
-
     def _health(self) -> Health:
         figures = {
             "encoded": self._encoded,
-            "refused": self._refused,
+            "refused": self._complain.count,
             "inference_ms": round(self._last_ms, 2),
             "dimension": self._encoder.dimension,
-            "last_problem": self._last_problem,
+            "last_problem": self._complain.last,
         }
         if not self._encoded:
             return WARN, "waiting for the first images", figures

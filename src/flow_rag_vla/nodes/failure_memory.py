@@ -34,6 +34,7 @@ from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase
 from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError, UnknownCaseError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import failure_case_messages as messages
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
@@ -60,6 +61,7 @@ class FailureMemoryNode(Node):
 
     def __init__(self) -> None:
         super().__init__("failure_memory")
+        self._complain = Complaints(self.get_logger())
         self._node_parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
         settings = self._node_parameters.value
         self._origin = settings.origin or socket.gethostname()
@@ -395,9 +397,9 @@ class FailureMemoryNode(Node):
         return OK, f"{statistics.cases} cases", figures
 
     def _refuse(self, problem: str) -> None:
-        """Say what was wrong, at most once a second in the log and always on the diagnostics."""
+        """Say what was wrong, each kind at most once a second in the log, and always on the diagnostics."""
         self._problem = problem
-        self.get_logger().warning(problem, throttle_duration_sec=1.0)
+        self._complain(problem)
 
     def _configure(self, settings: FailureMemoryParameters) -> None:
         self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)

@@ -26,6 +26,7 @@ from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -59,6 +60,7 @@ class FlowPolicyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("flow_policy")
+        self._complain = Complaints(self.get_logger())
         self._params = NodeParameters(self, FlowPolicyParameters, self._configure)
         settings = self._params.value
         device = prepare_torch(settings.device, settings.threads)
@@ -74,9 +76,8 @@ class FlowPolicyNode(Node):
         self._episode = (0, 0)
         self._previous: ActionChunk | None = None
         self._waiting: Observation | None = None
-        self._chunks = self._refused = self._without_memory = 0
+        self._chunks = self._without_memory = 0
         self._last_ms = 0.0
-        self._last_problem = ""
 
         self._publisher = self.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
         self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR)
@@ -103,7 +104,7 @@ class FlowPolicyNode(Node):
         try:
             state = conversions.robot_state(message)
         except MessageError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
         if self._states and state.stamp_ns < self._states[-1].stamp_ns:
             self._forget()
@@ -120,13 +121,13 @@ class FlowPolicyNode(Node):
         try:
             self._goal = parse_instruction(status.instruction)
         except UnknownTaskError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
 
     def _on_correction(self, message: msg.Correction) -> None:
         try:
             correction = conversions.correction(message)
         except MessageError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
         self._corrections.append(correction)
         if self._waiting is not None and self._waiting.stamp_ns == correction.stamp_ns:
@@ -138,14 +139,16 @@ class FlowPolicyNode(Node):
         try:
             observation = self._observe(message, self._goal)
         except (MessageError, CheckpointError) as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
-        self._waiting = observation
+        superseded, self._waiting = self._waiting, observation
         early = next((item for item in self._corrections if item.stamp_ns == observation.stamp_ns), None)
         if early is not None or self._params.value.correction_budget == 0:
             self._sample(early)
-        else:
+        elif superseded is None:
             self._budget.reset()
+        # Else the timer of the observation before runs on: embeddings that come faster than the budget would
+        # otherwise put the chunk off for ever.
 
     def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
         settings = self._params.value
@@ -211,19 +214,14 @@ class FlowPolicyNode(Node):
         self._corrections.clear()
         self._previous, self._waiting = None, None
 
-    def _refuse(self, problem: str) -> None:
-        self._refused += 1
-        self._last_problem = problem
-        self.get_logger().error(problem, throttle_duration_sec=1.0)
-
     def _health(self) -> Health:
         figures = {
             "chunks": self._chunks,
-            "refused": self._refused,
+            "refused": self._complain.count,
             "without_memory": self._without_memory,
             "inference_ms": round(self._last_ms, 2),
             "delay_ticks": max(self._delays),
-            "last_problem": self._last_problem,
+            "last_problem": self._complain.last,
         }
         if self._goal is None:
             return OK, "ready, no episode is running", figures

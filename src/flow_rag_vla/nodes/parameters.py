@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -31,16 +30,14 @@ class NodeParameters(Generic[T]):
         values = {}
         for info in self._table.values():
             default = list(info.default) if info.is_list else info.default
-            # Declared dynamically typed: the table itself checks the type, so that the message names the remedy
-            # (rclpy's own exception does not) and 40 is taken for 40.0.
-            descriptor = _descriptor(info)
-            try:
-                value = node.declare_parameter(info.name, default, descriptor).value
-            except InvalidParameterValueException as error:
-                raise ParameterError(str(error)) from error
+            # Declared without type and range, which the table checks, naming the remedy (rclpy's exception does not)
+            # and taking 40 for 40.0. The full description follows, for whoever asks or sets it later.
+            value = node.declare_parameter(info.name, default, ParameterDescriptor(dynamic_typing=True)).value
             # An empty list in YAML has no type, and rcl hands it over as no value at all.
             values[info.name] = [] if value is None and info.is_list else value
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
+        for info in self._table.values():
+            node.set_descriptor(info.name, _descriptor(info))
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
 

@@ -19,6 +19,7 @@ from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.core.goal import UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget, RobotState
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import pose_message, robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -40,6 +41,7 @@ class Simulator(Node):
 
     def __init__(self) -> None:
         super().__init__("simulator")
+        self._complain = Complaints(self.get_logger())
         self._params = NodeParameters(self, SimulatorParameters)
         settings = self._params.value
         self._stepped = settings.mode == "stepped"
@@ -51,7 +53,6 @@ class Simulator(Node):
         self._target_steady_ns = 0
         self._late = 0
         self._last_steady_ns = 0
-        self._refused = 0
 
         self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
         self._joint_publisher = self.create_publisher(JointState, topics.JOINT_STATES, qos.SENSOR)
@@ -85,11 +86,9 @@ class Simulator(Node):
         orientation = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w])
         numbers = np.concatenate([position, orientation, [command.gripper_width]])
         if not np.isfinite(numbers).all() or abs(float(np.linalg.norm(orientation)) - 1.0) > 1e-2:
-            self._refused += 1
-            self.get_logger().error(
+            self._complain(
                 f"command {command.tick} has target {numbers.round(4).tolist()}, expected finite numbers and a unit "
-                "quaternion; the robot keeps its last target",
-                throttle_duration_sec=1.0,
+                "quaternion; the robot keeps its last target"
             )
             return
         width = min(max(float(command.gripper_width), 0.0), GRIPPER_MAX_WIDTH)
@@ -157,8 +156,7 @@ class Simulator(Node):
         try:
             state = self._world.step(self._target)
         except ValueError as error:
-            self._refused += 1
-            self.get_logger().error(f"command not followed: {error}", throttle_duration_sec=1.0)
+            self._complain(f"command not followed: {error}")
             here = self._world.robot_state()
             self._target = CartesianTarget(here.position, here.orientation, self._target.gripper_width)
             state = self._world.step(self._target)
@@ -217,9 +215,9 @@ class Simulator(Node):
             "ticks": self._tick,
             "resets": self._resets,
             "late_ticks": self._late,
-            "refused_commands": self._refused,
+            "refused_commands": self._complain.count,
         }
-        if self._refused:
+        if self._complain.count:
             return WARN, "some commands were refused", figures
         return OK, "simulating", figures
 

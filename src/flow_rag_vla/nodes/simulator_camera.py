@@ -17,6 +17,7 @@ from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.goal import parse_instruction
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -38,6 +39,7 @@ class SimulatorCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("simulator_camera")
+        self._complain = Complaints(self.get_logger())
         self._params = NodeParameters(self, SimulatorCameraParameters)
         self._renderer: SceneRenderer | None = None
         self._shown: tuple[str, str, int, str] | None = None
@@ -91,7 +93,7 @@ class SimulatorCamera(Node):
             try:
                 spec = sample_scene(wanted[0], wanted[1], wanted[2], parse_instruction(wanted[3]))
             except ValueError as error:
-                self.get_logger().error(f"scene not drawn: {error}", throttle_duration_sec=1.0)
+                self._complain(f"scene not drawn: {error}")
                 return None
             if self._renderer is None:
                 self._renderer = SceneRenderer(spec)

@@ -1,0 +1,39 @@
+"""Refusals in the log: each kind once a second, none hidden behind another."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+_EVERY_NS = 1_000_000_000
+_KINDS_KEPT = 64
+_NUMBER = re.compile(r"[-+]?\d[\d.e+-]*")
+
+
+class Complaints:
+    """Says what was refused. rclpy's own throttle is of a place in the code, where all refusals meet.
+
+    Two sentences that differ in their numbers only are of one kind.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._kinds: dict[str, tuple[int, int]] = {}
+        self.count = 0
+        self.last = ""
+
+    def __call__(self, problem: str) -> None:
+        """Count one refusal, and log it unless its kind was logged within the last second."""
+        self.count += 1
+        self.last = problem
+        kind, now = _NUMBER.sub("#", problem), time.monotonic_ns()
+        due, left_out = self._kinds.get(kind, (0, 0))
+        if now < due:
+            self._kinds[kind] = due, left_out + 1
+            return
+        if len(self._kinds) >= _KINDS_KEPT:
+            self._kinds.clear()
+        self._kinds[kind] = now + _EVERY_NS, 0
+        self._logger.error(f"{problem} ({left_out} more like this)" if left_out else problem)
