@@ -45,7 +45,8 @@ def episode(seed: int = 0, ticks: int = 20, frames: int = 5, **changes) -> Demon
 
 
 def same(left: Demonstration, right: Demonstration) -> bool:
-    plain = all(getattr(left, name) == getattr(right, name) for name in ("goal", "variant", "seed", "success", "entities"))
+    names = ("goal", "variant", "seed", "success", "entities")
+    plain = all(getattr(left, name) == getattr(right, name) for name in names)
     arrays = all(
         np.array_equal(getattr(left, name), getattr(right, name), equal_nan=name == "poses")
         for name in ("states", "actions", "usable", "frame_ticks", "poses")
@@ -84,19 +85,19 @@ def test_a_truncated_shard_is_named(tmp_path_factory, share: float) -> None:
     write_shard(path, [episode()])
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DemonstrationError, match="a.npz"):
+    with pytest.raises(DemonstrationError, match=r"a\.npz"):
         read_shard(path)
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path) -> None:
-    with pytest.raises(DemonstrationError, match="missing.npz"):
+    with pytest.raises(DemonstrationError, match=r"missing\.npz"):
         read_shard(tmp_path / "missing.npz")
     np.savez(tmp_path / "foreign.npz", header=np.frombuffer(json.dumps({"format": "x"}).encode(), np.uint8))
     with pytest.raises(DemonstrationError, match="'x'"):
         read_shard(tmp_path / "foreign.npz")
     with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
         pass
-    with pytest.raises(DemonstrationError, match="empty.npz"):
+    with pytest.raises(DemonstrationError, match=r"empty\.npz"):
         read_shard(tmp_path / "empty.npz")
 
 

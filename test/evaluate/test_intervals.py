@@ -37,7 +37,7 @@ def test_impossible_counts_are_refused() -> None:
     for successes, trials in ((-1, 5), (6, 5)):
         with pytest.raises(ValueError, match=f"{successes} successes of {trials}"):
             wilson(successes, trials)
-    with pytest.raises(ValueError, match="confidence is 1.0"):
+    with pytest.raises(ValueError, match=r"confidence is 1\.0"):
         wilson(1, 2, 1.0)
 
 

@@ -71,8 +71,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, tiny_network) -> None
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
-    [("format", "other/9", "other/9"), ("goals", ["dance"], "dance"), ("encoder", 3, "damaged"), ("velocity", {}, "damaged")],
-)  # fmt: skip
+    [
+        ("format", "other/9", "other/9"),
+        ("goals", ["dance"], "dance"),
+        ("encoder", 3, "damaged"),
+        ("velocity", {}, "damaged"),
+    ],
+)
 def test_a_checkpoint_of_another_version_is_refused(folder, key, value, words) -> None:
     path = folder / "policy.json"
     values = json.loads(path.read_text())

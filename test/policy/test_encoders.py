@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.policy.encoders import EncoderError, ImageError, make_encoder
-from flow_rag_vla.policy.encoders.huggingface import read_preprocessing
 from flow_rag_vla.policy.encoders.compact import CompactConfig, CompactEncoder, CompactNetwork, save_compact
+from flow_rag_vla.policy.encoders.huggingface import read_preprocessing
 
 SMALL = CompactConfig((32, 40), (24, 24), (4, 4, 4), keypoints=4, hidden=16, dimension=10)
 

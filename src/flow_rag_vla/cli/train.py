@@ -15,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import task_names
 
+OUTPUT = Path("runs/train/checkpoints")
+WORK = Path("runs/train/work")
+
 
 class StageBars:
     """One progress bar a stage."""
@@ -49,10 +52,8 @@ def progress_display(console: Console) -> Progress:
 
 
 def train(
-    output: Annotated[Path, typer.Option(help="Folder that gets compact/ and policy/")] = Path("runs/train/checkpoints"),
-    work: Annotated[Path, typer.Option(help="Folder of intermediate results; a broken run goes on from it")] = Path(
-        "runs/train/work"
-    ),
+    output: Annotated[Path, typer.Option(help="Folder that gets compact/ and policy/")] = OUTPUT,
+    work: Annotated[Path, typer.Option(help="Folder of intermediate results; a broken run goes on from it")] = WORK,
     encoder: Annotated[
         str, typer.Option(help="compact trains one; or dinov2, mobilenet, a folder, a hub id to use as it is")
     ] = "compact",
@@ -65,8 +66,8 @@ def train(
 ) -> None:
     """Train the encoder and the policy from scripted demonstrations and write a checkpoint with its model card."""
     from flow_rag_vla.data.demonstrations import DemonstrationError
-    from flow_rag_vla.evaluate.rollout import TEST_SEEDS, RolloutResult, rollout_jobs, run_jobs
     from flow_rag_vla.evaluate.model_card import score_table, write_model_card
+    from flow_rag_vla.evaluate.rollout import TEST_SEEDS, RolloutResult, rollout_jobs, run_jobs
     from flow_rag_vla.learn.pipeline import PipelineError, PipelineSettings, run_pipeline, scaled
     from flow_rag_vla.policy.checkpoint import load_checkpoint
     from flow_rag_vla.policy.encoders import EncoderError

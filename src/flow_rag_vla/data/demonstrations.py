@@ -77,7 +77,7 @@ class Demonstration:
                 raise DemonstrationError(f"demonstration {self.label}: {name} has shape {found}, expected {wanted}")
         if not (np.isfinite(self.states).all() and np.isfinite(self.actions).all()):
             raise DemonstrationError(f"demonstration {self.label}: states or actions are not finite")
-        if frames and not (0 <= int(self.frame_ticks[0]) and int(self.frame_ticks[-1]) < ticks):
+        if frames and not (int(self.frame_ticks[0]) >= 0 and int(self.frame_ticks[-1]) < ticks):
             raise DemonstrationError(f"demonstration {self.label}: frames lie outside its {ticks} ticks")
 
     @property
@@ -166,12 +166,14 @@ def write_shard(path: str | Path, demonstrations: Sequence[Demonstration]) -> No
     }
     for camera in cameras:
         arrays[f"images_{camera}"] = np.concatenate([item.images[camera] for item in demonstrations])
-    with replaced_file(path) as temporary:
-        # Level 1: rendered pictures shrink about tenfold and a higher level costs more time than the simulator.
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, values in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.ascontiguousarray(values), allow_pickle=False)
+    # Level 1: rendered pictures shrink far more than tenfold, and a higher level costs more time than it saves.
+    with (
+        replaced_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(values), allow_pickle=False)
 
 
 def read_shard(path: str | Path) -> list[Demonstration]:

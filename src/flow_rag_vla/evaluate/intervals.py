@@ -18,7 +18,7 @@ class Proportion:
 
     @property
     def rate(self) -> float:
-        """successes / trials; 0 without trials."""
+        """Successes / trials; 0 without trials."""
         return self.successes / self.trials if self.trials else 0.0
 
     def __str__(self) -> str:

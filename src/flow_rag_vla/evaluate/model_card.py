@@ -71,8 +71,8 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        "It knows the simulator's objects, cameras and goals and nothing else. The variants other than plain are outside",
-        "its training distribution on purpose. It has not been run on a robot.",
+        "It knows the simulator's objects, cameras and goals and nothing else. The variants other than plain are",
+        "outside its training distribution on purpose. It has not been run on a robot.",
         "",
     ]
     path = Path(folder) / "MODEL_CARD.md"

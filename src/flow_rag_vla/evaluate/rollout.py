@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
+from flow_rag_vla.policy.flow import Method
 from flow_rag_vla.policy.follower import ChunkFollower, Corrector
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.sim.camera import FRONT, WRIST
@@ -34,7 +35,7 @@ class RolloutSettings:
 
     delay_ticks: int = DEFAULT_DELAY_TICKS
     replan_ticks: int = DEFAULT_REPLAN_TICKS
-    solver: str = "euler"
+    solver: Method = "euler"
     steps: int = 6
     samples: int = 4
 
@@ -127,7 +128,7 @@ class RolloutJob:
     seeds: tuple[int, ...]
     checkpoint: str | None = None
     encoder: str = "compact"
-    settings: RolloutSettings = RolloutSettings()
+    settings: RolloutSettings = field(default_factory=RolloutSettings)
 
 
 def run_job(job: RolloutJob) -> list[RolloutResult]:
@@ -136,8 +137,7 @@ def run_job(job: RolloutJob) -> list[RolloutResult]:
 
     torch.set_num_threads(1)
     policy = FlowPolicy.load(job.checkpoint)
-    solver = "heun" if job.settings.solver == "heun" else "euler"
-    policy.configure(solver=solver, steps=job.settings.steps, samples=job.settings.samples)
+    policy.configure(solver=job.settings.solver, steps=job.settings.steps, samples=job.settings.samples)
     encoder = make_encoder(job.encoder)
     with World() as world:
         return [
