@@ -33,9 +33,14 @@ def read(network, readout, frames: Frames) -> np.ndarray:
 def test_training_makes_the_embedding_tell_where_things_are(dots) -> None:
     seen: list[tuple[int, int, str]] = []
     short, long = (
-        train_encoder(dots, SMALL, EncoderTraining(iterations=count, batch=32, learning_rate=5e-3), progress=lambda *a: seen.append(a))
+        train_encoder(
+            dots,
+            SMALL,
+            EncoderTraining(iterations=count, batch=32, learning_rate=5e-3),
+            progress=lambda done, total, note="": seen.append((done, total, note)),
+        )
         for count in (2, 150)
-    )  # fmt: skip
+    )
     before, after = needed_error(read(*short, dots), dots), needed_error(read(*long, dots), dots)
     assert after < 0.6 * before
     assert seen[-1][:2] == (150, 150)

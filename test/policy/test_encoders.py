@@ -47,7 +47,12 @@ def backbone(request, tmp_path_factory):
         model = transformers.Dinov2Model(config)
     elif request.param == "vit":
         config = transformers.ViTConfig(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=32,
+            patch_size=16,
         )
         model = transformers.ViTModel(config)
     else:

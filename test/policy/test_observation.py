@@ -28,9 +28,7 @@ def at(position=(0.5, 0.0, 0.2), yaw: float = 0.0, width: float = 0.08) -> Robot
     return RobotState(0, np.array(position, dtype=float), orientation, gripper_width=width)
 
 
-@given(
-    position=st.tuples(*[st.floats(-1, 1)] * 3), yaw=st.floats(-3, 3), width=st.floats(0.0, 0.08)
-)
+@given(position=st.tuples(*[st.floats(-1, 1)] * 3), yaw=st.floats(-3, 3), width=st.floats(0.0, 0.08))
 def test_proprioception_is_finite_float32_of_its_length(position, yaw, width) -> None:
     values = proprioception(at(position, yaw, width))
     assert values.shape == (PROPRIOCEPTION_DIM,) and values.dtype == np.float32

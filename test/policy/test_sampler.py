@@ -74,9 +74,7 @@ def test_one_guided_step_never_overshoots(time: float, steps: int) -> None:
 
 def test_the_same_seed_gives_the_same_chunk_and_another_seed_another() -> None:
     def one(seed: int) -> torch.Tensor:
-        return draw(
-            two_modes(), (HORIZON, COLUMNS), torch.Generator().manual_seed(seed), samples=3, steps=5
-        ).chosen
+        return draw(two_modes(), (HORIZON, COLUMNS), torch.Generator().manual_seed(seed), samples=3, steps=5).chosen
 
     assert torch.equal(one(1), one(1))
     assert not torch.equal(one(1), one(2))
