@@ -31,8 +31,11 @@ class Rig:
 
     def state(self, **values) -> object:
         values = {
-            "stamp_ns": self.now, "position": self.position.copy(), "orientation": DOWN,
-            "gripper_width": self.width, "gripper_effort": self.effort,
+            "stamp_ns": self.now,
+            "position": self.position.copy(),
+            "orientation": DOWN,
+            "gripper_width": self.width,
+            "gripper_effort": self.effort,
         } | values
         return self.loop.offer_state(RobotState(**values), self.now, self.steady)
 

@@ -338,7 +338,9 @@ def test_stages_are_measured_once_for_each_chunk():
     rig.run(3)
     stages = dict(rig.loop.statistics.figures().stages)
     assert {name: stage.count for name, stage in stages.items()} == {
-        "capture_to_chunk": 1, "chunk_to_command": 1, "capture_to_command": 1,
+        "capture_to_chunk": 1,
+        "chunk_to_command": 1,
+        "capture_to_command": 1,
     }
     assert stages["capture_to_command"].p50 == pytest.approx(60 + TICK_NS / MS)
     assert rig.loop.mode is Mode.FOLLOW and rig.loop.episode.episode_id == 1

@@ -36,7 +36,8 @@ class LoopMachine(RuleBasedStateMachine):
         self.ticks = 0
 
     @rule(
-        shift=shifts, values=st.lists(wild, min_size=1, max_size=21),
+        shift=shifts,
+        values=st.lists(wild, min_size=1, max_size=21),
         shape=st.sampled_from([(16, 7), (2, 7), (0, 7), (3, 6)]),
     )
     def any_chunk(self, shift, values, shape):
@@ -52,8 +53,12 @@ class LoopMachine(RuleBasedStateMachine):
     @rule(shift=shifts, values=st.lists(wild, min_size=13, max_size=13))
     def any_state(self, shift, values):
         state = RobotState(
-            self.now + shift, np.array(values[:3]), np.array(values[3:7]),
-            gripper_width=values[7], gripper_effort=values[8], wrench=np.array(values[:6]),
+            self.now + shift,
+            np.array(values[:3]),
+            np.array(values[3:7]),
+            gripper_width=values[7],
+            gripper_effort=values[8],
+            wrench=np.array(values[:6]),
         )
         self.loop.offer_state(state, self.now, self.steady)
 
@@ -66,8 +71,12 @@ class LoopMachine(RuleBasedStateMachine):
             self.loop.offer_state(state, self.now, self.steady)
 
     @rule(
-        mode=st.sampled_from(list(CorrectionMode)), strength=wild, values=st.lists(wild, min_size=1, max_size=7),
-        rows=st.integers(0, 20), newest=st.booleans(), failed=st.booleans(),
+        mode=st.sampled_from(list(CorrectionMode)),
+        strength=wild,
+        values=st.lists(wild, min_size=1, max_size=7),
+        rows=st.integers(0, 20),
+        newest=st.booleans(),
+        failed=st.booleans(),
     )
     def any_correction(self, mode, strength, values, rows, newest, failed):
         held = self.loop.queue.held
@@ -77,7 +86,10 @@ class LoopMachine(RuleBasedStateMachine):
         self.loop.offer_correction(correction, self.now, self.steady)
 
     @rule(
-        identity=st.integers(0, 3), running=st.booleans(), resetting=st.booleans(), shift=shifts,
+        identity=st.integers(0, 3),
+        running=st.booleans(),
+        resetting=st.booleans(),
+        shift=shifts,
         remaining=st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.floats(-1, 10)),
     )
     def any_episode(self, identity, running, resetting, shift, remaining):

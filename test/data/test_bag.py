@@ -289,9 +289,7 @@ def test_pixels_of_every_encoding_with_padded_rows(
     pixels = np.random.default_rng(1).integers(0, 255, (4, 5, channels), dtype=np.uint8)
     rows = np.zeros((4, 5 * channels + 3), np.uint8)
     rows[:, : 5 * channels] = pixels.reshape(4, -1)
-    message = definitions.message(
-        IMAGE, height=4, width=5, encoding=encoding, step=rows.shape[1], data=rows.ravel()
-    )
+    message = definitions.message(IMAGE, height=4, width=5, encoding=encoding, step=rows.shape[1], data=rows.ravel())
     assert np.array_equal(image_pixels(message), pixels[:, :, list(order)])
 
 

@@ -125,9 +125,7 @@ def test_queued_messages_lost_to_a_full_disk_are_counted(tmp_path: Path, note: b
             raise self._give_up(OSError(28, "No space left on device"))
 
     ended = threading.Event()
-    recording = Recording(
-        Full(tmp_path / "bag"), queue_bytes=1_000_000, on_problem=lambda _sentence: ended.set()
-    )
+    recording = Recording(Full(tmp_path / "bag"), queue_bytes=1_000_000, on_problem=lambda _sentence: ended.set())
     recording.add_topic("/note", NOTE)
     sent = 5
     for index in range(sent):

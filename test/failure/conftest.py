@@ -39,7 +39,11 @@ class Signals:
     def state(self) -> RobotState:
         wrench = np.array([*self.force, 0.0, 0.0, 0.0])
         return RobotState(
-            self.stamp_ns, np.array(self.position), DOWN, gripper_width=self.width, gripper_effort=self.effort,
+            self.stamp_ns,
+            np.array(self.position),
+            DOWN,
+            gripper_width=self.width,
+            gripper_effort=self.effort,
             wrench=wrench,
         )
 
@@ -52,9 +56,7 @@ class Signals:
             self.stamp_ns += TICK_NS
             self.position = [value + speed * 0.025 for value, speed in zip(self.position, velocity, strict=True)]
             target = CartesianTarget(np.array(self.position) + self.lead, DOWN, self.opening * GRIPPER_MAX_WIDTH)
-            self.detector.offer_command(
-                Command(self.stamp_ns, target, self.observation_stamp_ns, self.following)
-            )
+            self.detector.offer_command(Command(self.stamp_ns, target, self.observation_stamp_ns, self.following))
             told += self.detector.update(self.state())
         self.reports += told
         return told

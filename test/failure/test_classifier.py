@@ -80,7 +80,7 @@ def test_the_input_tells_before_from_after_and_one_goal_from_another():
     assert there.dtype == np.float32
     assert not np.array_equal(there, pair_features(after, before, GOALS[0]))
     assert not np.array_equal(there, pair_features(before, after, GOALS[1]))
-    assert not pair_features(before, after, None)[-len(GOALS):].any()
+    assert not pair_features(before, after, None)[-len(GOALS) :].any()
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "config.json"])
@@ -145,7 +145,8 @@ def test_weights_that_are_not_finite_or_end_in_more_than_one_number_are_refused(
 @pytest.mark.parametrize(
     ("encoder", "revision", "dimension"),
     [
-        ("dinov2", "0123456789ab", DIMENSION), ("compact", "ba9876543210", DIMENSION),
+        ("dinov2", "0123456789ab", DIMENSION),
+        ("compact", "ba9876543210", DIMENSION),
         ("compact", "0123456789ab", DIMENSION + 1),
     ],
 )

@@ -165,8 +165,12 @@ def test_a_gap_in_the_embeddings_gives_no_score(make_signals):
     task=st.sampled_from(task_names()),
     samples=st.lists(
         st.tuples(
-            st.integers(-2, 60), st.floats(0.0, 0.08), st.floats(-100.0, 100.0), st.floats(0.0, 1.0),
-            st.floats(-500.0, 500.0), st.floats(-0.05, 0.05),
+            st.integers(-2, 60),
+            st.floats(0.0, 0.08),
+            st.floats(-100.0, 100.0),
+            st.floats(0.0, 1.0),
+            st.floats(-500.0, 500.0),
+            st.floats(-0.05, 0.05),
         ),
         max_size=60,
     ),
@@ -182,7 +186,11 @@ def test_any_finite_samples_give_sane_reports_and_the_same_again(task, samples):
             target = CartesianTarget(position - offset, np.array([1.0, 0.0, 0.0, 0.0]), opening * 0.08)
             detector.offer_command(Command(stamp_ns, target))
             state = RobotState(
-                stamp_ns, position, np.array([1.0, 0.0, 0.0, 0.0]), gripper_width=width, gripper_effort=effort,
+                stamp_ns,
+                position,
+                np.array([1.0, 0.0, 0.0, 0.0]),
+                gripper_width=width,
+                gripper_effort=effort,
                 wrench=np.array([force, 0.0, force, 0.0, 0.0, 0.0]),
             )
             told += [(stamp_ns, report) for report in detector.update(state)]

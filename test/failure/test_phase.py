@@ -34,8 +34,12 @@ class Hand:
             self.tick += 1
             self.position = self.position + np.array(velocity) * 0.025
             state = RobotState(
-                self.tick * 25_000_000, self.position.copy(), DOWN, gripper_width=self.width,
-                gripper_effort=self.effort, wrench=np.array([self.force, 0.0, 0.0, 0.0, 0.0, 0.0]),
+                self.tick * 25_000_000,
+                self.position.copy(),
+                DOWN,
+                gripper_width=self.width,
+                gripper_effort=self.effort,
+                wrench=np.array([self.force, 0.0, 0.0, 0.0, 0.0, 0.0]),
             )
             phases.append(self.tracker.update(state, self.opening, self.task))
         return phases
@@ -132,10 +136,14 @@ def test_before_the_first_command_the_hand_counts_as_open():
     task=st.sampled_from(task_names()),
     steps=st.lists(
         st.tuples(
-            st.floats(0.0, 0.08), st.floats(-5.0, 60.0), st.floats(0.0, 1.0), st.floats(-50.0, 50.0),
+            st.floats(0.0, 0.08),
+            st.floats(-5.0, 60.0),
+            st.floats(0.0, 1.0),
+            st.floats(-50.0, 50.0),
             st.floats(-0.02, 0.02),
         ),
-        min_size=1, max_size=80,
+        min_size=1,
+        max_size=80,
     ),
 )
 def test_any_signals_give_a_phase_of_the_task_and_the_same_signals_the_same_phases(task, steps):

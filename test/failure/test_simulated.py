@@ -31,7 +31,11 @@ def world() -> Iterator[World]:
 
 
 def run(
-    world: World, spec: SceneSpec, act: Act | None = None, ticks: int = 200, timeout: float = 0.0,
+    world: World,
+    spec: SceneSpec,
+    act: Act | None = None,
+    ticks: int = 200,
+    timeout: float = 0.0,
     on_tick: Callable[[int, Phase], None] | None = None,
 ) -> list[FailureReport]:
     """Let the expert, or ``act`` in its place, work on a scene; what the detector reports until success."""

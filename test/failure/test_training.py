@@ -191,7 +191,10 @@ def test_a_training_writes_a_checkpoint_that_loads_and_a_card_that_says_how(tmp_
     training = ClassifierTraining(episodes=6, calibration=2, test=2, trouble=1.0, iterations=20)
     stages: list[str] = []
     scores = train_classifier(
-        tmp_path, encoder=str(encoder), training=training, workers=1,
+        tmp_path,
+        encoder=str(encoder),
+        training=training,
+        workers=1,
         progress=lambda done, total, note="": stages.append(note),
     )
     classifier = FailureClassifier.load(tmp_path)

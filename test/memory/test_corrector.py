@@ -25,9 +25,7 @@ THRESHOLD = 0.8
 
 def known(make, step: float, similarity: float = 0.9, **fields: object) -> CredibleCase:
     source = fields.pop("correction_source", "expert")
-    return CredibleCase(
-        make.case(correction=make.motion(step), correction_source=source, **fields), similarity
-    )
+    return CredibleCase(make.case(correction=make.motion(step), correction_source=source, **fields), similarity)
 
 
 @pytest.mark.parametrize("name", ["dispatch", "rules_blend", "off"])
@@ -121,9 +119,7 @@ def test_the_gripper_is_never_part_of_an_offset(make):
     assert systematic_offset([make.case(correction=make.motion(0.001), correction_source="expert")]) is None
 
 
-@given(
-    similarity=st.floats(-1, 1), threshold=st.floats(-1, 1.1), uses=st.integers(0, 30), successes=st.integers(0, 30)
-)
+@given(similarity=st.floats(-1, 1), threshold=st.floats(-1, 1.1), uses=st.integers(0, 30), successes=st.integers(0, 30))
 def test_strength_stays_between_nothing_and_all(make, similarity, threshold, uses, successes):
     case = make.case(uses=uses, successes=min(uses, successes))
     value = strength(CredibleCase(case, similarity), threshold)

@@ -113,7 +113,7 @@ def test_a_file_system_without_space_refuses_and_loses_nothing(tmp_path):
         pytest.skip("a small file system cannot be mounted here; the file size limit above stands in")
     # The mount lives in a namespace of the child's own and vanishes with it.
     script = (
-        f"mount -t tmpfs -o size=400k none {folder} && {sys.executable} -c \"$0\" {folder}/memory.db 1 0 "
+        f'mount -t tmpfs -o size=400k none {folder} && {sys.executable} -c "$0" {folder}/memory.db 1 0 '
         f"&& cp -r {folder} {copy}"
     )
     process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script, ADDER], stdout=subprocess.PIPE, text=True)

@@ -68,8 +68,13 @@ class Robot:
 
     def fail(self, onset: float, at: float, phase: str = "grasp"):
         failure = Failure(
-            int(at * SECOND), int(onset * SECOND), FailureType.GRASP_FAILURE, "push", phase,
-            (Evidence("gripper_width", 0.0, 0.01, "m"),), "closed on nothing",
+            int(at * SECOND),
+            int(onset * SECOND),
+            FailureType.GRASP_FAILURE,
+            "push",
+            phase,
+            (Evidence("gripper_width", 0.0, 0.01, "m"),),
+            "closed on nothing",
         )
         return self.memory.failed(failure, self.memory.case_of(failure, "left arm", SECOND // 2))
 

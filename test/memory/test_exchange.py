@@ -22,8 +22,13 @@ def exported(make, open_memory, tmp_path) -> Path:
     memory.add(make.case(1, origin="left arm", note="näh", uses=3, successes=2))
     memory.add(
         make.case(
-            2, failure_type=FailureType.DROP, failed_actions=make.motion(0.002, 9), evidence=(),
-            correction=make.motion(0.003, 9), correction_source="expert", proprioception=np.arange(5.0),
+            2,
+            failure_type=FailureType.DROP,
+            failed_actions=make.motion(0.002, 9),
+            evidence=(),
+            correction=make.motion(0.003, 9),
+            correction_source="expert",
+            proprioception=np.arange(5.0),
             origin="left arm",
         )
     )

@@ -71,8 +71,12 @@ def test_in_half_precision_similarities_are_the_same_within_a_thousandth(seed, c
         np.testing.assert_allclose(true, found[0], atol=1e-3)
 
 
-@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 30), task=st.sampled_from(["", "push", "stack", "pour"]),
-       phase=st.sampled_from(["", "reach", "grasp"]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 30),
+    task=st.sampled_from(["", "push", "stack", "pour"]),
+    phase=st.sampled_from(["", "reach", "grasp"]),
+)
 def test_a_search_over_groups_is_exact_search_over_their_union(seed, k, task, phase):
     generator = np.random.default_rng(seed)
     index = CaseIndex(STAMP, faiss_factory("cpu"))
@@ -84,8 +88,7 @@ def test_a_search_over_groups_is_exact_search_over_their_union(seed, k, task, ph
             index.add(group, np.flatnonzero(owner == place).tolist(), rows[owner == place])
     query = unit_rows(seed + 1, 1)[0]
     allowed = [
-        row for row in range(40)
-        if task in ("", groups[owner[row]].task) and phase in ("", groups[owner[row]].phase)
+        row for row in range(40) if task in ("", groups[owner[row]].task) and phase in ("", groups[owner[row]].phase)
     ]
     expected = sorted((-float(rows[row] @ query), row) for row in allowed)[:k]
     found = index.search(query, k, task, phase)

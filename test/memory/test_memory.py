@@ -70,7 +70,9 @@ def test_a_duplicate_has_the_same_type_the_same_situation_and_the_same_action(ma
     first = memory.add(make.case(1))
     assert first.accepted
     words = {
-        "other": make.motion(0.01), "near": make.turned(make.unit(1), 0.99), "far": make.turned(make.unit(1), 0.97),
+        "other": make.motion(0.01),
+        "near": make.turned(make.unit(1), 0.99),
+        "far": make.turned(make.unit(1), 0.97),
     }
     fields = {name: words.get(value, value) if isinstance(value, str) else value for name, value in change.items()}
     second = memory.add(make.case(1, **fields))
@@ -210,9 +212,7 @@ def test_a_full_memory_forgets_the_least_telling_case_and_no_last_of_a_kind(make
 def test_of_two_cases_side_by_side_the_one_without_a_correction_goes(make, open_memory):
     memory = open_memory(capacity=3, duplicate_similarity=1.1)
     base = make.unit(0)
-    known = memory.add(
-        make.case(embedding=base, correction=make.motion(0.01), correction_source="expert")
-    ).case_id
+    known = memory.add(make.case(embedding=base, correction=make.motion(0.01), correction_source="expert")).case_id
     beside = memory.add(make.case(embedding=make.turned(base, 0.999), failed_actions=make.motion(0.01))).case_id
     memory.add(make.case(embedding=-base))
     assert memory.add(make.case(embedding=make.unit(9))).pruned == (beside,)

@@ -40,21 +40,40 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(
-    seed=st.integers(0, 1000), horizon=st.integers(1, 12), corrected=st.booleans(), text=TEXT, felt=st.integers(0, 9),
+    seed=st.integers(0, 1000),
+    horizon=st.integers(1, 12),
+    corrected=st.booleans(),
+    text=TEXT,
+    felt=st.integers(0, 9),
     evidence=st.lists(
-        st.builds(Evidence, TEXT, st.floats(allow_nan=False, allow_infinity=False),
-                  st.floats(allow_nan=False, allow_infinity=False), TEXT),
+        st.builds(
+            Evidence,
+            TEXT,
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.floats(allow_nan=False, allow_infinity=False),
+            TEXT,
+        ),
         max_size=3,
     ),
-    uses=st.integers(0, 100), kind=st.sampled_from(FailureType), retired=st.booleans(),
+    uses=st.integers(0, 100),
+    kind=st.sampled_from(FailureType),
+    retired=st.booleans(),
 )
 def test_every_field_comes_back_as_it_was_written(
     make, tmp_path_factory, seed, horizon, corrected, text, felt, evidence, uses, kind, retired
 ):
     generator = np.random.default_rng(seed)
     case = make.case(
-        seed, failure_type=kind, note=text, task=text, origin=text, evidence=tuple(evidence), uses=uses,
-        successes=uses // 2, retired=retired, retired_reason=text,
+        seed,
+        failure_type=kind,
+        note=text,
+        task=text,
+        origin=text,
+        evidence=tuple(evidence),
+        uses=uses,
+        successes=uses // 2,
+        retired=retired,
+        retired_reason=text,
         failed_actions=generator.normal(size=(horizon, 7)),
         correction=generator.normal(size=(horizon, 7)) if corrected else None,
         correction_source="expert" if corrected else "",
@@ -91,6 +110,7 @@ def test_a_page_is_newest_first_and_filtered(make, database):
                 make.case(5, retired=True),
             ]
         )
+
         def listed(offset: int = 0, limit: int = 10, **fields: object) -> tuple[int, list[int]]:
             total, cases = store.page(CaseFilter(**fields), offset, limit)  # type: ignore[arg-type]
             return total, [ids.index(case.case_id) for case in cases]

@@ -157,7 +157,7 @@ def test_when_chunks_stop_it_holds_decelerates_and_stops_and_goes_on_with_the_ne
     robot.plans = False
     spin_until(lambda: robot.said(Command.MODE_STOP, Command.REASON_CHUNK_EXHAUSTED), what="the stop")
     modes = [command.mode for command in robot.commands]
-    modes = modes[modes.index(Command.MODE_FOLLOW):]
+    modes = modes[modes.index(Command.MODE_FOLLOW) :]
     first = [mode for index, mode in enumerate(modes) if mode not in modes[:index]]
     assert first[-3:] == [Command.MODE_HOLD, Command.MODE_DECELERATE, Command.MODE_STOP]
     robot.plans = True
@@ -254,7 +254,10 @@ def test_malformed_corrections_are_named_and_ignored(following, robot, spin_unti
     strong = msg.Correction(correction=4, strength=7.0)
     empty = msg.Correction(correction=4, strength=1.0)
     for correction, words in (
-        (wrong_size, "27 numbers"), (nan, "not finite"), (strong, "strength is 7"), (empty, "without actions")
+        (wrong_size, "27 numbers"),
+        (nan, "not finite"),
+        (strong, "strength is 7"),
+        (empty, "without actions"),
     ):
 
         def offered(correction=correction, words=words):
@@ -303,7 +306,9 @@ def test_thresholds_change_while_it_runs_and_bad_ones_are_refused(following, rob
     assert change("max_translation", double).successful
     spin_until(lambda: robot.said(Command.MODE_FOLLOW) and robot.last.clamps & Command.CLAMP_VELOCITY, what="the clamp")
     for name, value, words in (
-        ("max_translation", 5.0, "0.05"), ("gripper_width", 0.05, "restart"), ("hold_time", math.nan, "finite")
+        ("max_translation", 5.0, "0.05"),
+        ("gripper_width", 0.05, "restart"),
+        ("hold_time", math.nan, "finite"),
     ):
         result = change(name, ParameterValue(type=3, double_value=value))
         assert not result.successful and (words in result.reason or "range" in result.reason)
@@ -333,8 +338,14 @@ def test_a_state_read_from_the_wire_equals_the_message():
         for names in ([], ["a"], [f"panda_joint{'x' * index}" for index in range(joints)]):
             quaternion = generator.normal(size=4)
             state = RobotState(
-                1_700_000_000_123_456_789, generator.normal(size=3), quaternion / np.linalg.norm(quaternion),
-                generator.normal(size=joints), generator.normal(size=joints), 0.0625, 0.5, generator.normal(size=6),
+                1_700_000_000_123_456_789,
+                generator.normal(size=3),
+                quaternion / np.linalg.norm(quaternion),
+                generator.normal(size=joints),
+                generator.normal(size=joints),
+                0.0625,
+                0.5,
+                generator.normal(size=6),
             )
             message = conversions.robot_state_message(state, names, "base" * joints)
             wire = serialize_message(message)

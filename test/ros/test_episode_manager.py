@@ -244,9 +244,7 @@ def test_a_success_of_the_scene_before_the_reset_does_not_count(
     assert answer.result.outcome == ExecuteTask.Result.OUTCOME_FAILURE
 
 
-def test_cancel_while_waiting_for_the_reset(
-    world: World, make_manager: Make, spin_until: Callable[..., None]
-) -> None:
+def test_cancel_while_waiting_for_the_reset(world: World, make_manager: Make, spin_until: Callable[..., None]) -> None:
     make_manager()
     handle = send(world, spin_until, instruction=INSTRUCTION)
     spin_until(lambda: world.state == EpisodeStatus.STATE_RESETTING)

@@ -108,8 +108,12 @@ class Bench:
             self.command.publish(command)
             wrench = np.array([self.force, 0, 0, 0, 0, 0], dtype=float)
             state = RobotState(
-                self.stamp_ns, position, down, gripper_width=float("nan") if broken else self.width,
-                gripper_effort=self.effort, wrench=wrench,
+                self.stamp_ns,
+                position,
+                down,
+                gripper_width=float("nan") if broken else self.width,
+                gripper_effort=self.effort,
+                wrench=wrench,
             )
             self.state.publish(robot_state_message(state, [f"joint{i}" for i in range(7)], topics.BASE_FRAME))
             self.sent += 1

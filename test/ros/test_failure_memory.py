@@ -53,7 +53,9 @@ class Bench:
         arguments = [item for name, value in settings.items() for item in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flow_rag_vla.nodes.failure_memory", "--ros-args", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self.statistics.clear()
         publishers = (self.embedding, self.state, self.chunk, self.command, self.status, self.failure)
@@ -131,7 +133,11 @@ class Bench:
         from flow_rag_vla_interfaces import msg
 
         message = msg.FailureEvent(
-            event_id=7, failure_type=failure_type, task="push", phase="reach", onset=to_stamp(onset_ns),
+            event_id=7,
+            failure_type=failure_type,
+            task="push",
+            phase="reach",
+            onset=to_stamp(onset_ns),
             description="closed on nothing",
             evidence=[msg.Evidence(name="gripper_width", value=0.001, threshold=0.01, unit="m")],
         )
@@ -159,8 +165,14 @@ class Bench:
 
         case = msg.FailureCase(
             **{
-                "failure_type": 1, "task": "push", "phase": "reach", "encoder": "compact", "encoder_revision": "abc",
-                "embedding": floats(values), "horizon": HORIZON, "failed_actions": floats(motion(0.001).ravel()),
+                "failure_type": 1,
+                "task": "push",
+                "phase": "reach",
+                "encoder": "compact",
+                "encoder_revision": "abc",
+                "embedding": floats(values),
+                "horizon": HORIZON,
+                "failed_actions": floats(motion(0.001).ravel()),
                 **fields,
             }
         )
@@ -292,8 +304,14 @@ def test_services_change_what_a_search_finds(bench):
     found = bench.call(srv.SearchFailureCases, topics.SEARCH_CASES, embedding=query, k=0, threshold=-2.0)
     assert found.ok and [case.case_id for case in found.cases] == [first.case_id]
     edited = bench.call(
-        srv.EditFailureCase, topics.EDIT_CASE, case_id=first.case_id, set_correction=True, horizon=HORIZON,
-        correction=floats(motion(0.002).ravel()), set_note=True, note="shown by hand",
+        srv.EditFailureCase,
+        topics.EDIT_CASE,
+        case_id=first.case_id,
+        set_correction=True,
+        horizon=HORIZON,
+        correction=floats(motion(0.002).ravel()),
+        set_note=True,
+        note="shown by hand",
     )
     assert edited.ok, edited.message
     got = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=first.case_id)
@@ -351,8 +369,14 @@ def test_a_write_that_hangs_delays_no_answer_and_is_acknowledged_only_when_done(
     holder.execute("BEGIN IMMEDIATE")
     adding = bench.clients[topics.ADD_CASE]
     case = msg.FailureCase(
-        failure_type=1, task="push", phase="grasp", encoder="compact", encoder_revision="abc",
-        embedding=floats(unit(2)), horizon=HORIZON, failed_actions=floats(motion(0.001).ravel()),
+        failure_type=1,
+        task="push",
+        phase="grasp",
+        encoder="compact",
+        encoder_revision="abc",
+        embedding=floats(unit(2)),
+        horizon=HORIZON,
+        failed_actions=floats(motion(0.001).ravel()),
     )
     waiting = adding.call_async(srv.AddFailureCase.Request(failure_case=case))
     for step in range(20):
@@ -383,9 +407,18 @@ def test_a_change_by_another_program_is_taken_up(bench):
 def test_a_database_that_cannot_be_opened_ends_the_start_with_one_line(ros_domain_id, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     done = subprocess.run(
-        [sys.executable, "-m", "flow_rag_vla.nodes.failure_memory", "--ros-args", "-p",
-         f"database:={tmp_path}/file/memory.db"],
-        capture_output=True, text=True, timeout=60, check=False,
+        [
+            sys.executable,
+            "-m",
+            "flow_rag_vla.nodes.failure_memory",
+            "--ros-args",
+            "-p",
+            f"database:={tmp_path}/file/memory.db",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 2
     assert "its folder cannot be made" in done.stderr and "Traceback" not in done.stderr

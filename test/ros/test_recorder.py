@@ -175,9 +175,7 @@ def test_a_bag_is_never_overwritten(load: Load, start: Start, spin_until: Spin, 
     assert Bag(tmp_path / "bag_2").complete
 
 
-def test_a_full_disk_is_said_and_the_node_lives(
-    load: Load, start: Start, spin_until: Spin, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_said_and_the_node_lives(load: Load, start: Start, spin_until: Spin, tmp_path: Path) -> None:
     free_mb = shutil.disk_usage(tmp_path).free / 1e6
     process = start(minimum_free=min(1e6, free_mb + 10_000.0), checkpoint_period=0.5)
     spin_until(lambda: bool(load.diagnostics) and "recording has ended" in load.diagnostics[-1]["message"])

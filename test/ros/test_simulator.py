@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -38,7 +39,7 @@ def heard(ros_node):
 
 
 def command(state, dx=0.0, **changes):
-    message = ControlCommand(target=state.end_effector, gripper_width=0.08)
+    message = ControlCommand(target=copy.deepcopy(state.end_effector), gripper_width=0.08)
     message.header.stamp = state.header.stamp
     message.target.position.x += dx
     for name, value in changes.items():

@@ -74,9 +74,7 @@ def test_a_picture_has_the_size_and_type_that_its_camera_declares(world: World, 
 
 @pytest.mark.parametrize("camera", [FRONT, VIEW], ids=lambda camera: camera.name)
 @pytest.mark.parametrize(("name", "colour"), [("red_cube", "red"), ("blue_box", "blue")])
-def test_objects_appear_where_the_camera_matrix_says(
-    world: World, camera: CameraModel, name: str, colour: str
-) -> None:
+def test_objects_appear_where_the_camera_matrix_says(world: World, camera: CameraModel, name: str, colour: str) -> None:
     spec = sample_scene("pick_and_place", "plain", 5)
     world.reset(spec)
     expected = pixel(camera, np.array(spec.object(name).position), camera_pose(camera, CameraOffset("x"), NO_HAND))

@@ -71,9 +71,7 @@ def test_after_success_the_hand_rises_and_stays(world: World, drive: Any, task: 
 
 @pytest.mark.parametrize("task", ["pick_and_place", "stack", "open_drawer"])
 @pytest.mark.parametrize("start", [15, 40, 55])
-def test_the_expert_recovers_from_a_stretch_of_other_commands(
-    world: World, drive: Any, task: str, start: int
-) -> None:
+def test_the_expert_recovers_from_a_stretch_of_other_commands(world: World, drive: Any, task: str, start: int) -> None:
     spec = sample_scene(task, "plain", 31)
     rng = RNG(start)
     drift = rng.normal(0.0, 0.006, 3)

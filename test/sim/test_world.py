@@ -23,9 +23,7 @@ def hold(world: World, position: np.ndarray, width: float, ticks: int, yaw: floa
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_the_same_targets_give_bit_identical_states_whatever_came_before(
-    world: World, drive: Any, task: str
-) -> None:
+def test_the_same_targets_give_bit_identical_states_whatever_came_before(world: World, drive: Any, task: str) -> None:
     spec = sample_scene(task, "plain", 11)
     first = drive(world, spec, ticks=70)
     drive(world, sample_scene("stack", "friction", 5), ticks=15)

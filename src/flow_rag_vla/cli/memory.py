@@ -85,8 +85,16 @@ def list_cases(
         name = f"{case.case_id} (retired)" if case.retired else str(case.case_id)
         uses = f"{case.successes}/{case.uses}"
         table.add_row(
-            name, _when(case.created_ns), case.failure_type.name.lower(), case.task, case.phase,
-            case.correction_source or "-", uses, f"{case.credit:.2f}", case.origin, case.note,
+            name,
+            _when(case.created_ns),
+            case.failure_type.name.lower(),
+            case.task,
+            case.phase,
+            case.correction_source or "-",
+            uses,
+            f"{case.credit:.2f}",
+            case.origin,
+            case.note,
         )
     console = Console()
     console.print(table)

@@ -270,8 +270,18 @@ class ControlLoop:
             self.statistics.record_stage("chunk_to_command", steady_ns - held.arrival_steady_ns)
             self.statistics.record_stage("capture_to_command", age_ns)
         return Command(
-            self._tick, now_ns, sent, target, Mode.FOLLOW, Reason.NONE, "", clamps,
-            chunk.chunk_id, row, age_ns / 1e6, chunk.provenance,
+            self._tick,
+            now_ns,
+            sent,
+            target,
+            Mode.FOLLOW,
+            Reason.NONE,
+            "",
+            clamps,
+            chunk.chunk_id,
+            row,
+            age_ns / 1e6,
+            chunk.provenance,
         )
 
     def _stay(self, mode: Mode, reason: Reason, fresh: RobotState | None, now_ns: int, steady_ns: int) -> Command:
@@ -301,8 +311,18 @@ class ControlLoop:
         if reason is Reason.MEMORY_HOLD and held is not None:
             chunk = held.chunk
             return Command(
-                self._tick, now_ns, sent, target, mode, reason, text, clamps,
-                chunk.chunk_id, 0, held.age_ns(steady_ns) / 1e6, chunk.provenance,
+                self._tick,
+                now_ns,
+                sent,
+                target,
+                mode,
+                reason,
+                text,
+                clamps,
+                chunk.chunk_id,
+                0,
+                held.age_ns(steady_ns) / 1e6,
+                chunk.provenance,
             )
         return Command(self._tick, now_ns, sent, target, mode, reason, text, clamps)
 

@@ -68,9 +68,7 @@ class McapScan:
         self, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
     ) -> Iterator[tuple[McapChannel, int, bytes]]:
         """Messages of the given topics (None: all) from start until before stop, in time order within a chunk."""
-        wanted = {
-            key: channel for key, channel in self.channels.items() if topics is None or channel.topic in topics
-        }
+        wanted = {key: channel for key, channel in self.channels.items() if topics is None or channel.topic in topics}
         with self.path.open("rb") as stream:
             for chunk in self.chunks:
                 if chunk.end_ns < start_ns or chunk.start_ns >= stop_ns:
@@ -249,4 +247,3 @@ def _string(record: memoryview, place: int) -> tuple[str, int]:
     (length,) = struct.unpack_from("<I", record, place)
     place += 4
     return bytes(record[place : place + length]).decode(), place + length
-

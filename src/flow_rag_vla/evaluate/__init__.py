@@ -1,0 +1,1 @@
+"""Rollouts, intervals, benchmarks and the report of a run."""

@@ -23,9 +23,7 @@ class Proportion:
 
     def __str__(self) -> str:
         """For people: ``96.5 % [92.9, 98.3] (193/200)``."""
-        return (
-            f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] ({self.successes}/{self.trials})"
-        )
+        return f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] ({self.successes}/{self.trials})"
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> Proportion:

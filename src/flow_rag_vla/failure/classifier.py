@@ -96,8 +96,12 @@ class ClassifierConfig:
             raise ClassifierError(f"it knows the goals {known}, this version {goals}; retrain with `{RETRAIN}`")
         try:
             config = cls(
-                str(values["encoder"]), str(values["encoder_revision"]), int(values["dimension"]),
-                float(values["span"]), float(values["threshold"]), float(values["false_alarm_rate"]),
+                str(values["encoder"]),
+                str(values["encoder_revision"]),
+                int(values["dimension"]),
+                float(values["span"]),
+                float(values["threshold"]),
+                float(values["false_alarm_rate"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ClassifierError(f"config.json is not usable ({error!r}); retrain with `{RETRAIN}`") from None

@@ -194,7 +194,12 @@ class FailureDetector:
             return None
         self._told[FailureType.UNKNOWN] = score.stamp_ns
         return FailureReport(
-            FailureType.UNKNOWN, score.stamp_ns, onset_ns, self._phase_at(onset_ns), score.probability, "before_after",
+            FailureType.UNKNOWN,
+            score.stamp_ns,
+            onset_ns,
+            self._phase_at(onset_ns),
+            score.probability,
+            "before_after",
             f"what was seen before and after the last {score.span:.1f} s looks like a failure",
             (Evidence("failure_probability", score.probability, score.threshold),),
         )
@@ -215,9 +220,7 @@ class FailureDetector:
         while len(self._phases) > 1 and (state.stamp_ns - self._phases[1][0]) * 1e-9 > HISTORY_S:
             self._phases.popleft()
         error, angle = self._tracking(state)
-        return Sample(
-            state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns
-        )
+        return Sample(state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns)
 
     def _tracking(self, state: RobotState) -> tuple[float, float]:
         """Metres and radians between the tool and the newest target that it has had one tick to follow."""

@@ -90,8 +90,16 @@ class GripTracker:
         if self._closing:
             self._follow_hold(stamp_ns, width, effort)
         return Grip(
-            bool(self._closing), self._command_ns, self._settled, self._holding, self._lost,
-            self._hold_ns, self._hold_width, self._firm_ns, width, effort,
+            bool(self._closing),
+            self._command_ns,
+            self._settled,
+            self._holding,
+            self._lost,
+            self._hold_ns,
+            self._hold_width,
+            self._firm_ns,
+            width,
+            effort,
         )
 
     def _follow_command(self, stamp_ns: int, opening: float) -> None:

@@ -105,7 +105,13 @@ class GraspFailureRule:
             text = f"the fingers stopped at {grip.width * 1e3:.0f} mm with {grip.effort:.1f} N: nothing is held"
             confidence = 0.6
         return FailureReport(
-            self.failure_type, stamp_ns, sample.grip_onset_ns, sample.phase, confidence, self.name, text,
+            self.failure_type,
+            stamp_ns,
+            sample.grip_onset_ns,
+            sample.phase,
+            confidence,
+            self.name,
+            text,
             (width, effort),
         )
 
@@ -147,7 +153,13 @@ class DropRule:
             f"the fingers are {grip.width * 1e3:.0f} mm apart and press with {grip.effort:.1f} N"
         )
         return FailureReport(
-            self.failure_type, sample.stamp_ns, grip.firm_ns, sample.phase, 0.95, self.name, text,
+            self.failure_type,
+            sample.stamp_ns,
+            grip.firm_ns,
+            sample.phase,
+            0.95,
+            self.name,
+            text,
             evidence,
         )
 
@@ -180,8 +192,14 @@ class AbandonedGraspRule:
             Evidence("gripper_width", before.grip.width, self._limits.grasp_empty_width, "m"),
         )
         return FailureReport(
-            self.failure_type, sample.stamp_ns, before.grip_onset_ns, before.phase, 0.7, self.name,
-            f"the hand was closed for {closed:.1f} s and opened again without having carried anything", evidence,
+            self.failure_type,
+            sample.stamp_ns,
+            before.grip_onset_ns,
+            before.phase,
+            0.7,
+            self.name,
+            f"the hand was closed for {closed:.1f} s and opened again without having carried anything",
+            evidence,
         )
 
 
@@ -213,7 +231,12 @@ class RegraspRule:
             return None
         onset, self._release_ns = self._release_ns, None
         return FailureReport(
-            self.failure_type, sample.stamp_ns, onset, sample.phase, 0.7, self.name,
+            self.failure_type,
+            sample.stamp_ns,
+            onset,
+            sample.phase,
+            0.7,
+            self.name,
             "the hand closes again after it let go of what it carried: that had not reached its goal",
             (Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),),
         )
@@ -264,9 +287,14 @@ class CollisionRule:
         )
         axis = max((abs(x), "x"), (abs(y), "y"), (abs(z), "z"))[1]
         return FailureReport(
-            self.failure_type, sample.stamp_ns, onset, sample.phase,
-            min(1.0, 0.5 + 0.5 * (self._peak / limit - 1.0)), self.name,
-            f"the tool meets {force:.0f} N, mostly along {axis}; this phase needs less than {limit:.0f} N", evidence,
+            self.failure_type,
+            sample.stamp_ns,
+            onset,
+            sample.phase,
+            min(1.0, 0.5 + 0.5 * (self._peak / limit - 1.0)),
+            self.name,
+            f"the tool meets {force:.0f} N, mostly along {axis}; this phase needs less than {limit:.0f} N",
+            evidence,
         )
 
 
@@ -304,7 +332,12 @@ class MisalignmentRule:
             Evidence("duration", (sample.stamp_ns - onset) * 1e-9, limits.misalignment_time, "s"),
         )
         return FailureReport(
-            self.failure_type, sample.stamp_ns, onset, sample.phase, min(1.0, 0.6 + 0.4 * (excess - 1.0)), self.name,
+            self.failure_type,
+            sample.stamp_ns,
+            onset,
+            sample.phase,
+            min(1.0, 0.6 + 0.4 * (excess - 1.0)),
+            self.name,
             f"the tool has been {distance * 1e3:.0f} mm and {angle:.2f} rad away from its target for "
             f"{(sample.stamp_ns - onset) * 1e-9:.1f} s: something blocks or turns it",
             evidence,

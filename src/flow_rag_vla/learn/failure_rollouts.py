@@ -214,9 +214,7 @@ def run_episode(
             obeyed = 1.0 if opening >= 0.5 else 0.0
             for camera in (FRONT, WRIST):
                 pictures[camera.name].append(world.render(camera))
-            observations.append(
-                Observation(state.stamp_ns, _NO_EMBEDDING, state.position, state.gripper_width, obeyed)
-            )
+            observations.append(Observation(state.stamp_ns, _NO_EMBEDDING, state.position, state.gripper_width, obeyed))
         action = expert.action()
         if disturb is not None and not success:
             action = disturb(action, tick, state)
@@ -231,8 +229,16 @@ def run_episode(
         if not success and world.success():
             success, end = True, min(limit, tick + AFTER_TICKS)
     return FailureEpisode(
-        spec.goal, spec.variant, spec.seed, success, tick, tuple(frame_ticks), tuple(observations), tuple(failures),
-        tuple(reports), {camera: np.stack(images) for camera, images in pictures.items()} if look else {},
+        spec.goal,
+        spec.variant,
+        spec.seed,
+        success,
+        tick,
+        tuple(frame_ticks),
+        tuple(observations),
+        tuple(failures),
+        tuple(reports),
+        {camera: np.stack(images) for camera, images in pictures.items()} if look else {},
     )
 
 

@@ -95,9 +95,7 @@ def scaled(settings: PipelineSettings, factor: float) -> PipelineSettings:
         posed_scenes={task: times(count) for task, count in settings.posed_scenes.items()},
         held_out_episodes=times(settings.held_out_episodes),
         encoder_frames=times(settings.encoder_frames),
-        encoder_training=replace(
-            settings.encoder_training, iterations=times(settings.encoder_training.iterations)
-        ),
+        encoder_training=replace(settings.encoder_training, iterations=times(settings.encoder_training.iterations)),
         first_policy=replace(settings.first_policy, iterations=times(settings.first_policy.iterations)),
         policy=replace(settings.policy, iterations=times(settings.policy.iterations)),
     )
@@ -224,9 +222,7 @@ class _Run:
         settings = self.settings
         if settings.encoder == "compact":
             frames = self._some_frames(settings.encoder_frames)
-            network, readout = train_encoder(
-                frames, CompactConfig(), settings.encoder_training, progress=progress
-            )
+            network, readout = train_encoder(frames, CompactConfig(), settings.encoder_training, progress=progress)
             save_compact(network, self.output / "compact")
         else:
             embeddings, frames = self._embedded_frames(self._encoder_in_use(), "first", progress)

@@ -302,8 +302,15 @@ def score(classifier: FailureClassifier, episodes: Sequence[FailureEpisode], spa
     hit = float((scores[positive] >= 0.5).mean()) if positive.any() else math.nan
     passed = float((scores[~positive] < 0.5).mean()) if (~positive).any() else math.nan
     return ClassifierScores(
-        len(labels), int(positive.sum()), roc_auc(scores, labels), (hit + passed) / 2, threshold, success, alarms,
-        failures, detected,
+        len(labels),
+        int(positive.sum()),
+        roc_auc(scores, labels),
+        (hit + passed) / 2,
+        threshold,
+        success,
+        alarms,
+        failures,
+        detected,
     )
 
 
@@ -452,7 +459,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\r{done}/{total} {note}      ", end="\n" if done >= total else "", flush=True)
 
     scores = train_classifier(
-        options.folder, encoder=options.encoder, workers=options.workers, progress=tell,
+        options.folder,
+        encoder=options.encoder,
+        workers=options.workers,
+        progress=tell,
         training=ClassifierTraining(episodes=options.episodes, seed=options.seed),
     )
     print(json.dumps(asdict(scores), indent=2))

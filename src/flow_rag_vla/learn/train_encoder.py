@@ -76,9 +76,7 @@ def train_encoder(
         torch.manual_seed(training.seed)
         reader = PoseReader(CompactNetwork(config), Readout(ReadoutConfig(config.dimension)))
     reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        reader.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-    )
+    optimiser = torch.optim.AdamW(reader.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.1
     )

@@ -23,9 +23,7 @@ UNIT_TOLERANCE = 1e-2
 MAX_HORIZON = 65_535
 """Rows that fit the message field."""
 
-ACTION_SCALE: Array = np.array(
-    [MAX_TRANSLATION_PER_TICK] * 3 + [MAX_ROTATION_PER_TICK] * 3 + [1.0], dtype=np.float32
-)
+ACTION_SCALE: Array = np.array([MAX_TRANSLATION_PER_TICK] * 3 + [MAX_ROTATION_PER_TICK] * 3 + [1.0], dtype=np.float32)
 """(7,) float32: the largest step of each column of an action; distances between chunks are counted in it."""
 
 
@@ -208,4 +206,3 @@ def _failure_type(value: int) -> FailureType:
     except ValueError:
         known = ", ".join(f"{int(item)} {item.name.lower()}" for item in FailureType)
         raise CaseError(f"failure_type is {value}, expected one of {known}") from None
-

@@ -114,7 +114,11 @@ class DispatchCorrector:
             return Correction(stamp_ns, CorrectionMode.HOLD, best, case_ids=(trusted[0].case.case_id,))
         used = [item for item in trusted if item.case.horizon == trusted[0].case.horizon][:FAILED_CHUNKS]
         return Correction(
-            stamp_ns, CorrectionMode.NEGATIVE, best, None, np.stack([item.case.failed_actions for item in used]),
+            stamp_ns,
+            CorrectionMode.NEGATIVE,
+            best,
+            None,
+            np.stack([item.case.failed_actions for item in used]),
             tuple(item.case.case_id for item in used),
         )
 
@@ -122,8 +126,12 @@ class DispatchCorrector:
     def _guidance(stamp_ns: int, known: Sequence[CredibleCase], threshold: float) -> Correction:
         best = max(known, key=lambda item: (strength(item, threshold), item.similarity))
         return Correction(
-            stamp_ns, CorrectionMode.GUIDANCE, strength(best, threshold), best.case.correction,
-            best.case.failed_actions[np.newaxis], (best.case.case_id,),
+            stamp_ns,
+            CorrectionMode.GUIDANCE,
+            strength(best, threshold),
+            best.case.correction,
+            best.case.failed_actions[np.newaxis],
+            (best.case.case_id,),
         )
 
     @staticmethod
@@ -139,8 +147,11 @@ class DispatchCorrector:
         if offset is None:
             return None
         return Correction(
-            stamp_ns, CorrectionMode.RESIDUAL, float(np.mean([strength(item, threshold) for item in alike])),
-            first.failed_actions + offset, first.failed_actions[np.newaxis],
+            stamp_ns,
+            CorrectionMode.RESIDUAL,
+            float(np.mean([strength(item, threshold) for item in alike])),
+            first.failed_actions + offset,
+            first.failed_actions[np.newaxis],
             tuple(item.case.case_id for item in alike),
         )
 
@@ -158,7 +169,11 @@ class RulesBlendCorrector:
             actions = rule_correction(item.case)
             if actions is not None:
                 return Correction(
-                    stamp_ns, CorrectionMode.BLEND, BLEND_STRENGTH, actions, item.case.failed_actions[np.newaxis],
+                    stamp_ns,
+                    CorrectionMode.BLEND,
+                    BLEND_STRENGTH,
+                    actions,
+                    item.case.failed_actions[np.newaxis],
                     (item.case.case_id,),
                 )
         return Correction(stamp_ns)

@@ -14,7 +14,10 @@ from flow_rag_vla.memory.history import Series
 
 USING_MODES = frozenset(
     {
-        CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.RESIDUAL, CorrectionMode.BLEND,
+        CorrectionMode.GUIDANCE,
+        CorrectionMode.NEGATIVE,
+        CorrectionMode.RESIDUAL,
+        CorrectionMode.BLEND,
         CorrectionMode.HOLD,
     }
 )

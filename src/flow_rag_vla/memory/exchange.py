@@ -26,7 +26,14 @@ MOST_BYTES = 8 * 1024**3
 BATCH = 512
 
 _TEXTS = (
-    "task", "phase", "encoder", "encoder_revision", "correction_source", "note", "retired_reason", "origin",
+    "task",
+    "phase",
+    "encoder",
+    "encoder_revision",
+    "correction_source",
+    "note",
+    "retired_reason",
+    "origin",
 )
 _NUMBERS = ("failure_type", "uses", "successes", "retired", "created_ns")
 
@@ -151,8 +158,11 @@ def _cases(arrays: dict[str, NDArray[Any]], source: Path, origin: str) -> list[F
     horizons, sizes = arrays["horizon"].tolist(), arrays["proprioception_size"].tolist()
     evidence: dict[int, list[Evidence]] = {}
     rows = zip(
-        arrays["evidence_case"].tolist(), arrays["evidence_name"].tolist(), arrays["evidence_value"].tolist(),
-        arrays["evidence_unit"].tolist(), strict=False,
+        arrays["evidence_case"].tolist(),
+        arrays["evidence_name"].tolist(),
+        arrays["evidence_value"].tolist(),
+        arrays["evidence_unit"].tolist(),
+        strict=False,
     )
     for row, name, (value, threshold), unit in rows:
         evidence.setdefault(row, []).append(Evidence(name, value, threshold, unit))

@@ -197,7 +197,8 @@ class FailureMemory:
                 victim = self._victim(case)
                 if victim is None:
                     return AddResult(
-                        False, 0,
+                        False,
+                        0,
                         f"the memory is full with {self._active} cases, each the last of its task, phase and type; "
                         "raise the parameter capacity or retire cases",
                     )
@@ -440,7 +441,12 @@ class FailureMemory:
             self._index = CaseIndex(case.stamp, self._make_index)
             self._retired = CaseIndex(case.stamp, self._make_index)
         summary = CaseSummary(
-            case.case_id, case.group, case.correction is not None, case.uses, case.successes, case.retired,
+            case.case_id,
+            case.group,
+            case.correction is not None,
+            case.uses,
+            case.successes,
+            case.retired,
             case.created_ns or time.time_ns(),
         )
         self._summaries[case.case_id] = summary

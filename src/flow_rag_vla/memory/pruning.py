@@ -72,9 +72,7 @@ def candidates(index: CaseIndex, arriving: GroupKey, generator: np.random.Genera
         arriving: group of the new case, which counts as a member.
         generator: draws the sample if there are more.
     """
-    found = {
-        group: index.members(group) for group, size in index.sizes().items() if size + (group == arriving) > 1
-    }
+    found = {group: index.members(group) for group, size in index.sizes().items() if size + (group == arriving) > 1}
     total = sum(len(ids) for ids in found.values())
     if total <= SAMPLE:
         return found

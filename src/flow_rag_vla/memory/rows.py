@@ -33,9 +33,22 @@ def insert_case(connection: sqlite3.Connection, case: FailureCase, created_ns: i
     cursor = connection.execute(
         f"INSERT INTO cases ({COLUMNS}) VALUES ({', '.join('?' * 19)})",
         (
-            case_id, created_ns, int(case.failure_type), case.task, case.phase, case.encoder, case.encoder_revision,
-            *blobs, case.correction_source, case.note, case.uses, case.successes, int(case.retired),
-            case.retired_reason, case.origin, _checksum(blobs),
+            case_id,
+            created_ns,
+            int(case.failure_type),
+            case.task,
+            case.phase,
+            case.encoder,
+            case.encoder_revision,
+            *blobs,
+            case.correction_source,
+            case.note,
+            case.uses,
+            case.successes,
+            int(case.retired),
+            case.retired_reason,
+            case.origin,
+            _checksum(blobs),
         ),
     )
     new_id = int(cursor.lastrowid or 0)

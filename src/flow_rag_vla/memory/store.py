@@ -229,8 +229,15 @@ class FailureStore:
                 return
             last = int(rows[-1][0])
             batch = [
-                CaseSummary(row[0], GroupKey(row[1], row[2], FailureType(row[3])), bool(row[4]), row[5], row[6],
-                            bool(row[7]), row[8])
+                CaseSummary(
+                    row[0],
+                    GroupKey(row[1], row[2], FailureType(row[3])),
+                    bool(row[4]),
+                    row[5],
+                    row[6],
+                    bool(row[7]),
+                    row[8],
+                )
                 for row in rows
             ]
             yield batch, np.frombuffer(b"".join(row[9] for row in rows), dtype="<f4").reshape(len(rows), -1)

@@ -58,15 +58,19 @@ class BenchmarkFeed(Node):
         else:
             first, figures = self._figures[0], self._figures[-1]
             result = {
-                "rate_hz": figures.rate_hz, "ticks": figures.ticks,
+                "rate_hz": figures.rate_hz,
+                "ticks": figures.ticks,
                 "skipped": figures.skipped_ticks - first.skipped_ticks,
                 "late": figures.late_ticks - first.late_ticks,
                 "starved": figures.starved_ticks,
                 "p50_ms": figures.tick_error_p50_ms,
                 "p99_ms": figures.tick_error_p99_ms,
                 "max_ms": figures.tick_error_max_ms,
-                "cpu_mean_ms": figures.cpu_mean_ms, "cpu_max_ms": figures.cpu_max_ms, "commands": self._commands,
-                "chunks_accepted": figures.chunks_accepted, "chunks_rejected": figures.chunks_rejected,
+                "cpu_mean_ms": figures.cpu_mean_ms,
+                "cpu_max_ms": figures.cpu_max_ms,
+                "commands": self._commands,
+                "chunks_accepted": figures.chunks_accepted,
+                "chunks_rejected": figures.chunks_rejected,
                 "modes": dict(self._modes),
                 "stages": {item.stage: [item.p50_ms, item.p99_ms, item.max_ms] for item in figures.stages},
             }

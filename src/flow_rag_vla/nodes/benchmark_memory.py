@@ -54,7 +54,9 @@ class BenchmarkMemory(Node):
         """Print the figures and end."""
         if not self._echo:
             result = {
-                "latencies_ms": self._latencies, "search_ms": self._searches, "lost": self._lost,
+                "latencies_ms": self._latencies,
+                "search_ms": self._searches,
+                "lost": self._lost,
                 "corrections": self._corrections,
             }
             print(json.dumps(result), flush=True)

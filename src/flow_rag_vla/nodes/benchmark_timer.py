@@ -36,8 +36,14 @@ class BenchmarkTimer(Node):
         figures = self._statistics.figures()
         error = figures.tick_error
         result = {
-            "rate_hz": figures.rate_hz, "ticks": figures.ticks, "skipped": figures.skipped, "late": figures.late,
-            "p50_ms": error.p50, "p99_ms": error.p99, "max_ms": error.maximum, "count": error.count,
+            "rate_hz": figures.rate_hz,
+            "ticks": figures.ticks,
+            "skipped": figures.skipped,
+            "late": figures.late,
+            "p50_ms": error.p50,
+            "p99_ms": error.p99,
+            "max_ms": error.maximum,
+            "count": error.count,
         }
         print(json.dumps(result), flush=True)
         super().destroy_node()

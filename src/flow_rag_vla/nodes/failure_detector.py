@@ -48,7 +48,8 @@ class FailureDetectorNode(Node):
         self._event_id = time.time_ns()
         settings = self._node_parameters.value
         self._detector = FailureDetector(
-            settings.thresholds(), self._load(settings.classifier),
+            settings.thresholds(),
+            self._load(settings.classifier),
             classifier_threshold=settings.classifier_threshold or None,
         )
         self._score = msg.FailureScore()

@@ -12,9 +12,7 @@ FREE_COLUMNS = (0, 1, 2, 5, 6)
 """Roll and pitch stay zero: demonstrations never turn about them, and small predicted drifts would tilt the hand."""
 
 FREE_DIM = len(FREE_COLUMNS)
-_SCALE = np.array(
-    [MAX_TRANSLATION_PER_TICK] * 3 + [MAX_ROTATION_PER_TICK] + [0.5], dtype=np.float32
-)
+_SCALE = np.array([MAX_TRANSLATION_PER_TICK] * 3 + [MAX_ROTATION_PER_TICK] + [0.5], dtype=np.float32)
 _OFFSET = np.array([0.0, 0.0, 0.0, 0.0, 0.5], dtype=np.float32)
 
 

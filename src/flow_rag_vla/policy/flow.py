@@ -18,9 +18,7 @@ Method = Literal["euler", "heun"]
 METHODS: tuple[Method, ...] = ("euler", "heun")
 
 
-def path_point(
-    noise: torch.Tensor, data: torch.Tensor, time: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def path_point(noise: torch.Tensor, data: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Point and velocity of the straight path at ``time`` (B,) in 0..1; both of the shape of ``data`` (B, ...)."""
     t = time.reshape(-1, *([1] * (data.ndim - 1)))
     return (1.0 - t) * noise + t * data, data - noise

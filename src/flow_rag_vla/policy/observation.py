@@ -35,12 +35,20 @@ ENTITIES = ("red_cube", "blue_box", "yellow_cylinder", "bin", "zone", "drawer")
 ENTITY_INDEX: Mapping[str, int] = {name: index for index, name in enumerate(ENTITIES)}
 
 YAW_SYMMETRY: Mapping[str, int] = {
-    "red_cube": 4, "blue_box": 2, "yellow_cylinder": 0, "bin": 0, "zone": 0, "drawer": 1,
+    "red_cube": 4,
+    "blue_box": 2,
+    "yellow_cylinder": 0,
+    "bin": 0,
+    "zone": 0,
+    "drawer": 1,
 }
 """Rotations by 2 pi / n that look the same; 0: turning changes nothing."""
 
 DESTINATIONS: Mapping[str, str | None] = {
-    "pick_and_place": "bin", "push": "zone", "stack": "blue_box", "open_drawer": None,
+    "pick_and_place": "bin",
+    "push": "zone",
+    "stack": "blue_box",
+    "open_drawer": None,
 }
 ENTITY_DIM = 5
 """dx, dy, dz relative to the tool (metres, base axes), cos and sin of n times the heading relative to the tool."""

@@ -146,9 +146,7 @@ class FlowPolicy:
             situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
             embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
             drawn = draw(
-                lambda chunk, time: self._network.velocity.velocity(
-                    chunk, time, embedded.expand(chunk.shape[0], -1)
-                ),
+                lambda chunk, time: self._network.velocity.velocity(chunk, time, embedded.expand(chunk.shape[0], -1)),
                 (self.horizon, FREE_DIM),
                 torch.Generator().manual_seed(seed),
                 samples=self._samples,

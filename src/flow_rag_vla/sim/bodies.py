@@ -140,9 +140,7 @@ def _object(client: int, spec: ObjectSpec) -> int:
 
 def _bin(client: int, spec: FurnitureSpec) -> int:
     with resolved_urdf("bin.urdf") as path:
-        body = int(
-            p.loadURDF(path, spec.position, yaw_quaternion(spec.yaw), useFixedBase=True, physicsClientId=client)
-        )
+        body = int(p.loadURDF(path, spec.position, yaw_quaternion(spec.yaw), useFixedBase=True, physicsClientId=client))
     _dynamics(client, body, -1, lateralFriction=_TABLE_FRICTION, restitution=0.0)
     return body
 

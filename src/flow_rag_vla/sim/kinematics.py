@@ -62,9 +62,7 @@ def downward_orientation(yaw: float) -> NDArray[np.float64]:
     return quaternion_multiply(turn, _DOWN)
 
 
-def downward_joints(
-    position: NDArray[np.float64], yaw: float, hand_near: float = math.pi / 4
-) -> NDArray[np.float64]:
+def downward_joints(position: NDArray[np.float64], yaw: float, hand_near: float = math.pi / 4) -> NDArray[np.float64]:
     """(7,) joint angles, radians, that put the tool centre point at ``position`` (3,), metres, pointing down.
 
     A target a little out of reach gives the arm stretched toward it; joint limits are kept. Of the angles of joint 7

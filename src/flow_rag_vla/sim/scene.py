@@ -303,9 +303,7 @@ def _resized(plain: SceneSpec, rng: np.random.Generator) -> SceneSpec:
 
 
 def _slippery(plain: SceneSpec, rng: np.random.Generator) -> SceneSpec:
-    objects = tuple(
-        replace(entry, friction=rng.uniform(0.25, 0.35), mass=2.5 * entry.mass) for entry in plain.objects
-    )
+    objects = tuple(replace(entry, friction=rng.uniform(0.25, 0.35), mass=2.5 * entry.mass) for entry in plain.objects)
     drawer = plain.drawer
     if drawer is not None:
         drawer = replace(drawer, friction=2.0 * drawer.friction, handle_friction=rng.uniform(0.35, 0.45))

@@ -175,4 +175,3 @@ TASK_RULES: Mapping[str, TaskRule] = {
     "open_drawer": TaskRule(_open_drawer_done, _open_drawer_progress, time_limit_s=10.0),
 }
 """By task name, for every task of ``core.goal.TASKS``."""
-

@@ -69,11 +69,19 @@ class LoopFigures:
             ("rate, Hz", f"{loop['rate_hz']:.3f}", f"{timer['rate_hz']:.3f}", ""),
             ("ticks skipped", str(self.skipped), str(self.timer_skipped), "target: no more than the timer"),
             ("tick error p50, ms", f"{loop['p50_ms']:.3f}", f"{timer['p50_ms']:.3f}", ""),
-            ("tick error p99, ms", f"{loop['p99_ms']:.3f}", f"{timer['p99_ms']:.3f}",
-             f"ratio {self.error_ratio:.2f}, target at most {MAX_ERROR_RATIO:g}"),
+            (
+                "tick error p99, ms",
+                f"{loop['p99_ms']:.3f}",
+                f"{timer['p99_ms']:.3f}",
+                f"ratio {self.error_ratio:.2f}, target at most {MAX_ERROR_RATIO:g}",
+            ),
             ("tick error max, ms", f"{loop['max_ms']:.3f}", f"{timer['max_ms']:.3f}", ""),
-            ("process CPU a tick, ms", f"{self.loop_cpu_ms:.3f}", f"{self.timer_cpu_ms:.3f}",
-             f"added {self.added_cpu_ms:.3f}, target at most {MAX_CPU_MS:g}"),
+            (
+                "process CPU a tick, ms",
+                f"{self.loop_cpu_ms:.3f}",
+                f"{self.timer_cpu_ms:.3f}",
+                f"added {self.added_cpu_ms:.3f}, target at most {MAX_CPU_MS:g}",
+            ),
             ("CPU of the tick's body, ms", f"{loop['cpu_mean_ms']:.3f}", "", f"max {loop['cpu_max_ms']:.3f}"),
         ]
         lines = [f"{'':28}{'loop':>10}{'empty timer':>13}"]
@@ -160,8 +168,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = measure(options.seconds, options.niceness)
     print(figures.table())
     if options.json is not None:
-        record = {"loop": figures.loop, "timer": figures.timer, "error_ratio": figures.error_ratio,
-                  "loop_cpu_ms": figures.loop_cpu_ms, "timer_cpu_ms": figures.timer_cpu_ms}
+        record = {
+            "loop": figures.loop,
+            "timer": figures.timer,
+            "error_ratio": figures.error_ratio,
+            "loop_cpu_ms": figures.loop_cpu_ms,
+            "timer_cpu_ms": figures.timer_cpu_ms,
+        }
         write_text(options.json, json.dumps(record, indent=2))
     return 1 if options.check and not figures.reached else 0
 

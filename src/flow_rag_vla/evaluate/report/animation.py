@@ -96,9 +96,7 @@ def write_animation(
         moments, rate = moments[::2], rate / 2
 
 
-def _moments(
-    bag: Bag, digest: Digest, window: EpisodeWindow, record: EpisodeRecord, rate: float
-) -> Iterator[_Moment]:
+def _moments(bag: Bag, digest: Digest, window: EpisodeWindow, record: EpisodeRecord, rate: float) -> Iterator[_Moment]:
     start = window.start_ns
     stop = min(window.end_ns + int(TAIL_S * 1e9), start + int(MAX_SECONDS * 1e9))
     times = np.arange(start, stop, int(1e9 / rate))
@@ -207,9 +205,7 @@ def _lay_out(moment: _Moment, record: EpisodeRecord, window: EpisodeWindow) -> I
     return canvas
 
 
-def _chip(
-    draw: ImageDraw.ImageDraw, right: int, top: int, label: str, colour: tuple[int, int, int], font: Any
-) -> int:
+def _chip(draw: ImageDraw.ImageDraw, right: int, top: int, label: str, colour: tuple[int, int, int], font: Any) -> int:
     wide = int(draw.textlength(label, font=font)) + 16
     draw.rounded_rectangle((right - wide, top, right, top + 18), 9, fill=colour)
     draw.text((right - wide / 2, top + 9), label, fill=(255, 255, 255), font=font, anchor="mm")

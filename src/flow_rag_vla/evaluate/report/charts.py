@@ -81,9 +81,7 @@ def histogram(values: NDArray[np.float64], p50: float, p99: float, unit: str = "
         parts.append(f'<line class="marker" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{top + inner_h}"/>')
         parts.append(f'<text class="label" x="{x + 4:.1f}" y="{top - 2}" text-anchor="{anchor}">{name}</text>')
     if over:
-        parts.append(
-            f'<text class="label" x="{left + inner_w}" y="{top + 14}" text-anchor="end">{over} beyond</text>'
-        )
+        parts.append(f'<text class="label" x="{left + inner_w}" y="{top + 14}" text-anchor="end">{over} beyond</text>')
     return "".join(parts) + "</svg>"
 
 

@@ -213,8 +213,12 @@ def _take_embedding(result: Digest, log_ns: int, message: Any) -> None:
 def _take_chunk(result: Digest, log_ns: int, message: Any) -> None:
     result.chunks.append(
         Chunk(
-            log_ns, stamp_ns(message.header), int(message.chunk_id), float(message.inference_ms),
-            float(message.correction_wait_ms), correction_name(message.provenance.correction),
+            log_ns,
+            stamp_ns(message.header),
+            int(message.chunk_id),
+            float(message.inference_ms),
+            float(message.correction_wait_ms),
+            correction_name(message.provenance.correction),
         )
     )
     result.policy, result.policy_revision = message.provenance.policy, message.provenance.policy_revision
@@ -230,8 +234,13 @@ def _take_answer(result: Digest, log_ns: int, message: Any) -> None:
     )  # fmt: skip
     result.answers.append(
         Answer(
-            log_ns, stamp_ns(message.header), correction_name(message.correction), float(message.strength),
-            float(message.threshold), float(message.search_ms), cases,
+            log_ns,
+            stamp_ns(message.header),
+            correction_name(message.correction),
+            float(message.strength),
+            float(message.threshold),
+            float(message.search_ms),
+            cases,
         )
     )
 
@@ -239,8 +248,13 @@ def _take_answer(result: Digest, log_ns: int, message: Any) -> None:
 def _take_command(result: Digest, log_ns: int, message: Any) -> None:
     result.commands.append(
         Command(
-            log_ns, stamp_ns(message.header), int(message.tick), int(message.mode), int(message.chunk_id),
-            float(message.observation_age_ms), int(message.provenance.correction),
+            log_ns,
+            stamp_ns(message.header),
+            int(message.tick),
+            int(message.mode),
+            int(message.chunk_id),
+            float(message.observation_age_ms),
+            int(message.provenance.correction),
             tuple(int(case) for case in message.provenance.case_ids),
         )
     )
@@ -249,9 +263,16 @@ def _take_command(result: Digest, log_ns: int, message: Any) -> None:
 def _take_loop(result: Digest, log_ns: int, message: Any) -> None:
     result.loops.append(
         Loop(
-            log_ns, float(message.rate_hz), float(message.tick_error_p50_ms), float(message.tick_error_p99_ms),
-            float(message.tick_error_max_ms), float(message.cpu_mean_ms), int(message.ticks), int(message.late_ticks),
-            int(message.skipped_ticks), int(message.starved_ticks),
+            log_ns,
+            float(message.rate_hz),
+            float(message.tick_error_p50_ms),
+            float(message.tick_error_p99_ms),
+            float(message.tick_error_max_ms),
+            float(message.cpu_mean_ms),
+            int(message.ticks),
+            int(message.late_ticks),
+            int(message.skipped_ticks),
+            int(message.starved_ticks),
             tuple((item.stage, int(item.count), float(item.p50_ms), float(item.p99_ms)) for item in message.stages),
         )
     )
@@ -263,9 +284,18 @@ def _take_failure(result: Digest, log_ns: int, message: Any) -> None:
     )
     result.failures.append(
         Failure(
-            log_ns, stamp_ns(message.header), stamp_ns(message.onset), int(message.event_id), int(message.episode_id),
-            failure_name(message.failure_type), float(message.confidence), message.task, message.phase,
-            message.detector, message.description, evidence,
+            log_ns,
+            stamp_ns(message.header),
+            stamp_ns(message.onset),
+            int(message.event_id),
+            int(message.episode_id),
+            failure_name(message.failure_type),
+            float(message.confidence),
+            message.task,
+            message.phase,
+            message.detector,
+            message.description,
+            evidence,
         )
     )
 
@@ -273,9 +303,16 @@ def _take_failure(result: Digest, log_ns: int, message: Any) -> None:
 def _take_memory(result: Digest, log_ns: int, message: Any) -> None:
     result.memories.append(
         Memory(
-            log_ns, int(message.cases), int(message.retired), int(message.added),
-            int(message.refused_duplicates) + int(message.refused_invalid), int(message.searches),
-            int(message.corrections), float(message.search_p50_ms), float(message.search_p99_ms), message.encoder,
+            log_ns,
+            int(message.cases),
+            int(message.retired),
+            int(message.added),
+            int(message.refused_duplicates) + int(message.refused_invalid),
+            int(message.searches),
+            int(message.corrections),
+            float(message.search_p50_ms),
+            float(message.search_p99_ms),
+            message.encoder,
             message.encoder_revision,
         )
     )

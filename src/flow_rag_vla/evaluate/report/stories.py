@@ -178,7 +178,6 @@ def _later(record: EpisodeRecord, failure: FailureRecord, records: Sequence[Epis
     again = sum(1 for item in later if any(other.failure_type == failure.failure_type for other in item.failures))
     done = sum(1 for item in later if item.succeeded)
     kind = failure.failure_type.replace("_", " ")
-    return (
-        f"Later: {done} of {len(later)} further episode{'s' if len(later) != 1 else ''} of this task succeeded; "
-        + (f"{kind} came back in {again}." if again else f"{kind} did not come back.")
+    return f"Later: {done} of {len(later)} further episode{'s' if len(later) != 1 else ''} of this task succeeded; " + (
+        f"{kind} came back in {again}." if again else f"{kind} did not come back."
     )

@@ -77,9 +77,7 @@ def check_image(camera: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image
 
 
-def check_images(
-    images: Mapping[str, NDArray[np.uint8]], cameras: Sequence[str]
-) -> dict[str, NDArray[np.uint8]]:
+def check_images(images: Mapping[str, NDArray[np.uint8]], cameras: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """Return the pictures of ``cameras``, each checked.
 
     Raises:
@@ -92,9 +90,7 @@ def check_images(
     return {camera: check_image(camera, images[camera]) for camera in cameras}
 
 
-def check_batches(
-    images: Mapping[str, NDArray[np.uint8]], cameras: Sequence[str]
-) -> dict[str, NDArray[np.uint8]]:
+def check_batches(images: Mapping[str, NDArray[np.uint8]], cameras: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """Return the (B, H, W, 3) uint8 batches of ``cameras``, all of one length.
 
     Raises:
