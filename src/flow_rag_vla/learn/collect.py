@@ -269,7 +269,7 @@ def _written(job: CollectJob, kept: list[Demonstration]) -> CollectReport:
 
 
 def collect_jobs(
-    episodes: Mapping[str, int] | int,
+    episodes: Mapping[str, int],
     folder: str | Path,
     *,
     first_seed: int = 0,
@@ -280,10 +280,10 @@ def collect_jobs(
     posed_frames: int = 0,
     episodes_per_job: int = 20,
 ) -> list[CollectJob]:
-    """Jobs for ``episodes`` of every goal (one number, or by task), goals interleaved."""
+    """Jobs for ``episodes`` of every goal, by task, goals interleaved."""
     jobs: list[list[CollectJob]] = []
     for goal in GOALS:
-        count = episodes if isinstance(episodes, int) else episodes[goal.task]
+        count = episodes[goal.task]
         seeds = range(first_seed, first_seed + count)
         jobs.append(
             [

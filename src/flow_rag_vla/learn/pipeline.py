@@ -56,19 +56,23 @@ class PipelineSettings:
 
     episodes: demonstrations of each goal by task, first round; second_episodes: disturbed by the first policy
     posed_scenes: layouts of each goal by task that teach the encoder, each in ``posed_frames`` poses
-    held_out_episodes: of each goal, for measuring readouts
+    held_out_episodes: of each goal by task, for measuring readouts
     encoder_frames: at most so many frames of demonstrations train the encoder, beside the posed ones
     encoder: ``compact`` trains one; anything that ``make_encoder`` takes is used as it is
     """
 
-    episodes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(task_names(), 150))
-    second_episodes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(task_names(), 100))
+    episodes: Mapping[str, int] = field(
+        default_factory=lambda: {"pick_and_place": 110, "push": 150, "stack": 150, "open_drawer": 160}
+    )
+    second_episodes: Mapping[str, int] = field(
+        default_factory=lambda: {"pick_and_place": 35, "push": 70, "stack": 70, "open_drawer": 70}
+    )
     posed_scenes: Mapping[str, int] = field(
-        default_factory=lambda: {"pick_and_place": 400, "push": 400, "stack": 500, "open_drawer": 400}
+        default_factory=lambda: {"pick_and_place": 350, "push": 400, "stack": 450, "open_drawer": 450}
     )
     posed_frames: int = 6
-    held_out_episodes: int = 4
-    encoder_frames: int = 14_000
+    held_out_episodes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(task_names(), 4))
+    encoder_frames: int = 12_000
     encoder: str = "compact"
     encoder_training: EncoderTraining = field(default_factory=EncoderTraining)
     first_policy: PolicyTraining = field(default_factory=lambda: PolicyTraining(iterations=3000))
@@ -93,7 +97,7 @@ def scaled(settings: PipelineSettings, factor: float) -> PipelineSettings:
         episodes={task: times(count) for task, count in settings.episodes.items()},
         second_episodes={task: times(count) for task, count in settings.second_episodes.items()},
         posed_scenes={task: times(count) for task, count in settings.posed_scenes.items()},
-        held_out_episodes=times(settings.held_out_episodes),
+        held_out_episodes={task: times(count) for task, count in settings.held_out_episodes.items()},
         encoder_frames=times(settings.encoder_frames),
         encoder_training=replace(settings.encoder_training, iterations=times(settings.encoder_training.iterations)),
         first_policy=replace(settings.first_policy, iterations=times(settings.first_policy.iterations)),
@@ -253,11 +257,12 @@ class _Run:
             encoder=self._encoder_name(),
         )
         collect(jobs, self.workers, progress=progress)
-        return self._counts("second")
+        return self._counts("second") if jobs else {"episodes": {}, "frames": 0}
 
     def _policy(self, progress: Progress) -> dict[str, Any]:
         encoder = self._encoder_in_use()
-        samples = joined_samples([self._samples(encoder, "first"), self._samples(encoder, "second")])
+        rounds = ["first", "second"] if any(self.settings.second_episodes.values()) else ["first"]
+        samples = joined_samples([self._samples(encoder, name) for name in rounds])
         first, _, _ = load_checkpoint(self.work / "first_policy")
         network = train_policy(samples, first.readout, self.settings.policy, progress=progress)
         revision = self._save(network, encoder, self.output / "policy")

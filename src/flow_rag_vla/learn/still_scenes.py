@@ -111,12 +111,12 @@ def _place(spec: SceneSpec, objects: dict[str, Pose], rng: np.random.Generator) 
     item = spec.object(spec.goal.target)
     position = np.array(item.position) + np.array([*rng.normal(0.0, 0.03, 2), 0.0])
     if spec.bin is not None:
-        position = [*np.array(spec.bin.position), *rng.normal(0.0, 0.02, 2), item.size[2] / 2 + 0.004]
+        position = np.array(spec.bin.position) + np.array([*rng.normal(0.0, 0.02, 2), item.size[2] / 2 + 0.004])
     elif spec.zone is not None:
-        position = [*np.array(spec.zone.position), *rng.normal(0.0, 0.025, 2), item.size[2] / 2]
+        position = np.array(spec.zone.position) + np.array([*rng.normal(0.0, 0.025, 2), item.size[2] / 2])
     elif spec.goal.task == "stack":
         under = objects["blue_box"][0]
-        position = [*under, *rng.normal(0.0, 0.006, 2), item.size[2]]
+        position = under + np.array([*rng.normal(0.0, 0.006, 2), item.size[2]])
     turn = yaw_of(np.array(yaw_quaternion(item.yaw))) + rng.normal(0.0, 0.2)
     objects[item.name] = (position, np.array(yaw_quaternion(turn)))
 

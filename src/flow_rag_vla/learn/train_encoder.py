@@ -23,7 +23,7 @@ from flow_rag_vla.policy.observation import (
 )
 from flow_rag_vla.policy.readout import Readout, ReadoutConfig
 
-YAW_WEIGHT = 0.3
+YAW_WEIGHT = 0.6
 OTHER_WEIGHT = 0.5
 """What entities that the goal does not need weigh beside those that it does."""
 
@@ -35,7 +35,7 @@ LINEAR_WEIGHT = 0.2
 class EncoderTraining:
     """Length and pace of training. noise: deviation of pixel noise (0..1); jitter: of brightness and contrast."""
 
-    iterations: int = 1800
+    iterations: int = 1500
     batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4

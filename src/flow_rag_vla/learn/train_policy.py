@@ -31,7 +31,7 @@ class PolicyTraining:
     late_weight: what the last row of a chunk weighs beside the first
     """
 
-    iterations: int = 6000
+    iterations: int = 5000
     batch: int = 256
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4

@@ -34,7 +34,7 @@ from flow_rag_vla.policy.encoders.base import (
 CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 SHARPNESS = 10.0
-"""Factor on feature maps before the softmax: an untrained map is nearly level, and a level map cannot learn a place."""
+"""Factor on feature maps before the softmax: an untrained map is nearly level, and a level map tells no place."""
 _FORMAT = "flow_rag_vla.compact_encoder/1"
 
 
