@@ -23,4 +23,5 @@ def entity_poses(spec: SceneSpec, scene: SceneState) -> NDArray[np.float32]:
             poses[ENTITIES.index(name)] = [*furniture.position, furniture.yaw]
     if spec.drawer is not None:
         poses[ENTITIES.index("drawer")] = [*handle_position(spec, float(scene.articulation[0])), spec.drawer.yaw]
+        poses[ENTITIES.index("cabinet")] = [*spec.drawer.position, spec.drawer.yaw]
     return poses

@@ -31,25 +31,21 @@ PROPRIOCEPTION_DIM = 9
 CENTRE = np.array([0.475, 0.0, 0.20])
 """Metres, base frame: middle of the workspace, subtracted from the tool's position."""
 
-ENTITIES = ("red_cube", "blue_box", "yellow_cylinder", "bin", "zone", "drawer")
+ENTITIES = ("red_cube", "blue_box", "yellow_cylinder", "bin", "zone", "drawer", "cabinet")
+"""What a reading places; ``drawer`` is its handle, which moves, ``cabinet`` the front, which does not."""
+
 ENTITY_INDEX: Mapping[str, int] = {name: index for index, name in enumerate(ENTITIES)}
 
 YAW_SYMMETRY: Mapping[str, int] = {
-    "red_cube": 4,
-    "blue_box": 2,
-    "yellow_cylinder": 0,
-    "bin": 0,
-    "zone": 0,
-    "drawer": 1,
-}
-"""Rotations by 2 pi / n that look the same; 0: turning changes nothing."""
+    "red_cube": 4, "blue_box": 2, "yellow_cylinder": 0, "bin": 0, "zone": 0, "drawer": 2, "cabinet": 2,
+}  # fmt: skip
+"""Rotations by 2 pi / n that ask for the same grasp; 0: turning changes nothing."""
 
-DESTINATIONS: Mapping[str, str | None] = {
-    "pick_and_place": "bin",
-    "push": "zone",
-    "stack": "blue_box",
-    "open_drawer": None,
-}
+DESTINATIONS: Mapping[str, str] = {
+    "pick_and_place": "bin", "push": "zone", "stack": "blue_box", "open_drawer": "cabinet",
+}  # fmt: skip
+"""What the target is brought to, or, for a drawer, away from: how far it is open is told by both together."""
+
 ENTITY_DIM = 5
 """dx, dy, dz relative to the tool (metres, base axes), cos and sin of n times the heading relative to the tool."""
 
@@ -106,7 +102,7 @@ def goal_features(goal: Goal) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class GoalEntities:
-    """Places in ``ENTITIES``: what is acted on, and what towards (the same where a task has no destination)."""
+    """Places in ``ENTITIES``: what is acted on, and what towards or away from."""
 
     target: int
     destination: int
@@ -114,9 +110,7 @@ class GoalEntities:
 
 def goal_entities(goal: Goal) -> GoalEntities:
     """The entities that a goal is about."""
-    destination = DESTINATIONS[goal.task]
-    target = ENTITY_INDEX[goal.target]
-    return GoalEntities(target, target if destination is None else ENTITY_INDEX[destination])
+    return GoalEntities(ENTITY_INDEX[goal.target], ENTITY_INDEX[DESTINATIONS[goal.task]])
 
 
 SITUATION_COLUMNS: NDArray[np.int64] = np.array(
