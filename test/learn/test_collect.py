@@ -16,7 +16,14 @@ from flow_rag_vla.learn.collect import (
     record_episode,
     run_collect_job,
 )
-from flow_rag_vla.learn.samples import chunk_samples, frames_of, joined_frames, joined_samples
+from flow_rag_vla.learn.samples import (
+    chunk_samples,
+    frames_of,
+    joined_frames,
+    joined_samples,
+    read_samples,
+    write_samples,
+)
 from flow_rag_vla.learn.still_scenes import posed_scene
 from flow_rag_vla.policy.observation import ENTITIES, ENTITY_DIM
 from flow_rag_vla.sim.camera import SceneRenderer
@@ -79,6 +86,16 @@ def test_samples_come_only_from_undisturbed_windows(world) -> None:
     joined = joined_samples([samples, samples])
     assert len(joined) == 2 * len(samples)
     assert len(joined_frames([frames, frames]).take(slice(0, 3))) == 3
+
+
+def test_kept_samples_are_read_as_they_were(world, tmp_path) -> None:
+    item = record(world, GOALS[5], seed=4)
+    frames = frames_of(item)
+    samples = chunk_samples(item, frames, np.ones((len(frames), 2), np.float32), 16)
+    write_samples(tmp_path / "samples.npz", samples)
+    read = read_samples(tmp_path / "samples.npz")
+    for name in ("embedding", "proprioception", "goal", "chunks", "reading"):
+        assert np.array_equal(getattr(read, name), getattr(samples, name))
 
 
 def test_a_displaced_start_lies_over_the_table(world) -> None:

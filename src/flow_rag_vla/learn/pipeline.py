@@ -24,7 +24,16 @@ from flow_rag_vla.core.goal import task_names
 from flow_rag_vla.data.demonstrations import read_shard, shard_paths
 from flow_rag_vla.learn.collect import CollectSettings, collect, collect_jobs
 from flow_rag_vla.learn.progress import Progress
-from flow_rag_vla.learn.samples import ChunkSamples, Frames, chunk_samples, frames_of, joined_frames, joined_samples
+from flow_rag_vla.learn.samples import (
+    ChunkSamples,
+    Frames,
+    chunk_samples,
+    frames_of,
+    joined_frames,
+    joined_samples,
+    read_samples,
+    write_samples,
+)
 from flow_rag_vla.learn.train_encoder import EncoderTraining, readout_errors, train_encoder, train_readout
 from flow_rag_vla.learn.train_policy import HORIZON, PolicyTraining, train_policy
 from flow_rag_vla.policy.checkpoint import EncoderIdentity, PolicyConfig, load_checkpoint, save_checkpoint
@@ -310,12 +319,18 @@ class _Run:
         return np.concatenate(embeddings), joined_frames(parts)
 
     def _samples(self, encoder: Encoder, name: str) -> ChunkSamples:
+        """The chunk samples of a round; embedded once, then kept in the work folder."""
+        kept = self.work / f"samples_{name}_{encoder.revision}.npz"
+        if kept.is_file():
+            return read_samples(kept)
         parts = []
         for path in shard_paths(self.work / name):
             for item in read_shard(path):
                 frames = frames_of(item)
                 parts.append(chunk_samples(item, frames, _embed(encoder, frames), HORIZON))
-        return joined_samples(parts)
+        samples = joined_samples(parts)
+        write_samples(kept, samples)
+        return samples
 
     def _encoder_name(self) -> str:
         return str(self.output / "compact") if self.settings.encoder == "compact" else self.settings.encoder

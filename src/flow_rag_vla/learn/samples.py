@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.demonstrations import Demonstration
 from flow_rag_vla.policy.action_space import FREE_DIM, normalised
@@ -132,6 +134,18 @@ def joined_samples(parts: Iterable[ChunkSamples]) -> ChunkSamples:
         np.concatenate([item.chunks for item in items]),
         np.concatenate([item.reading for item in items]),
     )
+
+
+def write_samples(path: str | Path, samples: ChunkSamples) -> None:
+    """Keep samples in one ``.npz`` of plain arrays, whole or not at all."""
+    with replaced_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{entry.name: getattr(samples, entry.name) for entry in fields(samples)})
+
+
+def read_samples(path: str | Path) -> ChunkSamples:
+    """The samples that ``write_samples`` kept."""
+    with np.load(path, allow_pickle=False) as archive:
+        return ChunkSamples(**{entry.name: archive[entry.name] for entry in fields(ChunkSamples)})
 
 
 def _reading(
