@@ -27,7 +27,7 @@ def test_the_same_arguments_give_the_same_chunk_bit_for_bit(policy, embedding, s
 
 def test_seed_embedding_state_and_goal_all_matter(policy, embedding, state) -> None:
     base = act(policy, embedding, state).actions
-    moved = replace(state, position=[*state.position, 0.05, 0.0, 0.0])
+    moved = replace(state, position=state.position + np.array([0.05, 0.0, 0.0]))
     assert not np.array_equal(base, act(policy, embedding, state, seed=8).actions)
     assert not np.array_equal(base, act(policy, -embedding, state).actions)
     assert not np.array_equal(base, act(policy, embedding, moved).actions)
