@@ -150,8 +150,10 @@ def test_a_failure_is_published_once_with_its_evidence_and_only_while_an_episode
     assert {item.name for item in event.evidence} == {"gripper_width", "gripper_effort"}
     first = event.event_id
     bench.episode(7, running=False)
-    bench.tick(20)
+    bench.opening, bench.width = 1.0, GRIPPER_MAX_WIDTH
+    bench.tick(40)
     bench.episode(8)
+    bench.tick(4)
     bench.force = 300.0
     bench.tick(10)
     bench.spin_until(lambda: len(bench.events) == 2, what="the second event")

@@ -249,6 +249,9 @@ def _episodes(console: Console, operator: Operator, supervisor: Supervisor, plan
                 f"  {result.duration:.1f} s{failures}{memory}"
                 + ("" if result.success else f"  [dim]{result.reason}[/dim]")
             )
+            if result.outcome == "aborted":
+                # An emergency stop, or a graph that cannot do what is asked: the next episode would end the same way.
+                raise GraphEnded(f"episode {result.episode_id} was aborted: {result.reason}")
 
 
 def _check(supervisor: Supervisor) -> None:
