@@ -55,6 +55,8 @@ def write_model_card(
         "",
         "## Cost",
         "",
+        "Wall time depends on what else the machine does; CPU time counts all processes.",
+        "",
         "| stage | wall s | CPU s |",
         "|---|---|---|",
         *(f"| {key} | {facts['wall_s']} | {facts['cpu_s']} |" for key, facts in report.items() if "wall_s" in facts),
