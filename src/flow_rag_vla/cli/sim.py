@@ -109,6 +109,8 @@ def sim(
                 "duration": duration,
                 "seed": seed,
                 "corrector": corrector,
+                "params_file": processes[0].params_file,
+                "parameters": {process.spec.name: process.overrides for process in processes},
             },
             indent=2,
         ),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.core.processes import end_with_parent
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.flow import Method
 from flow_rag_vla.policy.follower import ChunkFollower, Corrector
@@ -185,6 +186,8 @@ def run_jobs(jobs: Sequence[RolloutJob], workers: int) -> Iterator[list[RolloutR
         yield from map(run_job, jobs)
         return
     # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         for future in as_completed([pool.submit(run_job, job) for job in jobs]):
             yield future.result()

@@ -26,6 +26,7 @@ from torch import nn
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.files import file_revision, replaced_file, write_text
 from flow_rag_vla.core.goal import task_names
+from flow_rag_vla.core.processes import end_with_parent
 from flow_rag_vla.failure.classifier import (
     SHIPPED,
     ClassifierConfig,
@@ -169,7 +170,9 @@ def collect(
             episodes += collect_episodes(encoder, start, number, trouble)
             progress(len(episodes), count, "episodes")
         return episodes
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         jobs = [pool.submit(collect_episodes, encoder, a, n, trouble) for a, n in zip(starts, sizes, strict=True)]
         for job in jobs:
             episodes += job.result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from flow_rag_vla.core.parameters import ParameterError
+from flow_rag_vla.core.processes import end_with_parent
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
@@ -34,7 +34,9 @@ def run(
 
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
     """
-    _end_with_supervisor()
+    if os.environ.get("FLOW_RAG_VLA_SUPERVISED"):
+        # A supervisor that is killed cannot end its nodes.
+        end_with_parent(signal.SIGINT)
     # The signal itself does nothing but wake a thread that ends the spin: a callback is never cut in half, the context
     # is valid until the node is destroyed, and a wait inside rcl ends at once instead of at its next event. Blocking
     # the signals would not do: libraries start threads when they are imported, which take what the others block.
@@ -84,9 +86,3 @@ def _program() -> str:
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     return spec.name.rsplit(".", 1)[-1] if spec is not None else os.path.basename(sys.argv[0])
-
-
-def _end_with_supervisor() -> None:
-    # A supervisor that is killed cannot end its nodes; the kernel does it then (PR_SET_PDEATHSIG, Linux only).
-    if os.environ.get("FLOW_RAG_VLA_SUPERVISED") and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGINT)
