@@ -40,8 +40,16 @@ from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg, srv
 
 _COMPLAINT_EVERY_NS = 1_000_000_000
-_SILENT = frozenset({ChunkRefusal.DUPLICATE, ChunkRefusal.OLDER, ChunkRefusal.NO_EPISODE})
-"""Refusals that are everyday: they are counted, not logged."""
+_SILENT = frozenset(
+    {
+        ChunkRefusal.DUPLICATE,
+        ChunkRefusal.OLDER,
+        ChunkRefusal.NO_EPISODE,
+        ChunkRefusal.OTHER_EPISODE,
+        ChunkRefusal.DISPLACED,
+    }
+)
+"""Refusals that are everyday (the last two: a chunk under way while an episode begins): counted, not logged."""
 
 
 class Controller(Node):
