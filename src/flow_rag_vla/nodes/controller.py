@@ -40,16 +40,13 @@ from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg, srv
 
 _COMPLAINT_EVERY_NS = 1_000_000_000
-_SILENT = frozenset(
-    {
-        ChunkRefusal.DUPLICATE,
-        ChunkRefusal.OLDER,
-        ChunkRefusal.NO_EPISODE,
-        ChunkRefusal.OTHER_EPISODE,
-        ChunkRefusal.DISPLACED,
-    }
-)
-"""Refusals that are everyday (the last two: a chunk under way while an episode begins): counted, not logged."""
+_SILENT = frozenset({ChunkRefusal.DUPLICATE, ChunkRefusal.OLDER, ChunkRefusal.NO_EPISODE})
+"""Refusals that are everyday: they are counted, not logged."""
+
+_UNDER_WAY = frozenset({ChunkRefusal.OTHER_EPISODE, ChunkRefusal.DISPLACED})
+"""Everyday too, if the chunk is young: it was on its way while the episode began."""
+
+_YOUNG_NS = 500_000_000
 
 
 class Controller(Node):
@@ -156,7 +153,9 @@ class Controller(Node):
             self._complain("chunk", f"{error}; the chunk was refused")
             return
         refused = self._loop.offer_chunk(chunk, now_ns - waited_ns, steady_ns - waited_ns)
-        if refused is not None and refused.refusal not in _SILENT:
+        if refused is None or refused.refusal in _SILENT:
+            return
+        if refused.refusal not in _UNDER_WAY or abs(now_ns - chunk.stamp_ns) > _YOUNG_NS:
             self._complain(f"chunk {refused.refusal.value}", f"chunk refused: {refused.text}")
 
     def _on_correction(self, message: msg.Correction, now_ns: int, steady_ns: int, waited_ns: int) -> None:
