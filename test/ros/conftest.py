@@ -71,3 +71,17 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
         if process.alive:
             os.killpg(process.popen.pid, signal.SIGKILL)
             process.popen.wait()
+
+
+@pytest.fixture
+def call(ros_node, spin_until):
+    """``call(Trigger, "name", field=value)`` waits for the service and gives its answer."""
+
+    def call_service(kind, name, **fields):
+        client = ros_node.create_client(kind, name)
+        spin_until(client.service_is_ready, what=f"service {name}")
+        future = client.call_async(kind.Request(**fields))
+        spin_until(future.done, what=f"answer of {name}")
+        return future.result()
+
+    return call_service

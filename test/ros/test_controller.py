@@ -102,18 +102,6 @@ def controller(start_node, robot, spin_until):
 
 
 @pytest.fixture
-def call(ros_node, spin_until):
-    def call_service(kind, name, **fields):
-        client = ros_node.create_client(kind, name)
-        spin_until(client.service_is_ready, what=f"service {name}")
-        future = client.call_async(kind.Request(**fields))
-        spin_until(future.done, what=f"answer of {name}")
-        return future.result()
-
-    return call_service
-
-
-@pytest.fixture
 def following(controller, robot, spin_until):
     robot.episode()
     robot.plans = True

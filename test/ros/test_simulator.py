@@ -19,18 +19,6 @@ from flow_rag_vla_interfaces.srv import ResetSimulation, StepSimulation
 
 
 @pytest.fixture
-def call(ros_node, spin_until):
-    def call_service(kind, name, **fields):
-        client = ros_node.create_client(kind, name)
-        spin_until(client.service_is_ready, what=f"service {name}")
-        future = client.call_async(kind.Request(**fields))
-        spin_until(future.done, what=f"answer of {name}")
-        return future.result()
-
-    return call_service
-
-
-@pytest.fixture
 def heard(ros_node):
     messages = {"state": [], "truth": []}
     ros_node.create_subscription(RobotState, topics.ROBOT_STATE, messages["state"].append, qos.SENSOR)
