@@ -64,6 +64,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic(topics.COMMAND, f"{_OWN}/msg/ControlCommand", "command", ("controller",),
           ("simulator", "failure_memory", "failure_detector", "episode_manager"),
           "one command every 25 ms, with its provenance"),
+    Topic(topics.TICK_INPUTS, f"{_OWN}/msg/TickInputs", "EVENT", ("controller",), (),
+          "what each tick took in, so that its command can be made again; only while someone listens"),
     Topic(topics.LOOP_STATISTICS, f"{_OWN}/msg/LoopStatistics", "STATE", ("controller",), ("episode_manager",),
           "rate, tick error, late and skipped ticks, latencies, each second"),
     Topic(topics.FAILURE_EVENT, f"{_OWN}/msg/FailureEvent", "EVENT", ("failure_detector",),

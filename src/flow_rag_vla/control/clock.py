@@ -48,6 +48,15 @@ class TickSchedule:
         self._scheduled_ns = scheduled
         return scheduled
 
+    @property
+    def scheduled_ns(self) -> int | None:
+        """Scheduled time of the last tick; None before the first."""
+        return self._scheduled_ns
+
+    def expect(self, scheduled_ns: int) -> None:
+        """Take this for the scheduled time of the next tick: a recorded loop is made again with its own phase."""
+        self._scheduled_ns = scheduled_ns - TICK_NS
+
     def restart(self) -> None:
         """Take the next tick's own time as its scheduled one."""
         self._scheduled_ns = None

@@ -84,6 +84,10 @@ class TargetIntegrator:
         self._position = None
         self._last_step = np.zeros(3)
 
+    def resume(self, position: Array, orientation: Array, step: Array) -> None:
+        """Go on from a target: position (3,) metres, quaternion (4,) x y z w, and the step (3,) that led there."""
+        self._position, self._orientation, self._last_step = position, _unit(orientation), step
+
     @property
     def last_step(self) -> Array:
         """(3,) float64: how far the target moved at the last tick, metres."""

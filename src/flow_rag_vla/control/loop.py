@@ -148,6 +148,27 @@ class ControlLoop:
         self.arbiter.settings, self.ladder.times = settings.arbiter, settings.ladder
         self._integrator.limits, self._clock.tolerance_ns = settings.limits, settings.clock_jump_ns
 
+    @property
+    def scheduled_ns(self) -> int:
+        """Moment, on the node's clock, that the last tick stood for; 0 before the first."""
+        return self._schedule.scheduled_ns or 0
+
+    def resume(self, command: Command) -> None:
+        """Go on behind a command that was given before, as a recording that begins in the middle asks for.
+
+        What a command does not tell (times spent in a mode, corrections that wait) begins anew.
+        """
+        self._tick, self._target, self._opening = command.tick, command.target, float(command.action[6])
+        if command.target is not None:
+            self._integrator.resume(
+                command.target.position, command.target.orientation, command.action[:3].astype(np.float64)
+            )
+
+    def expect(self, tick: int, scheduled_ns: int) -> None:
+        """Give the next tick this number and this moment to stand for: a recorded loop is made again tick by tick."""
+        self._tick = tick - 1
+        self._schedule.expect(scheduled_ns)
+
     def offer_chunk(self, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Refused | None:
         """Follow this chunk from the next tick on (None), or say why not."""
         refused = self.queue.offer(chunk, now_ns, steady_ns)

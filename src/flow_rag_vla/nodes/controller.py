@@ -6,6 +6,7 @@ the command, and only then logs, publishes figures and collects garbage. No serv
 
 from __future__ import annotations
 
+import array
 import gc
 import time
 from collections.abc import Sequence
@@ -18,16 +19,14 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.loop_settings import loop_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
-from flow_rag_vla.control.arbiter import ArbiterSettings
-from flow_rag_vla.control.integrator import MotionLimits
-from flow_rag_vla.control.ladder import LadderTimes, Mode, Reason, Steps
-from flow_rag_vla.control.loop import Command, ControlLoop, Episode, LoopSettings
+from flow_rag_vla.control.ladder import Mode, Reason
+from flow_rag_vla.control.loop import Command, ControlLoop, Episode
 from flow_rag_vla.control.measurement import StateRefusal, invalid_state
 from flow_rag_vla.control.queue import ChunkRefusal
 from flow_rag_vla.control.statistics import Summary
 from flow_rag_vla.core.action import TICK_NS, TICK_S, Provenance
-from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
@@ -47,6 +46,9 @@ _UNDER_WAY = frozenset({ChunkRefusal.OTHER_EPISODE, ChunkRefusal.DISPLACED})
 """Everyday too, if the chunk is young: it was on its way while the episode began."""
 
 _YOUNG_NS = 500_000_000
+
+_BY_SERVICE = 2
+"""Key in TickInputs of an emergency stop, or of its reset, that a service call asked for."""
 
 
 class Controller(Node):
@@ -70,6 +72,9 @@ class Controller(Node):
         # Handlers of publisher events are looked at by the executor at every wake-up: a fifth of what the loop costs.
         # Subscribers with other quality of service still hear of it: their own side warns.
         quiet = PublisherEventCallbacks(use_default_callbacks=False)
+        self._inputs = self.create_publisher(msg.TickInputs, topics.TICK_INPUTS, qos.EVENT, event_callbacks=quiet)
+        self._taken: list[tuple[int, int, int]] = []
+        """What came in since the last tick's record was published: kind, key and detail of TickInputs."""
         self._commands = self.create_publisher(
             msg.ControlCommand, topics.COMMAND, qos.command_profile(TICK_S), event_callbacks=quiet
         )
@@ -100,6 +105,7 @@ class Controller(Node):
         command = loop.tick(now_ns, steady_ns)
         self._commands.publish(self._filled(command))
         loop.statistics.record_cpu(time.thread_time_ns() - started)
+        self._record_inputs(command, steady_ns)
         self._after(command, steady_ns)
 
     def _clocks(self) -> tuple[int, int]:
@@ -113,10 +119,12 @@ class Controller(Node):
         """Offer the loop what has arrived since the last tick."""
         for stops in self._stops:
             for stop, _ in stops.take():
+                self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, int(stop.data), 0))
                 self._stop_asked = bool(stop.data)
                 if stop.data:
                     self._loop.emergency_stop(f"asked for on topic {topics.EMERGENCY_STOP}", steady_ns)
         for status, _ in self._episodes.take():
+            self._taken.append((msg.TickInputs.KIND_EPISODE, to_ns(status.header.stamp), int(status.state)))
             self._loop.set_episode(_episode(status), now_ns, steady_ns)
         for state, received_ns in self._states.take_serialized():
             self._on_state(state, now_ns, steady_ns, self._waited(now_ns, received_ns))
@@ -138,6 +146,7 @@ class Controller(Node):
             self._loop.measurement.refused[StateRefusal.INVALID] += 1
             self._complain("state", f"{error}; the state before it stays in use until it is too old")
             return
+        self._taken.append((msg.TickInputs.KIND_STATE, state.stamp_ns, waited_ns))
         refusal = self._loop.offer_state(state, now_ns - waited_ns, steady_ns - waited_ns)
         if refusal is StateRefusal.INVALID:
             self._complain("state", f"robot state refused: {invalid_state(state)}; check the robot driver")
@@ -146,6 +155,7 @@ class Controller(Node):
             self._complain("state", f"robot state is stamped {ahead:.3f} s in the future; synchronise the clocks")
 
     def _on_chunk(self, message: msg.ActionChunk, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        self._taken.append((msg.TickInputs.KIND_CHUNK, to_ns(message.header.stamp), waited_ns))
         try:
             chunk = conversions.action_chunk(message)
         except MessageError as error:
@@ -159,6 +169,7 @@ class Controller(Node):
             self._complain(f"chunk {refused.refusal.value}", f"chunk refused: {refused.text}")
 
     def _on_correction(self, message: msg.Correction, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        self._taken.append((msg.TickInputs.KIND_CORRECTION, to_ns(message.header.stamp), waited_ns))
         try:
             correction = conversions.correction(message)
         except MessageError as error:
@@ -190,6 +201,18 @@ class Controller(Node):
             self._provenance = command.provenance
             message.provenance = conversions.provenance_message(command.provenance)
         return message
+
+    def _record_inputs(self, command: Command, steady_ns: int) -> None:
+        """Say what this tick took in, for whoever records; a service call's detail is still its steady time."""
+        taken, self._taken = self._taken, []
+        if not self._inputs.get_subscription_count():
+            return
+        message = msg.TickInputs(tick=command.tick, steady=steady_ns, scheduled=self._loop.scheduled_ns)
+        message.header.stamp = self._message.header.stamp
+        message.kinds = array.array("B", [kind for kind, _, _ in taken])
+        message.keys = array.array("Q", [max(key, 0) for _, key, _ in taken])
+        message.details = array.array("I", [_detail(item, steady_ns) for item in taken])
+        self._inputs.publish(message)
 
     def _complain(self, key: str, text: str) -> None:
         """Log after the command has left; once a second for each key, with the number left out since."""
@@ -234,7 +257,9 @@ class Controller(Node):
         self._pending.clear()
 
     def _on_emergency_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._loop.emergency_stop("asked for by a service call", self._clocks()[1])
+        steady_ns = self._clocks()[1]
+        self._loop.emergency_stop("asked for by a service call", steady_ns)
+        self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, _BY_SERVICE, steady_ns))
         response.success, response.message = True, f"latched; release it with {topics.EMERGENCY_STOP_RESET_SERVICE}"
         return response
 
@@ -243,7 +268,9 @@ class Controller(Node):
             response.success = False
             response.message = f"topic {topics.EMERGENCY_STOP} still says true; publish false on it first"
             return response
-        latched = self._loop.reset_emergency_stop(self._clocks()[1])
+        steady_ns = self._clocks()[1]
+        latched = self._loop.reset_emergency_stop(steady_ns)
+        self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP_RESET, _BY_SERVICE, steady_ns))
         response.success = True
         response.message = (
             "released; the robot stays stopped until a fresh chunk and a fresh robot state arrive"
@@ -315,56 +342,14 @@ class Controller(Node):
         self._loop.configure(loop_settings(parameters))
 
 
-def loop_settings(parameters: ControllerParameters) -> LoopSettings:
-    """The loop's settings of a table of parameters.
-
-    Raises:
-        ParameterError: if the workspace is none.
-    """
-    low, high = parameters.workspace_low, parameters.workspace_high
-    for name, corner in (("workspace_low", low), ("workspace_high", high)):
-        if len(corner) != 3:
-            raise ParameterError(f"{name}: {list(corner)} has {len(corner)} numbers, expected x, y, z")
-    if any(one >= other for one, other in zip(low, high, strict=True)):
-        raise ParameterError(f"workspace_low: {list(low)} is not below workspace_high {list(high)} on every axis")
-    decelerate = _ns(parameters.decelerate_time)
-    state_loss = Steps(_ns(parameters.state_hold_time), _ns(parameters.state_decelerate_time))
-    return LoopSettings(
-        max_observation_age_ns=_ns(parameters.max_observation_age),
-        max_state_age_ns=_ns(parameters.max_state_age),
-        future_tolerance_ns=_ns(parameters.future_tolerance),
-        clock_jump_ns=_ns(parameters.clock_jump),
-        state_jump_m=parameters.state_jump,
-        episode_grace_ns=_ns(parameters.episode_grace),
-        statistics_window_ticks=max(1, round(parameters.statistics_window / TICK_S)),
-        limits=MotionLimits(
-            translation=parameters.max_translation,
-            rotation=parameters.max_rotation,
-            translation_change=parameters.max_translation_change,
-            workspace_low=(low[0], low[1], low[2]),
-            workspace_high=(high[0], high[1], high[2]),
-            tracking_distance=parameters.tracking_distance,
-            tracking_angle=parameters.tracking_angle,
-            gripper_width=parameters.gripper_width,
-        ),
-        arbiter=ArbiterSettings(
-            budget_ns=int(parameters.correction_budget * 1e6),
-            blend_weight=parameters.blend_weight,
-            residual_limit=(parameters.residual_translation, parameters.residual_rotation, parameters.residual_gripper),
-        ),
-        ladder=LadderTimes(
-            Steps(_ns(parameters.hold_time), decelerate),
-            {
-                Reason.STATE_MISSING: state_loss,
-                Reason.STATE_TOO_OLD: state_loss,
-                Reason.MEMORY_HOLD: Steps(_ns(parameters.memory_hold_time), decelerate),
-            },
-        ),
+def _detail(item: tuple[int, int, int], steady_ns: int) -> int:
+    """Detail of one input as it is published."""
+    kind, key, detail = item
+    by_service = key == _BY_SERVICE and kind in (
+        msg.TickInputs.KIND_EMERGENCY_STOP,
+        msg.TickInputs.KIND_EMERGENCY_STOP_RESET,
     )
-
-
-def _ns(seconds: float) -> int:
-    return int(seconds * 1e9)
+    return min(max(steady_ns - detail if by_service else detail, 0), 2**32 - 1)
 
 
 def _empty_command() -> msg.ControlCommand:
