@@ -28,6 +28,10 @@ BATCH = 512
 
 BUSY_TIMEOUT_S = 5.0
 
+SUMMARY_COLUMNS = (
+    "case_id, task, phase, failure_type, correction IS NOT NULL, uses, successes, retired, created_ns, embedding"
+)
+
 
 class StoreError(RuntimeError):
     """The store cannot do what was asked; the text names the file and the remedy."""
@@ -59,6 +63,14 @@ class CaseSummary:
     successes: int
     retired: bool
     created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A place in the log of changes. The mark is random: the same number in another file is another change."""
+
+    change_id: int
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +229,7 @@ class FailureStore:
 
     def summaries(self) -> Iterator[tuple[list[CaseSummary], Array]]:
         """Every case, retired ones too, in batches: summaries and their embeddings (N, D) float32."""
-        query = (
-            "SELECT case_id, task, phase, failure_type, correction IS NOT NULL, uses, successes, retired, created_ns, "
-            "embedding FROM cases WHERE case_id > ? ORDER BY case_id LIMIT ?"
-        )
+        query = f"SELECT {SUMMARY_COLUMNS} FROM cases WHERE case_id > ? ORDER BY case_id LIMIT ?"
         last = -1
         while True:
             with self._translated("read"):
@@ -228,19 +237,38 @@ class FailureStore:
             if not rows:
                 return
             last = int(rows[-1][0])
-            batch = [
-                CaseSummary(
-                    row[0],
-                    GroupKey(row[1], row[2], FailureType(row[3])),
-                    bool(row[4]),
-                    row[5],
-                    row[6],
-                    bool(row[7]),
-                    row[8],
-                )
-                for row in rows
-            ]
-            yield batch, np.frombuffer(b"".join(row[9] for row in rows), dtype="<f4").reshape(len(rows), -1)
+            yield _summaries(rows)
+
+    def summaries_of(self, ids: Sequence[int]) -> Iterator[tuple[list[CaseSummary], Array]]:
+        """Those of :meth:`summaries` with these ids; ids that are not there are left out."""
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            query = f"SELECT {SUMMARY_COLUMNS} FROM cases WHERE case_id IN ({', '.join('?' * len(some))})"
+            with self._translated("read"):
+                rows = self._reader().execute(query, list(some)).fetchall()
+            if rows:
+                yield _summaries(rows)
+
+    def last_change(self) -> Change:
+        """The newest entry in the log of changes."""
+        with self._translated("read"):
+            row = self._reader().execute("SELECT change_id, mark FROM changes ORDER BY change_id DESC LIMIT 1")
+            return Change(*row.fetchone())
+
+    def changed_since(self, change: Change) -> list[int] | None:
+        """Ids of the cases that came, went or changed after a change; None if the log does not know that change."""
+        with self._translated("read"):
+            reader = self._reader()
+            known = reader.execute("SELECT mark FROM changes WHERE change_id = ?", (change.change_id,)).fetchone()
+            if known is None or known[0] != change.mark:
+                return None
+            rows = reader.execute("SELECT DISTINCT case_id FROM changes WHERE change_id > ?", (change.change_id,))
+            return [int(row[0]) for row in rows]
+
+    def forget_changes(self, before: Change) -> None:
+        """Drop the log up to a change; that one stays."""
+        with self._lock, self.transaction() as connection:
+            connection.execute("DELETE FROM changes WHERE change_id < ?", (before.change_id,))
 
     def update(self, case: FailureCase) -> None:
         """Replace what may change of a stored case (everything but its id and its creation).
@@ -414,3 +442,13 @@ def _write_stamp(connection: sqlite3.Connection, stamp: EncoderStamp) -> None:
     connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", list(values.items()))
     # A threshold calibrated for another encoder's similarities means nothing for this one's.
     connection.execute("DELETE FROM settings WHERE name LIKE 'calibration.%'")
+
+
+def _summaries(rows: Sequence[sqlite3.Row]) -> tuple[list[CaseSummary], Array]:
+    batch = [
+        CaseSummary(
+            row[0], GroupKey(row[1], row[2], FailureType(row[3])), bool(row[4]), row[5], row[6], bool(row[7]), row[8]
+        )
+        for row in rows
+    ]
+    return batch, np.frombuffer(b"".join(row[9] for row in rows), dtype="<f4").reshape(len(rows), -1)
