@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import TICK_NS
+from flow_rag_vla.core.action import TICK_NS, ActionChunk
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.phase import Phase
@@ -20,9 +20,10 @@ from flow_rag_vla.core.rotation import (
 )
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.failure.classifier import FailureClassifier, Observation, Score
+from flow_rag_vla.failure.frame import Frame, hand_yaw
 from flow_rag_vla.failure.grip import GripLimits
 from flow_rag_vla.failure.phase import PhaseTracker
-from flow_rag_vla.failure.rules import make_rules
+from flow_rag_vla.failure.rules import force_limit, make_rules
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport, Sample
 from flow_rag_vla.failure.thresholds import RuleThresholds
 
@@ -88,6 +89,9 @@ class FailureDetector:
         self._told: dict[FailureType, int] = {}
         self._high_ns: int | None = None
         self._classifier_armed = True
+        self._pending: Frame | None = None
+        self._seen_ns = -1
+        self._strain = self._evidence = 0.0
 
     @property
     def episode(self) -> Episode | None:
@@ -136,16 +140,57 @@ class FailureDetector:
                 self._forget()
         self._stamp_ns = stamp_ns
         sample = self._sample(state, self._episode)
+        self._strain = max(self._strain, self._strain_of(sample))
         reports = []
         for rule in self._rules:
             report = rule.update(sample)
             if report is not None and not self._is_told(report):
                 reports.append(replace(report, phase=self._phase_at(report.onset_ns)))
+                # Time that has run out says that it failed, not that it will.
+                if report.failure_type is not FailureType.TIMEOUT:
+                    self._evidence += report.confidence
                 self._told[report.failure_type] = stamp_ns
             if rule.active and rule.failure_type in self._told:
                 # A situation that lasts keeps what it causes merged with it.
                 self._told[rule.failure_type] = stamp_ns
         return tuple(reports)
+
+    def offer_embedding(self, stamp_ns: int, embedding: NDArray[np.float32]) -> Frame | None:
+        """Take one embedding in: (D,) float32, unit length, captured at ``stamp_ns``.
+
+        A frame is complete with the chunk that was made of its embedding. Returned is the frame before if its chunk
+        has never come; usually None. An embedding that is not newer than the last is ignored.
+        """
+        if self._episode is None or not self._states or stamp_ns <= self._seen_ns:
+            return None
+        before, self._seen_ns = self._pending, stamp_ns
+        episode = self._episode
+        state, opening = min(self._states, key=lambda entry: abs(entry[0].stamp_ns - stamp_ns))
+        self._pending = Frame(
+            stamp_ns=stamp_ns,
+            elapsed=(stamp_ns - episode.start_ns) * 1e-9,
+            task=episode.task,
+            goal=episode.goal,
+            phase=self._tracker.phase,
+            phase_elapsed=max(0.0, (stamp_ns - self._tracker.since_ns) * 1e-9),
+            embedding=embedding,
+            position=state.position,
+            yaw=hand_yaw(state.orientation),
+            gripper_width=state.gripper_width,
+            opening=opening,
+            strain=self._strain,
+            evidence=self._evidence,
+        )
+        self._strain = 0.0
+        return before
+
+    def offer_chunk(self, chunk: ActionChunk) -> Frame | None:
+        """Take one chunk in; the frame that it completes, None if it was made of another embedding than the last."""
+        pending = self._pending
+        if pending is None or pending.stamp_ns != chunk.stamp_ns:
+            return None
+        self._pending = None
+        return replace(pending, chunk=chunk)
 
     def update_embedding(
         self, stamp_ns: int, embedding: NDArray[np.float32], goal: Goal | None = None
@@ -221,6 +266,14 @@ class FailureDetector:
             self._phases.popleft()
         error, angle = self._tracking(state)
         return Sample(state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns)
+
+    def _strain_of(self, sample: Sample) -> float:
+        """The strongest of what rules look at that never stands still, as a share of its threshold."""
+        limits = self.thresholds
+        x, y, z = (float(value) for value in sample.state.wrench[:3])
+        force = math.sqrt(x * x + y * y + z * z) / force_limit(limits, sample.episode.task, sample.phase)
+        distance = sample.tracking_error / limits.misalignment_distance
+        return max(force, distance, sample.tracking_angle / limits.misalignment_angle)
 
     def _tracking(self, state: RobotState) -> tuple[float, float]:
         """Metres and radians between the tool and the newest target that it has had one tick to follow."""

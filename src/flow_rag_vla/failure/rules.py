@@ -242,6 +242,14 @@ class RegraspRule:
         )
 
 
+def force_limit(limits: RuleThresholds, task: str, phase: Phase) -> float:
+    """Newtons that a task may need in a phase."""
+    if task in PULL_TASKS:
+        return limits.collision_force_pull
+    free = phase in (Phase.IDLE, Phase.REACH) and task not in PUSH_TASKS
+    return limits.collision_force_free if free else limits.collision_force_contact
+
+
 class CollisionRule:
     """The tool meets more force than this stretch of this task needs."""
 
@@ -263,18 +271,11 @@ class CollisionRule:
         """Whether a collision was told and lasts."""
         return self._persistence.active
 
-    def limit(self, task: str, phase: Phase) -> float:
-        """Newtons that a task may need in a phase."""
-        if task in PULL_TASKS:
-            return self._limits.collision_force_pull
-        free = phase in (Phase.IDLE, Phase.REACH) and task not in PUSH_TASKS
-        return self._limits.collision_force_free if free else self._limits.collision_force_contact
-
     def update(self, sample: Sample) -> FailureReport | None:
         """Take one sample in."""
         x, y, z = (float(value) for value in sample.state.wrench[:3])
         force = math.sqrt(x * x + y * y + z * z)
-        limit = self.limit(sample.episode.task, sample.phase)
+        limit = force_limit(self._limits, sample.episode.task, sample.phase)
         above = force > limit
         self._peak = max(self._peak, force) if above else 0.0
         onset = self._persistence.update(sample.stamp_ns, above)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget, RobotState
 from flow_rag_vla.failure.grip import Grip
@@ -33,12 +34,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """The attempt that is being watched. ``timeout`` is in seconds; 0: none."""
+    """The attempt that is being watched. ``timeout`` is in seconds; 0: none. ``goal``: None if it is not known."""
 
     episode_id: int
     task: str
     start_ns: int
     timeout: float = 0.0
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _OBSTACLE_GAP = 0.065
 _HAND_RADIUS = 0.13
 """Metres around the tool within which the open hand could touch a post."""
 _SLIP_FRICTION = 0.02
+_ASKEW_DISTANCE, _ASKEW_EFFORT, _ASKEW_WIDTH = 0.025, 5.0, 0.015
+"""Metres, newtons, metres: fingers that press this near to the thing hold it, if not as the expert would."""
 
 
 class PerturbationKind(str, Enum):
@@ -99,6 +101,17 @@ PERTURBATIONS: Mapping[PerturbationKind, PerturbationInfo] = {
     ),
 }  # fmt: skip
 """Every perturbation, with the range from which ``sample_perturbation`` draws."""
+
+
+_STRIKE_TICKS: Mapping[PerturbationKind, float] = {
+    PerturbationKind.GRASP_TOO_EARLY: 16,
+    PerturbationKind.TRANSLATION_ERROR: 8,
+    PerturbationKind.ROTATION_ERROR: 16,
+}
+"""For how long a strike lasts whose magnitude is not its length."""
+
+_LASTING_TICKS = PerturbationKind.LATENCY
+"""Counted in ticks, but it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,16 @@ class Perturber:
         wanted, unit = self._perturbation, PERTURBATIONS[self._perturbation.kind].unit
         return PerturbationRecord(wanted.kind, self._onset, wanted.magnitude, unit, self._description)
 
+    @property
+    def over(self) -> bool:
+        """Whether its effect has come and gone; what lasts to the episode's end is never over."""
+        if self._onset is None:
+            return False
+        length = _STRIKE_TICKS.get(self._perturbation.kind)
+        if PERTURBATIONS[self._perturbation.kind].unit == "ticks" and self._perturbation.kind is not _LASTING_TICKS:
+            length = self._perturbation.magnitude
+        return length is not None and self._elapsed() > length
+
     def observation(self, value: T) -> T:
         """What the driver gets to see instead of ``value``."""
         if self._perturbation.kind is not PerturbationKind.DROPPED_FRAMES:
@@ -239,10 +262,10 @@ class Perturber:
         target = world.spec.goal.target
         if kind is PerturbationKind.GRASP_TOO_EARLY:
             distance = float(np.linalg.norm(world.robot_state().position - self._expert.thing_position()))
-            if distance < amount and not self._expert.holding():
+            if distance < amount and not self._held():
                 self._begin(f"fingers closed {distance:.3f} m before the grasp of {target}", now)
         elif kind is PerturbationKind.SLIP:
-            if self._expert.holding():
+            if self._held():
                 world.set_dynamics(target, friction=_SLIP_FRICTION)
                 self._restore_friction = True
                 self._begin(f"{target} lost its grip", now)
@@ -259,7 +282,7 @@ class Perturber:
             self._other = ScriptedExpert(world, Goal(world.spec.task, wrong), self._rng)
             self._begin(f"{wrong} taken for {target}", now)
         elif kind is PerturbationKind.WRONG_ORDER:
-            if not self._expert.holding():
+            if not self._held():
                 self._begin(f"went to deliver before {target} was held", now)
         elif kind is PerturbationKind.OBSTACLE:
             self._place_obstacle(now)
@@ -275,7 +298,7 @@ class Perturber:
     def _place_obstacle(self, now: int) -> None:
         tool = self._world.robot_state().position
         height = self._perturbation.magnitude
-        goal = self._delivery() if self._expert.holding() and self._world.spec.drawer is None else None
+        goal = self._delivery() if self._held() and self._world.spec.drawer is None else None
         place = self._expert.thing_position() if goal is None else goal
         way = tool[:2] - place[:2]
         distance = float(np.linalg.norm(way))
@@ -293,18 +316,18 @@ class Perturber:
 
     def _changed(self, kind: PerturbationKind, action: NDArray[np.float32]) -> NDArray[np.float32]:
         amount, elapsed = self._perturbation.magnitude, self._elapsed()
-        if kind is PerturbationKind.GRASP_TOO_EARLY and elapsed < 16:
+        if kind is PerturbationKind.GRASP_TOO_EARLY and elapsed < _STRIKE_TICKS[kind]:
             # Long enough for the fingers to close on whatever is, or is not, between them.
             action[:6] = 0.0
             action[6] = 0.0
         elif kind is PerturbationKind.SLIP and self._restore_friction and elapsed >= amount:
             self._world.set_dynamics(self._world.spec.goal.target, friction=self._friction())
             self._restore_friction = False
-        elif kind is PerturbationKind.TRANSLATION_ERROR and elapsed < 8:
+        elif kind is PerturbationKind.TRANSLATION_ERROR and elapsed < _STRIKE_TICKS[kind]:
             # In place of the driver's own sideways motion, which would take it back at once.
-            action[:2] = self._heading[:2] * (amount / 8)
-        elif kind is PerturbationKind.ROTATION_ERROR and elapsed < 16:
-            action[5] = self._heading[2] * amount / 16
+            action[:2] = self._heading[:2] * (amount / _STRIKE_TICKS[kind])
+        elif kind is PerturbationKind.ROTATION_ERROR and elapsed < _STRIKE_TICKS[kind]:
+            action[5] = self._heading[2] * amount / _STRIKE_TICKS[kind]
         elif kind is PerturbationKind.WRONG_TARGET and elapsed < amount and self._other is not None:
             action = self._other.action()
         elif kind is PerturbationKind.WRONG_ORDER and elapsed < amount:
@@ -317,6 +340,14 @@ class Perturber:
             late[6] = late[6] if late.any() else round(self._world.robot_state().gripper_width / 0.08)
             action = late
         return action
+
+    def _held(self) -> bool:
+        """Whether the goal's thing is between closed fingers, also where a policy took it askew."""
+        if self._expert.holding():
+            return True
+        robot = self._world.robot_state()
+        near = float(np.linalg.norm(robot.position - self._expert.thing_position())) < _ASKEW_DISTANCE
+        return near and robot.gripper_effort > _ASKEW_EFFORT and robot.gripper_width > _ASKEW_WIDTH
 
     def _friction(self) -> float:
         spec = self._world.spec
