@@ -1,0 +1,126 @@
+"""The settings of a replay, of the parameters that a bag or a run folder has on record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from flow_rag_vla.bringup.loop_settings import loop_settings
+from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.control.loop import LoopSettings
+from flow_rag_vla.core.parameters import ParameterError, load_parameters, parameter_table
+from flow_rag_vla.evaluate.decisions.memory import MemoryReplaySettings
+from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
+from flow_rag_vla.evaluate.decisions.replay import PolicySettings
+from flow_rag_vla.memory.results import MemorySettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """Everything that may be set about a replay.
+
+    loop_changes: settings of the loop that took over while the bag was recorded, with log times
+    checkpoint: folder of the policy; empty: the one that ships
+    database: of the failure memory that the run used; empty if it is not known
+    notes: where defaults had to stand in for what is not on record
+    """
+
+    policy: PolicySettings
+    loop: LoopSettings
+    loop_changes: tuple[tuple[int, LoopSettings], ...]
+    memory: MemoryReplaySettings
+    checkpoint: str
+    database: str
+    notes: tuple[str, ...]
+
+
+def replay_settings(recording: DecisionRecording) -> ReplaySettings:
+    """Settings of what is on record: parameters in the bag, else ``run.json`` beside it, else defaults."""
+    notes: list[str] = []
+    values, where = dict(recording.parameters), "the bag"
+    if "controller" not in values:
+        values, where = _run_parameters(recording.path), "run.json"
+        if not values:
+            notes.append("no parameters are on record: every one is taken at its default")
+    controller = _load(ControllerParameters, values.get("controller", {}), where, notes)
+    policy = _load(FlowPolicyParameters, values.get("flow_policy", {}), where, notes)
+    memory = _load(FailureMemoryParameters, values.get("failure_memory", {}), where, notes)
+    changes = []
+    for log_ns, node, changed in recording.changes:
+        if node == "controller":
+            controller_then = {**values.get("controller", {}), **changed}
+            values["controller"] = controller_then
+            changes.append((log_ns, loop_settings(_load(ControllerParameters, controller_then, where, notes))))
+        elif node in ("flow_policy", "failure_memory"):
+            notes.append(f"parameters of {node} were changed while recording; the first ones are used throughout")
+    return ReplaySettings(
+        PolicySettings("heun" if policy.solver == "heun" else "euler", policy.steps, policy.samples),
+        loop_settings(controller),
+        tuple(changes),
+        memory_settings(memory),
+        policy.checkpoint,
+        memory.database if "failure_memory" in values else "",
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def memory_settings(parameters: FailureMemoryParameters) -> MemoryReplaySettings:
+    """The failure memory's parameters as a replay takes them."""
+    return MemoryReplaySettings(
+        parameters.corrector,
+        parameters.without_correction,
+        parameters.minimum_credit,
+        parameters.match_phase,
+        int(parameters.history * 1e9),
+        int(parameters.onset_tolerance * 1e9),
+        int(parameters.later_success_window * 1e9),
+        # By name: what both declare is handed over.
+        MemorySettings(
+            **{
+                item.name: getattr(parameters, item.name)
+                for item in dataclasses.fields(MemorySettings)
+                if hasattr(parameters, item.name)
+            }
+        ),
+    )
+
+
+def _load(cls: type[T], values: Mapping[str, Any], where: str, notes: list[str]) -> T:
+    table = {info.name: info for info in parameter_table(cls)}
+    known = {}
+    for name, value in values.items():
+        if name not in table:
+            continue
+        try:
+            known[name] = table[name].check([] if value is None and table[name].is_list else value)
+        except ParameterError as error:
+            notes.append(f"a parameter of {where} is refused, its default is used: {error}")
+    return load_parameters(cls, known)
+
+
+def _run_parameters(bag: Path) -> dict[str, dict[str, Any]]:
+    """Parameters of run.json and the parameter file that it names, for a bag in a run folder."""
+    for folder in (bag.parent, bag):
+        try:
+            about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            values: dict[str, dict[str, Any]] = {}
+            path = Path(str(about.get("params_file", "")))
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            for name, section in (loaded or {}).items():
+                values.setdefault(name.rsplit("/", 1)[-1], {}).update(section.get("ros__parameters") or {})
+            for name, overrides in about.get("parameters", {}).items():
+                values.setdefault(name, {}).update(overrides)
+            return values
+        except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+            continue
+    return {}

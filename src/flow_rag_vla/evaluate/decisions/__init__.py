@@ -1,0 +1,1 @@
+"""Recorded decisions made again, compared and explained. No ROS needed."""

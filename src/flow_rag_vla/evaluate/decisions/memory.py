@@ -1,0 +1,322 @@
+"""Where the corrections of a replay come from: as recorded, none, or a failure memory that lives through the bag again.
+
+The memory follows the recorded episodes, failures and observations as its node does live. One thing differs: here a
+case is stored the moment its failure event comes, live a thread does it some milliseconds later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from flow_rag_vla.control.loop import Command
+from flow_rag_vla.core.action import ActionChunk, CorrectionMode
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data.bag import BagMessage, stamp_ns
+from flow_rag_vla.data.bag_values import evidence
+from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Seen, Status
+from flow_rag_vla.memory.case import CaseError, EncoderStamp, FailureCase, unit_embedding
+from flow_rag_vla.memory.corrector import CredibleCase, make_corrector
+from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.index import faiss_factory
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.results import MemorySettings, RetrievedCase
+from flow_rag_vla.memory.store import EncoderMismatchError, StoreError
+from flow_rag_vla.policy.observation import proprioception
+
+SUCCEEDED, FAILED = 3, 4
+"""Values equal EpisodeStatus.STATE_*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A correction, and the cases that a search brought up for it (id to similarity), most similar first."""
+
+    correction: Correction
+    similarities: tuple[tuple[int, float], ...] = ()
+    threshold: float = 0.0
+
+
+class CorrectionSource(Protocol):
+    """Gives the answer to each embedding; hears in the order of the recording what a memory hears."""
+
+    def answer(self, seen: Seen) -> Answer:
+        """The answer to an embedding."""
+        ...
+
+    def on_status(self, status: Status) -> None:
+        """An episode status came."""
+        ...
+
+    def on_state(self, state: RobotState) -> None:
+        """A robot state came."""
+        ...
+
+    def on_failure(self, entry: BagMessage) -> None:
+        """A failure event came."""
+        ...
+
+    def on_chunk(self, chunk: ActionChunk) -> None:
+        """The policy made a chunk."""
+        ...
+
+    def on_command(self, command: Command) -> None:
+        """The controller gave a command."""
+        ...
+
+
+class NoMemory:
+    """Has nothing to say."""
+
+    def answer(self, seen: Seen) -> Answer:
+        """Say NONE."""
+        return Answer(Correction(seen.stamp_ns))
+
+    def on_status(self, status: Status) -> None:
+        """Pass over."""
+
+    def on_state(self, state: RobotState) -> None:
+        """Pass over."""
+
+    def on_failure(self, entry: BagMessage) -> None:
+        """Pass over."""
+
+    def on_chunk(self, chunk: ActionChunk) -> None:
+        """Pass over."""
+
+    def on_command(self, command: Command) -> None:
+        """Pass over."""
+
+
+class RecordedMemory(NoMemory):
+    """Says what the memory said when the bag was recorded."""
+
+    def __init__(self, recording: DecisionRecording) -> None:
+        self._recording = recording
+
+    def answer(self, seen: Seen) -> Answer:
+        """The recorded answer; NONE where none is on record."""
+        told = self._recording.told(seen.stamp_ns)
+        if told is None or told.value is None:
+            return Answer(Correction(seen.stamp_ns))
+        cases = tuple((int(case.case_id), float(case.similarity)) for case in told.message.cases)
+        return Answer(told.value, cases, float(told.message.threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReplaySettings:
+    """The failure memory's parameters, as far as they decide. Times in nanoseconds."""
+
+    corrector: str = "dispatch"
+    without_correction: str = "negative"
+    minimum_credit: float = 0.2
+    match_phase: bool = True
+    history_ns: int = 60_000_000_000
+    onset_tolerance_ns: int = 500_000_000
+    later_success_window_ns: int = 20_000_000_000
+    memory: MemorySettings = field(default_factory=MemorySettings)
+
+
+class LivingMemory(NoMemory):
+    """A failure memory that starts from a copy of a database, or empty, and learns as the bag goes on.
+
+    Use as a context manager: the copy is thrown away at the end, the database itself is never written.
+    """
+
+    def __init__(self, settings: MemoryReplaySettings, database: str | Path | None = None) -> None:
+        """Open a copy.
+
+        Args:
+            settings: of the memory and its corrector.
+            database: SQLite file to start from; None: no case.
+
+        Raises:
+            StoreError: if the database cannot be read.
+        """
+        self._settings = settings
+        self._folder = Path(tempfile.mkdtemp(prefix="flow_rag_vla_replay_"))
+        self.notes: list[str] = []
+        """What could not be done as live: one sentence each."""
+        try:
+            path = self._folder / "failure_memory.db"
+            if database is not None:
+                _copy(Path(database).expanduser(), path)
+            self._memory, _ = FailureMemory.open(path, settings.memory, faiss_factory("cpu"))
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
+        self._episode = EpisodeMemory(settings.history_ns)
+        self._status: Status | None = None
+
+    def __enter__(self) -> LivingMemory:
+        """The memory itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Throw the copy away."""
+        self.close()
+
+    def close(self) -> None:
+        """Throw the copy away; a second call does nothing."""
+        if self._folder.exists():
+            self._memory.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def answer(self, seen: Seen) -> Answer:
+        """Search and correct, as the node does on an embedding."""
+        threshold = self._memory.threshold
+        try:
+            values = unit_embedding(seen.values)
+            stamp = EncoderStamp(seen.encoder, seen.revision, len(values))
+            task, phase = self._situation(seen.stamp_ns)
+            found = self._memory.search(values, stamp=stamp, threshold=-2.0, task=task, phase=phase).cases
+        except (CaseError, StoreError, EncoderMismatchError) as error:
+            self._note(f"embedding of {seen.encoder!r}: {error}")
+            return Answer(Correction(seen.stamp_ns), threshold=threshold)
+        correction = self._correct(seen.stamp_ns, found, threshold)
+        self._episode.embeddings.append(seen.stamp_ns, SeenEmbedding(values, stamp))
+        return Answer(correction, tuple((item.case_id, item.similarity) for item in found), threshold)
+
+    def on_status(self, status: Status) -> None:
+        """Begin, follow and end episodes."""
+        episode = self._episode
+        if status.running:
+            if not episode.running or episode.episode_id != status.episode_id:
+                episode.begin(status.episode_id, status.task, status.stamp_ns)
+            if status.phase:
+                episode.phases.append(status.stamp_ns, status.phase)
+        elif episode.running:
+            if status.state in (SUCCEEDED, FAILED):
+                window_ns = self._settings.later_success_window_ns
+                lesson = episode.end(status.state == SUCCEEDED, status.stamp_ns, self._memory.threshold, window_ns)
+                self._learn(lesson)
+            else:
+                episode.cancel()
+        self._status = status
+
+    def on_state(self, state: RobotState) -> None:
+        """Keep the proprioception at hand."""
+        self._episode.proprioception.append(state.stamp_ns, lambda: proprioception(state))
+
+    def on_chunk(self, chunk: ActionChunk) -> None:
+        """Keep the chunk, and which cases shaped it."""
+        self._episode.chunks.append(chunk.stamp_ns, chunk)
+        self._episode.use(chunk.provenance.correction, chunk.provenance.case_ids)
+
+    def on_command(self, command: Command) -> None:
+        """Note cases that the controller applied itself."""
+        used = command.provenance
+        if used.correction and used.case_ids:
+            self._episode.use(used.correction, used.case_ids)
+
+    def on_failure(self, entry: BagMessage) -> None:
+        """Make a case of a failure and store it."""
+        message = entry.message
+        shown_ns = stamp_ns(message.header)
+        try:
+            failure = Failure(
+                shown_ns,
+                stamp_ns(message.onset) or shown_ns,
+                FailureType(message.failure_type),
+                message.task,
+                message.phase,
+                evidence(message.evidence),
+                message.description,
+            )
+        except ValueError as error:
+            self._note(f"failure event {message.event_id}: {error}")
+            return
+        try:
+            case = self._episode.case_of(failure, "replay", self._settings.onset_tolerance_ns)
+        except CaseError as error:
+            self._note(f"failure event {message.event_id} made no case: {error}")
+            self._episode.failed(failure, None)
+            return
+        # The moment of the failure, not of the replay: two replays store the same.
+        case = dataclasses.replace(case, created_ns=shown_ns)
+        pending = self._episode.failed(failure, case)
+        self._remember(case, pending)
+
+    def case(self, case_id: int) -> FailureCase | None:
+        """A stored case."""
+        return self._memory.cases([case_id]).get(case_id)
+
+    def _situation(self, stamp: int) -> tuple[str, str]:
+        status = self._status
+        if status is None:
+            return "", ""
+        if not self._settings.match_phase:
+            return status.task, ""
+        return status.task, self._episode.phases.at(stamp) or status.phase
+
+    def _correct(self, stamp: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
+        credible = [item for item in found if item.similarity >= threshold]
+        if not credible or not (self._status is None or self._episode.running):
+            return Correction(stamp)
+        whole = self._memory.cases(item.case_id for item in credible)
+        cases = [CredibleCase(whole[item.case_id], item.similarity) for item in credible if item.case_id in whole]
+        return _as_sent(self._corrector.correct(stamp, cases, threshold))
+
+    def _remember(self, case: FailureCase, pending: PendingFailure | None) -> None:
+        try:
+            result = self._memory.add(case)
+        except (CaseError, StoreError) as error:
+            self._note(f"a case was not stored: {error}")
+            return
+        if pending is not None:
+            pending.case_id = result.case_id
+
+    def _learn(self, lesson: EpisodeLesson) -> None:
+        try:
+            self._memory.record_use(lesson.used, lesson.success)
+            for later in lesson.corrections:
+                case_id = later.pending.case_id
+                if case_id and self._memory.get(case_id).correction is None:
+                    self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
+            if lesson.situations and self._memory.stamp is not None:
+                self._memory.observe_success(lesson.situations)
+        except (CaseError, StoreError, LookupError) as error:
+            self._note(f"an episode's lesson was not learned: {error}")
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def _as_sent(correction: Correction) -> Correction:
+    """What policy and controller receive: the strength has been through a message's float32."""
+    strength = memoryview(bytearray(4)).cast("f")
+    strength[0] = correction.strength
+    return dataclasses.replace(correction, strength=float(strength[0]))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database as it stands, also while another process writes it."""
+    if not source.is_file():
+        raise StoreError(f"there is no failure memory at {source}; name the database with --database")
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as before,
+            closing(sqlite3.connect(target)) as after,
+        ):
+            before.backup(after)
+    except sqlite3.Error as error:
+        raise StoreError(f"{source} cannot be copied: {error}") from error
+
+
+def is_shaping(mode: CorrectionMode) -> bool:
+    """Whether a correction of this mode changes what the robot does."""
+    return mode not in (CorrectionMode.NONE, CorrectionMode.TIMEOUT)

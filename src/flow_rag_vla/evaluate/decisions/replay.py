@@ -1,0 +1,445 @@
+"""Makes chunks, corrections and commands of a recording again, tick by tick, with the recorded stamps as the clock.
+
+Nothing here looks at a clock, so the same bag and the same settings give the same bytes. What a live graph decides by
+its timing (which observation became a chunk, whether the memory answered in time, how many rows were committed, what
+had arrived when a tick began) is taken from the recording; what it decides by content is decided anew. The robot does
+not answer to a replay: its states are those of the recording, whatever the commands made here would have done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from flow_rag_vla.control.loop import Command, ControlLoop, LoopSettings
+from flow_rag_vla.core.action import ActionChunk, CorrectionMode, Provenance
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data.bag import BagMessage
+from flow_rag_vla.evaluate.decisions.memory import Answer, CorrectionSource, RecordedMemory, is_shaping
+from flow_rag_vla.evaluate.decisions.recording import (
+    BY_SERVICE,
+    CHUNK,
+    CORRECTION,
+    EMERGENCY_STOP,
+    EMERGENCY_STOP_RESET,
+    EPISODE,
+    STATE,
+    DecisionRecording,
+    Planned,
+    Seen,
+    Status,
+    Take,
+    Tick,
+    timed_out,
+)
+from flow_rag_vla.policy.flow import Method
+from flow_rag_vla.policy.follower import noise_seed
+from flow_rag_vla.policy.policy import FlowPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The flow policy's parameters, as far as they decide."""
+
+    solver: Method = "euler"
+    steps: int = 6
+    samples: int = 4
+    seed: int | None = None
+    """Base of the noise seeds; None: each chunk's seed is the one that was recorded with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeChunk:
+    """One chunk made again. problem: why it is the recorded one instead; empty if it was made here."""
+
+    chunk: ActionChunk
+    correction: Correction
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeTick:
+    """One tick made again. chunk_stamp_ns: of the chunk that the loop held when it decided; None without one."""
+
+    command: Command
+    chunk_stamp_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What a replay decided. chunks, answers: by the stamp of their observation."""
+
+    name: str
+    answers: Mapping[int, Answer]
+    chunks: Mapping[int, MadeChunk]
+    ticks: tuple[MadeTick, ...]
+    notes: tuple[str, ...] = ()
+
+    def digest(self) -> dict[str, str]:
+        """SHA-256 of all corrections, all chunks and all commands: equal exactly if every bit of them is."""
+        return {
+            "corrections": _digest(correction_bytes(self.answers[key].correction) for key in sorted(self.answers)),
+            "chunks": _digest(chunk_bytes(self.chunks[key].chunk) for key in sorted(self.chunks)),
+            "commands": _digest(command_bytes(tick.command) for tick in self.ticks),
+        }
+
+
+class Replay:
+    """One pass through a recording with one source of corrections."""
+
+    def __init__(
+        self,
+        recording: DecisionRecording,
+        source: CorrectionSource,
+        policy: FlowPolicy | None,
+        *,
+        name: str = "",
+        policy_settings: PolicySettings | None = None,
+        loop_settings: LoopSettings | None = None,
+        changes: Sequence[tuple[int, LoopSettings]] = (),
+    ) -> None:
+        """Prepare a pass.
+
+        Args:
+            recording: what was recorded.
+            source: gives the corrections.
+            policy: makes the chunks; None takes them as recorded.
+            name: of this variant.
+            policy_settings: sampling, and the base of the noise seeds.
+            loop_settings: of the control loop.
+            changes: settings that took over while the bag was recorded, with the log times at which they did.
+        """
+        self._recording = recording
+        self._source = source
+        self._policy = policy
+        self._name = name
+        self._policy_settings = policy_settings or PolicySettings()
+        self._loop_settings = loop_settings or LoopSettings()
+        self._changes = list(changes)
+        self._answers: dict[int, Answer] = {}
+        self._chunks: dict[int, MadeChunk] = {}
+        self._last: tuple[Planned, ActionChunk] | None = None
+        self._heard_memory = bool(recording.corrections)
+        self._loop: ControlLoop | None = None
+        self._ticks: list[MadeTick] = []
+        self._problems: dict[str, int] = {}
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Decisions:
+        """Go through the whole recording. ``progress`` hears the number of ticks done and of all."""
+        if self._policy is not None:
+            settings = self._policy_settings
+            self._policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
+            # As the node: with another number of threads sums are rounded otherwise.
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        try:
+            total = len(self._recording.ticks)
+            for event in _events(self._recording):
+                self._handle(event)
+                if progress is not None and isinstance(event, Tick) and len(self._ticks) % 400 == 0:
+                    progress(len(self._ticks), total)
+        finally:
+            if self._policy is not None:
+                torch.set_num_threads(threads)
+        notes = [f"{sentence} ({count} times)" if count > 1 else sentence for sentence, count in self._problems.items()]
+        return Decisions(self._name, self._answers, self._chunks, tuple(self._ticks), tuple(notes))
+
+    def _handle(self, event: object) -> None:
+        if isinstance(event, Tick):
+            self._tick(event)
+        elif isinstance(event, _Answering):
+            self._answer(event.seen)
+        elif isinstance(event, Planned):
+            self._chunk(event)
+        elif isinstance(event, Status):
+            self._source.on_status(event)
+        elif isinstance(event, BagMessage):
+            self._source.on_failure(event)
+        elif isinstance(event, _Felt):
+            self._source.on_state(event.state)
+
+    # Corrections.
+
+    def _answer(self, seen: Seen) -> Answer:
+        known = self._answers.get(seen.stamp_ns)
+        if known is None:
+            known = self._answers[seen.stamp_ns] = self._source.answer(seen)
+        return known
+
+    def _correction(self, planned: Planned, chunk: ActionChunk) -> Correction | None:
+        """What the policy had in hand: None when the memory's answer did not come in time."""
+        if timed_out(chunk) and self._heard_memory:
+            return None
+        seen = self._recording.embedding(planned.stamp_ns)
+        return None if seen is None else self._answer(seen).correction
+
+    # Chunks.
+
+    def _chunk(self, planned: Planned) -> MadeChunk | None:
+        if planned.value is None:
+            return None
+        known = self._chunks.get(planned.stamp_ns)
+        if known is not None:
+            return known
+        recorded = planned.value
+        made = self._made(planned, recorded)
+        if made.problem:
+            self._problem(made.problem)
+        self._chunks[planned.stamp_ns] = made
+        self._last = planned, made.chunk
+        self._source.on_chunk(made.chunk)
+        return made
+
+    def _made(self, planned: Planned, recorded: ActionChunk) -> MadeChunk:
+        correction = self._correction(planned, recorded) or Correction(planned.stamp_ns, CorrectionMode.TIMEOUT)
+        if self._policy is None:
+            return MadeChunk(recorded, correction, "chunks are taken as recorded: no policy was given")
+        inputs = chunk_inputs(self._recording, planned)
+        if isinstance(inputs, str):
+            return MadeChunk(recorded, correction, inputs)
+        previous = self._previous(planned, recorded)
+        if isinstance(previous, str):
+            return MadeChunk(recorded, correction, previous)
+        seen, state, goal = inputs
+        base = self._policy_settings.seed
+        chunk = self._policy.act(
+            seen.values,
+            state,
+            goal,
+            seed=recorded.provenance.noise_seed if base is None else noise_seed(base, planned.stamp_ns),
+            stamp_ns=planned.stamp_ns,
+            previous=previous,
+            delay_ticks=recorded.committed,
+            correction=correction,
+        )
+        return MadeChunk(dataclasses.replace(chunk, chunk_id=recorded.chunk_id), correction)
+
+    def _previous(self, planned: Planned, recorded: ActionChunk) -> ActionChunk | str | None:
+        """The chunk that this one goes on from; a sentence if it is not in the bag."""
+        if recorded.committed == 0:
+            # A policy that has a chunk to go on from commits to at least one row of it.
+            return None
+        if self._last is None or self._last[1].chunk_id != recorded.chunk_id - 1:
+            return f"chunk {recorded.chunk_id} goes on from chunk {recorded.chunk_id - 1}, which is not in the bag"
+        return self._last[1]
+
+    # Commands.
+
+    def _tick(self, tick: Tick) -> None:
+        command, loop = tick.command, self._loop
+        before = self._ticks[-1].command.tick if self._ticks else None
+        while self._changes and self._changes[0][0] <= tick.log_ns:
+            self._loop_settings = self._changes.pop(0)[1]
+            if loop is not None:
+                loop.configure(self._loop_settings)
+        if loop is None or (before is not None and command.tick <= before):
+            self._loop = ControlLoop(self._loop_settings)
+            if command.tick > 1:
+                self._begin(self._loop, tick)
+                return
+            loop = self._loop
+        now_ns, steady_ns = command.stamp_ns, tick.steady_ns
+        for take in tick.takes:
+            self._offer(loop, take, now_ns, steady_ns)
+        if tick.scheduled_ns is not None:
+            loop.expect(command.tick, tick.scheduled_ns)
+        elif before is not None and command.tick != before + 1:
+            loop.expect(command.tick, now_ns)
+        made = loop.tick(now_ns, steady_ns)
+        self._add(loop, made)
+
+    def _begin(self, loop: ControlLoop, tick: Tick) -> None:
+        """A recording that begins while the loop runs: its first command is taken as it is, and gone on from."""
+        now_ns, steady_ns = tick.command.stamp_ns, tick.steady_ns
+        status = self._recording.status_at(tick.log_ns)
+        if status is not None:
+            loop.set_episode(status.episode, now_ns, steady_ns)
+        for take in tick.takes:
+            self._offer(loop, take, now_ns, steady_ns)
+        if tick.scheduled_ns is not None:
+            loop.expect(tick.command.tick, tick.scheduled_ns)
+        loop.tick(now_ns, steady_ns)
+        loop.resume(tick.command)
+        self._add(loop, tick.command)
+
+    def _add(self, loop: ControlLoop, command: Command) -> None:
+        held = loop.queue.held
+        self._ticks.append(MadeTick(command, None if held is None else held.chunk.stamp_ns))
+        self._source.on_command(command)
+
+    def _offer(self, loop: ControlLoop, take: Take, now_ns: int, steady_ns: int) -> None:
+        kind, value = take.kind, take.value
+        if kind == EMERGENCY_STOP:
+            if take.key == BY_SERVICE:
+                loop.emergency_stop("asked for by a service call", steady_ns - take.waited_ns)
+            elif take.key:
+                loop.emergency_stop("asked for on topic emergency_stop", steady_ns)
+            return
+        if kind == EMERGENCY_STOP_RESET:
+            loop.reset_emergency_stop(steady_ns - take.waited_ns)
+            return
+        if value is None:
+            return
+        arrived_ns, arrived_steady_ns = now_ns - take.waited_ns, steady_ns - take.waited_ns
+        if kind == EPISODE:
+            loop.set_episode(value.episode, now_ns, steady_ns)
+        elif kind == STATE:
+            loop.offer_state(value, arrived_ns, arrived_steady_ns)
+        elif kind == CHUNK:
+            made = self._chunk(value)
+            if made is None:
+                loop.refuse_chunk(value.problem)
+            else:
+                loop.offer_chunk(made.chunk, arrived_ns, arrived_steady_ns)
+        elif kind == CORRECTION:
+            seen = self._recording.embedding(value.stamp_ns)
+            if seen is not None:
+                loop.offer_correction(self._answer(seen).correction, arrived_ns, arrived_steady_ns)
+
+    def _problem(self, sentence: str) -> None:
+        self._problems[sentence] = self._problems.get(sentence, 0) + 1
+
+
+def chunk_inputs(recording: DecisionRecording, planned: Planned) -> tuple[Seen, RobotState, Goal] | str:
+    """Embedding, robot state and goal that a chunk was made of; a sentence if one of them is not in the bag."""
+    seen = recording.embedding(planned.stamp_ns)
+    if seen is None:
+        return "the embedding of a chunk is not in the bag; the chunk is taken as recorded"
+    state = recording.state_near(planned.stamp_ns, planned.log_ns)
+    if state is None:
+        return "the robot state of a chunk is not in the bag; the chunk is taken as recorded"
+    goal = goal_at(recording, planned)
+    if goal is None:
+        return "the episode of a chunk is not in the bag; the chunk is taken as recorded"
+    return seen, state, goal
+
+
+def goal_at(recording: DecisionRecording, planned: Planned) -> Goal | None:
+    """The goal for which a chunk was made: that of the newest running episode before it."""
+    status = recording.running_at(planned.log_ns)
+    if status is None:
+        return None
+    try:
+        return parse_instruction(status.instruction)
+    except UnknownTaskError:
+        return None
+
+
+def recorded_decisions(recording: DecisionRecording) -> Decisions:
+    """What was decided live, in the form of a replay's decisions."""
+    source = RecordedMemory(recording)
+    answers = {item.stamp_ns: source.answer(item) for item in recording.embeddings if recording.told(item.stamp_ns)}
+    chunks = {
+        item.stamp_ns: MadeChunk(
+            item.value, answers[item.stamp_ns].correction if item.stamp_ns in answers else Correction(item.stamp_ns)
+        )
+        for item in recording.chunks
+        if item.value is not None
+    }
+    by_id = {made.chunk.chunk_id: stamp for stamp, made in chunks.items()}
+    ticks = tuple(MadeTick(tick.command, by_id.get(tick.command.chunk_id)) for tick in recording.ticks)
+    return Decisions("recorded", answers, chunks, ticks)
+
+
+def command_bytes(command: Command) -> bytes:
+    """Everything a command says, in the widths of its message."""
+    target = b""
+    if command.target is not None:
+        target = (
+            command.target.position.astype("<f8").tobytes()
+            + command.target.orientation.astype("<f8").tobytes()
+            + struct.pack("<f", command.target.gripper_width)
+        )
+    head = struct.pack(
+        "<QqBBHQIf", command.tick, command.stamp_ns, int(command.mode), int(command.reason), int(command.clamps),
+        command.chunk_id, command.chunk_index, command.observation_age_ms,
+    )  # fmt: skip
+    text = command.reason_text.encode()
+    return head + command.action.astype("<f4").tobytes() + target + text + _provenance_bytes(command.provenance)
+
+
+def chunk_bytes(chunk: ActionChunk) -> bytes:
+    """Everything a chunk says, in the widths of its message."""
+    spread = b"" if chunk.uncertainty is None else chunk.uncertainty.astype("<f4").tobytes()
+    head = struct.pack("<QqH", chunk.chunk_id, chunk.stamp_ns, chunk.committed)
+    return (
+        head + chunk.task.encode() + chunk.actions.astype("<f4").tobytes() + spread
+        + _provenance_bytes(chunk.provenance)
+    )  # fmt: skip
+
+
+def correction_bytes(correction: Correction) -> bytes:
+    """Everything a correction does, in the widths of its message; cases that were only seen are left out."""
+    cases = correction.case_ids if is_shaping(correction.mode) else ()
+    parts = [struct.pack("<qBf", correction.stamp_ns, int(correction.mode), correction.strength)]
+    for values in (correction.actions, correction.failed_actions):
+        parts.append(b"-" if values is None else np.asarray(values).astype("<f4").tobytes())
+    parts.append(struct.pack(f"<{len(cases)}Q", *cases))
+    return b"".join(parts)
+
+
+def _provenance_bytes(provenance: Provenance) -> bytes:
+    return (
+        struct.pack(
+            "<qQBf",
+            provenance.observation_stamp_ns,
+            provenance.noise_seed,
+            int(provenance.correction),
+            provenance.correction_strength,
+        )
+        + f"{provenance.policy}:{provenance.policy_revision}".encode()
+        + struct.pack(f"<{len(provenance.case_ids)}Q", *provenance.case_ids)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """The moment at which the memory answered an embedding."""
+
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Felt:
+    """A robot state as the memory hears it."""
+
+    state: RobotState
+
+
+def _events(recording: DecisionRecording) -> list[object]:
+    """Everything that happens, in the order of the recording; at the same moment causes come before effects."""
+    events: list[tuple[int, int, int, object]] = []
+
+    def add(log_ns: int, rank: int, event: object) -> None:
+        events.append((log_ns, rank, len(events), event))
+
+    for status in recording.statuses:
+        add(status.log_ns, 0, status)
+    for log_ns, state in recording.states:
+        add(log_ns, 1, _Felt(state))
+    for failure in recording.failures:
+        add(failure.log_ns, 2, failure)
+    for seen in recording.embeddings:
+        told = recording.told(seen.stamp_ns)
+        add(seen.log_ns if told is None else told.log_ns, 3, _Answering(seen))
+    for planned in recording.chunks:
+        add(planned.log_ns, 4, planned)
+    for tick in recording.ticks:
+        add(tick.log_ns, 5, tick)
+    events.sort(key=lambda item: item[:3])
+    return [event for _, _, _, event in events]
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
