@@ -38,12 +38,12 @@ while True:
     )
     try:
         result = memory.add(case)
+        print(result.case_id, flush=True)
+        if result.case_id % 7 == 0:
+            memory.record_use([result.case_id], True)
     except StoreError as error:
         print("refused", error, flush=True)
         break
-    print(result.case_id, flush=True)
-    if result.case_id % 7 == 0:
-        memory.record_use([result.case_id], True)
 """
 
 

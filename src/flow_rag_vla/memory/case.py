@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,14 @@ from flow_rag_vla.core.failure import Evidence, FailureType
 
 Array = NDArray[np.float32]
 
-CORRECTION_SOURCES = ("", "rule", "expert", "later_success", "human", "search")
-"""Who may have said what to do instead; "" when nothing is known."""
+CORRECTION_SOURCES = ("", "rule", "language_model", "search", "later_success", "expert", "human")
+"""Who may have said what to do instead, least trusted first; "" when nothing is known.
+
+``language_model`` is given only to a correction that was checked: in simulation, or by a person.
+"""
+
+CHANGES = ("edited", "learned", "retired", "restored", "imported", "merged")
+"""What may have happened to a case after it was made."""
 
 UNIT_TOLERANCE = 1e-2
 """How far from 1 the length of an embedding may be: float32 sums and other encoders' rounding stay well inside."""
@@ -55,6 +62,35 @@ class EncoderStamp:
         return f"{self.encoder}@{self.revision} ({self.dimension} numbers)"
 
 
+@dataclass(frozen=True, slots=True)
+class OriginCredit:
+    """What one robot knows of a case's worth: episodes that it shaped there, and those of them that succeeded."""
+
+    origin: str
+    uses: int
+    successes: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.successes <= self.uses:
+            raise CaseError(f"credit of {self.origin!r}: {self.successes} successes of {self.uses} uses; fix the file")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One change of a case. stamp_ns: Unix epoch; change: one of ``CHANGES``; origin: robot that made it."""
+
+    stamp_ns: int
+    change: str
+    origin: str = ""
+    detail: str = ""
+    after_use: int = 0
+    """Number of the last logged use at that moment: an order that no clock disturbs. Means nothing elsewhere."""
+
+    def __post_init__(self) -> None:
+        if self.change not in CHANGES:
+            raise CaseError(f"revision says {self.change!r}, expected one of {', '.join(CHANGES)}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FailureCase:
     """A failure as the robot met it, and what is known to do instead.
@@ -63,7 +99,10 @@ class FailureCase:
     failed_actions: (H, 7) float32, the chunk followed at onset, units of ActionChunk
     correction: (H, 7) float32 or None, what to do instead
     proprioception: (P,) float32, policy units; (0,) if the robot's state was not known
-    uses, successes: episodes that a case shaped, and those of them that succeeded
+    uses, successes: episodes that a case shaped, and those of them that succeeded, on all robots together
+    credits: the shares of that by robot, where they are known; what they leave is that of ``origin``
+    calibration_id: of the retrieval calibration in force when it was made; "" if none was
+    history: changes since it was made, oldest first
     case_id: 0 until it is stored; created_ns: nanoseconds since the Unix epoch
 
     Raises:
@@ -89,6 +128,9 @@ class FailureCase:
     origin: str = ""
     created_ns: int = 0
     case_id: int = 0
+    calibration_id: str = ""
+    credits: tuple[OriginCredit, ...] = ()
+    history: tuple[Revision, ...] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -114,6 +156,14 @@ class FailureCase:
             )
         if not 0 <= self.successes <= self.uses:
             raise CaseError(f"successes is {self.successes} of {self.uses} uses; expected 0 to uses")
+        shared = sum(item.uses for item in self.credits), sum(item.successes for item in self.credits)
+        if len({item.origin for item in self.credits}) != len(self.credits):
+            raise CaseError("credits name a robot twice; give each robot one share")
+        if not (shared[0] <= self.uses and 0 <= self.successes - shared[1] <= self.uses - shared[0]):
+            raise CaseError(
+                f"credits add up to {shared[1]} successes of {shared[0]} uses, the case has {self.successes} of "
+                f"{self.uses}; the shares may not exceed the whole"
+            )
         if not self.encoder:
             raise CaseError("encoder is empty; name the encoder that made the embedding, it must match at a search")
         for item in self.evidence:
@@ -131,6 +181,27 @@ class FailureCase:
         return EncoderStamp(self.encoder, self.encoder_revision, int(self.embedding.shape[0]))
 
     @property
+    def uid(self) -> str:
+        """32 hex digits of the situation and of what failed in it, the same on every robot and after every edit."""
+        digest = hashlib.sha256()
+        for text in (self.task, self.phase, self.encoder, self.encoder_revision):
+            digest.update(len(text.encode()).to_bytes(4, "little") + text.encode())
+        for values in (self.embedding, self.failed_actions, self.proprioception):
+            digest.update(values.astype("<f4").tobytes())
+        return digest.hexdigest()[:32]
+
+    @property
+    def shares(self) -> tuple[OriginCredit, ...]:
+        """Uses and successes by robot, the origin's own among them; they add up to the whole."""
+        found = {item.origin: item for item in self.credits}
+        left_uses = self.uses - sum(item.uses for item in self.credits)
+        left = self.successes - sum(item.successes for item in self.credits)
+        if left_uses:
+            own = found.get(self.origin, OriginCredit(self.origin, 0, 0))
+            found[self.origin] = OriginCredit(self.origin, own.uses + left_uses, own.successes + left)
+        return tuple(found[name] for name in sorted(found))
+
+    @property
     def horizon(self) -> int:
         """Rows of the failed chunk."""
         return int(self.failed_actions.shape[0])
@@ -141,9 +212,12 @@ class FailureCase:
         return credit(self.uses, self.successes)
 
 
-def credit(uses: int, successes: int) -> float:
-    """Posterior mean chance that a use helps, under a uniform Beta(1, 1) prior: (successes + 1) / (uses + 2)."""
-    return (successes + 1) / (uses + 2)
+def credit(uses: int, successes: int, weight: float = 2.0) -> float:
+    """Posterior mean chance that a use helps, under a Beta(weight / 2, weight / 2) prior; the default is uniform.
+
+    (successes + weight / 2) / (uses + weight); see :mod:`flow_rag_vla.memory.credit` for when a case retires.
+    """
+    return (successes + weight / 2.0) / (uses + weight)
 
 
 def action_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

@@ -11,12 +11,14 @@ import numpy as np
 
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.memory.case import Array, CaseError, FailureCase
+from flow_rag_vla.memory.case import Array, CaseError, FailureCase, OriginCredit, Revision
 
 COLUMNS = (
     "case_id, created_ns, failure_type, task, phase, encoder, encoder_revision, embedding, proprioception, "
-    "failed_actions, correction, correction_source, note, uses, successes, retired, retired_reason, origin, checksum"
+    "failed_actions, correction, correction_source, note, uses, successes, retired, retired_reason, origin, checksum, "
+    "calibration_id"
 )
+"""Of the table of cases, in the order of ``_values``."""
 
 IDS_AT_ONCE = 500
 """SQLite takes at least 999 values in one statement."""
@@ -27,39 +29,25 @@ class RowError(ValueError):
 
 
 def insert_case(connection: sqlite3.Connection, case: FailureCase, created_ns: int, case_id: int | None = None) -> int:
-    """Insert a case and its evidence; give its id (a new one for None)."""
-    correction = None if case.correction is None else _blob(case.correction)
-    blobs = (_blob(case.embedding), _blob(case.proprioception), _blob(case.failed_actions), correction)
-    cursor = connection.execute(
-        f"INSERT INTO cases ({COLUMNS}) VALUES ({', '.join('?' * 19)})",
-        (
-            case_id,
-            created_ns,
-            int(case.failure_type),
-            case.task,
-            case.phase,
-            case.encoder,
-            case.encoder_revision,
-            *blobs,
-            case.correction_source,
-            case.note,
-            case.uses,
-            case.successes,
-            int(case.retired),
-            case.retired_reason,
-            case.origin,
-            _checksum(blobs),
-        ),
-    )
+    """Insert a case with all that hangs on it; give its id (a new one for None)."""
+    names = f"case_id, {COLUMNS.partition(', ')[2]}"
+    values = (case_id, *_values(case, created_ns))
+    cursor = connection.execute(f"INSERT INTO cases ({names}) VALUES ({', '.join('?' * len(values))})", values)
     new_id = int(cursor.lastrowid or 0)
-    connection.executemany(
-        "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (new_id, position, item.name, item.value, item.threshold, item.unit)
-            for position, item in enumerate(case.evidence)
-        ],
-    )
+    _insert_details(connection, case, new_id)
     return new_id
+
+
+def update_case(connection: sqlite3.Connection, case: FailureCase, created_ns: int) -> None:
+    """Replace a case in place, so that the log of its uses and its images stay."""
+    names = COLUMNS.split(", ")[1:]
+    connection.execute(
+        f"UPDATE cases SET {', '.join(f'{name} = ?' for name in names)} WHERE case_id = ?",
+        (*_values(case, created_ns), case.case_id),
+    )
+    for table in ("evidence", "credits", "revisions"):
+        connection.execute(f"DELETE FROM {table} WHERE case_id = ?", (case.case_id,))
+    _insert_details(connection, case, case.case_id)
 
 
 def load_cases(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, FailureCase]:
@@ -79,12 +67,31 @@ def load_cases(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
             some,
         ):
             evidence.setdefault(row[0], []).append(Evidence(row[1], row[2], row[3], row[4]))
+        credits: dict[int, list[OriginCredit]] = {}
+        for row in connection.execute(
+            f"SELECT case_id, origin, uses, successes FROM credits WHERE case_id IN ({marks}) ORDER BY case_id, origin",
+            some,
+        ):
+            credits.setdefault(row[0], []).append(OriginCredit(row[1], row[2], row[3]))
+        history: dict[int, list[Revision]] = {}
+        for row in connection.execute(
+            f"SELECT case_id, stamp_ns, change, origin, detail, after_use FROM revisions WHERE case_id IN ({marks}) "
+            "ORDER BY case_id, revision",
+            some,
+        ):
+            history.setdefault(row[0], []).append(Revision(row[1], row[2], row[3], row[4], row[5]))
         for row in connection.execute(f"SELECT {COLUMNS} FROM cases WHERE case_id IN ({marks})", some):
-            found[row["case_id"]] = case_of(row, evidence.get(row["case_id"], ()))
+            number = row["case_id"]
+            found[number] = case_of(row, evidence.get(number, ()), credits.get(number, ()), history.get(number, ()))
     return {case_id: found[case_id] for case_id in ids if case_id in found}
 
 
-def case_of(row: sqlite3.Row, evidence: Sequence[Evidence] = ()) -> FailureCase:
+def case_of(
+    row: sqlite3.Row,
+    evidence: Sequence[Evidence] = (),
+    credits: Sequence[OriginCredit] = (),
+    history: Sequence[Revision] = (),
+) -> FailureCase:
     """The case of a row of ``COLUMNS``.
 
     Raises:
@@ -112,6 +119,9 @@ def case_of(row: sqlite3.Row, evidence: Sequence[Evidence] = ()) -> FailureCase:
             origin=row["origin"],
             created_ns=row["created_ns"],
             case_id=row["case_id"],
+            calibration_id=row["calibration_id"],
+            credits=tuple(credits),
+            history=tuple(history),
         )
     except (CaseError, ValueError, TypeError) as error:
         raise RowError(f"case {row['case_id']}: {error}") from error
@@ -126,6 +136,51 @@ def check_row(row: sqlite3.Row) -> None:
     blobs = (row["embedding"], row["proprioception"], row["failed_actions"], row["correction"])
     if not all(isinstance(blob, bytes) for blob in blobs[:3]) or _checksum(blobs) != row["checksum"]:
         raise RowError(f"case {row['case_id']} does not match its checksum")
+
+
+def _values(case: FailureCase, created_ns: int) -> tuple[Any, ...]:
+    """What ``COLUMNS`` name, but for the id."""
+    correction = None if case.correction is None else _blob(case.correction)
+    blobs = (_blob(case.embedding), _blob(case.proprioception), _blob(case.failed_actions), correction)
+    return (
+        created_ns,
+        int(case.failure_type),
+        case.task,
+        case.phase,
+        case.encoder,
+        case.encoder_revision,
+        *blobs,
+        case.correction_source,
+        case.note,
+        case.uses,
+        case.successes,
+        int(case.retired),
+        case.retired_reason,
+        case.origin,
+        _checksum(blobs),
+        case.calibration_id,
+    )
+
+
+def _insert_details(connection: sqlite3.Connection, case: FailureCase, case_id: int) -> None:
+    connection.executemany(
+        "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (case_id, position, item.name, item.value, item.threshold, item.unit)
+            for position, item in enumerate(case.evidence)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO credits VALUES (?, ?, ?, ?)",
+        [(case_id, item.origin, item.uses, item.successes) for item in case.credits],
+    )
+    connection.executemany(
+        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (case_id, number, item.stamp_ns, item.change, item.origin, item.detail, item.after_use)
+            for number, item in enumerate(case.history, start=1)
+        ],
+    )
 
 
 def _checksum(blobs: Sequence[Any]) -> int:

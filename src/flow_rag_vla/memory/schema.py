@@ -71,5 +71,84 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER case_removed AFTER DELETE ON cases "
         "BEGIN INSERT INTO changes (case_id) VALUES (OLD.case_id); END",
     ),
+    (
+        "ALTER TABLE cases ADD COLUMN calibration_id TEXT NOT NULL DEFAULT ''",
+        """
+        CREATE TABLE credits (              -- uses and successes by robot; the rest is that of the case's origin
+            case_id INTEGER NOT NULL REFERENCES cases (case_id) ON DELETE CASCADE,
+            origin TEXT NOT NULL,
+            uses INTEGER NOT NULL,
+            successes INTEGER NOT NULL,
+            PRIMARY KEY (case_id, origin)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE revisions (
+            case_id INTEGER NOT NULL REFERENCES cases (case_id) ON DELETE CASCADE,
+            revision INTEGER NOT NULL,      -- from 1
+            stamp_ns INTEGER NOT NULL,
+            change TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            after_use INTEGER NOT NULL,     -- the last use logged before it: an order that no clock disturbs
+            PRIMARY KEY (case_id, revision)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE images (
+            case_id INTEGER NOT NULL REFERENCES cases (case_id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            format TEXT NOT NULL,
+            data BLOB NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (case_id, name)
+        )
+        """,
+        """
+        CREATE TABLE uses (                 -- one row for each case, episode and mode
+            use_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            case_id INTEGER NOT NULL REFERENCES cases (case_id) ON DELETE CASCADE,
+            episode_id INTEGER NOT NULL,
+            origin TEXT NOT NULL,
+            stamp_ns INTEGER NOT NULL,
+            mode INTEGER NOT NULL,          -- CorrectionMode; 0: it came up and was not followed
+            strength REAL NOT NULL,
+            chunks INTEGER NOT NULL,
+            result INTEGER NOT NULL         -- UseResult
+        )
+        """,
+        "CREATE INDEX uses_of_case ON uses (case_id, use_id)",
+        """
+        CREATE TABLE baselines (            -- episodes that no case shaped; phase '' stands for the whole task
+            task TEXT NOT NULL,
+            phase TEXT NOT NULL,
+            episodes INTEGER NOT NULL,
+            successes INTEGER NOT NULL,
+            PRIMARY KEY (task, phase)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE successes (            -- a sample of what was done where in episodes that succeeded
+            success_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            task TEXT NOT NULL,
+            phase TEXT NOT NULL,
+            encoder TEXT NOT NULL,
+            encoder_revision TEXT NOT NULL,
+            embedding BLOB NOT NULL,
+            actions BLOB NOT NULL,          -- row-major (horizon x 7)
+            episode_id INTEGER NOT NULL,
+            origin TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX successes_of_phase ON successes (task, phase)",
+        """
+        CREATE TABLE reservoirs (           -- how many successes were offered of each kind: makes the sample fair
+            task TEXT NOT NULL,
+            phase TEXT NOT NULL,
+            seen INTEGER NOT NULL,
+            PRIMARY KEY (task, phase)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 """Statements by version: applying entry n makes version n + 1. Entries are never changed, only added."""

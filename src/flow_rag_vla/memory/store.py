@@ -20,7 +20,7 @@ import numpy as np
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase, GroupKey
-from flow_rag_vla.memory.rows import COLUMNS, RowError, check_row, insert_case, load_cases
+from flow_rag_vla.memory.rows import COLUMNS, RowError, check_row, insert_case, load_cases, update_case
 from flow_rag_vla.memory.schema import APPLICATION_ID, MIGRATIONS
 
 BATCH = 512
@@ -165,20 +165,27 @@ class FailureStore:
                 "the new one a database of its own"
             )
 
-    def add(self, cases: Sequence[FailureCase], remove: Iterable[int] = ()) -> list[int]:
-        """Store cases, and drop others, in one transaction; give the ids of the new ones once they are durable.
+    def add(
+        self, cases: Sequence[FailureCase], remove: Iterable[int] = (), change: Sequence[FailureCase] = ()
+    ) -> list[int]:
+        """Store cases, drop others and change others in one transaction; give the ids of the new ones.
+
+        Everything is durable on return. ``change``: stored cases as they are to be, found by their ids.
 
         Raises:
             EncoderMismatchError: if a case was made by another encoder than those stored.
+            UnknownCaseError: if one that is to be changed is not there; nothing was stored then.
             StoreError: if the disk is full or cannot be written; nothing was stored then.
         """
-        self._check_stamps(cases)
+        self._check_stamps([*cases, *change])
         ids = []
         with self._lock, self.transaction() as connection:
             if cases and self._stamp is None:
                 _write_stamp(connection, cases[0].stamp)
             for case in cases:
                 ids.append(insert_case(connection, case, case.created_ns or time.time_ns()))
+            for case in change:
+                _update(connection, case)
             connection.executemany("DELETE FROM cases WHERE case_id = ?", [(case_id,) for case_id in remove])
         if cases:
             self._stamp = cases[0].stamp
@@ -279,11 +286,7 @@ class FailureStore:
         """
         self.check_stamp(case.stamp)
         with self._lock, self.transaction() as connection:
-            known = connection.execute("SELECT created_ns FROM cases WHERE case_id = ?", (case.case_id,)).fetchone()
-            if known is None:
-                raise UnknownCaseError(case.case_id)
-            connection.execute("DELETE FROM cases WHERE case_id = ?", (case.case_id,))
-            insert_case(connection, case, int(known[0]), case.case_id)
+            _update(connection, case)
 
     def record_use(self, ids: Iterable[int], success: bool) -> None:
         """Count one use of each case, and one success if it was one; unknown ids are ignored."""
@@ -325,6 +328,16 @@ class FailureStore:
                 for task, phase, blob in rows
                 if len(blob) == 4 * dimension
             ]
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection for reading.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        with self._translated("read"):
+            yield self._reader()
 
     def data_version(self) -> int:
         """A number that changes when another connection, such as the console command's, has written."""
@@ -385,6 +398,9 @@ class FailureStore:
         self._writer.execute("PRAGMA journal_mode = WAL")
         for number in range(version, len(MIGRATIONS)):
             with self.transaction() as connection:
+                if int(connection.execute("PRAGMA user_version").fetchone()[0]) > number:
+                    # Another program opened the file at the same moment and was first.
+                    continue
                 for statement in MIGRATIONS[number]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -435,6 +451,13 @@ class FailureStore:
             f"{self.path} is damaged ({what}); restart the failure memory or run the console command `memory salvage` "
             "to save what is intact into a fresh file, the damaged one is kept"
         )
+
+
+def _update(connection: sqlite3.Connection, case: FailureCase) -> None:
+    known = connection.execute("SELECT created_ns FROM cases WHERE case_id = ?", (case.case_id,)).fetchone()
+    if known is None:
+        raise UnknownCaseError(case.case_id)
+    update_case(connection, case, int(known[0]))
 
 
 def _write_stamp(connection: sqlite3.Connection, stamp: EncoderStamp) -> None:
