@@ -1,0 +1,147 @@
+"""What the memory may do in a trial, by name. How it is done is each bench's matter.
+
+A variant is written ``name``, ``name:N`` (a memory of only the first N episodes of its bank), ``shuffled+name`` (what
+the cases know, permuted among their situations: the control) or ``online+name`` (the memory begins empty and grows).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flow_rag_vla.evaluate.trials.protocol import TrialError
+
+OFF = "off"
+"""The baseline that every comparison is made with."""
+
+DEFAULT_METHOD = "dispatch"
+"""What ``on``, and ``shuffled`` or ``online`` alone, stand for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A behaviour of the memory. needs_cases: whether it answers from a bank of cases."""
+
+    name: str
+    description: str
+    needs_cases: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A method and how its memory is made.
+
+    episodes: first episodes of the bank that the memory is built from; None: all
+    shuffled: what cases know is permuted among situations; online: the memory begins empty and grows
+    """
+
+    method: Method
+    episodes: int | None = None
+    shuffled: bool = False
+    online: bool = False
+
+    def __str__(self) -> str:
+        """As ``parse`` reads it."""
+        prefix = "shuffled+" if self.shuffled else "online+" if self.online else ""
+        return f"{prefix}{self.method.name}" + ("" if self.episodes is None else f":{self.episodes}")
+
+    @property
+    def needs_cases(self) -> bool:
+        """Whether a bank of cases must be there before."""
+        return self.method.needs_cases and not self.online
+
+    @property
+    def description(self) -> str:
+        """One line for a table."""
+        text = self.method.description
+        if self.episodes is not None:
+            text += f" Memory of the first {self.episodes} episodes."
+        if self.shuffled:
+            text += " Control: what the cases know is permuted among their situations."
+        if self.online:
+            text += " The memory begins empty and grows with each failed episode."
+        return text
+
+
+_METHODS: dict[str, Method] = {}
+_WRITTEN = re.compile(r"(?:(shuffled|online)\+)?([a-z][a-z0-9_-]*)(?::([0-9]+))?")
+
+
+def register(name: str, description: str, *, needs_cases: bool = True) -> Method:
+    """Add a method; the same name again replaces it. Benches say for themselves which they can run."""
+    method = Method(name, description, needs_cases)
+    if _WRITTEN.fullmatch(name) is None or name in _ALIASES:
+        raise ValueError(f"method {name!r} cannot be written in a list of variants; use lower case letters and _")
+    _METHODS[name] = method
+    return method
+
+
+_ALIASES: Mapping[str, str] = {
+    "on": DEFAULT_METHOD,
+    "shuffled": f"shuffled+{DEFAULT_METHOD}",
+    "online": f"online+{DEFAULT_METHOD}",
+}
+
+
+def parse(text: str) -> Variant:
+    """Read one variant.
+
+    Raises:
+        TrialError: for words that name none, with what is known.
+    """
+    written = text.strip()
+    head, colon, count = written.partition(":")
+    match = _WRITTEN.fullmatch(_ALIASES.get(head, head) + colon + count)
+    method = None if match is None else _METHODS.get(match[2])
+    if match is None or method is None:
+        known = ", ".join([*_METHODS, *_ALIASES])
+        raise TrialError(
+            f"memory {written!r} is not known; known: {known}; also NAME:50 (first 50 episodes), shuffled+NAME, "
+            "online+NAME"
+        )
+    episodes = None if match[3] is None else int(match[3])
+    variant = Variant(method, episodes, match[1] == "shuffled", match[1] == "online")
+    if not method.needs_cases and variant != Variant(method):
+        raise TrialError(f"memory {written!r}: {method.name} uses no cases, so it has neither a size nor an order")
+    if episodes == 0:
+        raise TrialError(f"memory {written!r}: a memory of no episode is {OFF!r}")
+    if variant.online and episodes is not None:
+        raise TrialError(f"memory {written!r}: a memory that grows is not cut to a size")
+    return variant
+
+
+def parse_all(text: str) -> tuple[Variant, ...]:
+    """Read a list with commas; ``off`` comes first whether or not it is named, and none comes twice.
+
+    Raises:
+        TrialError: for words that name no variant.
+    """
+    found = [parse(OFF), *(parse(part) for part in text.split(",") if part.strip())]
+    return tuple(dict.fromkeys(found))
+
+
+def methods() -> Iterator[Method]:
+    """All methods in the order in which they were added."""
+    yield from _METHODS.values()
+
+
+def with_method(variant: Variant, method: str) -> Variant:
+    """The same memory under another method.
+
+    Raises:
+        TrialError: if there is no such method.
+    """
+    return replace(variant, method=parse(method).method)
+
+
+register(OFF, "No memory: the policy alone.", needs_cases=False)
+register("dispatch", "Chosen by what the cases know: residual, guidance or negative (the memory in force).")
+register("guide", "Guidance inside the flow toward the correction of the most credible case.")
+register("negative", "Sampling away from the failed chunks; corrections are not used.")
+register("residual", "The most similar case's correction minus what failed, clipped and added by the controller.")
+register("blend", "The seeds' baseline: a rule by failure type, averaged in at a weight of 0.3.")
+register("retry", "Blind retry: after a detected failure back to the start pose, then other noise.", needs_cases=False)
+register("rag_only", "No flow: the chunk that the most similar case knows is executed as it is.")
+register("sequential", "As dispatch, but the policy begins after the search has answered: one tick later.")
+register("dagger", "No memory: a checkpoint that was fine-tuned on the same corrections.", needs_cases=False)
