@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+from flow_rag_vla.control.arbiter import ArbiterSettings
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.evaluate.arbitration import Arbitration
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.flow import Method
 from flow_rag_vla.policy.follower import ChunkFollower, Corrector
@@ -69,6 +71,7 @@ def rollout(
     settings: RolloutSettings | None = None,
     corrector: Corrector | None = None,
     noise: int | None = None,
+    arbiter: ArbiterSettings | None = None,
 ) -> RolloutResult:
     """Run one episode until success or the task's time limit.
 
@@ -81,20 +84,24 @@ def rollout(
         seed: of the scene, and of the noise unless ``noise`` is given.
         goal: one of the task's goals; None draws it from the seed.
         settings: how the loop runs.
-        corrector: a failure memory that is asked at each picture.
+        corrector: a failure memory that is asked at each picture; what of its answers is the controller's is applied
+            by the controller's arbiter.
         noise: seed of the flow's noise.
+        arbiter: how far corrections may go; None: as the controller's defaults.
     """
     settings = settings or RolloutSettings()
     spec = sample_scene(task, variant, seed, goal)
     state = world.reset(spec)
     integrator = TargetIntegrator()
+    arbitration = None if corrector is None else Arbitration(corrector, arbiter)
     follower = ChunkFollower(
         policy,
         encoder,
         spec.goal,
         seed=seed if noise is None else noise,
         delay_ticks=settings.delay_ticks,
-        corrector=corrector,
+        corrector=None if arbitration is None else arbitration.correct,
+        arrived=None if arbitration is None else arbitration.arrive,
     )
     limit = round(TASK_RULES[task].time_limit_s * CONTROL_RATE_HZ)
     best, tick = 0.0, 0

@@ -22,6 +22,9 @@ from flow_rag_vla.policy.policy import FlowPolicy
 Corrector = Callable[[NDArray[np.float32], RobotState, Goal, int], "Correction | None"]
 """(embedding (D,), robot state, goal, stamp in nanoseconds) to what a failure memory answers."""
 
+Arrival = Callable[[ActionChunk, int], ActionChunk]
+"""(chunk, tick at which it arrives) to the chunk that is followed: the controller's part of a correction."""
+
 
 def noise_seed(base: int, tick: int) -> int:
     """The seed of one chunk's noise, from the episode's seed and the tick of its picture."""
@@ -40,6 +43,7 @@ class ChunkFollower:
         seed: int,
         delay_ticks: int = 3,
         corrector: Corrector | None = None,
+        arrived: Arrival | None = None,
     ) -> None:
         policy.check_encoder(encoder.name, encoder.revision)
         if delay_ticks < 0:
@@ -50,6 +54,7 @@ class ChunkFollower:
         self._seed = seed
         self._delay = delay_ticks
         self._corrector = corrector
+        self._arrived = arrived
         self._active: ActionChunk | None = None
         self._pending: list[tuple[int, ActionChunk]] = []
         self._newest: ActionChunk | None = None
@@ -84,7 +89,9 @@ class ChunkFollower:
     def action(self, tick: int, state: RobotState) -> NDArray[np.float32]:
         """(7,) float32: the action of this tick; standing still, the gripper as it is, when there is none."""
         while self._pending and self._pending[0][0] <= tick:
-            self._active = self._pending.pop(0)[1]
+            arrival, self._active = self._pending.pop(0)
+            if self._arrived is not None:
+                self._active = self._arrived(self._active, arrival)
         if self._gripper is None:
             self._gripper = float(state.gripper_width > 0.5 * GRIPPER_MAX_WIDTH)
         if self._active is not None:
