@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 import zlib
 from dataclasses import dataclass
@@ -59,6 +60,20 @@ def checked_images(images: tuple[CaseImage, ...]) -> tuple[CaseImage, ...]:
     if len({image.name for image in images}) != len(images):
         raise CaseError("two images have one name; name each by its camera")
     return images
+
+
+def put_images(connection: sqlite3.Connection, case_id: int, images: tuple[CaseImage, ...]) -> None:
+    """Replace the pictures of a case.
+
+    Raises:
+        CaseError: if they are too many, or two have one name.
+    """
+    checked = checked_images(images)
+    connection.execute("DELETE FROM images WHERE case_id = ?", (case_id,))
+    connection.executemany(
+        "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
+        [(case_id, item.name, item.format, item.data, zlib.crc32(item.data)) for item in checked],
+    )
 
 
 def encoded(name: str, pixels: NDArray[np.uint8]) -> CaseImage:

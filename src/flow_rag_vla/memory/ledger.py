@@ -12,7 +12,7 @@ import numpy as np
 from flow_rag_vla.core.action import ACTION_DIM, CorrectionMode
 from flow_rag_vla.memory.case import Array, EncoderStamp
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, Counts, UseRecord, UseResult
-from flow_rag_vla.memory.images import CaseImage, checked_images
+from flow_rag_vla.memory.images import CaseImage, put_images
 from flow_rag_vla.memory.store import FailureStore
 
 SUCCESSES_KEPT = 256
@@ -235,16 +235,8 @@ class Ledger:
         """
         with self._store.transaction() as connection:
             for case_id, some in images.items():
-                if connection.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is None:
-                    continue
-                connection.execute("DELETE FROM images WHERE case_id = ?", (case_id,))
-                connection.executemany(
-                    "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
-                    [
-                        (case_id, item.name, item.format, item.data, zlib.crc32(item.data))
-                        for item in checked_images(some)
-                    ],
-                )
+                if connection.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is not None:
+                    put_images(connection, case_id, some)
 
     def images(self, case_id: int) -> tuple[CaseImage, ...]:
         """The pictures of a case, by name; one that is damaged is left out."""

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.cache import LruCache, quantised
 from flow_rag_vla.memory.calibration import SITUATIONS_KEPT, Calibration, calibrate
-from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, action_distance, unit_embedding
+from flow_rag_vla.memory.case import (
+    Array,
+    CaseError,
+    EncoderStamp,
+    FailureCase,
+    GroupKey,
+    Revision,
+    action_distance,
+    unit_embedding,
+)
+from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
+from flow_rag_vla.memory.credit import CaseUse, Counts, UseResult, Worth, worth
+from flow_rag_vla.memory.guard import Guard, GuardError
+from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexFactory, faiss_factory
+from flow_rag_vla.memory.ledger import Ledger, SuccessSituation
 from flow_rag_vla.memory.pruning import candidates, least_valuable, nearest_others
 from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase, SearchResult
 from flow_rag_vla.memory.salvage import SalvageReport, open_or_salvage
@@ -40,6 +57,7 @@ class FailureMemory:
     ) -> None:
         """Build the index from a store, which the memory then owns."""
         self.store = store
+        self.ledger = Ledger(store)
         self.settings = settings or MemorySettings()
         self._make_index = make_index or faiss_factory()
         self._write_lock = threading.RLock()
@@ -48,7 +66,8 @@ class FailureMemory:
         self._latencies = Latencies()
         self._generator = np.random.default_rng(self.settings.seed)
         self._generation = 0
-        self._added = self._duplicates = self._invalid = self._pruned = 0
+        self._added = self._duplicates = self._invalid = self._pruned = self._guarded = 0
+        self._guard: tuple[float, Guard] | None = None
         self._search_count = self._cache_hits = 0
         self._load()
 
@@ -89,6 +108,7 @@ class FailureMemory:
         """Take new settings for the searches and changes to come."""
         with self._write_lock:
             self.settings = settings
+            self._guard = None
             self._searches.size = settings.cache_size
             self._changed()
 
@@ -175,12 +195,13 @@ class FailureMemory:
         """Give the number of cases that a filter lets through, and one page of them, newest first."""
         return self.store.page(which, offset, limit)
 
-    def add(self, case: FailureCase) -> AddResult:
-        """Store a case unless it is known already; accepted means durable.
+    def add(self, case: FailureCase, images: tuple[CaseImage, ...] = ()) -> AddResult:
+        """Store a case unless it is known already; accepted means durable, and that it may act.
 
         A duplicate has the same task, phase and type, a similar embedding, and a similar failed chunk as a case that
         is there. A retired case counts too: what was taken out on purpose must not come back by itself. When the
-        memory is full the least valuable case goes (see ``pruning``) in the same transaction.
+        memory is full the least valuable case goes (see ``pruning``) in the same transaction. A case that the guard
+        stops, or that contradicts one of better credit, is stored retired; an active one that it beats is retired.
 
         Raises:
             EncoderMismatchError: if it was made by another encoder than the cases that are there.
@@ -192,8 +213,13 @@ class FailureMemory:
             if known is not None:
                 self._duplicates += 1
                 return AddResult(False, known, self._duplicate_message(case, known))
+            if not case.calibration_id:
+                case = dataclasses.replace(case, calibration_id=self.calibration_id)
+            stopped, beaten = self._tried(case)
+            if stopped:
+                case = self._as_retired(case, stopped)
             victim: CaseSummary | None = None
-            if not case.retired and self._active >= self.settings.capacity:
+            if not case.retired and self._active - len(beaten) >= self.settings.capacity:
                 victim = self._victim(case)
                 if victim is None:
                     return AddResult(
@@ -202,14 +228,110 @@ class FailureMemory:
                         f"the memory is full with {self._active} cases, each the last of its task, phase and type; "
                         "raise the parameter capacity or retire cases",
                     )
-            case_id = self.store.add([case], () if victim is None else (victim.case_id,))[0]
+            remove = () if victim is None else (victim.case_id,)
+            changed = {item.case_id: item for item in beaten if item.case_id not in remove}
+            case_id = self.apply([case], changed, {0: images} if images else None, remove)[0]
             if victim is not None:
-                self._forget(victim)
                 self._pruned += 1
-            self._take(dataclasses.replace(case, case_id=case_id))
-            self._added += 1
+            if stopped:
+                return AddResult(False, case_id, f"case {case_id} is kept retired: {stopped}")
+            return AddResult(True, case_id, "", remove)
+
+    def apply(
+        self,
+        fresh: Sequence[FailureCase],
+        changed: Mapping[int, FailureCase],
+        images: Mapping[int, tuple[CaseImage, ...]] | None = None,
+        remove: Sequence[int] = (),
+    ) -> list[int]:
+        """Store, change and drop cases in one transaction, then let searches know; give the new ones' ids.
+
+        Nothing is tried or compared here, see :meth:`add` and ``merging``.
+
+        Raises:
+            StoreError: if it cannot be written; nothing was changed then.
+        """
+        with self._write_lock:
+            ids = self.store.add(fresh, remove, list(changed.values()), images)
+            for case_id in (*remove, *changed):
+                self._forget(self._summaries[case_id])
+            for case in changed.values():
+                self._take(case)
+            for case, case_id in zip(fresh, ids, strict=True):
+                self._take(dataclasses.replace(case, case_id=case_id))
+            self._added += len(fresh)
             self._changed()
-            return AddResult(True, case_id, "", () if victim is None else (victim.case_id,))
+            return ids
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep every other change out while several are prepared together."""
+        with self._write_lock:
+            yield
+
+    @property
+    def calibration_id(self) -> str:
+        """12 hex digits of the calibration in force; "" while the default threshold is."""
+        found = self._calibration
+        if found is None:
+            return ""
+        return hashlib.sha256(repr(sorted(found.to_settings().items())).encode()).hexdigest()[:12]
+
+    def guard(self) -> Guard:
+        """What a new case is tried on: the stored successes at the present gate."""
+        with self._write_lock:
+            made = self._guard
+            if made is None or made[0] != self.threshold:
+                stamp = self.stamp
+                sample = [] if stamp is None else self.ledger.successes(stamp)
+                made = self._guard = self.threshold, Guard(self.settings.guard, sample, self.threshold)
+            return made[1]
+
+    def rivals_of(self, case: FailureCase) -> list[FailureCase]:
+        """Active cases of nearly the same situation whose corrections are far from that of a case."""
+        index = self._index
+        if index is None or case.correction is None:
+            return []
+        near: list[int] = []
+        for kind in FailureType:
+            group = GroupKey(case.task, case.phase, kind)
+            similarities, ids = index.search_group(group, case.embedding[np.newaxis, :], NEIGHBOURS_COMPARED)
+            near.extend(ids[0][similarities[0] >= self.settings.duplicate_similarity].tolist())
+        return [
+            rival
+            for case_id, rival in self.cases(near).items()
+            if case_id != case.case_id and contradict(rival, case, self.settings.contradiction_distance)
+        ]
+
+    def _tried(self, case: FailureCase) -> tuple[str, list[FailureCase]]:
+        """Why a case may not act, "" if it may; and the active cases that it beats, as they are to be stored."""
+        if case.retired:
+            return "", []
+        refusal = self.guard().refusal(case)
+        if refusal is not None:
+            self._guarded += 1
+            return f"stopped by the guard: {refusal.text}", []
+        beaten = []
+        for rival in self.rivals_of(case):
+            distance = self._apart(rival, case)
+            if prevails(rival, case, self.settings.credit.prior_weight):
+                return lost_to("it", rival, f"case {rival.case_id}", distance), []
+            name = f"case {case.case_id}" if case.case_id else "a newer case"
+            beaten.append(self._as_retired(rival, lost_to(f"case {rival.case_id}", case, name, distance)))
+        return "", beaten
+
+    @staticmethod
+    def _apart(first: FailureCase, second: FailureCase) -> float:
+        assert first.correction is not None and second.correction is not None
+        return action_distance(first.correction, second.correction)
+
+    def revised(self, case: FailureCase, change: str, detail: str) -> FailureCase:
+        """A case with one more entry in its history."""
+        entry = Revision(time.time_ns(), change, self.settings.origin, detail, self.ledger.last_use())
+        return dataclasses.replace(case, history=(*case.history, entry))
+
+    def _as_retired(self, case: FailureCase, reason: str) -> FailureCase:
+        return self.revised(dataclasses.replace(case, retired=True, retired_reason=reason), "retired", reason)
 
     def add_all(self, cases: Sequence[FailureCase], *, dry_run: bool = False) -> tuple[int, int]:
         """Store all cases that are not known, in one transaction; give the numbers stored and known already.
@@ -272,30 +394,53 @@ class FailureMemory:
         forget_correction: bool = False,
         failure_type: FailureType | None = None,
         note: str | None = None,
+        force: bool = False,
     ) -> FailureCase:
         """Change what may be known better later; None leaves a field as it is.
 
+        A new correction is tried like a new case. ``force`` lets it change stored successes; the limits of motion and
+        of the workspace are not a person's to lift here.
+
         Raises:
             UnknownCaseError: if there is no such case.
+            GuardError: if the guard stops the correction.
             CaseError: if the correction does not fit the failed chunk.
             StoreError: if it cannot be written; nothing was changed then.
         """
         with self._write_lock:
             before = self.get(case_id)
-            after = before
+            after, said = before, []
             if correction is not None:
                 after = dataclasses.replace(after, correction=correction, correction_source=correction_source)
+                said.append(f"correction by {correction_source}")
             elif forget_correction:
                 after = dataclasses.replace(after, correction=None, correction_source="")
+                said.append("correction forgotten")
             if failure_type is not None:
                 after = dataclasses.replace(after, failure_type=failure_type)
+                said.append(f"type {before.failure_type.name.lower()} to {failure_type.name.lower()}")
             if note is not None:
                 after = dataclasses.replace(after, note=note)
-            self._replace(after)
+                said.append("note")
+            beaten: list[FailureCase] = []
+            if correction is not None:
+                refusal = self.guard().unsafe(after) if force else self.guard().refusal(after)
+                if refusal is not None:
+                    self._guarded += 1
+                    raise GuardError(f"case {case_id}: {refusal.text}")
+                if not after.retired:
+                    stopped, beaten = ("", []) if force else self._tried(after)
+                    if stopped:
+                        raise GuardError(f"case {case_id} keeps what it has: {stopped}")
+            learned = correction is not None and correction_source != "human"
+            after = self.revised(after, "learned" if learned else "edited", ", ".join(said) or "nothing")
+            self.apply([], {item.case_id: item for item in (*beaten, after)})
             return after
 
     def retire(self, case_id: int, retired: bool = True, reason: str = "") -> FailureCase:
         """Take a case out of every search, or back in; it stays on disk.
+
+        One that comes back is judged by what its use is worth from then on. What is so already stays as it is.
 
         Raises:
             UnknownCaseError: if there is no such case.
@@ -307,30 +452,67 @@ class FailureMemory:
                 raise StoreError(
                     f"the memory is full with {self._active} cases; raise the parameter capacity or retire another one"
                 )
+            if retired == before.retired and (not retired or reason == before.retired_reason):
+                return before
             after = dataclasses.replace(before, retired=retired, retired_reason=reason if retired else "")
-            self._replace(after)
+            after = self.revised(after, "retired" if retired else "restored", reason)
+            self.apply([], {case_id: after})
             return after
 
     def record_use(self, ids: Iterable[int], success: bool) -> None:
-        """Credit (or debit) cases that shaped an episode: one use each, and a success if it succeeded.
+        """Credit (or debit) cases that guided an episode at full strength; see :meth:`record_uses`."""
+        uses = [CaseUse(case_id, CorrectionMode.GUIDANCE, 1.0) for case_id in sorted(set(ids))]
+        self.record_uses(uses, UseResult.SUCCESS if success else UseResult.FAILURE)
 
-        The credit of a case is the posterior mean (successes + 1) / (uses + 2). Chunks of one episode are not
-        independent, so a case is counted once an episode however many it shaped. Unknown ids are ignored.
+    def record_uses(self, uses: Sequence[CaseUse], result: UseResult, episode_id: int = 0) -> list[FailureCase]:
+        """Log how cases came up in an episode and how it ended; give the cases that retire by it.
+
+        Chunks of one episode are not independent, so a case is counted once an episode however many it shaped.
+        Unknown ids are ignored. When a case retires is said in ``credit``.
 
         Raises:
             StoreError: if it cannot be written.
         """
         with self._write_lock:
-            known = sorted({case_id for case_id in ids if case_id in self._summaries})
+            known = [use for use in uses if use.case_id in self._summaries]
             if not known:
-                return
-            self.store.record_use(known, success)
-            for case_id in known:
-                before = self._summaries[case_id]
+                return []
+            totals = self.ledger.record_uses(known, result, episode_id, self.settings.origin)
+            for case_id, counts in totals.items():
                 self._summaries[case_id] = dataclasses.replace(
-                    before, uses=before.uses + 1, successes=before.successes + int(success)
+                    self._summaries[case_id], uses=counts.episodes, successes=counts.successes
                 )
             self._changed()
+            retired: dict[int, FailureCase] = {}
+            for case_id in totals:
+                case = self.get(case_id)
+                if not case.retired and (found := self.worth(case)).retires(self.settings.credit):
+                    retired[case_id] = self._as_retired(case, f"credit: {found}")
+            if retired:
+                self.apply([], retired)
+            return list(retired.values())
+
+    def worth(self, case: FailureCase) -> Worth:
+        """What the use of a case is worth, from all robots' uses, or those here since it was last restored."""
+        restored = [item for item in case.history if item.change == "restored"]
+        used, passed_over = self.ledger.counted(case.case_id, restored[-1].after_use if restored else 0)
+        if not restored:
+            used = Counts(case.uses, case.successes)
+        phase, task = self.ledger.baseline(case.task, case.phase), self.ledger.baseline(case.task)
+        return worth(used, passed_over, phase, task, self.settings.credit)
+
+    def observe_done(self, situations: Sequence[SuccessSituation]) -> None:
+        """Offer what was done in an episode that succeeded to the sample that new cases are tried on.
+
+        Raises:
+            CaseError: if a situation is of another encoder than the memory's cases.
+            StoreError: if it cannot be written.
+        """
+        with self._write_lock:
+            for item in situations:
+                self.store.check_stamp(item.stamp)
+            self.ledger.add_successes(situations, self._generator, self.settings.successes_kept)
+            self._guard = None
 
     def observe_success(self, situations: Sequence[tuple[str, str, Array]]) -> Calibration | None:
         """Take in situations (task, phase, (D,) float32 embedding) without a failure; calibrate the threshold anew.
@@ -394,6 +576,8 @@ class FailureMemory:
             refused_duplicates=self._duplicates,
             refused_invalid=self._invalid,
             pruned=self._pruned,
+            refused_guard=self._guarded,
+            calibration_id=self.calibration_id,
             searches=self._search_count,
             cache_hits=self._cache_hits,
             search_p50_ms=middle,
@@ -459,12 +643,6 @@ class FailureMemory:
             index.remove(summary.group, [summary.case_id])
         self._summaries.pop(summary.case_id, None)
         self._active -= 0 if summary.retired else 1
-
-    def _replace(self, case: FailureCase) -> None:
-        self.store.update(case)
-        self._forget(self._summaries[case.case_id])
-        self._take(case)
-        self._changed()
 
     def _changed(self) -> None:
         self._generation += 1

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flow_rag_vla.memory.case import credit
+from flow_rag_vla.memory.credit import CreditSettings
+from flow_rag_vla.memory.guard import GuardSettings
+from flow_rag_vla.memory.ledger import SUCCESSES_KEPT
 from flow_rag_vla.memory.store import CaseSummary
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySettings:
-    """How a memory searches, forgets and refuses. See the failure memory node's parameters for each."""
+    """How a memory searches, forgets and refuses. See the failure memory node's parameters for each.
+
+    origin: this robot's name in credits and histories
+    """
 
     k: int = 5
     threshold: float = 0.9
@@ -21,6 +27,11 @@ class MemorySettings:
     duplicate_action_distance: float = 0.15
     cache_size: int = 256
     seed: int = 0
+    origin: str = ""
+    contradiction_distance: float = 0.5
+    successes_kept: int = SUCCESSES_KEPT
+    credit: CreditSettings = field(default_factory=CreditSettings)
+    guard: GuardSettings = field(default_factory=GuardSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,11 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """Whether a case was stored. ``case_id`` is its id, or that of the case that it is a duplicate of."""
+    """Whether a case was stored and may act.
+
+    ``case_id`` is its id, or that of the case that it is a duplicate of. One that the guard stopped, or that lost
+    against a case which it contradicts, is not accepted but kept, retired, under its id.
+    """
 
     accepted: bool
     case_id: int = 0

@@ -24,6 +24,7 @@ class MemoryStatistics:
     refused_duplicates: int = 0
     refused_invalid: int = 0
     pruned: int = 0
+    refused_guard: int = 0
     searches: int = 0
     cache_hits: int = 0
     search_p50_ms: float = 0.0
@@ -31,6 +32,7 @@ class MemoryStatistics:
     threshold: float = 0.0
     calibrated: bool = False
     stamp: EncoderStamp | None = None
+    calibration_id: str = ""
 
 
 class Latencies:

@@ -20,6 +20,7 @@ import numpy as np
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase, GroupKey
+from flow_rag_vla.memory.images import CaseImage, put_images
 from flow_rag_vla.memory.rows import COLUMNS, RowError, check_row, insert_case, load_cases, update_case
 from flow_rag_vla.memory.schema import APPLICATION_ID, MIGRATIONS
 
@@ -166,11 +167,16 @@ class FailureStore:
             )
 
     def add(
-        self, cases: Sequence[FailureCase], remove: Iterable[int] = (), change: Sequence[FailureCase] = ()
+        self,
+        cases: Sequence[FailureCase],
+        remove: Iterable[int] = (),
+        change: Sequence[FailureCase] = (),
+        images: Mapping[int, tuple[CaseImage, ...]] | None = None,
     ) -> list[int]:
         """Store cases, drop others and change others in one transaction; give the ids of the new ones.
 
-        Everything is durable on return. ``change``: stored cases as they are to be, found by their ids.
+        Everything is durable on return. ``change``: stored cases as they are to be, found by their ids; ``images``:
+        pictures of new cases, by place in ``cases``.
 
         Raises:
             EncoderMismatchError: if a case was made by another encoder than those stored.
@@ -184,6 +190,8 @@ class FailureStore:
                 _write_stamp(connection, cases[0].stamp)
             for case in cases:
                 ids.append(insert_case(connection, case, case.created_ns or time.time_ns()))
+            for place, some in (images or {}).items():
+                put_images(connection, ids[place], some)
             for case in change:
                 _update(connection, case)
             connection.executemany("DELETE FROM cases WHERE case_id = ?", [(case_id,) for case_id in remove])
