@@ -34,6 +34,9 @@ SIMULATION = ["pybullet", "opencv-python-headless", "pillow"]
 RECORDING = ["rosbags"]
 ENCODERS = ["transformers", "safetensors", *TORCH]
 REPORTS = ["matplotlib", "pillow"]
+# Any environment with a Box action; Meta-World with its scripted experts and MuJoCo. The small policy needs torch.
+GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
+METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -75,7 +78,9 @@ setup(
         "policy": ENCODERS,
         "record": RECORDING,
         "report": REPORTS,
-        "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS],
+        "gymnasium": GYMNASIUM,
+        "metaworld": METAWORLD,
+        "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD],
         "test": TESTS,
     },
     zip_safe=False,

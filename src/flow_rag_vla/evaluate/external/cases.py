@@ -1,0 +1,206 @@
+"""Failures of an external policy as cases of the project's memory, and corrections out of it.
+
+A case's actions have seven columns, the robot's. A chunk (H, A) of any width is laid out row after row into seven
+columns, filled up with zeros, and each column is scaled by the robot's largest step: the memory's distance between two
+chunks is then their root mean square difference in -1..1 (times the share that is no filling).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import ACTION_DIM
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.evaluate.external.key import KernelKey
+from flow_rag_vla.memory.case import ACTION_SCALE, FailureCase
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.results import MemorySettings
+from flow_rag_vla.memory.store import FailureStore
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSettings:
+    """How cases are looked up and what their corrections are made of.
+
+    threshold: cosine similarity from which a case is credible; calibrated from successes instead if ``calibrate``
+    neighbours: credible cases that are joined at most
+    sharpness: a case weighs its similarity to this power: a Gaussian kernel narrower than the key's by its root
+    agreement: root-mean-square spread of corrections, in -1..1, at which confidence has fallen to 1/e
+    """
+
+    threshold: float = 0.8
+    calibrate: bool = False
+    false_retrieval_rate: float = 0.05
+    neighbours: int = 8
+    sharpness: float = 8.0
+    agreement: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFailure:
+    """A situation of a failed episode, what the policy was about to do, and what the expert did from there.
+
+    observation: (D,) float32; situation: (D,) float32 standardised; failed, correction: (H, A) float32 in -1..1
+    """
+
+    seed: int
+    step: int
+    observation: Array
+    situation: Array
+    failed: Array
+    correction: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What the memory says about a situation.
+
+    correction, offset: (H, A) kernel-weighted means of the corrections and of correction minus failed chunk
+    failed: (F, H, A) failed chunks, most similar first; strength: 0..1; similarity: of the nearest case
+    """
+
+    correction: Array
+    offset: Array
+    failed: Array
+    strength: float
+    similarity: float
+    case_ids: tuple[int, ...]
+
+
+def pack_chunk(chunk: NDArray[np.floating]) -> Array:
+    """(H, A) in -1..1 to (ceil(H A / 7), 7) float32 in the units of a case."""
+    flat = np.asarray(chunk, dtype=np.float32).reshape(-1)
+    rows = -(-flat.shape[0] // ACTION_DIM)
+    filled = np.zeros(rows * ACTION_DIM, dtype=np.float32)
+    filled[: flat.shape[0]] = flat
+    return filled.reshape(rows, ACTION_DIM) * ACTION_SCALE
+
+
+def unpack_chunk(rows: NDArray[np.floating], shape: tuple[int, int]) -> Array:
+    """The chunk (H, A) that :func:`pack_chunk` laid out."""
+    flat = (np.asarray(rows, dtype=np.float32) / ACTION_SCALE).reshape(-1)
+    return np.asarray(flat[: shape[0] * shape[1]].reshape(shape), dtype=np.float32)
+
+
+class ExternalMemory:
+    """A failure memory of one task and one policy's standardisation."""
+
+    def __init__(
+        self,
+        task: str,
+        policy_revision: str,
+        key: KernelKey,
+        shape: tuple[int, int],
+        settings: RecallSettings | None = None,
+        path: str = ":memory:",
+    ) -> None:
+        """Open it; ``shape`` is (H, A) of a chunk, ``path`` of the database."""
+        self.task = task
+        self.settings = settings or RecallSettings()
+        self.key = key
+        self._revision = f"{policy_revision}-{key.revision}"
+        self._shape = shape
+        self._memory = FailureMemory(
+            FailureStore(path),
+            MemorySettings(
+                k=self.settings.neighbours,
+                threshold=self.settings.threshold,
+                calibrate=self.settings.calibrate,
+                false_retrieval_rate=self.settings.false_retrieval_rate,
+                cache_size=1,
+            ),
+        )
+        self._chunks: dict[int, tuple[Array, Array]] = {}
+
+    def __len__(self) -> int:
+        """Cases that a search can find."""
+        return self._memory.statistics().cases
+
+    @property
+    def threshold(self) -> float:
+        """Similarity from which a case is credible."""
+        return self._memory.threshold
+
+    def close(self) -> None:
+        """Close the database."""
+        self._memory.close()
+
+    def remember(self, failures: Sequence[LabelledFailure]) -> int:
+        """Store failures as cases; those that say what another says are refused. Gives the number stored."""
+        stored = 0
+        for failure in failures:
+            case = FailureCase(
+                failure_type=FailureType.TIMEOUT,
+                task=self.task,
+                phase="",
+                encoder="kernel_key",
+                encoder_revision=self._revision,
+                embedding=self.key(failure.situation),
+                failed_actions=pack_chunk(failure.failed),
+                correction=pack_chunk(failure.correction),
+                correction_source="expert",
+                origin=f"seed {failure.seed}, step {failure.step}",
+            )
+            stored += self._memory.add(case).accepted
+        return stored
+
+    def calibrate(self, situations: Sequence[NDArray[np.floating]]) -> None:
+        """Set the threshold from standardised situations (D,) of successes, if the settings say so."""
+        self._memory.observe_success([(self.task, "", self.key(situation)) for situation in situations])
+
+    def recall(self, situation: NDArray[np.floating]) -> Recall | None:
+        """What is known about a standardised situation (D,); None if no case is credible."""
+        key = self.key(situation)
+        found = self._memory.search(key, task=self.task).cases
+        if not found:
+            return None
+        pairs = [self._pair(item.case_id) for item in found]
+        failed = np.stack([pair[0] for pair in pairs])
+        corrections = np.stack([pair[1] for pair in pairs])
+        similarity = np.array([item.similarity for item in found])
+        weights = np.clip(similarity, 0.0, 1.0) ** self.settings.sharpness
+        weights /= weights.sum()
+        mean = np.einsum("n,nha->ha", weights, corrections)
+        spread = float(np.sqrt(np.einsum("n,nha->", weights, (corrections - mean) ** 2) / mean.size))
+        nearest = float(similarity[0])
+        closeness = (nearest - self.threshold) / max(1.0 - self.threshold, 1e-6)
+        trust = min(found[0].credit / 0.5, 1.0)
+        strength = np.clip(0.5 + 0.5 * closeness, 0.0, 1.0) * trust * np.exp(-((spread / self.settings.agreement) ** 2))
+        return Recall(
+            mean.astype(np.float32),
+            np.einsum("n,nha->ha", weights, corrections - failed).astype(np.float32),
+            failed,
+            float(strength),
+            nearest,
+            tuple(item.case_id for item in found),
+        )
+
+    def record_use(self, case_ids: Sequence[int], success: bool) -> None:
+        """Credit or debit the cases that shaped an episode."""
+        self._memory.record_use(case_ids, success)
+
+    def _pair(self, case_id: int) -> tuple[Array, Array]:
+        # Kept unpacked: a recall every few steps reads the same cases again and again.
+        pair = self._chunks.get(case_id)
+        if pair is None:
+            case = self._memory.get(case_id)
+            failed = unpack_chunk(case.failed_actions, self._shape)
+            assert case.correction is not None, "every case of this memory is stored with one"
+            pair = self._chunks[case_id] = (failed, unpack_chunk(case.correction, self._shape))
+        return pair
+
+
+def shuffled(failures: Sequence[LabelledFailure], seed: int) -> list[LabelledFailure]:
+    """The same failures with each other's corrections: what is left of an effect is not due to what is remembered."""
+    order = np.random.default_rng(seed).permutation(len(failures))
+    return [
+        dataclasses.replace(failure, correction=failures[int(other)].correction)
+        for failure, other in zip(failures, order, strict=True)
+    ]

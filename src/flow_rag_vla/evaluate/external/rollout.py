@@ -1,0 +1,223 @@
+"""One episode of a policy in an external environment, with or without its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flow_rag_vla.evaluate.external.cases import ExternalMemory, LabelledFailure, Recall
+from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, Snapshot
+from flow_rag_vla.evaluate.external.policy import ChunkPolicy
+from flow_rag_vla.evaluate.external.tasks import Expert, ExternalTask
+from flow_rag_vla.policy.follower import noise_seed
+from flow_rag_vla.policy.sampler import Attraction, Repulsion
+
+Array = NDArray[np.float32]
+
+Use = Literal["guide", "residual", "negative", "replace", "blend"]
+USES: tuple[Use, ...] = ("guide", "residual", "negative", "replace", "blend")
+"""guide: early in the flow; residual: added to the chunk, cut; negative: away from the failed chunks; replace: the
+correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design."""
+
+RESIDUAL_LIMIT = 0.5
+"""Of what a residual adds, in -1..1."""
+BLEND_WEIGHT = 0.3
+FAILED_CHUNKS = 3
+"""Failed chunks that are sampled away from at most."""
+HOMING_STEPS = 30
+"""A blind retry goes back to where it began for so many steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSettings:
+    """How a chunk is used.
+
+    execute: rows until the next chunk is drawn
+    retry_after: steps after which a blind retry brings the robot back to where it began, once; 0 for none
+    """
+
+    execute: int = 8
+    use: Use = "guide"
+    retry_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One episode. corrected: chunks that a case shaped; strength: their mean strength; broken: why it ended early."""
+
+    seed: int
+    success: bool
+    steps: int
+    chunks: int
+    corrected: int
+    strength: float
+    broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A moment at which a chunk was drawn. observation, situation: (D,) float32; chunk: (H, A) float32 in -1..1."""
+
+    step: int
+    observation: Array
+    situation: Array
+    chunk: Array
+    snapshot: Snapshot | None
+
+
+def run_episode(
+    environment: BoxEnvironment,
+    policy: ChunkPolicy,
+    seed: int,
+    *,
+    memory: ExternalMemory | None = None,
+    settings: EpisodeSettings | None = None,
+    task: ExternalTask | None = None,
+    noise: int | None = None,
+    visits: list[Visit] | None = None,
+    snapshots: bool = False,
+) -> EpisodeResult:
+    """Run one episode until success or its end.
+
+    Args:
+        environment: reset here.
+        policy: what acts.
+        seed: of the start, and of the flow's noise unless ``noise`` is given: equal seeds are equal trials.
+        memory: asked at each chunk; None for the policy alone.
+        settings: how chunks are used.
+        task: for the way home of a blind retry.
+        noise: seed of the flow's noise.
+        visits: gets each moment at which a chunk was drawn.
+        snapshots: whether visits keep the environment's state.
+
+    Raises:
+        ExternalError: if a blind retry is asked for and the task knows no way home.
+    """
+    settings = settings or EpisodeSettings()
+    noise = seed if noise is None else noise
+    chunks = 0
+    strengths: list[float] = []
+    used: list[int] = []
+    success = False
+    try:
+        observation = environment.reset(seed)
+        home = _way_home(environment, settings, task)
+        retries = 0
+        while True:
+            if home is not None and retries == 0 and environment.steps >= settings.retry_after:
+                retries = 1
+                actions = _homing(environment, home)
+            else:
+                situation = policy.situation(observation)
+                recall = memory.recall(situation) if memory is not None else None
+                if recall is not None:
+                    strengths.append(recall.strength)
+                    used.extend(recall.case_ids)
+                chunk = shaped_chunk(policy, situation, noise_seed(noise, environment.steps), recall, settings.use)
+                if visits is not None:
+                    moment = environment.snapshot() if snapshots else None
+                    visits.append(Visit(environment.steps, observation, situation, chunk, moment))
+                chunks += 1
+                actions = iter(chunk[: settings.execute])
+            ended = False
+            for action in actions:
+                step = environment.step(action)
+                observation, success, ended = step.observation, step.success, step.ended
+                if ended:
+                    break
+            if ended:
+                break
+    except ExternalError as error:
+        if environment.steps == 0:
+            raise
+        mean = float(np.mean(strengths)) if strengths else 0.0
+        return EpisodeResult(seed, False, environment.steps, chunks, len(strengths), mean, str(error))
+    mean = float(np.mean(strengths)) if strengths else 0.0
+    return EpisodeResult(seed, success, environment.steps, chunks, len(strengths), mean)
+
+
+def shaped_chunk(
+    policy: ChunkPolicy, situation: Array, seed: int, recall: Recall | None, use: Use
+) -> NDArray[np.float32]:
+    """(H, A) float32 in -1..1: drawn by the policy, shaped by what is remembered."""
+    attraction = repulsion = None
+    if recall is not None and use == "guide":
+        attraction = Attraction(torch.from_numpy(recall.correction), torch.ones(policy.horizon), recall.strength)
+    if recall is not None and use == "negative":
+        repulsion = Repulsion(torch.from_numpy(recall.failed[:FAILED_CHUNKS]), recall.strength)
+    if recall is not None and use == "replace":
+        chunk = recall.correction
+    else:
+        chunk = policy.draw(situation, seed, attraction=attraction, repulsion=repulsion).chosen.numpy()
+    if recall is not None and use == "residual":
+        chunk = chunk + recall.strength * np.clip(recall.offset, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+    if recall is not None and use == "blend":
+        chunk = (1.0 - BLEND_WEIGHT) * chunk + BLEND_WEIGHT * recall.correction
+    return np.asarray(np.clip(chunk, -1.0, 1.0), dtype=np.float32)
+
+
+def label_visits(
+    environment: BoxEnvironment,
+    expert: Expert,
+    seed: int,
+    visits: list[Visit],
+    *,
+    horizon: int,
+    least_difference: float,
+    apart: float,
+) -> list[LabelledFailure]:
+    """What the expert would have done in the moments of a failed episode, played out in the environment itself.
+
+    Args:
+        environment: still in that episode; left somewhere in it.
+        expert: acts for ``horizon`` steps from each moment.
+        seed: of the episode.
+        visits: with snapshots.
+        horizon: rows of a chunk.
+        least_difference: root-mean-square difference, in -1..1, from which a chunk counts as wrong.
+        apart: root-mean-square distance in standard deviations between one labelled situation and the next.
+    """
+    found: list[LabelledFailure] = []
+    last: Array | None = None
+    for visit in visits:
+        if last is not None and float(np.sqrt(np.mean((visit.situation - last) ** 2))) < apart:
+            continue
+        last = visit.situation
+        if visit.snapshot is None:
+            raise ValueError("visits have no snapshots; run the episode with snapshots=True")
+        environment.restore(visit.snapshot)
+        rows = []
+        for _ in range(horizon):
+            rows.append(environment.normalised(expert(environment.state)))
+            try:
+                ended = environment.step(rows[-1]).ended
+            except ExternalError:
+                rows = []
+                break
+            if ended:
+                break
+        if not rows:
+            continue
+        correction = np.stack([rows[min(index, len(rows) - 1)] for index in range(horizon)])
+        if float(np.sqrt(np.mean((correction - visit.chunk) ** 2))) < least_difference:
+            continue
+        found.append(LabelledFailure(seed, visit.step, visit.observation, visit.situation, visit.chunk, correction))
+    return found
+
+
+def _way_home(environment: BoxEnvironment, settings: EpisodeSettings, task: ExternalTask | None) -> Expert | None:
+    if settings.retry_after == 0:
+        return None
+    if task is None or task.home is None:
+        raise ExternalError(f"{environment.name} knows no way home, so a blind retry cannot begin anew; leave it out")
+    return task.home(environment.state)
+
+
+def _homing(environment: BoxEnvironment, home: Expert) -> Iterator[NDArray[np.floating]]:
+    for _ in range(HOMING_STEPS):
+        yield np.clip(home(environment.state), -1.0, 1.0)
