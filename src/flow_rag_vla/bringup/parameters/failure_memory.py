@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
+
+_LIMITS = MotionLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,85 @@ class FailureMemoryParameters:
     later_success_window: float = parameter(
         20.0,
         "How long after a failure an attempt that succeeds still becomes its correction",
+        unit="s",
+        minimum=0.0,
+        maximum=600.0,
+        live=True,
+    )
+    keep_images: bool = parameter(True, "Keep small pictures of both cameras with each new case")
+    contradiction_distance: float = parameter(
+        0.5,
+        "Distance of two corrections of one situation above which they contradict each other and one of the cases "
+        "retires; root mean square, in units of the largest step",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    credit_prior_weight: float = parameter(
+        4.0,
+        "Episodes that the success rate without memory weighs in what a case is worth before it was used",
+        minimum=0.5,
+        maximum=1000.0,
+        live=True,
+    )
+    retire_above: float = parameter(
+        0.95,
+        "Chance that a case does worse than no memory above which it retires; 1: never",
+        minimum=0.5,
+        maximum=1.0,
+        live=True,
+    )
+    successes_kept: int = parameter(
+        256,
+        "Situations of successful episodes kept of each task and phase, on which new cases are tried",
+        minimum=0,
+        maximum=100_000,
+    )
+    guard_distance: float = parameter(
+        0.35,
+        "Distance between what was done in a success and a new case's correction above which the case would change it; "
+        "a gripper that does the opposite is at 0.38",
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+    )
+    guard_share: float = parameter(
+        0.02,
+        "Share of the stored successes of its task and phase that a new case may change",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    max_translation: float = parameter(
+        _LIMITS.translation,
+        "Largest step of a correction that is stored; that of the controller",
+        unit="m per tick",
+        minimum=0.0005,
+        maximum=0.05,
+    )
+    max_rotation: float = parameter(
+        _LIMITS.rotation,
+        "Largest rotation of a correction that is stored; that of the controller",
+        unit="rad per tick",
+        minimum=0.002,
+        maximum=0.3,
+    )
+    workspace_low: tuple[float, ...] = parameter(
+        _LIMITS.workspace_low,
+        "Lowest x, y, z to which a stored correction may lead the tool, base frame; that of the controller",
+        unit="m",
+        minimum=-5.0,
+        maximum=5.0,
+    )
+    workspace_high: tuple[float, ...] = parameter(
+        _LIMITS.workspace_high,
+        "Highest x, y, z to which a stored correction may lead the tool, base frame; that of the controller",
+        unit="m",
+        minimum=-5.0,
+        maximum=5.0,
+    )
+    takeover_window: float = parameter(
+        30.0,
+        "How long after a failure a person's takeover still becomes its correction",
         unit="s",
         minimum=0.0,
         maximum=600.0,

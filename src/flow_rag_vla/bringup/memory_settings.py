@@ -1,0 +1,61 @@
+"""The failure memory's settings of a table of parameters, for the node and for the console command."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.control.integrator import MotionLimits
+from flow_rag_vla.core.parameters import ParameterError
+from flow_rag_vla.memory.credit import CreditSettings
+from flow_rag_vla.memory.guard import GuardSettings
+from flow_rag_vla.memory.results import MemorySettings
+from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
+
+
+def tool_position(proprioception: NDArray[np.float32]) -> NDArray[np.floating] | None:
+    """Where the tool was, (3,) metres in the base frame, by a case's proprioception; None if that is not known."""
+    return proprioception[:3] + CENTRE if proprioception.size == PROPRIOCEPTION_DIM else None
+
+
+def memory_settings(parameters: FailureMemoryParameters, capacity: int | None = None) -> MemorySettings:
+    """The memory's settings; ``capacity`` in place of the parameter's.
+
+    Raises:
+        ParameterError: if the workspace is none.
+    """
+    low, high = parameters.workspace_low, parameters.workspace_high
+    for name, corner in (("workspace_low", low), ("workspace_high", high)):
+        if len(corner) != 3:
+            raise ParameterError(f"{name}: {list(corner)} has {len(corner)} numbers, expected x, y, z")
+    if any(one >= other for one, other in zip(low, high, strict=True)):
+        raise ParameterError(f"workspace_low: {list(low)} is not below workspace_high {list(high)} on every axis")
+    return MemorySettings(
+        k=parameters.k,
+        threshold=parameters.threshold,
+        calibrate=parameters.calibrate,
+        false_retrieval_rate=parameters.false_retrieval_rate,
+        capacity=capacity or parameters.capacity,
+        duplicate_similarity=parameters.duplicate_similarity,
+        duplicate_action_distance=parameters.duplicate_action_distance,
+        cache_size=parameters.cache_size,
+        origin=parameters.origin or socket.gethostname(),
+        contradiction_distance=parameters.contradiction_distance,
+        successes_kept=parameters.successes_kept,
+        credit=CreditSettings(parameters.credit_prior_weight, parameters.retire_above),
+        guard=GuardSettings(
+            distance=parameters.guard_distance,
+            same_actions=parameters.duplicate_action_distance,
+            share=parameters.guard_share,
+            limits=MotionLimits(
+                translation=parameters.max_translation,
+                rotation=parameters.max_rotation,
+                workspace_low=(low[0], low[1], low[2]),
+                workspace_high=(high[0], high[1], high[2]),
+            ),
+            tool_position=tool_position,
+        ),
+    )
