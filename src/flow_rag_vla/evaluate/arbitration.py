@@ -51,6 +51,11 @@ class Arbitration:
                 return None
         return correction
 
+    @property
+    def followed_ns(self) -> int:
+        """Capture stamp behind the chunk that is followed; 0 before the first."""
+        return 0 if self._followed is None else self._followed.stamp_ns
+
     def arrive(self, chunk: ActionChunk, tick: int) -> ActionChunk:
         """The chunk as the controller follows it from ``tick`` on; a hold stands still with the hand as it is."""
         row = tick - chunk.stamp_ns // TICK_NS

@@ -7,7 +7,7 @@ dataclass that travels to a worker process) and the ``Bench`` that the worker bu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
 FORMAT = 1
@@ -129,6 +129,11 @@ class TrialResult:
     timing: tuple[Latency, ...] = ()
 
     @property
+    def repeatable(self) -> TrialResult:
+        """The result without what differs from run to run."""
+        return replace(self, timing=())
+
+    @property
     def corrected(self) -> int:
         """Observations whose plan the memory shaped."""
         return sum(item.observations for item in self.interventions)
@@ -140,9 +145,9 @@ class Bench(Protocol):
     def run(self, trial: Trial) -> TrialResult:
         """Run one episode to its end.
 
-        The same trial gives the same result (but for ``timing``) in every process and whatever ran before, except
-        that a variant that learns depends on the trials of its block with a lower ``place``, which the runner sends
-        first, in order, and to the same bench.
+        The same trial gives the same result (but for ``timing``) in every process and whatever ran before. A variant
+        that learns goes on from what the trials of its bench with a lower ``place`` left on disk: the runner sends
+        them in order, to any process, and after an interruption again from the first that is not in the journal.
 
         Raises:
             TrialError: if the variant cannot be run here.
@@ -175,6 +180,10 @@ class BenchSpec(Protocol):
     @property
     def policy(self) -> str:
         """Which checkpoint acts; benches of one policy form a cluster."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Plain JSON values of everything that decides results; a run is resumed only if they are the same."""
         ...
 
     def check(self, variant: str) -> None:
