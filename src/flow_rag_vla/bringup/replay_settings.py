@@ -47,9 +47,10 @@ class ReplaySettings:
 def replay_settings(recording: DecisionRecording) -> ReplaySettings:
     """Settings of what is on record: parameters in the bag, else ``run.json`` beside it, else defaults."""
     notes: list[str] = []
-    values, where = dict(recording.parameters), "the bag"
+    values: dict[str, Mapping[str, Any]] = dict(recording.parameters)
+    where = "the bag"
     if "controller" not in values:
-        values, where = _run_parameters(recording.path), "run.json"
+        values, where = dict(_run_parameters(recording.path)), "run.json"
         if not values:
             notes.append("no parameters are on record: every one is taken at its default")
     controller = _load(ControllerParameters, values.get("controller", {}), where, notes)

@@ -12,6 +12,7 @@ from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.train import train
+from flow_rag_vla.cli.why import why
 
 app = typer.Typer(
     name="flow_rag_vla",
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(sim)
 app.command()(report)
 app.command()(evaluate)
+app.command()(why)
 app.command()(train)
 app.add_typer(memory, name="memory")
 app.command()(bench)

@@ -160,6 +160,7 @@ class ControlLoop:
         """
         self._tick, self._target, self._opening = command.tick, command.target, float(command.action[6])
         if command.target is not None:
+            self._opening = command.target.gripper_width / self.settings.limits.gripper_width
             self._integrator.resume(
                 command.target.position, command.target.orientation, command.action[:3].astype(np.float64)
             )

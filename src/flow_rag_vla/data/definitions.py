@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
+from rosbags.serde.errors import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 INTERFACES = "flow_rag_vla_interfaces"
+
+SLACK = 64
+"""Bytes behind the last field that any message may have; a longer one up to a quarter of its length."""
 
 
 class UnknownTypeError(LookupError):
@@ -88,9 +93,33 @@ class Definitions:
         return bytes(self.store.serialize_cdr(message, msgtype))
 
     def deserialize(self, data: bytes | memoryview, msgtype: str) -> Any:
-        """Message of CDR bytes."""
+        """Message of CDR bytes.
+
+        Fast CDR counts alignment for empty sequences that it then does not write, so messages of ROS end with bytes
+        that mean nothing; rosbags takes those for a wrong definition.
+
+        Raises:
+            SerdeError: if the bytes do not fit the definition.
+        """
         self.ensure(msgtype)
-        return self.store.deserialize_cdr(data, msgtype)
+        try:
+            return self.store.deserialize_cdr(data, msgtype)
+        except SerdeError:
+            return self._with_slack(bytes(data), msgtype)
+
+    def _with_slack(self, data: bytes, msgtype: str) -> Any:
+        if len(data) < 4 or data[:2] not in (b"\x00\x00", b"\x00\x01"):
+            raise SerdeError(f"no CDR header in a message of {msgtype}")
+        definition = self.store.get_msgdef(msgtype)
+        read = definition.deserialize_cdr_le if data[1] else definition.deserialize_cdr_be
+        try:
+            message, end = read(data[4:], 0, definition.cls, self.store)
+        except (struct.error, UnicodeDecodeError, ValueError) as error:
+            raise SerdeError(f"a message does not fit {msgtype}: {error}") from error
+        slack = len(data) - 4 - end
+        if slack > max(SLACK, len(data) // 4):
+            raise SerdeError(f"a message of {msgtype} ends {slack} bytes before its data do")
+        return message
 
     def register_text(self, msgtype: str, text: str) -> None:
         """Take the definition that a bag carries; one that is known already is kept."""

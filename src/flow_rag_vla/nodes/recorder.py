@@ -26,11 +26,12 @@ from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameter_snapshot import PARAMETER_EVENTS, ParameterSnapshot
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 
-RECORDED_TOPICS = (*(topic.name for topic in TOPICS), "/rosout")
+RECORDED_TOPICS = (*(topic.name for topic in TOPICS), "/rosout", PARAMETER_EVENTS)
 FETCH_PERIOD_S = 0.05
 DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
@@ -73,6 +74,7 @@ class Recorder(Node):
             on_problem=lambda sentence: self.get_logger().error(sentence),
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._snapshot = ParameterSnapshot(self, self._put_parameters)
         self.create_timer(settings.discovery_period, self._discover, clock=steady)
         self.create_timer(FETCH_PERIOD_S, self._fetch, clock=steady)
         self._diagnostics = Diagnostics(self, "mcap bag", self._health)
@@ -99,6 +101,11 @@ class Recorder(Node):
                 publishers = self.get_publishers_info_by_topic(topic)
                 if publishers:
                     self._listen(topic, types[0], publishers)
+        if PARAMETER_EVENTS in self._sources:
+            self._snapshot.look()
+
+    def _put_parameters(self, data: bytes, received_ns: int) -> None:
+        self._recording.put(PARAMETER_EVENTS, received_ns, data)
 
     def _listen(self, topic: str, msgtype: str, publishers: list[TopicEndpointInfo]) -> None:
         reliable = all(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers)

@@ -150,7 +150,7 @@ class LivingMemory(NoMemory):
         try:
             path = self._folder / "failure_memory.db"
             if database is not None:
-                _copy(Path(database).expanduser(), path)
+                copy_database(Path(database).expanduser(), path)
             self._memory, _ = FailureMemory.open(path, settings.memory, faiss_factory("cpu"))
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -303,7 +303,7 @@ def _as_sent(correction: Correction) -> Correction:
     return dataclasses.replace(correction, strength=float(strength[0]))
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_database(source: Path, target: Path) -> None:
     """Copy a database as it stands, also while another process writes it."""
     if not source.is_file():
         raise StoreError(f"there is no failure memory at {source}; name the database with --database")

@@ -1,4 +1,4 @@
-"""What a bag tells of the decisions that were made: observations, chunks, corrections, commands, and who took what when.
+"""What a bag tells of the decisions that were made: observations, chunks, corrections, commands, and what came when.
 
 The tick records (``TickInputs``) say which messages each command was made of. A bag without them still plays: arrival
 is then guessed from the times at which the recorder received the messages, and ``exact`` is False.
@@ -350,35 +350,45 @@ class _Pool:
 
 
 def _ticks(commands: list[tuple[int, Command]], inputs: list[BagMessage], pool: _Pool) -> Iterator[Tick]:
-    if not inputs:
-        yield from _guessed(commands, pool)
-        return
     records = {(int(entry.message.tick), stamp_ns(entry.message.header)): entry.message for entry in inputs}
-    for log_ns, command in commands:
-        record = records.get((command.tick, command.stamp_ns))
+    found = [records.get((command.tick, command.stamp_ns)) for _, command in commands]
+    # Before the first record, and where one was lost, the steady clock is taken to have gone as the node's.
+    offset = next(
+        (int(record.steady) - command.stamp_ns for (_, command), record in zip(commands, found, strict=True) if record),
+        0,
+    )
+    guess = _Guess(pool)
+    for (log_ns, command), record in zip(commands, found, strict=True):
+        guessed = guess.until(log_ns, command)
         if record is None:
-            yield Tick(log_ns, command, command.stamp_ns, None, ())
+            yield Tick(log_ns, command, command.stamp_ns + offset, None, guessed)
             continue
+        offset = int(record.steady) - command.stamp_ns
         entries = zip(record.kinds, record.keys, record.details, strict=True)
         takes = tuple(pool.take(int(kind), int(key), int(detail)) for kind, key, detail in entries)
         yield Tick(log_ns, command, int(record.steady), int(record.scheduled), takes)
 
 
-def _guessed(commands: list[tuple[int, Command]], pool: _Pool) -> Iterator[Tick]:
-    """Ticks of a bag without tick records: what the recorder had received when a command was made, the loop had too."""
-    place, arrivals = 0, pool.arrivals
-    for log_ns, command in commands:
+class _Guess:
+    """What a tick without a record took: what the recorder had received when the command was made, the loop had too."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self._arrivals = pool.arrivals
+        self._place = 0
+
+    def until(self, log_ns: int, command: Command) -> tuple[Take, ...]:
+        """The messages since the tick before."""
         same_clock = abs(log_ns - command.stamp_ns) < _SAME_CLOCK_NS
         until = command.stamp_ns if same_clock else log_ns - 1
         takes = []
-        while place < len(arrivals) and arrivals[place][0] <= until:
-            arrived_ns, kind, key, value = arrivals[place]
+        while self._place < len(self._arrivals) and self._arrivals[self._place][0] <= until:
+            arrived_ns, kind, key, value = self._arrivals[self._place]
             waited = command.stamp_ns - arrived_ns if same_clock and kind != EPISODE else 0
             takes.append(Take(kind, key, waited if 0 < waited < 1_000_000_000 else 0, value))
-            place += 1
+            self._place += 1
         # The order in which the loop looks into its queues.
         takes.sort(key=lambda item: (EMERGENCY_STOP, EPISODE, STATE, CHUNK, CORRECTION).index(item.kind))
-        yield Tick(log_ns, command, command.stamp_ns, None, tuple(takes))
+        return tuple(takes)
 
 
 def _names(bag: Bag, namespace: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command, ControlLoop, LoopSettings
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.correction import Correction
@@ -67,10 +69,17 @@ class MadeChunk:
 
 @dataclass(frozen=True, slots=True)
 class MadeTick:
-    """One tick made again. chunk_stamp_ns: of the chunk that the loop held when it decided; None without one."""
+    """One tick made again.
+
+    chunk_stamp_ns: of the chunk that the loop held when it decided; None without one
+    asked: (7,) float32, the chunk's row after the arbiter and before the limits; None where none was followed
+    refusals: one sentence for each message of this tick that the loop did not take
+    """
 
     command: Command
     chunk_stamp_ns: int | None
+    asked: NDArray[np.float32] | None = None
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +139,16 @@ class Replay:
         self._heard_memory = bool(recording.corrections)
         self._loop: ControlLoop | None = None
         self._ticks: list[MadeTick] = []
+        self._refusals: list[str] = []
         self._problems: dict[str, int] = {}
 
-    def run(self, progress: Callable[[int, int], None] | None = None) -> Decisions:
-        """Go through the whole recording. ``progress`` hears the number of ticks done and of all."""
+    def run(
+        self, progress: Callable[[int, int], None] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
+    ) -> Decisions:
+        """Go through the recording, or the part of it whose log times lie in [start, stop).
+
+        ``progress`` hears the number of ticks done and of all.
+        """
         if self._policy is not None:
             settings = self._policy_settings
             self._policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
@@ -142,7 +157,7 @@ class Replay:
             torch.set_num_threads(1)
         try:
             total = len(self._recording.ticks)
-            for event in _events(self._recording):
+            for event in _events(self._recording, start_ns, stop_ns):
                 self._handle(event)
                 if progress is not None and isinstance(event, Tick) and len(self._ticks) % 400 == 0:
                     progress(len(self._ticks), total)
@@ -262,6 +277,9 @@ class Replay:
         status = self._recording.status_at(tick.log_ns)
         if status is not None:
             loop.set_episode(status.episode, now_ns, steady_ns)
+        state = self._recording.state_near(now_ns, tick.log_ns)
+        if state is not None:
+            loop.offer_state(state, now_ns, steady_ns)
         for take in tick.takes:
             self._offer(loop, take, now_ns, steady_ns)
         if tick.scheduled_ns is not None:
@@ -271,8 +289,11 @@ class Replay:
         self._add(loop, tick.command)
 
     def _add(self, loop: ControlLoop, command: Command) -> None:
-        held = loop.queue.held
-        self._ticks.append(MadeTick(command, None if held is None else held.chunk.stamp_ns))
+        held, asked = loop.queue.held, None
+        if held is not None and command.mode is Mode.FOLLOW and command.chunk_index < held.chunk.horizon:
+            asked = held.chunk.actions[command.chunk_index]
+        refusals, self._refusals = tuple(self._refusals), []
+        self._ticks.append(MadeTick(command, None if held is None else held.chunk.stamp_ns, asked, refusals))
         self._source.on_command(command)
 
     def _offer(self, loop: ControlLoop, take: Take, now_ns: int, steady_ns: int) -> None:
@@ -292,17 +313,24 @@ class Replay:
         if kind == EPISODE:
             loop.set_episode(value.episode, now_ns, steady_ns)
         elif kind == STATE:
-            loop.offer_state(value, arrived_ns, arrived_steady_ns)
+            refusal = loop.offer_state(value, arrived_ns, arrived_steady_ns)
+            if refusal is not None:
+                self._refusals.append(f"robot state refused: {refusal.value}")
         elif kind == CHUNK:
             made = self._chunk(value)
             if made is None:
                 loop.refuse_chunk(value.problem)
+                self._refusals.append(f"chunk refused: {value.problem}")
             else:
-                loop.offer_chunk(made.chunk, arrived_ns, arrived_steady_ns)
+                refused = loop.offer_chunk(made.chunk, arrived_ns, arrived_steady_ns)
+                if refused is not None:
+                    self._refusals.append(f"chunk refused: {refused.text}")
         elif kind == CORRECTION:
             seen = self._recording.embedding(value.stamp_ns)
             if seen is not None:
-                loop.offer_correction(self._answer(seen).correction, arrived_ns, arrived_steady_ns)
+                ignored = loop.offer_correction(self._answer(seen).correction, arrived_ns, arrived_steady_ns)
+                if ignored is not None:
+                    self._refusals.append(f"correction ignored: {ignored[1]}")
 
     def _problem(self, sentence: str) -> None:
         self._problems[sentence] = self._problems.get(sentence, 0) + 1
@@ -414,12 +442,13 @@ class _Felt:
     state: RobotState
 
 
-def _events(recording: DecisionRecording) -> list[object]:
+def _events(recording: DecisionRecording, start_ns: int, stop_ns: int) -> list[object]:
     """Everything that happens, in the order of the recording; at the same moment causes come before effects."""
     events: list[tuple[int, int, int, object]] = []
 
     def add(log_ns: int, rank: int, event: object) -> None:
-        events.append((log_ns, rank, len(events), event))
+        if start_ns <= log_ns < stop_ns:
+            events.append((log_ns, rank, len(events), event))
 
     for status in recording.statuses:
         add(status.log_ns, 0, status)
