@@ -37,6 +37,7 @@ REPORTS = ["matplotlib", "pillow"]
 # Any environment with a Box action; Meta-World with its scripted experts and MuJoCo. The small policy needs torch.
 GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
 METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
+POSTGRES = ["psycopg[binary]"]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -78,6 +79,7 @@ setup(
         "policy": ENCODERS,
         "record": RECORDING,
         "report": REPORTS,
+        "postgres": POSTGRES,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,
         "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD],

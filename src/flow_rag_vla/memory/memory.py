@@ -14,6 +14,8 @@ import numpy as np
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.backends.base import IndexUnavailableError
+from flow_rag_vla.memory.backends.choice import LayeredBackend
 from flow_rag_vla.memory.cache import LruCache, quantised
 from flow_rag_vla.memory.calibration import SITUATIONS_KEPT, Calibration, calibrate
 from flow_rag_vla.memory.case import (
@@ -30,12 +32,13 @@ from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
 from flow_rag_vla.memory.credit import CaseUse, Counts, UseResult, Worth, worth
 from flow_rag_vla.memory.guard import Guard, GuardError
 from flow_rag_vla.memory.images import CaseImage
-from flow_rag_vla.memory.index import CaseIndex, IndexFactory, faiss_factory
+from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.ledger import Ledger, SuccessSituation
+from flow_rag_vla.memory.loading import Loaded, Loader
 from flow_rag_vla.memory.pruning import candidates, least_valuable, nearest_others
 from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase, SearchResult
 from flow_rag_vla.memory.salvage import SalvageReport, open_or_salvage
-from flow_rag_vla.memory.statistics import Latencies, MemoryStatistics
+from flow_rag_vla.memory.statistics import IndexStatistics, Latencies, MemoryStatistics
 from flow_rag_vla.memory.store import CaseFilter, CaseSummary, FailureStore, StoreError, UnknownCaseError
 
 NEIGHBOURS_COMPARED = 64
@@ -53,13 +56,17 @@ class FailureMemory:
     """
 
     def __init__(
-        self, store: FailureStore, settings: MemorySettings | None = None, make_index: IndexFactory | None = None
+        self,
+        store: FailureStore,
+        settings: MemorySettings | None = None,
+        make_index: IndexFactory | IndexBackend | None = None,
     ) -> None:
-        """Build the index from a store, which the memory then owns."""
+        """Build the index from a store. The memory then owns the store and the backend."""
         self.store = store
         self.ledger = Ledger(store)
         self.settings = settings or MemorySettings()
-        self._make_index = make_index or faiss_factory()
+        self._backend = as_backend(make_index or faiss_factory())
+        self._loader = Loader(store, self._backend)
         self._write_lock = threading.RLock()
         self._searches: LruCache[tuple[RetrievedCase, ...]] = LruCache(self.settings.cache_size)
         self._payloads: LruCache[FailureCase] = LruCache(PAYLOADS_KEPT)
@@ -69,11 +76,17 @@ class FailureMemory:
         self._added = self._duplicates = self._invalid = self._pruned = self._guarded = 0
         self._guard: tuple[float, Guard] | None = None
         self._search_count = self._cache_hits = 0
+        self._index: CaseIndex | None
+        self._loaded: Loaded
+        self._data_version: int
         self._load()
 
     @classmethod
     def open(
-        cls, path: str | Path, settings: MemorySettings | None = None, make_index: IndexFactory | None = None
+        cls,
+        path: str | Path,
+        settings: MemorySettings | None = None,
+        make_index: IndexFactory | IndexBackend | None = None,
     ) -> tuple[FailureMemory, SalvageReport | None]:
         """Open a database, saving what is intact of a damaged one; the report says so if it was.
 
@@ -84,9 +97,22 @@ class FailureMemory:
         return cls(store, settings, make_index), report
 
     def close(self) -> None:
-        """Close the store."""
+        """Keep the index for the next start, and close the store."""
+        self._keep_quietly()
+        self._backend.close()
         with self._write_lock:
             self.store.close()
+
+    def keep_index(self) -> bool:
+        """Keep the index in files beside the database, if there is something new that a restart would gain by.
+
+        Changes wait while the state is copied, searches do not wait at all. Say whether files were written.
+        """
+        with self._write_lock:
+            if not self._loader.is_due(self._loaded) or not self._caught_up():
+                return False
+            moment = self._loader.moment(self._loaded)
+        return moment is not None and self._loader.save(moment)
 
     @property
     def stamp(self) -> EncoderStamp | None:
@@ -346,7 +372,7 @@ class FailureMemory:
             for case in cases:
                 self.store.check_stamp(case.stamp)
                 if arriving is None:
-                    arriving = CaseIndex(case.stamp, self._make_index)
+                    arriving = self._loader.arrivals(case.stamp)
                 elif case.stamp != arriving.stamp:
                     raise StoreError(f"cases of {arriving.stamp} and {case.stamp} cannot be stored together")
                 if self.duplicate_of(case) is not None or self._is_known(case, arriving, fresh):
@@ -549,16 +575,24 @@ class FailureMemory:
             return found
 
     def refresh(self) -> bool:
-        """Rebuild the index if another program has written to the database; say whether it had.
+        """Take in what another program has written to the database; say whether it had.
+
+        Also the moment to keep the index, in the background, when there is a better one.
 
         Raises:
             StoreError: if it cannot be read.
         """
         with self._write_lock:
-            if self.store.data_version() == self._data_version:
+            if isinstance(self._backend, LayeredBackend) and self._loader.is_due(self._loaded):
+                self._backend.builder.submit_once("keep", self._keep_quietly)
+            if self.store.data_version() == self._data_version and not self._loader.behind:
                 return False
             self.store.reload_stamp()
-            self._load()
+            version = self.store.data_version()
+            if self._caught_up():
+                self._data_version = version
+            else:
+                self._load()
             return True
 
     def refuse(self) -> None:
@@ -585,27 +619,34 @@ class FailureMemory:
             threshold=self.threshold,
             calibrated=self._calibration is not None,
             stamp=self.stamp,
+            index=IndexStatistics.of(self._index, self._loaded.source, self._loader.problem),
         )
 
     def _load(self) -> None:
         self._data_version = self.store.data_version()
-        stamp = self.store.stamp
-        index = None if stamp is None else CaseIndex(stamp, self._make_index)
-        retired = None if stamp is None else CaseIndex(stamp, self._make_index)
-        summaries: dict[int, CaseSummary] = {}
-        active = 0
-        for batch, vectors in self.store.summaries():
-            for group, out in {(item.group, item.retired) for item in batch}:
-                rows = [row for row, item in enumerate(batch) if item.group == group and item.retired == out]
-                target = retired if out else index
-                if target is not None:
-                    target.add(group, [batch[row].case_id for row in rows], vectors[rows])
-                active += 0 if out else len(rows)
-            summaries.update((item.case_id, item) for item in batch)
-        self._index, self._retired, self._summaries, self._active = index, retired, summaries, active
+        self._loaded = self._loader.load()
+        self._see_loaded()
+
+    def _caught_up(self) -> bool:
+        """Take in what the log of the database says; False if it does not go back far enough."""
+        if not self._loader.catch_up(self._loaded):
+            return False
+        self._see_loaded()
+        return True
+
+    def _see_loaded(self) -> None:
+        loaded, stamp = self._loaded, self.store.stamp
+        self._index, self._retired, self._summaries = loaded.index, loaded.retired, loaded.table
+        self._active = loaded.table.active
         found = Calibration.from_settings(self.store.settings()) if self.settings.calibrate else None
         self._calibration = found if found is not None and found.stamp == stamp else None
         self._changed()
+
+    def _keep_quietly(self) -> None:
+        try:
+            self.keep_index()
+        except StoreError as error:
+            self._loader.problem = f"the index could not be kept: {error}"
 
     def _nearest(
         self, index: CaseIndex | None, embedding: Array, k: int, threshold: float, task: str, phase: str
@@ -622,8 +663,8 @@ class FailureMemory:
 
     def _take(self, case: FailureCase) -> None:
         if self._index is None or self._retired is None:
-            self._index = CaseIndex(case.stamp, self._make_index)
-            self._retired = CaseIndex(case.stamp, self._make_index)
+            self._index = self._loaded.index = CaseIndex(case.stamp, self._backend, "active")
+            self._retired = self._loaded.retired = CaseIndex(case.stamp, self._backend, "retired")
         summary = CaseSummary(
             case.case_id,
             case.group,
@@ -634,13 +675,20 @@ class FailureMemory:
             case.created_ns or time.time_ns(),
         )
         self._summaries[case.case_id] = summary
-        (self._retired if case.retired else self._index).add(case.group, [case.case_id], case.embedding)
+        try:
+            (self._retired if case.retired else self._index).add(case.group, [case.case_id], case.embedding)
+        except IndexUnavailableError as error:
+            # It is durable; the next look at the database takes it into the index.
+            self._loader.fell_behind(error)
         self._active += 0 if case.retired else 1
 
     def _forget(self, summary: CaseSummary) -> None:
         index = self._retired if summary.retired else self._index
         if index is not None:
-            index.remove(summary.group, [summary.case_id])
+            try:
+                index.remove(summary.group, [summary.case_id])
+            except IndexUnavailableError as error:
+                self._loader.fell_behind(error)
         self._summaries.pop(summary.case_id, None)
         self._active -= 0 if summary.retired else 1
 

@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from flow_rag_vla.memory.case import EncoderStamp
+from flow_rag_vla.memory.index import CaseIndex
 
 WINDOW = 2048
 """Searches over which latencies are given."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatistics:
+    """How searches are answered at the moment.
+
+    kind: the way of the largest group, in words
+    recall: the lowest that a group measured of itself, 1 where every search is a full scan
+    waiting: vectors that are scanned exactly because the compressed parts do not have them yet
+    source: where the index came from at the start
+    """
+
+    kind: str = "empty"
+    recall: float = 1.0
+    waiting: int = 0
+    megabytes: float = 0.0
+    building: bool = False
+    source: str = ""
+    problem: str = ""
+
+    @staticmethod
+    def of(index: CaseIndex | None, source: str, problem: str) -> IndexStatistics:
+        """Those of an index of active cases."""
+        states = [] if index is None else list(index.states().values())
+        if not states:
+            return IndexStatistics(source=source, problem=problem)
+        return IndexStatistics(
+            max(states, key=lambda state: state.vectors).kind,
+            min(state.recall for state in states),
+            sum(state.waiting for state in states),
+            sum(state.megabytes for state in states),
+            any(state.building for state in states),
+            source,
+            problem or next((state.problem for state in states if state.problem), ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +69,7 @@ class MemoryStatistics:
     calibrated: bool = False
     stamp: EncoderStamp | None = None
     calibration_id: str = ""
+    index: IndexStatistics = field(default_factory=IndexStatistics)
 
 
 class Latencies:

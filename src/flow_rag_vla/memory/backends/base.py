@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.memory.store import StoreError
+
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
@@ -78,7 +80,7 @@ IndexFactory = Callable[[int], VectorIndex]
 """Makes an empty index for a dimension."""
 
 
-class IndexUnavailableError(RuntimeError):
+class IndexUnavailableError(StoreError):
     """An index on another machine cannot be reached or refuses; the text says which, why, and what to do."""
 
 

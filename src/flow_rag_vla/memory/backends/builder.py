@@ -24,6 +24,7 @@ class Builder:
         self._lock = threading.Condition()
         self._waiting = 0
         self._held = 0
+        self._names: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -37,6 +38,20 @@ class Builder:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="index builder", daemon=True)
                 self._thread.start()
+
+    def submit_once(self, name: str, job: Callable[[], None]) -> None:
+        """Run a job soon unless one of that name waits already."""
+        with self._lock:
+            if name in self._names:
+                return
+            self._names.add(name)
+
+        def named() -> None:
+            with self._lock:
+                self._names.discard(name)
+            job()
+
+        self.submit(named)
 
     def check(self) -> None:
         """Called between the steps of a job.

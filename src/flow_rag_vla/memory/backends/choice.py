@@ -23,6 +23,10 @@ class IndexBackend(Protocol):
         """An empty index for a group of cases of an encoder; ``space`` keeps several collections apart."""
         ...
 
+    def clear(self, stamp: EncoderStamp, space: str) -> None:
+        """Forget what an earlier process left under this name."""
+        ...
+
     def close(self) -> None:
         """End what works in the background, and connections."""
         ...
@@ -38,6 +42,9 @@ class FactoryBackend:
         """An empty index for a group of cases of an encoder."""
         return self._factory(stamp.dimension)
 
+    def clear(self, stamp: EncoderStamp, space: str) -> None:
+        """Nothing is left by earlier processes."""
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -52,6 +59,9 @@ class LayeredBackend:
     def make(self, stamp: EncoderStamp, space: str, group: GroupKey) -> VectorIndex:
         """An empty index for a group of cases of an encoder."""
         return LayeredIndex(stamp.dimension, self.builder, self.layers)
+
+    def clear(self, stamp: EncoderStamp, space: str) -> None:
+        """Nothing is left by earlier processes but files, which are of whole memories."""
 
     def close(self) -> None:
         """End the builder."""

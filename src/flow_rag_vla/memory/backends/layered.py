@@ -140,6 +140,11 @@ class LayeredIndex:
         state = self._state
         return state.live_rows + state.live_tail
 
+    @property
+    def has_segment(self) -> bool:
+        """Whether some of it is compressed."""
+        return self._state.segment is not None
+
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Take vectors (N, D) in under new ids (N,)."""
         for start in range(0, len(ids), self.layers.exact):

@@ -24,7 +24,7 @@ CHUNK = 8192
 
 def fixed(vectors: Vectors) -> Fixed:
     """(N, D) int16 of (N, D) float32 unit vectors."""
-    return np.rint(vectors * np.float32(SCALE)).astype(np.int16)
+    return np.asarray(np.rint(vectors * np.float32(SCALE)), dtype=np.int16)
 
 
 def floats(rows: Fixed) -> Vectors:

@@ -17,6 +17,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -122,8 +123,7 @@ def build(originals: Originals, lists_from: int, check: Check) -> Segment:
 
 def trained(originals: Originals, lists_from: int, check: Check) -> Segment:
     """A segment without rows, of codes learnt from rows."""
-    import faiss
-
+    faiss: Any = _faiss()
     faiss.omp_set_num_threads(1)
     count, dimension = len(originals), originals.dimension
     generator = np.random.default_rng(SEED)
@@ -205,6 +205,13 @@ def _parts(width: int, lists: int) -> int:
     """The most parts that cut a reduced vector evenly."""
     most = MOST_PARTS if lists else MOST_PARTS_SCANNED
     return next(parts for parts in range(min(width, most), 0, -1) if width % parts == 0)
+
+
+def _faiss() -> ModuleType:
+    # Imported when it is needed, and past its type hints, which leave out what they are generated from.
+    import faiss
+
+    return faiss
 
 
 def _set_probes(segment: Segment) -> None:
