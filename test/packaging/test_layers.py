@@ -19,6 +19,7 @@ PACKAGES = (
     "evaluate",
     "failure",
     "learn",
+    "llm",
     "memory",
     "nodes",
     "policy",

@@ -1,0 +1,71 @@
+"""What a language model is to the rest: one coroutine.
+
+The protocol is asynchronous on purpose. Nearly all of a request is waiting, so one thread serves many; a cancellation
+or a deadline ends the wait at once and closes the connection behind it, which a blocked thread cannot do; and a node
+runs the loop on a thread beside its executor, so no callback ever blocks. A provider that computes instead of waiting
+(``local``) does so on a thread of its own and looks at the request's token between two tokens.
+
+One coroutine serves whole and streamed answers alike: who wants the parts passes ``emit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from flow_rag_vla.llm.request import RawAnswer, Request
+
+Emit = Callable[[str], None]
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """One language model behind one way to reach it."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Which model answers."""
+        ...
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same request gets the same answer, so that asking again is of no use."""
+        ...
+
+    async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
+        """Answer once, without retries; ``emit`` gets each part as it comes.
+
+        Raises:
+            LlmError: of the kind that fits; asyncio.CancelledError passes through.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """How a provider is set up. What it does not use it ignores.
+
+    model: empty takes the provider's default
+    base_url: of a server that speaks the provider's wire format; empty takes the provider's own
+    key_variable: environment variable that holds the key; empty takes the provider's own
+    device: where a local model runs: auto, cpu or cuda
+    load_in_4bit: auto, always or never; auto does if bitsandbytes and CUDA are there
+    """
+
+    model: str = ""
+    base_url: str = ""
+    key_variable: str = ""
+    device: str = "auto"
+    load_in_4bit: str = "auto"
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+    """Where keys are looked up; None: the process' environment. Not shown, because it holds keys."""
