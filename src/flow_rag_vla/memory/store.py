@@ -21,6 +21,7 @@ import numpy as np
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase, GroupKey
 from flow_rag_vla.memory.images import CaseImage, put_images
+from flow_rag_vla.memory.inspection import is_checked_at_opening, suspicion
 from flow_rag_vla.memory.rows import COLUMNS, RowError, check_row, insert_case, load_cases, update_case
 from flow_rag_vla.memory.schema import APPLICATION_ID, MIGRATIONS
 
@@ -109,7 +110,8 @@ class FailureStore:
         Args:
             path: the SQLite file; ``~`` is the home folder.
             create: make it, and its folder, if it is not there.
-            verify: look for damage in every page and every array.
+            verify: look for damage in every page and every array; a large file is then only marked ``unverified``,
+                see ``inspection``.
 
         Raises:
             CorruptStoreError: if it is damaged (``salvage`` rescues what is intact).
@@ -132,7 +134,8 @@ class FailureStore:
             with self._translated("opened"):
                 self._writer = self._connect()
                 self._prepare()
-                if verify:
+                self.unverified = verify and not is_checked_at_opening(self.path)
+                if verify and not self.unverified:
                     self._verify()
             self._stamp = self._read_stamp()
         except BaseException:
@@ -420,6 +423,7 @@ class FailureStore:
             raise CorruptStoreError(self._corrupt(answer.replace("\n", " ")))
         for row in self._writer.execute(f"SELECT {COLUMNS} FROM cases"):
             check_row(row)
+        suspicion(self.path).unlink(missing_ok=True)
 
     def _read_stamp(self) -> EncoderStamp | None:
         values = self.settings()

@@ -2,6 +2,8 @@
 
     python -m flow_rag_vla.evaluate.benchmarks.memory
 
+Another number of cases (``--cases 1000000``) measures the index at scale instead, see ``memory_scale``.
+
 - search inside a process, beside a brute-force scan in numpy over the same vectors, taking turns; nothing is cached
 - embedding published to correction received, with the real node, beside an echo that answers at once
 - resident memory of the node, beside an empty node's
@@ -24,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from flow_rag_vla.core.files import write_text
+from flow_rag_vla.evaluate.benchmarks import memory_scale
 from flow_rag_vla.evaluate.benchmarks.memory_cases import CASES, DIMENSION, Vectors, embeddings, fill, queries
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
@@ -157,6 +161,9 @@ def search_times(one: Path, spread: Path, count: int) -> list[tuple[list[float],
     rows = embeddings()
     settings = MemorySettings(cache_size=0, threshold=-1.0, calibrate=False)
     memories = [FailureMemory.open(path, settings)[0] for path in (one, spread)]
+    for memory in memories:
+        # The compressed index is made in the background; closing keeps it for the node that is measured next.
+        memory.settle_index()
     k = settings.k
 
     def scan(query: Vectors) -> None:
@@ -233,17 +240,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500, help="searches and embeddings (default 500)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument(
+        "--cases", type=int, default=CASES, help="another number than 10000, such as 1000000: the index at scale"
+    )
+    parser.add_argument("--folder", type=Path, help="where the database of --cases is made (default: temporary)")
+    parser.add_argument("--stage", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--search", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.search is not None:
         one, spread = options.search
         print(json.dumps(search_times(one, spread, options.count)))
         return 0
+    if options.stage is not None:
+        stage, database = options.stage
+        print(json.dumps(memory_scale.run_stage(stage, Path(database), options.cases, options.count)))
+        return 0
+    if options.cases != CASES:
+        scale = memory_scale.measure(options.cases, options.count, options.folder)
+        print(memory_scale.table(scale))
+        if options.json is not None:
+            write_text(options.json, json.dumps(scale, indent=2))
+        return 1 if options.check and not memory_scale.reached(scale) else 0
     figures = measure(options.count)
     print(figures.table())
     if options.json is not None:
-        from flow_rag_vla.core.files import write_text
-
         write_text(options.json, json.dumps({**asdict(figures), "resident_mb": figures.resident_mb}, indent=2))
     return 1 if options.check and not figures.reached else 0
 
