@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "flow_rag_vla"
 NODES = (
+    "bag_player",
     "camera_encoder",
     "controller",
     "episode_manager",

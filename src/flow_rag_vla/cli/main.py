@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 
 from flow_rag_vla import __version__
+from flow_rag_vla.cli.ask import ask
 from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.reference import reference
+from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.train import train
@@ -22,9 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sim)
+app.command()(ask)
 app.command()(report)
 app.command()(evaluate)
 app.command()(why)
+app.command()(replay)
 app.command()(train)
 app.add_typer(memory, name="memory")
 app.command()(bench)

@@ -5,6 +5,11 @@ Bags whose writer was killed have no index; they are read by scanning, and say s
 
 from __future__ import annotations
 
+import heapq
+import re
+import shutil
+import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from flow_rag_vla.data.definitions import Definitions
-from flow_rag_vla.data.mcap_scan import McapError, McapScan, open_mcap
+from flow_rag_vla.data.mcap_scan import McapChannel, McapError, McapScan, open_mcap
+from flow_rag_vla.data.sqlite_scan import SqliteBagError, SqliteScan, open_sqlite_bag
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+REORDER_NS = 2_000_000_000
+"""How far messages may lie out of order."""
+
+Scan = McapScan | SqliteScan
+
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 
 class BagError(RuntimeError):
@@ -45,29 +65,32 @@ class Bag:
     """A bag opened for reading. Cheap to open: only the index of chunks is held."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open a bag folder or a single .mcap file.
+        """Open a bag folder or a single file: .mcap or .db3, also of several parts, also compressed as a whole.
 
         Raises:
             BagError: if there is no bag, or nothing in it is readable.
         """
         self.path = Path(path)
-        files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
+        files = bag_files(self.path)
         if not files or not files[0].exists():
-            raise BagError(f"{self.path} holds no .mcap file; give the folder that the recorder wrote")
-        scans = []
+            raise BagError(f"{self.path} holds no .mcap or .db3 file; give the folder that the recorder wrote")
+        scans: list[Scan] = []
         problems = []
+        message_zstd = _compressed_messages(self.path)
+        self._unpacked: list[tempfile.TemporaryDirectory[str]] = []
         for file in files:
             try:
-                scan = open_mcap(file)
-            except (McapError, OSError) as error:
+                whole = self._whole(file)
+                sqlite = whole.suffix == ".db3"
+                scans.append(open_sqlite_bag(whole, message_zstd=message_zstd) if sqlite else open_mcap(whole))
+            except (McapError, SqliteBagError, OSError) as error:
                 problems.append(f"{file.name}: {error}")
                 continue
-            if scan.problem:
-                problems.append(f"{file.name} {scan.problem}")
-            scans.append(scan)
+            if scans[-1].problem:
+                problems.append(f"{file.name} {scans[-1].problem}")
         if not scans:
             raise BagError(f"{self.path} is not readable: {'; '.join(problems)}")
-        self._scans: tuple[McapScan, ...] = tuple(scans)
+        self._scans: tuple[Scan, ...] = tuple(scans)
         self.problems: tuple[str, ...] = tuple(problems)
         self._definitions = Definitions()
         self._unreadable: set[str] = set()
@@ -86,6 +109,47 @@ class Bag:
         self.topics: dict[str, BagTopic] = {
             topic: BagTopic(topic, types[topic], count) for topic, count in sorted(counts.items())
         }
+
+    @property
+    def channels(self) -> tuple[McapChannel, ...]:
+        """Every channel of every part: a topic may have several."""
+        return tuple(channel for scan in self._scans for channel in scan.channels.values())
+
+    def raw(
+        self, topics: Collection[str] | None = None, start_ns: int = 0, stop_ns: int = 2**63 - 1
+    ) -> Iterator[tuple[McapChannel, int, bytes]]:
+        """Messages as they were recorded (channel, log time, CDR bytes), log time in [start, stop), in time order.
+
+        topics: full names; None for all.
+        """
+        # A recorder writes topics in batches: around the edge of a chunk messages lie out of order by less than this.
+        waiting: list[tuple[int, int, McapChannel, bytes]] = []
+        count = 0
+        for scan in self._scans:
+            for channel, stamp_ns, data in scan.messages(topics, start_ns, stop_ns):
+                heapq.heappush(waiting, (stamp_ns, count, channel, data))
+                count += 1
+                while waiting[0][0] < stamp_ns - REORDER_NS:
+                    oldest = heapq.heappop(waiting)
+                    yield oldest[2], oldest[0], oldest[3]
+        while waiting:
+            oldest = heapq.heappop(waiting)
+            yield oldest[2], oldest[0], oldest[3]
+
+    def _whole(self, file: Path) -> Path:
+        """The file itself, or what a compressed one holds, for as long as this bag is open."""
+        if file.suffix != ".zstd":
+            return file
+        folder = tempfile.TemporaryDirectory(prefix="flow_rag_vla_bag_")
+        self._unpacked.append(folder)
+        target = Path(folder.name) / file.stem
+        try:
+            with zstd.open(file, "rb") as packed, target.open("wb") as plain:
+                shutil.copyfileobj(packed, plain)
+        except (zstd.ZstdError, EOFError):
+            # What could be unpacked is there; the scan says where it breaks off.
+            pass
+        return target
 
     @property
     def complete(self) -> bool:
@@ -143,6 +207,40 @@ class Bag:
     def unreadable(self) -> tuple[str, ...]:
         """Topics of which a message could not be decoded so far."""
         return tuple(sorted(self._unreadable))
+
+
+def bag_files(path: Path) -> list[Path]:
+    """The files of a bag in the order of its parts: as its metadata say, else by number."""
+    if not path.is_dir():
+        return [path]
+    found = {item.name: item for item in path.iterdir() if item.name.endswith(SUFFIXES)}
+    order = [name for name in _listed(path) if name in found]
+    rest = sorted(set(found) - set(order), key=_natural)
+    return [found[name] for name in (*order, *rest)]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _listed(path: Path) -> list[str]:
+    """Names of the parts in metadata.yaml, also as they are when compressed."""
+    about = _information(path)
+    names = [str(name).rsplit("/", 1)[-1] for name in about.get("relative_file_paths") or []]
+    return [variant for name in names for variant in (name, f"{name}.zstd")]
+
+
+def _compressed_messages(path: Path) -> bool:
+    return str(_information(path).get("compression_mode", "")).lower() == "message"
+
+
+def _information(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    about = loaded.get("rosbag2_bagfile_information") if isinstance(loaded, dict) else None
+    return about if isinstance(about, dict) else {}
 
 
 def read_bag(

@@ -83,7 +83,7 @@ class Definitions:
         if unknown:
             raise AttributeError(f"{msgtype} has no field {unknown[0]!r}; it has {[name for name, _ in definitions]}")
         values = {
-            name: fields[name] if name in fields else self._default(description) for name, description in definitions
+            name: fields[name] if name in fields else self.default(description) for name, description in definitions
         }
         return self.store.types[msgtype](**values)
 
@@ -141,7 +141,8 @@ class Definitions:
             f"no definition of {msgtype!r} (looked in {looked}); source the workspace that builds it"
         )
 
-    def _default(self, description: Any) -> Any:
+    def default(self, description: Any) -> Any:
+        """The ROS default of a field, given rosbags' description of it."""
         kind, value = description
         if kind == Nodetype.BASE:
             name = value[0]
@@ -151,7 +152,7 @@ class Definitions:
         element, count = value
         dtype = _dtype(element)
         if kind == Nodetype.ARRAY:
-            return [self._default(element) for _ in range(count)] if dtype is None else np.zeros(count, dtype)
+            return [self.default(element) for _ in range(count)] if dtype is None else np.zeros(count, dtype)
         return [] if dtype is None else np.zeros(0, dtype)
 
 

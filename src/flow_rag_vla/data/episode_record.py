@@ -99,6 +99,8 @@ class EpisodeRecord:
     failures: tuple[FailureRecord, ...] = ()
     corrections: tuple[CorrectionUse, ...] = ()
     loop: LoopSummary | None = None
+    intervened: bool = False
+    """A person took over: what became of it is theirs."""
 
     @property
     def succeeded(self) -> bool:

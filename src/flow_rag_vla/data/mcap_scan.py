@@ -11,7 +11,8 @@ from pathlib import Path
 from zlib import crc32
 
 from lz4.frame import decompress as lz4_decompress  # type: ignore[import-untyped]
-from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat, Qos
+from rosbags.rosbag2.metadata import parse_qos
 from rosbags.rosbag2.storage_mcap import McapReader
 
 if sys.version_info >= (3, 14):
@@ -23,6 +24,9 @@ MAGIC = b"\x89MCAP0\r\n"
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END, FOOTER = 0x03, 0x04, 0x05, 0x06, 0x0F, 0x02
 MESSAGE_HEADER = 22
 
+PLAIN_RUN = 1 << 20
+"""Bytes of records outside chunks that are read at once."""
+
 
 class McapError(ValueError):
     """Not an MCAP file at all, or one in which nothing is whole."""
@@ -30,22 +34,24 @@ class McapError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class McapChannel:
-    """A topic in the file, with the definition of its type."""
+    """A topic in the file, with the definition of its type and the quality of service that its publishers offered."""
 
     topic: str
     msgtype: str
     definition: str
     encoding: str
+    qos: tuple[Qos, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class McapChunk:
-    """Place and time span (ns) of one chunk."""
+    """Place and time span (ns) of one chunk; plain: a run of records outside any chunk, as fast writers leave them."""
 
     offset: int
     size: int
     start_ns: int
     end_ns: int
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,8 @@ class McapScan:
                 if chunk.end_ns < start_ns or chunk.start_ns >= stop_ns:
                     continue
                 stream.seek(chunk.offset)
-                body = _chunk_records(stream.read(chunk.size))
+                data = stream.read(chunk.size)
+                body = data if chunk.plain else _chunk_records(data)
                 if body is None:
                     continue
                 found = []
@@ -108,6 +115,7 @@ def open_mcap(path: str | Path) -> McapScan:
                 connection.msgtype,
                 connection.msgdef.data,
                 "ros2msg" if connection.msgdef.format == MessageDefinitionFormat.MSG else "",
+                _offered(connection),
             )
             for connection in reader.connections
         }
@@ -120,6 +128,8 @@ def open_mcap(path: str | Path) -> McapScan:
         size = source.stat().st_size
         if any(not 0 < chunk.offset < chunk.offset + chunk.size <= size for chunk in chunks):
             return _scanned(source)
+        if not chunks and reader.connections:
+            return scan_mcap(source)
         counts: dict[str, int] = {}
         for connection in reader.connections:
             counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
@@ -152,6 +162,7 @@ def scan_mcap(path: str | Path) -> McapScan:
     counts: dict[str, int] = {}
     chunks: list[McapChunk] = []
     complete, whole = False, len(MAGIC)
+    plain: McapChunk | None = None
     with source.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise McapError(f"{source} is not an MCAP file: it does not begin with the magic bytes")
@@ -180,12 +191,48 @@ def scan_mcap(path: str | Path) -> McapScan:
                     # A record that makes no sense in a chunk without a checksum costs only itself.
                     with suppress(struct.error, UnicodeDecodeError):
                         _note(inner, data, schemas, channels, counts)
+            elif opcode in (SCHEMA, CHANNEL, MESSAGE):
+                record = stream.read(length)
+                with suppress(struct.error, UnicodeDecodeError):
+                    _note(opcode, memoryview(record), schemas, channels, counts)
+                if opcode == MESSAGE and len(record) >= MESSAGE_HEADER:
+                    plain = _extended(plain, offset - 9, length + 9, int(struct.unpack_from("<Q", record, 6)[0]))
+                    if chunks and chunks[-1].plain and chunks[-1].offset == plain.offset:
+                        chunks[-1] = plain
+                    else:
+                        chunks.append(plain)
             else:
                 stream.seek(length, 1)
             whole = offset + length
     lost = size - whole
     problem = f"breaks off: its writer did not close it, and {lost} bytes behind the last whole chunk are not readable"
     return McapScan(source, channels, tuple(chunks), counts, complete, lost, "" if complete else problem)
+
+
+def _extended(run: McapChunk | None, offset: int, size: int, stamp_ns: int) -> McapChunk:
+    """A run of plain records with one more behind it, or a new run."""
+    if run is None or run.offset + run.size != offset or run.size > PLAIN_RUN:
+        return McapChunk(offset, size, stamp_ns, stamp_ns, plain=True)
+    return McapChunk(run.offset, run.size + size, min(run.start_ns, stamp_ns), max(run.end_ns, stamp_ns), plain=True)
+
+
+def _offered(connection: Connection) -> tuple[Qos, ...]:
+    extension = connection.ext
+    return tuple(extension.offered_qos_profiles) if isinstance(extension, ConnectionExtRosbag2) else ()
+
+
+def _metadata_qos(record: memoryview, place: int) -> tuple[Qos, ...]:
+    """Quality of service in the metadata of a channel record; none if it is not understood."""
+    (length,) = struct.unpack_from("<I", record, place)
+    place, end = place + 4, place + 4 + length
+    while place < end:
+        key, place = _string(record, place)
+        value, place = _string(record, place)
+        if key == "offered_qos_profiles":
+            # Whatever another writer put there must not keep its messages from being read.
+            with suppress(Exception):
+                return tuple(parse_qos(value))
+    return ()
 
 
 def _note(
@@ -203,9 +250,10 @@ def _note(
         schemas[key] = (name, encoding, text)
     elif opcode == CHANNEL:
         key, schema = struct.unpack_from("<HH", record)
-        topic, _ = _string(record, 4)
+        topic, place = _string(record, 4)
+        _, place = _string(record, place)
         name, encoding, text = schemas.get(schema, ("", "", ""))
-        channels[key] = McapChannel(topic, name, text, encoding)
+        channels[key] = McapChannel(topic, name, text, encoding, _metadata_qos(record, place))
         counts.setdefault(topic, 0)
     elif opcode == MESSAGE:
         (key,) = struct.unpack_from("<H", record)

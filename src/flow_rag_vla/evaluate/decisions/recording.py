@@ -22,7 +22,7 @@ from flow_rag_vla.control.loop import Command, Episode
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.state import CartesianTarget, RobotState
-from flow_rag_vla.data.bag import Bag, BagError, BagMessage, stamp_ns
+from flow_rag_vla.data.bag import Bag, BagError, BagMessage, bag_files, stamp_ns
 from flow_rag_vla.data.bag_values import ValueProblem, action_chunk, correction, provenance, robot_state
 
 EPISODE, STATE, CHUNK, CORRECTION, EMERGENCY_STOP, EMERGENCY_STOP_RESET = range(6)
@@ -264,7 +264,7 @@ def read_recording(path: str | Path, namespace: str = "") -> DecisionRecording:
 def bag_of(path: str | Path) -> Path:
     """The bag of a run folder, or the path itself when it is a bag."""
     root = Path(path)
-    if root.is_dir() and not any(root.glob("*.mcap")) and (root / "bag").exists():
+    if root.is_dir() and not bag_files(root) and (root / "bag").exists():
         return root / "bag"
     return root
 

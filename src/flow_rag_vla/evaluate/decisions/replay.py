@@ -364,7 +364,7 @@ def goal_at(recording: DecisionRecording, planned: Planned) -> Goal | None:
 def recorded_decisions(recording: DecisionRecording) -> Decisions:
     """What was decided live, in the form of a replay's decisions."""
     source = RecordedMemory(recording)
-    answers = {item.stamp_ns: source.answer(item) for item in recording.embeddings if recording.told(item.stamp_ns)}
+    answers = {item.stamp_ns: source.answer(item) for item in recording.embeddings}
     chunks = {
         item.stamp_ns: MadeChunk(
             item.value, answers[item.stamp_ns].correction if item.stamp_ns in answers else Correction(item.stamp_ns)
@@ -374,7 +374,7 @@ def recorded_decisions(recording: DecisionRecording) -> Decisions:
     }
     by_id = {made.chunk.chunk_id: stamp for stamp, made in chunks.items()}
     ticks = tuple(MadeTick(tick.command, by_id.get(tick.command.chunk_id)) for tick in recording.ticks)
-    return Decisions("recorded", answers, chunks, ticks)
+    return Decisions("live", answers, chunks, ticks)
 
 
 def command_bytes(command: Command) -> bytes:

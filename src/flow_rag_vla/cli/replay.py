@@ -1,0 +1,281 @@
+"""``flow_rag_vla replay``: a bag into the live graph, or its decisions made again and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from flow_rag_vla.bringup.graph import Process
+    from flow_rag_vla.nodes.player_control import PlayerControl
+
+KEYS = "space: pause or go on   s: one step   + -: faster, slower   q: end"
+
+
+def replay(
+    bag: Path = typer.Argument(..., help="Bag folder, run folder, .mcap or .db3 file."),
+    memory: str = typer.Option(
+        "",
+        "--memory",
+        "-m",
+        help="Make the decisions again without ROS, with each of these memories, and compare: off, on, recorded, "
+        "empty, or the path of a database; separated by commas.",
+    ),
+    graph: bool = typer.Option(False, "--graph", help="Start the whole graph around the bag, not the player alone."),
+    remake: str = typer.Option("", help="With --graph: what is made anew; empty: everything, see docs/replay.md."),
+    mute: list[str] = typer.Option([], "--mute", help="Topic or group that is not played; may be repeated."),
+    topic: list[str] = typer.Option([], "--topic", help="Play only this topic; may be repeated."),
+    remap: list[str] = typer.Option([], "--remap", help="old:=new; may be repeated."),
+    rate: float = typer.Option(1.0, min=0.01, max=100.0, help="Speed of the bag's time."),
+    start: float = typer.Option(0.0, min=0.0, help="Where to begin, seconds from the first message."),
+    duration: float = typer.Option(0.0, min=0.0, help="How much to play, seconds; 0: to the end."),
+    loop: bool = typer.Option(False, "--loop", help="Begin again at the end."),
+    paused: bool = typer.Option(False, "--paused", help="Begin paused."),
+    database: str = typer.Option("", help="With --graph: failure memory to use and extend; empty: a new one."),
+    corrector: str = typer.Option("dispatch", help="With --graph: dispatch, rules_blend or off."),
+    checkpoint: str = typer.Option("", help="Policy checkpoint; empty: the one that the bag names, or that ships."),
+    seed: int = typer.Option(-1, help="With --memory: base of the noise seeds; -1: the noise that was recorded."),
+    namespace: str = typer.Option("", help="Namespace of the graph."),
+    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    runs: Path = typer.Option(Path("runs"), help="With --graph: folder in which the run's own folder is made."),
+    record: bool = typer.Option(True, help="With --graph: write an MCAP bag of the replay."),
+    html: Path | None = typer.Option(None, "--html", help="With --memory: write the comparison as a page."),
+    output: Path | None = typer.Option(None, "--json", help="With --memory: write the comparison as JSON."),
+) -> None:
+    """Play a bag into the live graph, or make its decisions again.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla replay runs/DAY/bag                        its topics and its clock, into whatever listens
+
+      flow_rag_vla replay runs/DAY/bag --mute command         commands are left to the controller that runs
+
+      flow_rag_vla replay --graph runs/DAY --rate 2           player, encoder, policy, memory, detector, controller
+
+      flow_rag_vla replay --memory off,on runs/DAY --html d.html   two variants, tick by tick
+
+      flow_rag_vla replay --memory recorded runs/DAY          one variant against what was decided live
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    if memory:
+        _decisions(console, bag, memory, checkpoint, seed, namespace, html, output)
+        return
+    arguments = {
+        "bag": str(bag),
+        "rate": str(rate),
+        "start": str(start),
+        "duration": str(duration),
+        "loop": "true" if loop else "false",
+        "paused": "true" if paused else "false",
+        "topics": ",".join(topic),
+        "mute": ",".join(mute),
+        "remap": ",".join(remap),
+        "namespace": namespace,
+        "params_file": params_file,
+        "checkpoint": checkpoint,
+        "corrector": corrector,
+        "memory": database,
+        "record": "true" if record else "false",
+    }
+    if not graph:
+        arguments |= {"remake": "none"}
+    elif remake:
+        arguments |= {"remake": remake}
+    raise typer.Exit(_play(console, arguments, runs if graph else None, rate))
+
+
+def _decisions(
+    console: Console,
+    bag: Path,
+    memory: str,
+    checkpoint: str,
+    seed: int,
+    namespace: str,
+    html: Path | None,
+    output: Path | None,
+) -> None:
+    from flow_rag_vla.bringup.replay_settings import ReplaySettings, replay_settings
+    from flow_rag_vla.core.files import write_text
+    from flow_rag_vla.data.bag import BagError
+    from flow_rag_vla.evaluate.decisions.comparison import compare
+    from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
+    from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, read_recording
+    from flow_rag_vla.evaluate.decisions.replay import Decisions, PolicySettings, Replay, recorded_decisions
+    from flow_rag_vla.evaluate.decisions.variants import VariantError, open_variant
+    from flow_rag_vla.memory.store import StoreError
+    from flow_rag_vla.policy.checkpoint import CheckpointError
+    from flow_rag_vla.policy.policy import FlowPolicy
+
+    names = [name.strip() for name in memory.split(",") if name.strip()]
+    if not 1 <= len(names) <= 2:
+        raise typer.BadParameter(f"--memory {memory!r} names {len(names)} variants, expected one or two")
+    try:
+        recording: DecisionRecording = read_recording(bag, namespace)
+    except (BagError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+    settings: ReplaySettings = replay_settings(recording)
+    try:
+        policy = FlowPolicy.load(checkpoint or settings.checkpoint or None)
+    except CheckpointError as error:
+        raise typer.BadParameter(f"--checkpoint: {error}") from None
+    notes = [*recording.problems, *settings.notes]
+    if not recording.exact:
+        notes.append("this bag has no tick records: what had arrived at a tick is guessed from times of reception")
+    if recording.policy_revision and policy.revision != recording.policy_revision:
+        notes.append(
+            f"the bag was made by policy {recording.policy_revision}, this is {policy.revision}: chunks will differ"
+        )
+    chosen = settings.policy
+    if seed >= 0:
+        chosen = PolicySettings(chosen.solver, chosen.steps, chosen.samples, seed)
+
+    def run(name: str) -> tuple[Decisions, str]:
+        with open_variant(name, recording, settings.memory, settings.database) as (source, meaning):
+            variant = Replay(
+                recording,
+                source,
+                policy,
+                name=name,
+                policy_settings=chosen,
+                loop_settings=settings.loop,
+                changes=settings.loop_changes,
+            )
+            started = time.perf_counter()
+            with console.status(f"{name}: {meaning}"):
+                made = variant.run()
+            took = time.perf_counter() - started
+            speed = recording.duration_s / took if took > 0.0 else 0.0
+            notes.extend(f"{name}: {note}" for note in (*made.notes, *getattr(source, "notes", ())))
+            return made, f"{name}: {meaning}; {took:.1f} s, {speed:.0f} times as fast as it was recorded"
+
+    try:
+        first, one = run(names[0])
+        second, other = (
+            run(names[1]) if len(names) == 2 else (recorded_decisions(recording), "live: as it was recorded")
+        )
+    except (VariantError, StoreError) as error:
+        raise typer.BadParameter(str(error)) from None
+    comparison = compare(first, second)
+    for line in summary_lines(comparison, (one, other)):
+        console.print(line, markup=False)
+    for note in notes:
+        console.print(f"[yellow]{note}[/yellow]")
+    about = {"bag": str(recording.path), "made": datetime.now().astimezone().isoformat(timespec="seconds")}
+    about |= {"policy": policy.revision, "variants": f"{one}; {other}"}
+    if html is not None:
+        write_text(html, difference_page(comparison, about, notes))
+        console.print(str(html))
+    if output is not None:
+        content: dict[str, Any] = as_json(comparison, {**about, "notes": notes})
+        write_text(output, json.dumps(content, indent=1) + "\n")
+        console.print(str(output))
+
+
+def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: float) -> int:
+    from flow_rag_vla.bringup.graph import GraphError
+    from flow_rag_vla.bringup.replay_graph import replay_graph
+    from flow_rag_vla.bringup.resources import default_params_file
+    from flow_rag_vla.cli.sim import _new_run_folder
+
+    folder = None
+    if runs is not None:
+        folder = _new_run_folder(runs)
+        arguments = {**arguments, "run_folder": str(folder)}
+    try:
+        processes = replay_graph(arguments, default_params_file())
+    except GraphError as error:
+        if folder is not None:
+            folder.rmdir()
+        raise typer.BadParameter(str(error)) from None
+    if folder is not None:
+        console.print(f"run [bold]{folder}[/bold]")
+    return _supervise(console, processes, folder, arguments["namespace"], rate, arguments["paused"] == "true")
+
+
+def _supervise(
+    console: Console, processes: tuple[Process, ...], folder: Path | None, namespace: str, rate: float, paused: bool
+) -> int:
+    import tempfile
+
+    from flow_rag_vla.bringup.supervisor import Supervisor, last_line
+    from flow_rag_vla.nodes.player_control import PlayerControl
+
+    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_replay_") as temporary:
+        logs = folder / "log" if folder is not None else Path(temporary)
+        supervisor = Supervisor(processes, logs, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+        code = 0
+        try:
+            supervisor.start()
+            with PlayerControl(namespace, rate) as control, _keys() as keyboard:
+                control.paused = paused
+                if keyboard:
+                    console.print(KEYS)
+                while supervisor.pid("bag_player") is not None:
+                    reason = supervisor.poll()
+                    if reason is not None and not reason.startswith("bag_player ended with code 0"):
+                        console.print(f"[red]{reason}[/red]")
+                        code = 1
+                        break
+                    if keyboard and not _handle_key(console, control):
+                        break
+                    time.sleep(0.05)
+            log = logs / "bag_player.log"
+            for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+                if "[WARN]" in line or "[ERROR]" in line:
+                    console.print(f"[yellow]{line.split(': ', 1)[-1]}[/yellow]", markup=True)
+            last = last_line(log).split(": ", 1)[-1]
+            if code == 0 and "cannot" not in last:
+                console.print(last)
+            elif code == 0:
+                code = 1
+        except KeyboardInterrupt:
+            console.print("stopping")
+        finally:
+            killed = supervisor.stop()
+        if killed:
+            console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
+            code = 1
+    return code
+
+
+@contextmanager
+def _keys() -> Iterator[bool]:
+    """Single keys without Enter, if a person sits at a terminal."""
+    if not sys.stdin.isatty() or os.name != "posix":
+        yield False
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin.fileno())
+        yield True
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _handle_key(console: Console, control: PlayerControl) -> bool:
+    """Do what a key asks for; False to end."""
+    while select.select([sys.stdin], [], [], 0.0)[0]:
+        key = os.read(sys.stdin.fileno(), 1).decode(errors="ignore")
+        if key in ("q", ""):
+            return False
+        if key == " ":
+            console.print(control.toggle())
+        elif key == "s":
+            console.print(control.step())
+        elif key in "+-":
+            console.print(control.change_rate(1.25 if key == "+" else 0.8))
+    return True

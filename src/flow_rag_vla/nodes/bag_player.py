@@ -1,0 +1,296 @@
+"""Plays a bag into the graph: every topic with the quality of service it had, and the bag's time on /clock.
+
+One thread plays: it sleeps until a message is due, publishes its bytes as they were recorded, and moves /clock on
+before them. The executor's thread answers the services; a condition guards what both look at.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import Qos, QosDurability, QosReliability
+from rosgraph_msgs.msg import Clock
+from std_srvs.srv import Trigger
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.bag_player import BagPlayerParameters
+from flow_rag_vla.data.bag import Bag, BagError
+from flow_rag_vla.data.definitions import UnknownTypeError
+from flow_rag_vla.data.mcap_scan import McapChannel
+from flow_rag_vla.data.playlist import Playlist, playlist
+from flow_rag_vla.data.transcode import TranscodeError, Transcoding, transcoding
+from flow_rag_vla.evaluate.decisions.recording import bag_of
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_stamp
+
+LATCHED_SETTLE_S = 0.5
+"""After the first subscribers are there: time for the others of a graph that has just been started."""
+
+
+class BagPlayer(Node):
+    """Owns a bag and the clock."""
+
+    def __init__(self) -> None:
+        super().__init__("bag_player")
+        self._params = NodeParameters(self, BagPlayerParameters, self._on_change)
+        settings = self._params.value
+        try:
+            self._bag = Bag(bag_of(settings.bag))
+            self._list: Playlist = playlist(self._bag, settings.topics, settings.mute, settings.remap)
+        except (BagError, ValueError, OSError) as error:
+            raise StartError(f"parameter bag: {error}") from error
+        for problem in self._bag.problems:
+            self.get_logger().warning(f"{problem}; it is played up to its last whole message")
+        self._clock_publisher = self.create_publisher(Clock, topics.CLOCK, 10)
+        self._outputs: dict[str, tuple[Publisher[Any], Transcoding | None]] = {}
+        self._silent: dict[str, str] = {}
+        for channel in self._bag.channels:
+            self._open(channel)
+        if not self._outputs:
+            raise StartError(f"parameter bag: nothing of {self._bag.path} can be played; {self._why_silent()}")
+        self._condition = threading.Condition()
+        self._paused = settings.paused
+        self._steps_ns = 0
+        self._ending = False
+        self._position_ns = self._begin_ns = self._bag.start_ns + int(settings.start * 1e9)
+        self._stop_ns = self._begin_ns + int(settings.duration * 1e9) if settings.duration else self._bag.end_ns + 1
+        if self._begin_ns > self._bag.end_ns:
+            length = (self._bag.end_ns - self._bag.start_ns) * 1e-9
+            raise StartError(f"parameter start: {settings.start:g} s is beyond the bag, which lasts {length:.2f} s")
+        self._sent = self._rounds = 0
+        self._done = False
+        for name, callback in (("pause", self._on_pause), ("resume", self._on_resume), ("step", self._on_step)):
+            self.create_service(Trigger, f"bag_player/{name}", callback)
+        self._diagnostics = Diagnostics(self, "bag player", self._health)
+        self._thread = threading.Thread(target=self._play, name="player")
+        self._thread.start()
+        self.get_logger().info(
+            f"playing {len(self._outputs)} topics of {self._bag.path}, "
+            f"{(self._stop_ns - self._begin_ns) * 1e-9:.1f} s, {len(self._list.muted)} topics muted"
+        )
+
+    def destroy_node(self) -> None:
+        """End the thread, then the node."""
+        if hasattr(self, "_thread"):
+            with self._condition:
+                self._ending = True
+                self._condition.notify_all()
+            self._thread.join()
+        super().destroy_node()
+
+    def _open(self, channel: McapChannel) -> None:
+        name = self._list.names.get(channel.topic)
+        if name is None or channel.topic in self._outputs:
+            return
+        try:
+            package, folder, kind = channel.msgtype.split("/")
+            message_type = getattr(importlib.import_module(f"{package}.{folder}"), kind)
+            convert = transcoding(channel)
+        except (ImportError, AttributeError, ValueError, UnknownTypeError, TranscodeError) as error:
+            self._silent[channel.topic] = str(error)
+            self.get_logger().warning(f"{channel.topic} is not played: {channel.msgtype}: {error}")
+            return
+        if convert is not None:
+            self.get_logger().info(f"{channel.topic}: {channel.msgtype} of another version is converted by field names")
+        self._outputs[channel.topic] = self.create_publisher(message_type, name, offered_profile(channel.qos)), convert
+
+    def _why_silent(self) -> str:
+        if self._silent:
+            topic, why = next(iter(self._silent.items()))
+            return f"for example {topic}: {why}"
+        return (
+            f"its topics are {', '.join(self._bag.topics) or 'none'}, muted are {', '.join(self._list.muted) or 'none'}"
+        )
+
+    # The player's thread.
+
+    def _play(self) -> None:
+        try:
+            self._wait_for_listeners()
+            while self._round():
+                self._rounds += 1
+                if not self._params.value.loop:
+                    break
+                self._position_ns = self._begin_ns
+        except Exception as error:  # the thread must not vanish in silence
+            self.get_logger().error(f"playing ended: {type(error).__name__}: {error}")
+        self._done = True
+        if self._params.value.end and not self._ending:
+            self.get_logger().info(f"end of the bag: {self._sent} messages played")
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _round(self) -> bool:
+        """Play from begin to end once; whether it got there."""
+        pace = _Pace(self)
+        for channel, stamp_ns, data in self._messages():
+            if not pace.until(stamp_ns):
+                return False
+            publisher, convert = self._outputs[channel.topic]
+            publisher.publish(data if convert is None else convert(data))
+            self._sent += 1
+        return pace.until(self._stop_ns)
+
+    def _messages(self) -> Iterator[tuple[McapChannel, int, bytes]]:
+        wanted = set(self._outputs)
+        if self._begin_ns > self._bag.start_ns:
+            # What a latecomer would know: the last word on each latched topic from before the start.
+            yield from self._latched(wanted)
+        yield from self._bag.raw(wanted, self._begin_ns, self._stop_ns)
+
+    def _latched(self, wanted: set[str]) -> Iterator[tuple[McapChannel, int, bytes]]:
+        latched = {
+            channel.topic
+            for channel in self._bag.channels
+            if channel.topic in wanted and any(item.durability is QosDurability.TRANSIENT_LOCAL for item in channel.qos)
+        }
+        last: dict[str, tuple[McapChannel, bytes]] = {}
+        for channel, _, data in self._bag.raw(latched, 0, self._begin_ns) if latched else ():
+            last[channel.topic] = channel, data
+        for channel, data in last.values():
+            yield channel, self._begin_ns, data
+
+    def _wait_for_listeners(self) -> None:
+        """Hold the first message until the nodes that were asked for subscribe to something that is played."""
+        wanted = set(self._params.value.wait_for)
+        while wanted and not self._ending:
+            heard = set()
+            for publisher, _ in self._outputs.values():
+                for info in self.get_subscriptions_info_by_topic(publisher.topic_name):
+                    heard |= {info.node_name, f"{info.node_namespace.rstrip('/')}/{info.node_name}"}
+            if wanted <= heard:
+                time.sleep(LATCHED_SETTLE_S)
+                return
+            time.sleep(0.05)
+
+    def tell_time(self, position_ns: int) -> None:
+        """Publish the bag's time."""
+        self._position_ns = position_ns
+        self._clock_publisher.publish(Clock(clock=to_stamp(position_ns + self._list.clock_offset_ns)))
+
+    # The executor's thread.
+
+    def _on_pause(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._condition:
+            self._paused, self._steps_ns = True, 0
+            self._condition.notify_all()
+        response.success, response.message = True, f"paused at {self._seconds():.3f} s"
+        return response
+
+    def _on_resume(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._condition:
+            self._paused = False
+            self._condition.notify_all()
+        response.success, response.message = not self._done, "the bag has ended" if self._done else "playing"
+        return response
+
+    def _on_step(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        step_ns = int(self._params.value.step * 1e9)
+        with self._condition:
+            self._paused = True
+            self._steps_ns += step_ns
+            self._condition.notify_all()
+        response.success = not self._done
+        response.message = "the bag has ended" if self._done else f"one step of {step_ns * 1e-9:g} s"
+        return response
+
+    def _on_change(self, _settings: BagPlayerParameters) -> None:
+        if hasattr(self, "_condition"):
+            with self._condition:
+                self._condition.notify_all()
+
+    def _seconds(self) -> float:
+        return (self._position_ns - self._bag.start_ns) * 1e-9
+
+    def _health(self) -> Health:
+        figures: dict[str, object] = {
+            "bag": str(self._bag.path),
+            "position": round(self._seconds(), 3),
+            "rate": self._params.value.rate,
+            "paused": self._paused,
+            "messages": self._sent,
+            "rounds": self._rounds,
+            "muted": ", ".join(self._list.muted),
+        }
+        if self._bag.problems or self._silent:
+            why = [*self._bag.problems, *(f"{topic}: {text}" for topic, text in self._silent.items())]
+            return WARN, why[0], figures
+        return OK, "ended" if self._done else "paused" if self._paused else "playing", figures
+
+
+class _Pace:
+    """Lets bag time pass no faster than asked, and keeps /clock moving in small steps."""
+
+    def __init__(self, player: BagPlayer) -> None:
+        self._player = player
+        self._anchor: tuple[int, int, float] | None = None
+        self._told_ns = player._position_ns
+        player.tell_time(self._told_ns)
+
+    def until(self, stamp_ns: int) -> bool:
+        """Wait until bag time has reached a moment; False when the node ends."""
+        player = self._player
+        period_ns = int(player._params.value.clock_period * 1e9)
+        while True:
+            target_ns = min(stamp_ns, self._told_ns + period_ns)
+            if target_ns <= self._told_ns and stamp_ns <= self._told_ns:
+                return not player._ending
+            if not self._wait(target_ns):
+                return False
+            self._told_ns = target_ns
+            player.tell_time(target_ns)
+
+    def _wait(self, target_ns: int) -> bool:
+        player = self._player
+        with player._condition:
+            while not player._ending:
+                if player._paused:
+                    self._anchor = None
+                    if player._steps_ns > 0:
+                        player._steps_ns = max(0, player._steps_ns - (target_ns - self._told_ns))
+                        return True
+                    player._condition.wait()
+                    continue
+                rate = player._params.value.rate
+                if self._anchor is None or self._anchor[2] != rate:
+                    self._anchor = time.monotonic_ns(), self._told_ns, rate
+                began_ns, from_ns, _ = self._anchor
+                due_ns = began_ns + int((target_ns - from_ns) / rate)
+                left_ns = due_ns - time.monotonic_ns()
+                if left_ns <= 0:
+                    return True
+                player._condition.wait(left_ns * 1e-9)
+        return False
+
+
+def offered_profile(recorded: Sequence[Qos]) -> QoSProfile:
+    """The quality of service to publish with: the weakest that any recorded publisher offered."""
+    reliable = all(item.reliability is not QosReliability.BEST_EFFORT for item in recorded)
+    latched = bool(recorded) and all(item.durability is QosDurability.TRANSIENT_LOCAL for item in recorded)
+    depth = max((item.depth for item in recorded), default=0)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        # Recorders often do not know the depth. A latched topic says its last word to latecomers, no more.
+        depth=depth or (1 if latched else 10),
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the bag player node."""
+    return run(BagPlayer, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
