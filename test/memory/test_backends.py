@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,18 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.backends import segment as segments
 from flow_rag_vla.memory.backends.base import VectorIndex
 from flow_rag_vla.memory.backends.builder import Builder
 from flow_rag_vla.memory.backends.exact import NumpyIndex
 from flow_rag_vla.memory.backends.flat import FaissIndex
 from flow_rag_vla.memory.backends.layered import LayeredIndex, Layers
-from flow_rag_vla.memory.index import make_backend
+from flow_rag_vla.memory.case import EncoderStamp, GroupKey
+from flow_rag_vla.memory.index import IndexBackend, make_backend
 
 SMALL = Layers(exact=64, tail=16, lists_from=512)
 """Sizes at which every layer is met by a few hundred vectors."""
 
 DIMENSION = 16
+STAMP = EncoderStamp("compact", "abc", DIMENSION)
 
 
 def rows_of(seed: int, count: int, dimension: int = DIMENSION) -> np.ndarray:
@@ -42,27 +46,45 @@ def builder() -> Iterator[Builder]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def server(postgres) -> Iterator[IndexBackend]:
+    """Connected for the module."""
+    made = make_backend(f"{postgres}&namespace=contract" if "?" in postgres else f"{postgres}?namespace=contract")
+    yield made
+    made.close()
+
+
+_numbers = itertools.count()
+
+
 @dataclass(frozen=True)
-class Case:
+class Kind:
     """A kind of index, and how exact its similarities are."""
 
-    make: Callable[[Builder], VectorIndex]
+    make: Callable[[pytest.FixtureRequest], VectorIndex]
     precision: float = 1e-5
 
 
-def graph(_: Builder) -> FaissIndex:
+def graph(_: pytest.FixtureRequest) -> FaissIndex:
     # A graph index of FAISS cannot forget, as one on a GPU cannot: it takes the way over a new filling.
     holder = faiss.IndexHNSWFlat(DIMENSION, 64, faiss.METRIC_INNER_PRODUCT)
     holder.hnsw.efSearch = 512
     return FaissIndex(DIMENSION, "cpu", holder)
 
 
+def on_server(request: pytest.FixtureRequest) -> VectorIndex:
+    # Each in a group of its own: the server keeps what earlier examples left.
+    group = GroupKey("push", f"phase {next(_numbers)}", FailureType.DROP)
+    return request.getfixturevalue("server").make(STAMP, "active", group)
+
+
 KINDS = {
-    "numpy": Case(lambda _: NumpyIndex(DIMENSION)),
-    "faiss": Case(lambda _: FaissIndex(DIMENSION, "cpu")),
-    "faiss in float16": Case(lambda _: FaissIndex(DIMENSION, "cpu", half_from=1), 1e-3),
-    "faiss graph": Case(graph),
-    "layered": Case(lambda builder: LayeredIndex(DIMENSION, builder, SMALL), 2e-4),
+    "numpy": Kind(lambda _: NumpyIndex(DIMENSION)),
+    "faiss": Kind(lambda _: FaissIndex(DIMENSION, "cpu")),
+    "faiss in float16": Kind(lambda _: FaissIndex(DIMENSION, "cpu", half_from=1), 1e-3),
+    "faiss graph": Kind(graph),
+    "layered": Kind(lambda request: LayeredIndex(DIMENSION, request.getfixturevalue("builder"), SMALL), 2e-4),
+    "postgresql": Kind(on_server),
 }
 
 
@@ -74,9 +96,11 @@ KINDS = {
     k=st.integers(1, 70),
     removed=st.sets(st.integers(0, 200), max_size=60),
 )
-def test_every_index_keeps_what_it_was_given_and_answers_like_exact_search(kind, builder, seed, batches, k, removed):
+def test_every_index_keeps_what_it_was_given_and_answers_like_exact_search(
+    kind, request, builder, seed, batches, k, removed
+):
     case = KINDS[kind]
-    ours, exact = case.make(builder), NumpyIndex(DIMENSION)
+    ours, exact = case.make(request), NumpyIndex(DIMENSION)
     rows, ids = rows_of(seed, sum(batches)), np.arange(sum(batches), dtype=np.int64) * 3
     gone = np.array(sorted(removed), dtype=np.int64)
     start = 0
@@ -267,4 +291,3 @@ def test_closing_the_builder_ends_a_build_between_two_steps(monkeypatch):
 def test_an_index_that_does_not_exist_is_refused_by_name():
     with pytest.raises(ValueError, match="index is 'annoy', expected faiss, numpy or postgresql://"):
         make_backend("annoy")
-    assert isinstance(make_backend("numpy"), object)
