@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -93,7 +93,7 @@ class CaseBank:
         """A memory of the bank's cases under their own ids, in a folder that goes with it.
 
         Args:
-            episodes: only of the first so many episodes; their situations alone calibrate the threshold.
+            episodes: only of the first so many episodes of each bench; their situations alone calibrate the threshold.
             shuffled: the corrections of cases of the same task and horizon are permuted among them, none staying where
                 it was if there are two or more.
             seed: of the permutation.
@@ -114,12 +114,18 @@ class CaseBank:
                     f"{self.folder} has no {EPISODES}, so it is not known which cases came of the first {episodes} "
                     "episodes; collect the bank with --collect"
                 )
-            first = [item for item in self.episodes if item.place < episodes]
+            counted = Counter[str]()
+            first = []
+            for item in self.episodes:
+                counted[item.bench] += 1
+                if counted[item.bench] <= episodes:
+                    first.append(item)
             kept = {case_id for item in first for case_id in item.cases}
             cases = [case for case in cases if case.case_id in kept]
             # The store keeps the newest situations only; those of the first episodes may be gone.
-            gone = sum(item.situations for item in self.episodes) - len(situations)
-            situations = situations[: max(0, sum(item.situations for item in first) - max(0, gone))]
+            owners = [item.place for item in self.episodes for _ in range(item.situations)][-len(situations) :]
+            places = {item.place for item in first}
+            situations = [one for one, place in zip(situations, owners, strict=False) if place in places]
         if shuffled:
             cases = shuffled_corrections(cases, np.random.default_rng((seed, len(cases))))
         return TemporaryMemory(cases, situations)

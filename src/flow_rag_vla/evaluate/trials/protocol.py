@@ -182,10 +182,6 @@ class BenchSpec(Protocol):
         """Which checkpoint acts; benches of one policy form a cluster."""
         ...
 
-    def describe(self) -> Mapping[str, Any]:
-        """Plain JSON values of everything that decides results; a run is resumed only if they are the same."""
-        ...
-
     def check(self, variant: str) -> None:
         """Refuse, before anything runs, a variant that this bench cannot run.
 

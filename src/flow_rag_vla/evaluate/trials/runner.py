@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def paired_trials(
 
 def run_trials(
     specs: Sequence[BenchSpec], trials: Sequence[Trial], journal: Journal, workers: int
-) -> Iterator[TrialResult | Broken]:
+) -> Generator[TrialResult | Broken, None, None]:
     """Run the trials that the journal lacks; each result is in it before it is given.
 
     One worker runs them in this process. Several are processes that end with this one. Closing the iterator (or an
@@ -88,7 +88,7 @@ def run_trials(
 
 def _run_in_processes(
     specs: Mapping[str, BenchSpec], trials: Sequence[Trial], journal: Journal, workers: int
-) -> Iterator[TrialResult | Broken]:
+) -> Generator[TrialResult | Broken, None, None]:
     queue, waiting = _Queue(trials), dict[Future[TrialResult | Broken], Trial]()
     # Spawned, not forked: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
