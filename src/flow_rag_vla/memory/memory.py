@@ -33,6 +33,7 @@ from flow_rag_vla.memory.credit import CaseUse, Counts, UseResult, Worth, worth
 from flow_rag_vla.memory.guard import Guard, GuardError
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
+from flow_rag_vla.memory.inspection import Inspection
 from flow_rag_vla.memory.ledger import Ledger, SuccessSituation
 from flow_rag_vla.memory.loading import Loaded, Loader
 from flow_rag_vla.memory.pruning import candidates, least_valuable, nearest_others
@@ -80,6 +81,7 @@ class FailureMemory:
         self._loaded: Loaded
         self._data_version: int
         self._load()
+        self._inspection = Inspection(store.path) if store.unverified else None
 
     @classmethod
     def open(
@@ -98,10 +100,17 @@ class FailureMemory:
 
     def close(self) -> None:
         """Keep the index for the next start, and close the store."""
+        if self._inspection is not None:
+            self._inspection.close()
         self._keep_quietly()
         self._backend.close()
         with self._write_lock:
             self.store.close()
+
+    def settle_index(self) -> None:
+        """Return when no better index is being made in the background: for tests and measurements."""
+        if isinstance(self._backend, LayeredBackend):
+            self._backend.builder.settle()
 
     def keep_index(self) -> bool:
         """Keep the index in files beside the database, if there is something new that a restart would gain by.
@@ -620,6 +629,7 @@ class FailureMemory:
             calibrated=self._calibration is not None,
             stamp=self.stamp,
             index=IndexStatistics.of(self._index, self._loaded.source, self._loader.problem),
+            damage="" if self._inspection is None else self._inspection.problem,
         )
 
     def _load(self) -> None:

@@ -70,6 +70,7 @@ class MemoryStatistics:
     stamp: EncoderStamp | None = None
     calibration_id: str = ""
     index: IndexStatistics = field(default_factory=IndexStatistics)
+    damage: str = ""
 
 
 class Latencies:

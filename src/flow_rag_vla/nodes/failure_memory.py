@@ -28,7 +28,7 @@ from flow_rag_vla.memory.case import CaseError, EncoderStamp, FailureCase, unit_
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
 from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, PendingFailure, SeenEmbedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
-from flow_rag_vla.memory.index import faiss_factory
+from flow_rag_vla.memory.index import make_backend
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase
 from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError, UnknownCaseError
@@ -70,10 +70,10 @@ class FailureMemoryNode(Node):
         )
         try:
             self._memory, self._salvaged = FailureMemory.open(
-                settings.database, _memory_settings(settings), faiss_factory(settings.device)
+                settings.database, _memory_settings(settings), make_backend(settings.index, settings.device)
             )
         except (StoreError, ValueError) as error:
-            raise StartError(f"parameter database or device: {error}") from error
+            raise StartError(f"parameter database, device or index: {error}") from error
         if self._salvaged is not None:
             self.get_logger().error(str(self._salvaged))
         self._episode = EpisodeMemory(int(settings.history * 1e9))

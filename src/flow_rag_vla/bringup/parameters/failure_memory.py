@@ -71,6 +71,11 @@ class FailureMemoryParameters:
         "Where the index lives; auto takes a GPU if there is one and faiss can use it",
         choices=("auto", "cpu", "cuda"),
     )
+    index: str = parameter(
+        "faiss",
+        "What searches: faiss (exact for small groups, compressed and measured beyond), numpy (a plain scan), or "
+        "postgresql://user:password@host/database?namespace=robot_7 (PostgreSQL with pgvector)",
+    )
     cache_size: int = parameter(256, "Searches remembered", minimum=0, maximum=1_000_000)
     history: float = parameter(
         60.0, "How long embeddings, states and chunks are kept to make a case of", unit="s", minimum=1.0, maximum=600.0
