@@ -380,7 +380,8 @@ class FailureMemoryNode(Node):
     def _health(self) -> Health:
         statistics = self._memory.statistics()
         figures = {
-            **{key: value for key, value in dataclasses.asdict(statistics).items() if key != "stamp"},
+            **{key: value for key, value in dataclasses.asdict(statistics).items() if key not in ("stamp", "index")},
+            **{f"index_{key}": value for key, value in dataclasses.asdict(statistics.index).items()},
             "corrections": self._corrections,
             "answers": self._answers,
             "jobs_waiting": self._writer.waiting + self._reader.waiting,
@@ -389,6 +390,10 @@ class FailureMemoryNode(Node):
         }
         if self._mismatch:
             return ERROR, self._mismatch, figures
+        if statistics.damage:
+            return ERROR, statistics.damage, figures
+        if statistics.index.problem:
+            return WARN, statistics.index.problem, figures
         if self._salvaged is not None:
             return WARN, str(self._salvaged), figures
         if self._problem:
