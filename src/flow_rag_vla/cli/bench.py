@@ -24,6 +24,7 @@ def bench(
         None, help="Which: loop, memory, graph; none means all.", autocompletion=complete_benchmark
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
+    cases: int = typer.Option(10_000, min=1_000, help="Cases of the memory's; other than 10000: the index at scale."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -35,6 +36,8 @@ def bench(
       flow_rag_vla bench                     everything, a minute each
 
       flow_rag_vla bench graph --seconds 300
+
+      flow_rag_vla bench memory --cases 1000000
     """
     from flow_rag_vla.evaluate.benchmarks import graph, loop, memory
 
@@ -49,6 +52,6 @@ def bench(
         if name == "loop":
             loop.main(["--seconds", str(seconds), *output])
         elif name == "memory":
-            memory.main(output)
+            memory.main(["--cases", str(cases), *output])
         else:
             graph.main(["--seconds", str(seconds), *output])
