@@ -28,6 +28,7 @@ def loop_settings(parameters: ControllerParameters) -> LoopSettings:
     return LoopSettings(
         max_observation_age_ns=_ns(parameters.max_observation_age),
         max_state_age_ns=_ns(parameters.max_state_age),
+        max_takeover_age_ns=_ns(parameters.max_takeover_age),
         future_tolerance_ns=_ns(parameters.future_tolerance),
         clock_jump_ns=_ns(parameters.clock_jump),
         state_jump_m=parameters.state_jump,

@@ -21,6 +21,7 @@ FAILURE_SCORE = "failure_score"
 MEMORY_STATISTICS = "memory_statistics"
 EPISODE_STATUS = "episode_status"
 EMERGENCY_STOP = "emergency_stop"
+TAKEOVER = "takeover"
 
 GROUND_TRUTH = "simulator/ground_truth"
 """Only the renderer, evaluation and training data may read this one."""

@@ -8,6 +8,7 @@ STOP        the target rests there. Left only when a chunk *and* a state have ar
 EMERGENCY   latched by a person: the target comes to rest as in HOLD, after a moment it lets go as in DECELERATE, and it
             stays until the latch is reset, which leads to STOP.
 IDLE        no episode: the target rests.
+TAKEOVER    a person is followed instead of a chunk; one who falls silent is held for like a chunk that ran dry.
 
 A mode never falls back to a milder one except to FOLLOW. The gripper keeps its last commanded opening in all of them:
 an object is not dropped because a network stalled.
@@ -29,6 +30,7 @@ class Mode(IntEnum):
     DECELERATE = 3
     STOP = 4
     EMERGENCY_STOP = 5
+    TAKEOVER = 6
 
 
 class Reason(IntEnum):
@@ -45,6 +47,8 @@ class Reason(IntEnum):
     EMERGENCY_STOP = 8
     EPISODE_INACTIVE = 9
     CLOCK_JUMP = 10
+    TAKEOVER = 11
+    TAKEOVER_LOST = 12
 
 
 STARVED = frozenset(
@@ -119,11 +123,19 @@ class SafetyLadder:
             self._emergency_ns = steady_ns
         self._stopped_ns = min(self._stopped_ns, steady_ns)
 
-    def step(self, reason: Reason, steady_ns: int, chunk_arrival_ns: int | None, state_arrival_ns: int | None) -> Mode:
+    def step(
+        self,
+        reason: Reason,
+        steady_ns: int,
+        chunk_arrival_ns: int | None,
+        state_arrival_ns: int | None,
+        following: Mode = Mode.FOLLOW,
+    ) -> Mode:
         """Give the mode of the tick at ``steady_ns``.
 
         reason: why the chunk cannot be followed, NONE if it can; EPISODE_INACTIVE if there is nothing to do
         chunk_arrival_ns, state_arrival_ns: when those held now came; None if there is none
+        following: the mode when there is something to follow; TAKEOVER for a person, whose request is then the chunk
         """
         if self._emergency_ns is not None:
             self.mode = Mode.EMERGENCY_STOP
@@ -131,7 +143,7 @@ class SafetyLadder:
         elif reason is Reason.EPISODE_INACTIVE:
             self.mode, self._left_follow_ns = Mode.IDLE, None
         elif reason is Reason.NONE and not self._kept_stopped(chunk_arrival_ns, state_arrival_ns):
-            self.mode, self._left_follow_ns = Mode.FOLLOW, None
+            self.mode, self._left_follow_ns = following, None
         elif self.mode is not Mode.STOP:
             self._descend(reason, steady_ns)
         return self.mode

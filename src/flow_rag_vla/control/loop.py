@@ -19,6 +19,7 @@ from flow_rag_vla.control.ladder import STARVED, LadderTimes, Mode, Reason, Safe
 from flow_rag_vla.control.measurement import Measurement, StateRefusal
 from flow_rag_vla.control.queue import ChunkQueue, ChunkRefusal, HeldChunk, Refused
 from flow_rag_vla.control.statistics import LoopStatistics
+from flow_rag_vla.control.takeover import Takeover, TakeoverRefusal, TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk, Provenance
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
@@ -37,6 +38,7 @@ class LoopSettings:
 
     max_observation_age_ns: int = 600_000_000
     max_state_age_ns: int = 250_000_000
+    max_takeover_age_ns: int = 250_000_000
     future_tolerance_ns: int = 50_000_000
     clock_jump_ns: int = 200_000_000
     state_jump_m: float = 0.10
@@ -107,6 +109,7 @@ class ControlLoop:
         self.arbiter = Arbiter(values.arbiter)
         self.ladder = SafetyLadder(values.ladder)
         self.measurement = Measurement(values.future_tolerance_ns, values.state_jump_m)
+        self.takeover = Takeover(values.max_takeover_age_ns, values.future_tolerance_ns)
         self.statistics = LoopStatistics(values.statistics_window_ticks)
         self.anchors = 0
         """How often the target was put anew where the tool is (start, reset, robot moved by others)."""
@@ -145,6 +148,8 @@ class ControlLoop:
         self.queue.max_age_ns = settings.max_observation_age_ns
         self.queue.future_tolerance_ns = self.measurement.future_tolerance_ns = settings.future_tolerance_ns
         self.measurement.jump_m = settings.state_jump_m
+        self.takeover.max_age_ns = settings.max_takeover_age_ns
+        self.takeover.future_tolerance_ns = settings.future_tolerance_ns
         self.arbiter.settings, self.ladder.times = settings.arbiter, settings.ladder
         self._integrator.limits, self._clock.tolerance_ns = settings.limits, settings.clock_jump_ns
 
@@ -201,6 +206,19 @@ class ControlLoop:
         first_row = 0 if held is None else self._first_row(held, now_ns)
         return self.arbiter.offer(correction, held, first_row, steady_ns)
 
+    def offer_takeover(
+        self, request: TakeoverRequest, now_ns: int, steady_ns: int
+    ) -> tuple[TakeoverRefusal, str] | None:
+        """Follow a person from the next tick on, or the policy again if the robot is released; say why not."""
+        had = self.takeover.held
+        refused = self.takeover.offer(request, now_ns, steady_ns)
+        if refused is None and had != self.takeover.held:
+            self.arbiter.clear()
+            if had:
+                # What was planned while a person moved the robot is not what the policy wants now.
+                self.queue.drop(now_ns, ChunkRefusal.TAKEOVER)
+        return refused
+
     def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> None:
         """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before."""
         before, self._episode = self._episode, episode
@@ -256,6 +274,7 @@ class ControlLoop:
         self.queue.drop(now_ns)
         self.measurement.clear()
         self.arbiter.clear()
+        self.takeover.clock_jumped()
         self.ladder.clock_jumped(steady_ns)
         self._schedule.restart()
         self.statistics.watch.restart()
@@ -268,6 +287,9 @@ class ControlLoop:
         if fresh is not None and self.measurement.age_ns(steady_ns) > self.settings.max_state_age_ns:
             fresh = None
         self._anchor(fresh)
+        # While the robot is put into its start nobody moves it.
+        if self.takeover.held and not self._episode.resetting:
+            return self._taken_over(fresh, now_ns, steady_ns)
         row = self.queue.row(scheduled_ns)
         reason = self._reason(fresh, row, steady_ns)
         held = self.queue.held
@@ -282,6 +304,38 @@ class ControlLoop:
         if mode is Mode.FOLLOW and held is not None and row is not None and fresh is not None:
             return self._follow(held, row, fresh, now_ns, steady_ns)
         return self._stay(mode, reason, fresh, now_ns, steady_ns)
+
+    def _taken_over(self, fresh: RobotState | None, now_ns: int, steady_ns: int) -> Command:
+        takeover = self.takeover
+        reason = Reason.NONE if takeover.heard(steady_ns) else Reason.TAKEOVER_LOST
+        if fresh is None:
+            reason = Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
+        mode = self.ladder.step(
+            reason,
+            steady_ns,
+            takeover.arrival_steady_ns,
+            None if fresh is None else self.measurement.arrival_steady_ns,
+            Mode.TAKEOVER,
+        )
+        if mode not in (Mode.DECELERATE, Mode.EMERGENCY_STOP):
+            self._rest = None
+        if mode is not Mode.TAKEOVER or fresh is None:
+            return self._stay(mode, reason, fresh, now_ns, steady_ns)
+        opening = self._opening if self._opening is not None else 0.0
+        target, sent, clamps = self._advance(takeover.action(opening), fresh)
+        self._opening = float(sent[6])
+        return Command(
+            self._tick,
+            now_ns,
+            sent,
+            target,
+            mode,
+            Reason.TAKEOVER,
+            f"{takeover.person} has the robot",
+            clamps,
+            observation_age_ms=takeover.age_ns(steady_ns) / 1e6,
+            provenance=takeover.provenance,
+        )
 
     def _follow(self, held: HeldChunk, row: int, state: RobotState, now_ns: int, steady_ns: int) -> Command:
         chunk, age_ns = held.chunk, held.age_ns(steady_ns)
@@ -420,6 +474,11 @@ class ControlLoop:
             return f"robot state is {self.measurement.age_ns(steady_ns) / 1e6:.0f} ms old"
         if reason is Reason.CLOCK_JUMP:
             return f"the clock jumped by {(self._jump_ns or 0) / 1e9:+.3f} s; waiting for a new state and a new chunk"
+        if reason is Reason.TAKEOVER_LOST:
+            age = (
+                f"{self.takeover.age_ns(steady_ns) / 1e6:.0f} ms" if self.takeover.arrival_steady_ns else "a clock jump"
+            )
+            return f"{self.takeover.person} has the robot and has not been heard for {age}; send on, or release it"
         if reason is Reason.INVALID_ACTION:
             return f"the newest chunk was refused: {self._invalid}"
         if held is None:

@@ -20,6 +20,7 @@ class ChunkRefusal(str, Enum):
     EXHAUSTED = "exhausted on arrival"
     CLOCK_JUMP = "from before a clock jump"
     DISPLACED = "from before the robot was moved"
+    TAKEOVER = "from before a person released the robot"
     OTHER_EPISODE = "from another episode"
     OTHER_TASK = "for another task"
     NO_EPISODE = "no episode is running"

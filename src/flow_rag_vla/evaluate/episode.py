@@ -120,6 +120,8 @@ class EpisodeTracker:
     verdict: Verdict | None = None
     ended_ns: int = 0
     corrected_chunks: int = 0
+    intervened: bool = False
+    """Whether a person took over while it ran."""
     _phases: list[tuple[str, int]] = field(default_factory=list)
     _failures: list[FailureRecord] = field(default_factory=list)
     _corrections: list[CorrectionUse] = field(default_factory=list)
@@ -199,6 +201,12 @@ class EpisodeTracker:
         else:
             self._corrections.append(CorrectionUse(name, cases, strength, 1, now_ns, now_ns))
 
+    def observe_takeover(self) -> bool:
+        """Note that a person has the robot; whether that is new."""
+        fresh = self.state is EpisodeState.RUNNING and not self.intervened
+        self.intervened = self.intervened or fresh
+        return fresh
+
     def observe_loop(self, sample: LoopSample) -> None:
         """Note what the loop says about itself."""
         if self.state is EpisodeState.RUNNING:
@@ -266,6 +274,7 @@ class EpisodeTracker:
             failures=tuple(self._failures),
             corrections=tuple(self._corrections),
             loop=self._summary(),
+            intervened=self.intervened,
         )
 
     def _spans(self, end_ns: int) -> tuple[PhaseSpan, ...]:

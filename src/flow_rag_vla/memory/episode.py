@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, action_distance
+from flow_rag_vla.memory.credit import CaseUse
 from flow_rag_vla.memory.history import Series
+from flow_rag_vla.memory.ledger import SuccessSituation
 
 USING_MODES = frozenset(
     {
@@ -25,6 +27,9 @@ USING_MODES = frozenset(
 
 SITUATIONS_PER_EPISODE = 8
 """Embeddings of an episode without a failure that are kept for calibration; neighbours in time say the same twice."""
+
+LAST_NS = 2**63 - 1
+"""Later than any stamp."""
 
 SAME_ACTIONS = 0.02
 """Distance of chunks below which a later success did what had failed: it tells nothing about what to do instead."""
@@ -78,12 +83,23 @@ class EpisodeLesson:
 
     used: cases that shaped it; corrections: for failures in it; situations: (task, phase, (D,) float32) in which
     nothing failed and no case was needed
+    uses: how the cases shaped it, and (mode NONE) which came up and were not followed
+    failures: of it, with the cases made of them: the first episodes in which these came up and were not followed
+    phases: that it passed through; done: what was done in a success in which nothing failed and no case was needed
+    intervened: a person took over, so that it says nothing about the policy or a case
     """
 
     success: bool
     used: tuple[int, ...] = ()
     corrections: tuple[LaterSuccess, ...] = ()
     situations: tuple[tuple[str, str, Array], ...] = ()
+    uses: tuple[CaseUse, ...] = ()
+    failures: tuple[PendingFailure, ...] = ()
+    task: str = ""
+    phases: tuple[str, ...] = ()
+    done: tuple[SuccessSituation, ...] = ()
+    intervened: bool = False
+    episode_id: int = 0
 
 
 class EpisodeMemory:
@@ -113,10 +129,37 @@ class EpisodeMemory:
         self._begin(episode_id, task, stamp_ns)
         self._running = True
 
-    def use(self, mode: CorrectionMode, case_ids: Iterable[int]) -> None:
-        """Note that cases shaped a chunk or a command of the running episode."""
-        if self._running and mode in USING_MODES:
-            self._used.update(case_ids)
+    def use(
+        self, mode: CorrectionMode, case_ids: Iterable[int], strength: float = 1.0, chunk_id: int | None = None
+    ) -> None:
+        """Note that cases shaped a chunk of the running episode, or a command of it.
+
+        chunk_id: which chunk; a command of one that is noted already is not another use.
+        """
+        if not self._running or mode not in USING_MODES:
+            return
+        for case_id in case_ids:
+            self._used.add(case_id)
+            before = self._uses.get((case_id, mode), CaseUse(case_id, mode, 0.0, 0))
+            fresh = chunk_id is None or self._chunk_of.get((case_id, mode)) != chunk_id
+            if chunk_id is not None:
+                self._chunk_of[case_id, mode] = chunk_id
+            self._uses[case_id, mode] = CaseUse(case_id, mode, max(before.strength, strength), before.chunks + fresh)
+
+    def pass_over(self, case_ids: Iterable[int]) -> None:
+        """Note that credible cases came up in the running episode and the answer was not to follow them."""
+        if self._running:
+            self._passed_over.update(case_ids)
+
+    def intervene(self) -> None:
+        """Note that a person took over."""
+        if self._running:
+            self._intervened = True
+
+    @property
+    def pending(self) -> tuple[PendingFailure, ...]:
+        """Failures with a case, of the episode that is running or ended last, oldest first."""
+        return tuple(self._pending)
 
     def chunk_at(self, stamp_ns: int) -> ActionChunk | None:
         """The chunk in force at a time: the newest not made for later, if it has a row for it."""
@@ -181,26 +224,47 @@ class EpisodeMemory:
             threshold: cosine similarity from which two situations count as the same.
             window_ns: how long after a failure another attempt still speaks for it.
         """
-        self._running = False
-        used = tuple(sorted(self._used))
-        if not success:
-            return EpisodeLesson(False, used)
+        lesson = self.cancel()
+        if not success or lesson.intervened:
+            # What a person did is learned when they release the robot; what the policy planned meanwhile was not done.
+            return replace(lesson, success=success)
         corrections = [
-            lesson
+            found
             for pending in self._pending
-            if (lesson := self._later_success(pending, stamp_ns, threshold, window_ns))
+            if (found := self._later_success(pending, stamp_ns, threshold, window_ns))
         ]
-        undisturbed = not self._failures and not used
-        return EpisodeLesson(True, used, tuple(corrections), self._situations(stamp_ns) if undisturbed else ())
+        undisturbed = not self._failures and not lesson.used
+        return replace(
+            lesson,
+            success=True,
+            corrections=tuple(corrections),
+            situations=self._situations(stamp_ns) if undisturbed else (),
+            done=self._done(stamp_ns) if undisturbed else (),
+        )
 
-    def cancel(self) -> None:
-        """Finish the episode without a verdict: nobody is credited."""
+    def cancel(self) -> EpisodeLesson:
+        """Finish the episode without a verdict: nobody is credited. Say what came up in it."""
         self._running = False
+        passed_over = sorted(self._passed_over - self._used)
+        return EpisodeLesson(
+            False,
+            tuple(sorted(self._used)),
+            uses=(*self._uses.values(), *(CaseUse(case_id) for case_id in passed_over)),
+            failures=tuple(self._pending),
+            task=self._task,
+            phases=tuple(sorted({phase for _, phase in self.phases.between(self._started_ns - 1, LAST_NS)})),
+            intervened=self._intervened,
+            episode_id=self._episode_id,
+        )
 
     def _begin(self, episode_id: int, task: str, stamp_ns: int) -> None:
         self._episode_id, self._task, self._started_ns = episode_id, task, stamp_ns
         self._running = False
         self._used: set[int] = set()
+        self._uses: dict[tuple[int, CorrectionMode], CaseUse] = {}
+        self._chunk_of: dict[tuple[int, CorrectionMode], int] = {}
+        self._passed_over: set[int] = set()
+        self._intervened = False
         self._failures: list[Failure] = []
         self._pending: list[PendingFailure] = []
 
@@ -229,6 +293,21 @@ class EpisodeMemory:
         if action_distance(chunk.actions, case.failed_actions) < SAME_ACTIONS:
             return None
         return LaterSuccess(pending, chunk.actions, best[0])
+
+    def _done(self, end_ns: int) -> tuple[SuccessSituation, ...]:
+        """Some situations of the episode with the chunk in force in each."""
+        found = []
+        for stamp_ns, item in self.embeddings.between(self._started_ns - 1, end_ns):
+            chunk = self.chunk_at(stamp_ns)
+            if chunk is not None:
+                phase = self.phases.at(stamp_ns) or ""
+                found.append(
+                    SuccessSituation(self._task, phase, item.stamp, item.values, chunk.actions, self._episode_id)
+                )
+        if not found:
+            return ()
+        places = np.linspace(0, len(found) - 1, min(SITUATIONS_PER_EPISODE, len(found))).astype(int)
+        return tuple(found[place] for place in places.tolist())
 
     def _situations(self, end_ns: int) -> tuple[tuple[str, str, Array], ...]:
         seen = self.embeddings.between(self._started_ns - 1, end_ns)

@@ -22,6 +22,9 @@ from flow_rag_vla.memory.ledger import SuccessSituation
 TOLERANCE = 1e-3
 """Share by which a step may exceed its limit, and metres by which a path may leave the workspace: float32 rounding."""
 
+STOPPED = "stopped by the guard"
+"""How the reason begins for which a case is retired that the guard stopped."""
+
 ToolPosition = Callable[[Array], "NDArray[np.floating] | None"]
 """(P,) proprioception of a case to (3,) metres in the base frame; None if it is not known."""
 

@@ -30,7 +30,7 @@ from flow_rag_vla.memory.case import (
 )
 from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
 from flow_rag_vla.memory.credit import CaseUse, Counts, UseResult, Worth, worth
-from flow_rag_vla.memory.guard import Guard, GuardError
+from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.inspection import Inspection
@@ -75,7 +75,8 @@ class FailureMemory:
         self._generator = np.random.default_rng(self.settings.seed)
         self._generation = 0
         self._added = self._duplicates = self._invalid = self._pruned = self._guarded = 0
-        self._guard: tuple[float, Guard] | None = None
+        self._guard: tuple[tuple[float, EncoderStamp | None], Guard] | None = None
+        self._success_count = self.ledger.success_count()
         self._search_count = self._cache_hits = 0
         self._index: CaseIndex | None
         self._loaded: Loaded
@@ -312,15 +313,17 @@ class FailureMemory:
             return ""
         return hashlib.sha256(repr(sorted(found.to_settings().items())).encode()).hexdigest()[:12]
 
-    def guard(self) -> Guard:
-        """What a new case is tried on: the stored successes at the present gate."""
+    def guard(self, stamp: EncoderStamp | None = None) -> Guard:
+        """What a new case is tried on: the stored successes at the present gate.
+
+        stamp: whose embedding the case has; None: that of the memory's cases.
+        """
         with self._write_lock:
-            made = self._guard
-            if made is None or made[0] != self.threshold:
-                stamp = self.stamp
-                sample = [] if stamp is None else self.ledger.successes(stamp)
-                made = self._guard = self.threshold, Guard(self.settings.guard, sample, self.threshold)
-            return made[1]
+            key = self.threshold, stamp or self.stamp
+            if self._guard is None or self._guard[0] != key:
+                sample = [] if key[1] is None else self.ledger.successes(key[1])
+                self._guard = key, Guard(self.settings.guard, sample, self.threshold)
+            return self._guard[1]
 
     def rivals_of(self, case: FailureCase) -> list[FailureCase]:
         """Active cases of nearly the same situation whose corrections are far from that of a case."""
@@ -342,10 +345,10 @@ class FailureMemory:
         """Why a case may not act, "" if it may; and the active cases that it beats, as they are to be stored."""
         if case.retired:
             return "", []
-        refusal = self.guard().refusal(case)
+        refusal = self.guard(case.stamp).refusal(case)
         if refusal is not None:
             self._guarded += 1
-            return f"stopped by the guard: {refusal.text}", []
+            return f"{STOPPED}: {refusal.text}", []
         beaten = []
         for rival in self.rivals_of(case):
             distance = self._apart(rival, case)
@@ -547,6 +550,7 @@ class FailureMemory:
             for item in situations:
                 self.store.check_stamp(item.stamp)
             self.ledger.add_successes(situations, self._generator, self.settings.successes_kept)
+            self._success_count = self.ledger.success_count()
             self._guard = None
 
     def observe_success(self, situations: Sequence[tuple[str, str, Array]]) -> Calibration | None:
@@ -620,6 +624,7 @@ class FailureMemory:
             refused_invalid=self._invalid,
             pruned=self._pruned,
             refused_guard=self._guarded,
+            success_situations=self._success_count,
             calibration_id=self.calibration_id,
             searches=self._search_count,
             cache_hits=self._cache_hits,

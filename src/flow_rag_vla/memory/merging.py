@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from flow_rag_vla.memory.case import FailureCase, OriginCredit, action_distance
 from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
+from flow_rag_vla.memory.guard import Guard
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, NumpyIndex
 from flow_rag_vla.memory.memory import NEIGHBOURS_COMPARED, FailureMemory
@@ -127,7 +128,7 @@ class _Plan:
         self.report = MergeReport()
         self._memory, self._source, self._origin = memory, source, origin
         self._arriving: CaseIndex | None = None
-        self._guard = memory.guard()
+        self._guard: Guard | None = None
         self._distance = memory.settings.contradiction_distance
         self._weight = memory.settings.credit.prior_weight
 
@@ -137,6 +138,7 @@ class _Plan:
         self._memory.store.check_stamp(case.stamp)
         if self._arriving is None:
             self._arriving = CaseIndex(case.stamp, NumpyIndex)
+            self._guard = self._memory.guard(case.stamp)
         elif case.stamp != self._arriving.stamp:
             raise StoreError(f"cases of {self._arriving.stamp} and {case.stamp} cannot be stored together")
         if self._origin and self._origin != case.origin:
@@ -153,7 +155,7 @@ class _Plan:
             report.duplicates += 1
             self._unite_fresh(place, case, arrival.place)
             return
-        refusal = None if case.retired else self._guard.refusal(case)
+        refusal = None if case.retired or self._guard is None else self._guard.refusal(case)
         if refusal is not None:
             report.refused.append(Refused(arrival.place, refusal.text))
             return
@@ -195,7 +197,7 @@ class _Plan:
     def _united(self, known: FailureCase, case: FailureCase, name: str, place: str) -> FailureCase:
         after = united(known, case)
         if after.correction is not None and known.correction is None and not known.retired:
-            refusal = self._guard.refusal(after)
+            refusal = None if self._guard is None else self._guard.refusal(after)
             if refusal is not None:
                 self.report.refused.append(Refused(place, f"its correction for {name}: {refusal.text}"))
                 after = dataclasses.replace(after, correction=None, correction_source="")

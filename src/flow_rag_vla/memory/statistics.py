@@ -61,6 +61,7 @@ class MemoryStatistics:
     refused_invalid: int = 0
     pruned: int = 0
     refused_guard: int = 0
+    success_situations: int = 0
     searches: int = 0
     cache_hits: int = 0
     search_p50_ms: float = 0.0

@@ -63,6 +63,8 @@ class Controller(Node):
         self._chunks = PolledSubscription(self, msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
         self._corrections = PolledSubscription(self, msg.Correction, topics.CORRECTION, qos.PLAN)
         self._episodes = PolledSubscription(self, msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        # Best effort, so that any teleoperation's publisher fits.
+        self._takeovers = PolledSubscription(self, msg.Takeover, topics.TAKEOVER, qos.SENSOR)
         # A stop must arrive from a latched publisher that spoke before this node was there, and from one that does
         # not latch; a latched subscription would refuse the second.
         self._stops = [
@@ -128,6 +130,8 @@ class Controller(Node):
             self._loop.set_episode(_episode(status), now_ns, steady_ns)
         for state, received_ns in self._states.take_serialized():
             self._on_state(state, now_ns, steady_ns, self._waited(now_ns, received_ns))
+        for request, received_ns in self._takeovers.take():
+            self._on_takeover(request, now_ns, steady_ns, self._waited(now_ns, received_ns))
         for chunk, received_ns in self._chunks.take():
             self._on_chunk(chunk, now_ns, steady_ns, self._waited(now_ns, received_ns))
         for correction, received_ns in self._corrections.take():
@@ -179,6 +183,13 @@ class Controller(Node):
         ignored = self._loop.offer_correction(correction, now_ns - waited_ns, steady_ns - waited_ns)
         if ignored is not None:
             self._complain(f"correction {ignored[0].value}", f"correction ignored: {ignored[1]}")
+
+    def _on_takeover(self, message: msg.Takeover, now_ns: int, steady_ns: int, waited_ns: int) -> None:
+        self._taken.append((msg.TickInputs.KIND_TAKEOVER, to_ns(message.header.stamp), waited_ns))
+        request = conversions.takeover_request(message)
+        refused = self._loop.offer_takeover(request, now_ns - waited_ns, steady_ns - waited_ns)
+        if refused is not None:
+            self._complain(f"takeover {refused[0].value}", f"takeover refused: {refused[1]}")
 
     def _filled(self, command: Command) -> msg.ControlCommand:
         message = self._message
@@ -242,6 +253,10 @@ class Controller(Node):
         before, self._reported = self._reported, (command.mode, command.reason)
         if command.mode in (Mode.STOP, Mode.EMERGENCY_STOP):
             self._complain(f"mode {command.mode}", f"{command.mode.name}: {command.reason_text}")
+        elif command.mode is Mode.TAKEOVER and before[1] is not Reason.TAKEOVER_LOST:
+            self.get_logger().info(command.reason_text)
+        elif command.reason is Reason.TAKEOVER_LOST:
+            self._complain("takeover lost", f"{command.mode.name}: {command.reason_text}")
         elif before[0] in (Mode.STOP, Mode.EMERGENCY_STOP):
             self.get_logger().info(f"{command.mode.name}: no longer stopped")
 
@@ -327,15 +342,19 @@ class Controller(Node):
             "chunks_accepted": loop.queue.accepted,
             "corrections_applied": loop.arbiter.applied,
             "corrections_timed_out": loop.arbiter.timed_out,
+            "takeovers": loop.takeover.taken,
             "clock_jumps": loop.clock_jumps,
             "internal_errors": loop.internal_errors,
         }
         values |= {f"chunks refused: {why.value}": count for why, count in loop.queue.refused.items()}
+        values |= {f"takeovers refused: {why.value}": count for why, count in loop.takeover.refused.items()}
         values |= {f"states refused: {why.value}": count for why, count in loop.measurement.refused.items()}
         if loop.mode in (Mode.STOP, Mode.EMERGENCY_STOP) or loop.internal_errors:
             return ERROR, last.reason_text or loop.last_error, values
         if loop.mode in (Mode.HOLD, Mode.DECELERATE):
             return WARN, last.reason_text, values
+        if loop.mode is Mode.TAKEOVER:
+            return OK, f"{loop.takeover.person} has the robot", values
         return OK, "following" if loop.mode is Mode.FOLLOW else "idle", values
 
     def _configure(self, parameters: ControllerParameters) -> None:

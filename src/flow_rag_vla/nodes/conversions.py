@@ -12,6 +12,7 @@ from geometry_msgs.msg import Pose
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import Evidence
@@ -243,6 +244,18 @@ def correction(message: msg.Correction) -> Correction:
         None if actions is None else actions[0],
         failed,
         tuple(int(case.case_id) for case in message.cases),
+    )
+
+
+def takeover_request(message: msg.Takeover) -> TakeoverRequest:
+    """What a person asks for."""
+    linear, angular = message.velocity.linear, message.velocity.angular
+    return TakeoverRequest(
+        to_ns(message.header.stamp),
+        message.person,
+        message.active,
+        np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z]),
+        float(message.gripper),
     )
 
 

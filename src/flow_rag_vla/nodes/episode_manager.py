@@ -165,7 +165,7 @@ class EpisodeManager(Node):
         result.outcome, result.reason = int(verdict.outcome), verdict.reason
         result.episode_id, result.duration = episode.episode_id, episode.elapsed(episode.ended_ns)
         result.failures, result.corrections = episode.failures, episode.corrected_chunks
-        result.result_file = self._result_file
+        result.result_file, result.intervened = self._result_file, episode.intervened
         if verdict.outcome is Outcome.CANCELED and handle.is_cancel_requested:
             handle.canceled()
         elif verdict.outcome in (Outcome.SUCCESS, Outcome.FAILURE):
@@ -288,6 +288,9 @@ class EpisodeManager(Node):
         episode = self._episode
         if episode is None or not episode.active:
             return
+        if message.mode == ControlCommand.MODE_TAKEOVER and episode.observe_takeover():
+            self.get_logger().info(f"episode {episode.episode_id}: {message.reason_text}")
+            self._publish_status()
         source = message.provenance
         if message.mode == ControlCommand.MODE_FOLLOW and source.correction in set(CorrectionMode):
             episode.observe_command(
@@ -448,6 +451,7 @@ class EpisodeManager(Node):
             message.elapsed = episode.elapsed(now.nanoseconds)
             message.timeout, message.failures = float(episode.timeout), episode.failures
             message.outcome = episode.verdict.word if episode.verdict is not None else ""
+            message.intervened = episode.intervened
         self._status_publisher.publish(message)
 
     def _publish_feedback(self, episode: EpisodeTracker) -> None:

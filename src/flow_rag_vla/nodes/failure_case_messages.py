@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.case import FailureCase, OriginCredit
 from flow_rag_vla.memory.episode import Failure
+from flow_rag_vla.memory.images import CaseImage, checked_images
 from flow_rag_vla.memory.results import RetrievedCase
 from flow_rag_vla.memory.statistics import MemoryStatistics
 from flow_rag_vla.nodes.conversions import MessageError, evidence_messages, floats
@@ -97,11 +99,22 @@ def failure_case(message: msg.FailureCase, origin: str) -> FailureCase:
         retired_reason=message.retired_reason,
         origin=message.origin or origin,
         created_ns=to_ns(message.created),
+        calibration_id=message.calibration_id,
+        credits=tuple(OriginCredit(item.origin, int(item.uses), int(item.successes)) for item in message.credits),
     )
 
 
-def case_message(case: FailureCase, *, embedding: bool = True) -> msg.FailureCase:
-    """Message of a case, without its embedding in listings."""
+def case_images(messages: Iterable[msg.CaseImage]) -> tuple[CaseImage, ...]:
+    """Pictures of messages.
+
+    Raises:
+        CaseError: if one is no picture, or they are too many.
+    """
+    return checked_images(tuple(CaseImage(item.name, item.format, bytes(item.data)) for item in messages))
+
+
+def case_message(case: FailureCase, *, embedding: bool = True, images: Sequence[CaseImage] = ()) -> msg.FailureCase:
+    """Message of a case, without its embedding and pictures in listings."""
     message = msg.FailureCase(
         case_id=case.case_id,
         created=to_stamp(case.created_ns),
@@ -121,6 +134,14 @@ def case_message(case: FailureCase, *, embedding: bool = True) -> msg.FailureCas
         retired=case.retired,
         retired_reason=case.retired_reason,
         origin=case.origin,
+        uid=case.uid,
+        calibration_id=case.calibration_id,
+        credits=[msg.CaseCredit(origin=item.origin, uses=item.uses, successes=item.successes) for item in case.credits],
+        history=[
+            msg.CaseRevision(stamp=to_stamp(item.stamp_ns), change=item.change, origin=item.origin, detail=item.detail)
+            for item in case.history
+        ],
+        images=[msg.CaseImage(name=item.name, format=item.format, data=array.array("B", item.data)) for item in images],
     )
     if embedding:
         message.embedding = floats(case.embedding)
@@ -188,6 +209,9 @@ def statistics_message(statistics: MemoryStatistics, corrections: int, stamp_ns:
         refused_duplicates=statistics.refused_duplicates,
         refused_invalid=statistics.refused_invalid,
         pruned=statistics.pruned,
+        refused_guard=statistics.refused_guard,
+        success_situations=statistics.success_situations,
+        calibration_id=statistics.calibration_id,
         searches=statistics.searches,
         cache_hits=statistics.cache_hits,
         corrections=corrections,

@@ -9,11 +9,11 @@ goes on answering embeddings, and are answered once the change is durable.
 from __future__ import annotations
 
 import dataclasses
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -21,19 +21,25 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.memory_settings import memory_settings
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.correction import Correction
-from flow_rag_vla.memory.case import CaseError, EncoderStamp, FailureCase, unit_embedding
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, unit_embedding
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
-from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
+from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
+from flow_rag_vla.memory.guard import STOPPED, within_limits
 from flow_rag_vla.memory.index import make_backend
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.memory.results import AddResult, MemorySettings, RetrievedCase
+from flow_rag_vla.memory.results import AddResult, RetrievedCase
 from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError, UnknownCaseError
+from flow_rag_vla.memory.takeover import Takeover, TakeoverRecorder, correction_of
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import failure_case_messages as messages
+from flow_rag_vla.nodes.case_cameras import CaseCameras, Pictures, encoded_pictures
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
@@ -49,6 +55,7 @@ EXPECTED = (CaseError, StoreError, LookupError, MessageError, ExchangeError, Bus
 
 LONGEST_LIST = 1000
 DEFAULT_LIST = 100
+MOST_REFUSALS = 100
 
 THREAD_SWITCH_S = 0.0005
 """How long another thread may hold the interpreter when an embedding arrives; Python's default is ten times that."""
@@ -64,19 +71,21 @@ class FailureMemoryNode(Node):
         self._complain = Complaints(self.get_logger())
         self._node_parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
         settings = self._node_parameters.value
-        self._origin = settings.origin or socket.gethostname()
+        self._origin = memory_settings(settings).origin
         self._corrector: Corrector = make_corrector(
             settings.corrector, settings.without_correction, settings.minimum_credit
         )
         try:
             self._memory, self._salvaged = FailureMemory.open(
-                settings.database, _memory_settings(settings), make_backend(settings.index, settings.device)
+                settings.database, memory_settings(settings), make_backend(settings.index, settings.device)
             )
         except (StoreError, ValueError) as error:
             raise StartError(f"parameter database, device or index: {error}") from error
         if self._salvaged is not None:
             self.get_logger().error(str(self._salvaged))
         self._episode = EpisodeMemory(int(settings.history * 1e9))
+        self._takeover = TakeoverRecorder()
+        self._cameras = CaseCameras(self) if settings.keep_images else None
         self._status: msg.EpisodeStatus | None = None
         self._answers = self._corrections = 0
         self._problem = ""
@@ -140,6 +149,8 @@ class FailureMemoryNode(Node):
             result = self._memory.search(values, stamp=seen.stamp, threshold=-2.0, task=task, phase=phase)
             found, search_ms = result.cases, result.search_ms
             correction = self._correct(correction.stamp_ns, found, threshold)
+            if correction.mode is CorrectionMode.NONE:
+                self._episode.pass_over(item.case_id for item in found if item.similarity >= threshold)
             self._mismatch = ""
         except EncoderMismatchError as error:
             if not self._mismatch:
@@ -188,13 +199,26 @@ class FailureMemoryNode(Node):
             self._refuse(str(error))
             return
         self._episode.chunks.append(chunk.stamp_ns, chunk)
-        self._episode.use(chunk.provenance.correction, chunk.provenance.case_ids)
+        used = chunk.provenance
+        self._episode.use(used.correction, used.case_ids, used.correction_strength, chunk.chunk_id)
 
     def _on_command(self, message: msg.ControlCommand) -> None:
         # The controller applies residuals, blends and holds itself, so only its commands tell of those.
         used = message.provenance
         if used.correction and len(used.case_ids) and used.correction in list(CorrectionMode):
-            self._episode.use(CorrectionMode(used.correction), (int(case_id) for case_id in used.case_ids))
+            ids, strength = (int(case_id) for case_id in used.case_ids), float(used.correction_strength)
+            self._episode.use(CorrectionMode(used.correction), ids, strength, int(message.chunk_id))
+        kind = msg.ControlCommand
+        if message.mode == kind.MODE_TAKEOVER or (
+            self._takeover.running and message.reason == kind.REASON_TAKEOVER_LOST
+        ):
+            # While the person is not heard the robot rests, which is a part of what was done.
+            person = used.policy_revision if message.mode == kind.MODE_TAKEOVER else ""
+            action = np.array(message.action, dtype=np.float32)
+            self._takeover.add(person, int(message.tick), to_ns(message.header.stamp), action)
+            self._episode.intervene()
+        elif self._takeover.running:
+            self._on_release()
 
     # Episodes and failures.
 
@@ -211,15 +235,22 @@ class FailureMemoryNode(Node):
                 window_ns = int(self._node_parameters.value.later_success_window * 1e9)
                 success = message.state == msg.EpisodeStatus.STATE_SUCCEEDED
                 lesson = episode.end(success, stamp_ns, self._memory.threshold, window_ns)
-                self._write("an episode's lesson", lambda: self._learn(lesson))
+                result = UseResult.SUCCESS if success else UseResult.FAILURE
             else:
-                episode.cancel()
+                lesson, result = episode.cancel(), UseResult.CANCELLED
+            if lesson.intervened:
+                result = UseResult.INTERVENED
+            self._write("an episode's lesson", lambda: self._learn(lesson, result))
         self._status = message
 
     def _on_failure(self, message: msg.FailureEvent) -> None:
         failure = None
         try:
             failure = messages.failure(message)
+            if self._takeover.running and failure.onset_ns >= self._takeover.start_ns:
+                # What goes wrong under a person's hands is no failure of the policy.
+                self._episode.failed(failure, None)
+                return
             tolerance_ns = int(self._node_parameters.value.onset_tolerance * 1e9)
             case = self._episode.case_of(failure, self._origin, tolerance_ns)
         except EXPECTED as error:
@@ -229,30 +260,95 @@ class FailureMemoryNode(Node):
                 self._episode.failed(failure, None)
             return
         pending = self._episode.failed(failure, case)
-        self._write(f"failure event {message.event_id}", lambda: self._remember(case, pending))
+        pictures = self._cameras.near(failure.onset_ns, tolerance_ns) if self._cameras is not None else ()
+        self._write(f"failure event {message.event_id}", lambda: self._remember(case, pending, pictures))
 
-    def _remember(self, case: FailureCase, pending: PendingFailure | None) -> None:
-        result = self._memory.add(case)
+    def _remember(self, case: FailureCase, pending: PendingFailure | None, pictures: Pictures = ()) -> None:
+        result = self._memory.add(case, encoded_pictures(pictures))
         if pending is not None:
             pending.case_id = result.case_id
-        outcome = f"case {result.case_id}" if result.accepted else f"not stored: {result.message}"
+        outcome = f"case {result.case_id}" if result.accepted else f"not active: {result.message}"
         self.get_logger().info(f"{case.failure_type.name.lower()} in {case.task}/{case.phase}: {outcome}")
 
-    def _learn(self, lesson: EpisodeLesson) -> None:
-        self._memory.record_use(lesson.used, lesson.success)
+    def _learn(self, lesson: EpisodeLesson, result: UseResult) -> None:
+        # The episode that a case was made of is the first in which its situation came up and nothing followed it.
+        known = {use.case_id for use in lesson.uses}
+        founded = sorted({item.case_id for item in lesson.failures if item.case_id} - known)
+        uses = (*lesson.uses, *(CaseUse(case_id) for case_id in founded))
+        for case in self._memory.record_uses(uses, result, lesson.episode_id):
+            self.get_logger().warning(f"case {case.case_id} is retired: {case.retired_reason}")
+        if not lesson.used and result in COUNTED and lesson.task:
+            self._memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
         for later in lesson.corrections:
-            case_id = later.pending.case_id
-            try:
-                if not case_id or self._memory.get(case_id).correction is not None:
-                    continue
-                self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
-            except (CaseError, UnknownCaseError) as error:
-                # Dropped meanwhile, or a known case of another horizon: nothing lost but this one lesson.
-                self.get_logger().warning(f"case {case_id} did not learn its correction: {error}")
-                continue
-            self.get_logger().info(f"case {case_id} learned its correction (similarity {later.similarity:.3f})")
+            # The policy may have asked for more than the controller then did.
+            actions = within_limits(later.actions, self._memory.settings.guard.limits)
+            self._learn_correction(later.pending, actions, "later_success", f"similarity {later.similarity:.3f}")
         if lesson.situations and self._memory.stamp is not None:
             self._memory.observe_success(lesson.situations)
+        if lesson.done:
+            self._memory.observe_done([dataclasses.replace(item, origin=self._origin) for item in lesson.done])
+
+    def _learn_correction(self, pending: PendingFailure, actions: Array, source: str, how: str) -> None:
+        case_id = pending.case_id
+        try:
+            if not case_id or (source != "human" and self._memory.get(case_id).correction is not None):
+                return
+            case = self._memory.edit(case_id, correction=actions, correction_source=source)
+            if case.retired and case.retired_reason.startswith(STOPPED):
+                # It was kept out for what it lacked: with this correction it changes no success.
+                self._memory.retire(case_id, False, f"its correction by {source} passes the guard")
+        except (CaseError, StoreError, UnknownCaseError) as error:
+            # Dropped meanwhile, stopped, or a known case of another horizon: nothing lost but this one lesson.
+            self.get_logger().warning(f"case {case_id} did not learn its correction: {error}")
+            return
+        self.get_logger().info(f"case {case_id} learned its correction by {source} ({how})")
+
+    # A person's takeover.
+
+    def _on_release(self) -> None:
+        """A takeover has ended: it corrects the failure that led to it, or is a failure and its correction itself."""
+        takeover = self._takeover.finish()
+        if takeover is None:
+            return
+        window_ns = int(self._node_parameters.value.takeover_window * 1e9)
+        before = [
+            item
+            for item in self._episode.pending
+            if item.failure.stamp_ns - int(1e9) <= takeover.end_ns
+            and takeover.start_ns - item.failure.stamp_ns <= window_ns
+        ]
+        try:
+            pending = before[-1] if before else self._foreseen(takeover)
+            seen = [
+                (stamp_ns, item.values)
+                for stamp_ns, item in self._episode.embeddings.between(takeover.start_ns - 1, takeover.end_ns)
+                if item.stamp == pending.case.stamp
+            ]
+            actions = correction_of(takeover, pending.case, pending.failure.onset_ns, seen, self._memory.threshold)
+        except EXPECTED as error:
+            self._refuse(f"takeover by {takeover.person} corrects no failure: {error}")
+            return
+        how = f"{takeover.person}, {len(takeover.ticks)} commands"
+        if before:
+            # After the case itself, which may still wait to be written.
+            self._write("a takeover", lambda: self._learn_correction(pending, actions, "human", how))
+            return
+        case = dataclasses.replace(pending.case, correction=actions, correction_source="human")
+        pictures = self._cameras.near(takeover.start_ns, int(1e9)) if self._cameras is not None else ()
+        self._write("a takeover", lambda: self._remember(case, pending, pictures))
+
+    def _foreseen(self, takeover: Takeover) -> PendingFailure:
+        """The failure that a person kept from happening: whatever the policy was about to do where they took over."""
+        failure = Failure(
+            takeover.start_ns,
+            takeover.start_ns,
+            FailureType.UNKNOWN,
+            "",
+            "",
+            description=f"{takeover.person} took over before a failure was detected",
+        )
+        tolerance_ns = int(self._node_parameters.value.onset_tolerance * 1e9)
+        return PendingFailure(failure, self._episode.case_of(failure, self._origin, tolerance_ns))
 
     def _write(self, what: str, job: Callable[[], None]) -> None:
         try:
@@ -286,13 +382,18 @@ class FailureMemoryNode(Node):
         except EXPECTED:
             self._memory.refuse()
             raise
-        result: AddResult = await self._writer.submit(lambda: self._memory.add(case))
+        images = messages.case_images(request.failure_case.images)
+        result: AddResult = await self._writer.submit(lambda: self._memory.add(case, images))
         response.accepted, response.case_id, response.message = result.accepted, result.case_id, result.message
 
     async def _get(self, request: srv.GetFailureCase.Request, response: srv.GetFailureCase.Response) -> None:
         case_id = int(request.case_id)
-        case: FailureCase = await self._reader.submit(lambda: self._memory.get(case_id))
-        response.found, response.failure_case = True, messages.case_message(case)
+
+        def read() -> msg.FailureCase:
+            return messages.case_message(self._memory.get(case_id), images=self._memory.ledger.images(case_id))
+
+        response.failure_case = await self._reader.submit(read)
+        response.found = True
 
     async def _search(self, request: srv.SearchFailureCases.Request, response: srv.SearchFailureCases.Response) -> None:
         message = request.embedding
@@ -331,9 +432,16 @@ class FailureMemoryNode(Node):
         kind = messages.failure_type(request.failure_type) if request.set_failure_type else None
         case_id, note = int(request.case_id), request.note if request.set_note else None
         forget = bool(request.set_correction) and correction is None
+        # Who sets a correction and does not say whose it is, is a person.
+        source = request.correction_source or "human"
         await self._writer.submit(
             lambda: self._memory.edit(
-                case_id, correction=correction, forget_correction=forget, failure_type=kind, note=note
+                case_id,
+                correction=correction,
+                correction_source=source,
+                forget_correction=forget,
+                failure_type=kind,
+                note=note,
             )
         )
         response.ok = True
@@ -355,6 +463,9 @@ class FailureMemoryNode(Node):
         report = await self._writer.submit(lambda: import_cases(self._memory, path, origin=origin, dry_run=dry_run))
         response.ok, response.imported, response.duplicates = True, report.imported, report.duplicates
         response.message = "nothing stored: dry run" if dry_run else ""
+        response.refused = len(report.refused)
+        response.refusals = [str(item) for item in report.refused[:MOST_REFUSALS]]
+        response.conflicts = report.conflicts[:MOST_REFUSALS]
 
     async def _get_statistics(
         self, _request: srv.GetMemoryStatistics.Request, response: srv.GetMemoryStatistics.Response
@@ -408,20 +519,7 @@ class FailureMemoryNode(Node):
 
     def _configure(self, settings: FailureMemoryParameters) -> None:
         self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
-        self._write("new parameters", lambda: self._memory.configure(_memory_settings(settings)))
-
-
-def _memory_settings(settings: FailureMemoryParameters) -> MemorySettings:
-    return MemorySettings(
-        k=settings.k,
-        threshold=settings.threshold,
-        calibrate=settings.calibrate,
-        false_retrieval_rate=settings.false_retrieval_rate,
-        capacity=settings.capacity,
-        duplicate_similarity=settings.duplicate_similarity,
-        duplicate_action_distance=settings.duplicate_action_distance,
-        cache_size=settings.cache_size,
-    )
+        self._write("new parameters", lambda: self._memory.configure(memory_settings(settings)))
 
 
 def main(args: Sequence[str] | None = None) -> int:

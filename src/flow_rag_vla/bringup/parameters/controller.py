@@ -30,6 +30,15 @@ class ControllerParameters:
         maximum=2.0,
         live=True,
     )
+    max_takeover_age: float = parameter(
+        0.25,
+        "Age of a person's request above which it is no longer followed; the robot then holds until the person is "
+        "heard again or releases it",
+        unit="s",
+        minimum=0.03,
+        maximum=2.0,
+        live=True,
+    )
     future_tolerance: float = parameter(
         0.05,
         "How far a stamp may lie ahead of the node's clock",

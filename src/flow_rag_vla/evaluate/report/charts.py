@@ -24,6 +24,7 @@ MODE_COLOURS: Mapping[str, str] = {
     "decelerate": "var(--slow)",
     "stop": "var(--bad)",
     "emergency stop": "var(--bad)",
+    "takeover": "var(--memory)",
 }
 
 

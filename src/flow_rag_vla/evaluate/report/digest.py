@@ -10,7 +10,7 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.data.bag import Bag, stamp_ns
 
-MODES = ("idle", "follow", "hold", "decelerate", "stop", "emergency stop")
+MODES = ("idle", "follow", "hold", "decelerate", "stop", "emergency stop", "takeover")
 """Names of ControlCommand.MODE_*, by value."""
 
 EPISODE_RUNNING = 2
