@@ -7,6 +7,7 @@ import typer
 from flow_rag_vla import __version__
 from flow_rag_vla.cli.ask import ask
 from flow_rag_vla.cli.bench import bench
+from flow_rag_vla.cli.calibrate import calibrate
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.reference import reference
@@ -30,6 +31,7 @@ app.command()(evaluate)
 app.command()(why)
 app.command()(replay)
 app.command()(train)
+app.command()(calibrate)
 app.add_typer(memory, name="memory")
 app.command()(bench)
 app.command()(reference)

@@ -1,0 +1,171 @@
+"""``flow_rag_vla ask``: a command in words to a checked plan, and with ``--run`` the plan done in the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from flow_rag_vla.llm.request import Answer
+    from flow_rag_vla.llm.schemas import PlanStep, TaskPlan
+    from flow_rag_vla.nodes.operator import Operator
+
+ATTACH_TIMEOUT_S = 3.0
+"""How long a graph that runs already is looked for. Each node reports once a second."""
+
+
+def complete_provider(incomplete: str) -> list[str]:
+    """Names for the shell's completion."""
+    from flow_rag_vla.llm.registry import provider_names
+
+    return [name for name in provider_names() if name.startswith(incomplete)]
+
+
+def ask(
+    command: str = typer.Argument(..., help="What to do, in English or Korean; hosted models take any language."),
+    provider: str = typer.Option(
+        "",
+        "--provider",
+        "-p",
+        help="rules, claude, openai, local, or one that a package added; empty: LLM_PROVIDER, else rules.",
+        autocompletion=complete_provider,
+    ),
+    model: str = typer.Option("", help="The provider's model: a name, a folder or a hub id; empty: its default."),
+    base_url: str = typer.Option("", help="Server that speaks the provider's format, such as vLLM or Ollama."),
+    deadline: float = typer.Option(30.0, min=0.1, help="Seconds in which the plan must be there."),
+    run: bool = typer.Option(False, "--run", help="Do it, step by step, in the simulator."),
+    seed: int = typer.Option(100_000, min=0, help="Seed of the first step's scene; the next ones count up."),
+    namespace: str = typer.Option("", help="Namespace of the graph."),
+    runs: Path = typer.Option(Path("runs"), help="Folder for the run's own folder, if a graph is to be started."),
+    as_json: bool = typer.Option(False, "--json", help="Print the plan as JSON."),
+) -> None:
+    """Plan a command in words, and with [bold]--run[/bold] do it in the simulator.
+
+    The default provider, [bold]rules[/bold], is a grammar: it needs no network, and refuses what it does not know.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla ask "pick the red cube and put it in the blue bin"
+
+      flow_rag_vla ask "서랍을 열고 빨간 큐브를 통에 넣어줘" --run
+
+      flow_rag_vla ask "tidy up the red thing" -p openai --base-url http://localhost:11434/v1 --model qwen3
+    """
+    console = Console(soft_wrap=True)
+    answer = _answer(command, provider, model, base_url, deadline)
+    plan: TaskPlan = answer.value  # type: ignore[assignment]
+    if as_json:
+        typer.echo(plan.model_dump_json(indent=2))
+    else:
+        cost = "" if not answer.cost else f", {answer.cost:.4f}"
+        console.print(f"[dim]{answer.provider}, {answer.model}: {answer.seconds * 1e3:.1f} ms{cost}[/dim]")
+        for number, step in enumerate(plan.steps, 1):
+            console.print(f"{number}. {step.goal.instruction}  [dim]{step.task} {step.target}[/dim]")
+    if not plan.accepted:
+        if not as_json:
+            console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {plan.reason}")
+        raise typer.Exit(1)
+    if run:
+        raise typer.Exit(_run(console, plan.steps, seed, namespace, runs))
+
+
+def _answer(command: str, provider: str, model: str, base_url: str, deadline: float) -> Answer:
+    from flow_rag_vla.llm.errors import LlmError
+    from flow_rag_vla.llm.prompts import make_request
+    from flow_rag_vla.llm.provider import ProviderSettings
+    from flow_rag_vla.llm.registry import chosen_provider, make_provider
+    from flow_rag_vla.llm.request import deadline_in
+    from flow_rag_vla.llm.schemas import TaskPlan
+    from flow_rag_vla.llm.service import LanguageModel
+
+    async def asked() -> Answer:
+        language_model = LanguageModel(made)
+        try:
+            return await language_model.ask(make_request(command, deadline_in(deadline), TaskPlan))
+        finally:
+            await language_model.close()
+
+    try:
+        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
+        return asyncio.run(asked())
+    except LlmError as error:
+        typer.echo(f"no plan ({error.kind}): {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _run(console: Console, steps: Sequence[PlanStep], seed: int, namespace: str, runs: Path) -> int:
+    """Do the steps in the graph that runs, or in one that is started for them; 0 if all were done."""
+    from flow_rag_vla.bringup.graph import sim_graph
+    from flow_rag_vla.bringup.resources import default_params_file
+    from flow_rag_vla.bringup.supervisor import Supervisor
+    from flow_rag_vla.cli.sim import (
+        START_TIMEOUT_S,
+        GraphEnded,
+        _check,
+        _interruptible,
+        _new_run_folder,
+        _uninterrupted,
+    )
+    from flow_rag_vla.nodes.operator import Operator, OperatorError
+
+    supervisor: Supervisor | None = None
+    try:
+        with _interruptible(), Operator(namespace) as operator:
+            processes = sim_graph({"namespace": namespace, "record": "false"}, default_params_file())
+            names = [process.spec.name for process in processes]
+            try:
+                with console.status("looking for a running graph"):
+                    operator.wait_until_up(names, ATTACH_TIMEOUT_S, _nothing)
+                console.print("doing it in the graph that runs")
+                return _do(console, operator, steps, seed, _nothing)
+            except OperatorError:
+                folder = _new_run_folder(runs)
+            console.print(f"run [bold]{folder}[/bold]")
+            arguments = {"namespace": namespace, "record": "false", "run_folder": str(folder)}
+            supervisor = Supervisor(
+                sim_graph(arguments, default_params_file()),
+                folder / "log",
+                lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"),
+            )
+            supervisor.start()
+            started = supervisor
+            with console.status(f"starting {len(processes)} nodes"):
+                operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(started))
+            return _do(console, operator, steps, seed, lambda: _check(started))
+    except KeyboardInterrupt:
+        console.print("stopping")
+    except (OperatorError, GraphEnded) as error:
+        console.print(f"[red]{error}[/red]")
+    finally:
+        if supervisor is not None:
+            with _uninterrupted():
+                supervisor.stop()
+    return 1
+
+
+def _do(console: Console, operator: Operator, steps: Sequence[PlanStep], seed: int, check: Callable[[], None]) -> int:
+    """One ExecuteTask a step; what fails ends the plan, since later steps rest on it."""
+    from flow_rag_vla_interfaces.action import ExecuteTask
+
+    for number, step in enumerate(steps, 1):
+        goal = ExecuteTask.Goal(instruction=step.goal.instruction, task=step.task, seed=seed + number - 1)
+        with console.status(f"step {number} of {len(steps)}: {step.goal.instruction}"):
+            result = operator.execute(goal, check)
+        mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"
+        reason = "" if result.success else f"  [dim]{result.reason}[/dim]"
+        done = f"{mark} step {number}/{len(steps)}  {step.goal.instruction}  {result.outcome}"
+        console.print(f"{done}  {result.duration:.1f} s{reason}")
+        if not result.success:
+            if number < len(steps):
+                console.print(f"[yellow]{len(steps) - number} steps are left out[/yellow]")
+            return 1
+    return 0
+
+
+def _nothing() -> None:
+    """A graph that somebody else runs is not ours to watch."""

