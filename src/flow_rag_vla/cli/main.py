@@ -14,6 +14,7 @@ from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.sim import sim
+from flow_rag_vla.cli.teleop import teleop
 from flow_rag_vla.cli.train import train
 from flow_rag_vla.cli.why import why
 
@@ -33,6 +34,7 @@ app.command()(replay)
 app.command()(train)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
+app.command()(teleop)
 app.command()(bench)
 app.command()(reference)
 

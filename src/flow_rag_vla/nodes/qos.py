@@ -45,3 +45,14 @@ def command_profile(period_s: float) -> QoSProfile:
         deadline=Duration(nanoseconds=int(4 * period_s * 1e9)),
         lifespan=Duration(nanoseconds=int(2 * period_s * 1e9)),
     )
+
+
+def takeover_profile(period_s: float) -> QoSProfile:
+    """What a person asks for: the newest counts, and one that was on its way for too long is dropped on it."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        deadline=Duration(nanoseconds=int(4 * period_s * 1e9)),
+        lifespan=Duration(nanoseconds=int(4 * period_s * 1e9)),
+    )
