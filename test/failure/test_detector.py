@@ -1,4 +1,4 @@
-"""One episode through the detector: resets, clocks, malformed input, and the classifier beside the rules."""
+"""One episode through the detector: resets, clocks, malformed input, and the frames that the monitor gets."""
 
 from __future__ import annotations
 
@@ -10,34 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flow_rag_vla.core.action import ActionChunk
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.core.goal import GOALS, task_names
+from flow_rag_vla.core.goal import task_names
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.core.state import CartesianTarget, RobotState
-from flow_rag_vla.failure.classifier import ClassifierConfig, FailureClassifier, feature_size
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.failure.thresholds import RuleThresholds
 
-DIMENSION = 8
 LIMITS = RuleThresholds()
 
 
-def one_number_classifier(threshold: float = 0.8) -> FailureClassifier:
-    """Says failure exactly when the first number of the later embedding is large."""
-    weight = np.zeros((1, feature_size(DIMENSION)), dtype=np.float32)
-    weight[0, DIMENSION] = 10.0
-    config = ClassifierConfig("compact", "0123456789ab", DIMENSION, 1.0, threshold, 0.02)
-    return FailureClassifier(config, [(weight, np.array([-5.0], dtype=np.float32))], "feedfeedfeed")
-
-
-GOOD = np.eye(DIMENSION, dtype=np.float32)[1]
-BAD = np.eye(DIMENSION, dtype=np.float32)[0]
-
-
-def see(signals, embedding, seconds=0.1):
-    signals.run(seconds, (0.02, 0.0, 0.0))
-    return signals.detector.update_embedding(signals.stamp_ns, embedding, GOALS[0])
+EMBEDDING = np.eye(8, dtype=np.float32)[0]
 
 
 def test_a_new_episode_forgets_the_one_before(signals):
@@ -98,67 +83,60 @@ def test_new_thresholds_hold_from_then_on(signals):
     assert len(signals.run(0.5, (0.05, 0.0, 0.0))) == 1
 
 
-def test_the_classifier_scores_every_embedding_once_a_span_has_passed(make_signals):
-    signals = make_signals(FailureDetector(classifier=one_number_classifier())).start()
-    scores = [see(signals, GOOD)[0] for _ in range(20)]
-    assert [score is None for score in scores[:8]] == [True] * 8
-    assert all(score is not None for score in scores[11:])
-    assert scores[-1].span == pytest.approx(1.0)
-    assert (scores[-1].threshold, scores[-1].revision) == (0.8, "feedfeedfeed")
-    assert scores[-1].stamp_ns == signals.stamp_ns
+def look(signals, seconds=0.1, chunk=True):
+    """One picture after so much motion; the frame that it completes."""
+    signals.run(seconds, (0.02, 0.0, 0.0))
+    before = signals.detector.offer_embedding(signals.stamp_ns, EMBEDDING)
+    if not chunk:
+        return before
+    return signals.detector.offer_chunk(ActionChunk(1, signals.stamp_ns, np.zeros((16, 7), dtype=np.float32)))
 
 
-def test_two_high_scores_in_a_row_raise_one_event_until_scores_have_fallen(make_signals):
-    signals = make_signals(FailureDetector(classifier=one_number_classifier())).start()
-    told = [see(signals, GOOD)[1] for _ in range(12)] + [see(signals, BAD)[1] for _ in range(6)]
-    events = [report for report in told if report is not None]
-    assert len(events) == 1
-    assert told.index(events[0]) == 13
-    assert events[0].failure_type is FailureType.UNKNOWN
-    assert events[0].detector == "before_after"
-    assert events[0].onset_ns == events[0].stamp_ns - 1_000_000_000
-    assert events[0].evidence[0].value > events[0].evidence[0].threshold
+def test_a_frame_is_complete_with_the_chunk_made_of_its_embedding(signals):
+    frame = look(signals)
+    assert frame.chunk is not None
+    assert frame.stamp_ns == signals.stamp_ns == frame.chunk.stamp_ns
+    assert frame.elapsed == pytest.approx(0.1)
+    assert (frame.phase, frame.opening) == (Phase.REACH, 1.0)
+    stale = ActionChunk(2, signals.stamp_ns - 1, np.zeros((16, 7), dtype=np.float32))
+    assert signals.detector.offer_chunk(stale) is None
 
 
-def test_a_single_high_score_raises_nothing(make_signals):
-    signals = make_signals(FailureDetector(classifier=one_number_classifier())).start()
-    sequence = [GOOD] * 12 + [BAD] + [GOOD] * 3
-    assert [see(signals, embedding)[1] for embedding in sequence] == [None] * len(sequence)
+def test_a_frame_whose_chunk_never_comes_is_told_with_the_next_embedding(signals):
+    assert look(signals, chunk=False) is None
+    first = signals.stamp_ns
+    frame = look(signals, chunk=False)
+    assert (frame.stamp_ns, frame.chunk) == (first, None)
 
 
-def test_where_a_rule_has_spoken_the_classifier_has_nothing_to_add(make_signals):
-    signals = make_signals(FailureDetector(classifier=one_number_classifier())).start()
-    for _ in range(12):
-        see(signals, GOOD)
+def test_embeddings_between_episodes_or_out_of_order_are_passed_over(signals):
+    detector = FailureDetector()
+    assert detector.offer_embedding(1, EMBEDDING) is None
+    look(signals, chunk=False)
+    assert signals.detector.offer_embedding(signals.stamp_ns, EMBEDDING) is None
+    assert signals.detector.offer_embedding(signals.stamp_ns - 1, EMBEDDING) is None
+
+
+def test_strain_and_reports_reach_the_frame_and_strain_fades_with_the_next(signals):
     signals.force = (0.0, 0.0, 200.0)
-    signals.run(0.2, (0.02, 0.0, 0.0))
-    assert [report.failure_type for report in signals.reports] == [FailureType.COLLISION]
+    frame = look(signals)
+    assert frame.strain == pytest.approx(200.0 / LIMITS.collision_force_free)
+    assert frame.evidence > 0.0
     signals.force = (0.0, 0.0, 0.0)
-    assert [see(signals, BAD)[1] for _ in range(5)] == [None] * 5
+    calm = look(signals)
+    assert calm.strain < 1.0
+    assert calm.evidence == frame.evidence
 
 
-def test_a_threshold_of_ones_own_replaces_the_checkpoint_s(make_signals):
-    detector = FailureDetector(classifier=one_number_classifier(), classifier_threshold=0.999999)
-    signals = make_signals(detector).start()
-    scores = [see(signals, GOOD)[0] for _ in range(12)]
-    assert scores[-1].threshold == 0.999999
+def test_time_that_ran_out_is_no_evidence_of_its_own(signals):
+    signals.detector.start(Episode(1, "pick_and_place", signals.stamp_ns, 0.5))
+    frame = look(signals, seconds=1.0)
+    assert [report.failure_type for report in signals.reports] == [FailureType.TIMEOUT]
+    assert frame.evidence == 0.0
 
 
-def test_embeddings_between_episodes_or_out_of_order_are_passed_over(make_signals):
-    detector = FailureDetector(classifier=one_number_classifier())
-    assert detector.update_embedding(1, GOOD) == (None, None)
-    signals = make_signals(detector).start()
-    for _ in range(12):
-        see(signals, GOOD)
-    assert detector.update_embedding(signals.stamp_ns, GOOD) == (None, None)
-    assert detector.update_embedding(signals.stamp_ns - 1, GOOD) == (None, None)
-
-
-def test_a_gap_in_the_embeddings_gives_no_score(make_signals):
-    signals = make_signals(FailureDetector(classifier=one_number_classifier())).start()
-    for _ in range(12):
-        see(signals, GOOD)
-    assert see(signals, GOOD, seconds=3.0) == (None, None)
+def test_without_a_monitor_frames_raise_nothing(signals):
+    assert signals.detector.judge(look(signals)) == (None, None)
 
 
 @given(

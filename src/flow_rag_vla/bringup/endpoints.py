@@ -106,4 +106,9 @@ SERVICES: tuple[Service, ...] = (
     Service(topics.EMERGENCY_STOP_SERVICE, "std_srvs/srv/Trigger", "controller", "latches the emergency stop"),
     Service(topics.EMERGENCY_STOP_RESET_SERVICE, "std_srvs/srv/Trigger", "controller", "releases the emergency stop"),
     Service(topics.EXECUTE_TASK, f"{_OWN}/action/ExecuteTask", "episode_manager", "does one task (an action)"),
+    Service(topics.ASK, f"{_OWN}/srv/Ask", "llm", "answers one question, by a schema if one is named"),
+    Service(topics.EMBED_TEXT, f"{_OWN}/srv/EmbedText", "llm", "texts to vectors"),
+    Service(topics.LIST_PROVIDERS, f"{_OWN}/srv/ListProviders", "llm", "which language models can be chosen"),
+    Service(topics.SET_PROVIDER, f"{_OWN}/srv/SetProvider", "llm", "changes the language model"),
+    Service(topics.GENERATE, f"{_OWN}/action/Generate", "llm", "answers while it is being written (an action)"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Failures of a manipulation: phases, rules on what a robot senses, and a learned before/after classifier.
+"""Failures of a manipulation: phases, rules on what a robot senses, and a monitor calibrated on success.
 
 numpy only: a detector process carries neither torch nor ROS in here.
 """

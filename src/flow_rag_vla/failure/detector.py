@@ -1,4 +1,4 @@
-"""Runs the rules and the classifier over one episode and tells each failure once."""
+"""Runs the rules and the monitor over one episode and tells each failure once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import TICK_NS, ActionChunk
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.core.rotation import (
     quaternion_conjugate,
@@ -19,9 +18,9 @@ from flow_rag_vla.core.rotation import (
     rotation_vector_from_quaternion,
 )
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.failure.classifier import FailureClassifier, Observation, Score
 from flow_rag_vla.failure.frame import Frame, hand_yaw
 from flow_rag_vla.failure.grip import GripLimits
+from flow_rag_vla.failure.monitor import Monitor, Reading
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.failure.rules import force_limit, make_rules
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport, Sample
@@ -48,19 +47,15 @@ class FailureDetector:
     def __init__(
         self,
         thresholds: RuleThresholds | None = None,
-        classifier: FailureClassifier | None = None,
-        *,
-        classifier_threshold: float | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         """Make a detector.
 
         Args:
             thresholds: of the rules.
-            classifier: None: rules alone.
-            classifier_threshold: probability above which an event is raised; None: the checkpoint's.
+            monitor: None: rules alone.
         """
-        self.classifier = classifier
-        self.classifier_threshold = classifier_threshold
+        self.monitor = monitor
         self._episode: Episode | None = None
         self._commands: deque[Command] = deque(maxlen=COMMANDS_KEPT)
         self.configure(thresholds or RuleThresholds())
@@ -81,17 +76,16 @@ class FailureDetector:
             rule.reset()
         self._tracker.reset()
         self._phases: deque[tuple[int, Phase]] = deque()
-        self._observations: deque[Observation] = deque()
         self._stamp_ns = 0
         self._states: deque[tuple[RobotState, float]] = deque(maxlen=STATES_KEPT)
         self._grip_command_ns = -1
         self._grip_onset_ns = 0
         self._told: dict[FailureType, int] = {}
-        self._high_ns: int | None = None
-        self._classifier_armed = True
         self._pending: Frame | None = None
         self._seen_ns = -1
         self._strain = self._evidence = 0.0
+        if self.monitor is not None:
+            self.monitor.start()
 
     @property
     def episode(self) -> Episode | None:
@@ -192,61 +186,36 @@ class FailureDetector:
         self._pending = None
         return replace(pending, chunk=chunk)
 
-    def update_embedding(
-        self, stamp_ns: int, embedding: NDArray[np.float32], goal: Goal | None = None
-    ) -> tuple[Score | None, FailureReport | None]:
-        """Take one embedding in; the classifier's score, once an embedding ``span`` earlier is there, and an event.
+    def judge(self, frame: Frame) -> tuple[Reading | None, FailureReport | None]:
+        """What the monitor says about a frame; and an event when it is the one at which the episode leaves the band.
 
-        Args:
-            stamp_ns: capture time of the images.
-            embedding: (D,) float32, unit length, of the encoder that ``classifier.check`` accepted.
-            goal: what is to be done, if known.
+        Nothing without a monitor, without an episode, or for a task that the calibration does not know.
         """
-        classifier = self.classifier
-        if classifier is None or self._episode is None or not self._states:
+        if self.monitor is None or self._episode is None:
             return None, None
-        if self._observations and stamp_ns <= self._observations[-1].stamp_ns:
-            return None, None
-        state, opening = min(self._states, key=lambda entry: abs(entry[0].stamp_ns - stamp_ns))
-        after = Observation(stamp_ns, embedding, state.position, state.gripper_width, opening)
-        self._observations.append(after)
-        span_ns = int(classifier.config.span * 1e9)
-        while len(self._observations) > 1 and self._observations[1].stamp_ns <= stamp_ns - span_ns:
-            self._observations.popleft()
-        before = self._observations[0]
-        span = (stamp_ns - before.stamp_ns) * 1e-9
-        # Embeddings come at the camera's rate, so the two are never exactly one span apart.
-        if not 0.8 * classifier.config.span <= span <= 1.5 * classifier.config.span:
-            return None, None
-        threshold = self.classifier_threshold or classifier.config.threshold
-        score = Score(stamp_ns, classifier.probability(before, after, goal), threshold, span, classifier.revision)
-        return score, self._judge(score, before.stamp_ns)
-
-    def _judge(self, score: Score, onset_ns: int) -> FailureReport | None:
-        if score.probability < score.threshold:
-            self._high_ns = None
-            self._classifier_armed = self._classifier_armed or score.probability < 0.5 * score.threshold
-            return None
-        if self._high_ns is None:
-            self._high_ns = score.stamp_ns
-            return None
-        if not self._classifier_armed:
-            return None
-        self._classifier_armed = False
-        # A rule names the type and the reason; where one has spoken the classifier has nothing to add.
-        window_ns = int((score.span + self.thresholds.merge_time) * 1e9)
-        if any(score.stamp_ns - told <= window_ns for told in self._told.values()):
-            return None
-        self._told[FailureType.UNKNOWN] = score.stamp_ns
-        return FailureReport(
+        reading = self.monitor.update(frame)
+        if reading is None or not reading.raised:
+            return reading, None
+        # A rule names the type and the reason; where one has just spoken the monitor has nothing to add.
+        window_ns = int(self.thresholds.merge_time * 1e9)
+        if any(reading.stamp_ns - told <= window_ns for told in self._told.values()):
+            return reading, None
+        self._told[FailureType.UNKNOWN] = reading.stamp_ns
+        column = reading.names.index(reading.leading)
+        evidence = (
+            Evidence("fused_score", reading.score, reading.band),
+            Evidence(reading.leading, float(reading.values[column]), float(reading.bands[column])),
+            Evidence("p_value", reading.p_value, self.monitor.calibration.rate),
+        )
+        return reading, FailureReport(
             FailureType.UNKNOWN,
-            score.stamp_ns,
-            onset_ns,
-            self._phase_at(onset_ns),
-            score.probability,
-            "before_after",
-            f"what was seen before and after the last {score.span:.1f} s looks like a failure",
-            (Evidence("failure_probability", score.probability, score.threshold),),
+            reading.stamp_ns,
+            reading.onset_ns,
+            self._phase_at(reading.onset_ns),
+            1.0 - reading.p_value,
+            "monitor",
+            f"unlike success: {reading.reason}",
+            evidence,
         )
 
     def _sample(self, state: RobotState, episode: Episode) -> Sample:

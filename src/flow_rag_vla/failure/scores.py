@@ -230,7 +230,8 @@ class Distillation:
         """(N,) float32: root-mean-square error of the learner on points (N, F) float32."""
         wanted = np.tanh(points @ self.target_weight) @ self.target_out
         learned = np.cos(points @ self.learner_weight + self.learner_bias) @ self.learner_out
-        return np.sqrt(np.mean(np.square(wanted - learned), axis=1)).astype(np.float32)
+        error: Array = np.sqrt(np.mean(np.square(wanted - learned), axis=1)).astype(np.float32)
+        return error
 
 
 class RandomDistillation:

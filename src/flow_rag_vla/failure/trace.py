@@ -98,7 +98,7 @@ def save_traces(path: str | Path, origin: Origin, traces: Sequence[Trace]) -> No
         )
         rows, committed = (0, 0) if chunk is None else (chunk.horizon, chunk.committed)
         whole[row] = (frame.stamp_ns, _PHASES.index(frame.phase), rows, committed)
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "embedding": np.stack([frame.embedding for frame in frames]),
         "actions": actions,
         "spread": spread,

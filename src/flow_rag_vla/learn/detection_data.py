@@ -31,17 +31,15 @@ class Part:
 PARTS: tuple[Part, ...] = (
     Part("calibration", False, 40_000, 560),
     Part("training_faults", True, 30_000, 300),
-    Part("development", False, 50_000, 200),
-    Part("development_faults", True, 55_000, 180),
-    Part("test", False, 110_000, 500),
-    Part("test_faults", True, 120_000, 420),
+    Part("test", False, 110_000, 300),
+    Part("test_faults", True, 120_000, 144),
 )
 """Below seed 100,000 bands are calibrated, probes trained and choices made; from there on everything is only scored."""
 
 
 def collect_part(
     part: Part,
-    folder: str | Path,
+    folder: str | Path | None,
     *,
     scale: float = 1.0,
     checkpoint: str | None = None,
@@ -49,22 +47,23 @@ def collect_part(
     workers: int = 1,
     progress: Progress = silent,
 ) -> tuple[Origin, list[Trace]]:
-    """The traces of a part, run now or read from ``folder``, where they are kept.
+    """The traces of a part, run now or read from ``folder``, where they are kept; None: they are not.
 
     Raises:
         TraceError: if the folder holds the traces of another policy or encoder.
     """
     jobs = part.jobs(scale)
-    path = Path(folder) / f"{part.name}_{len(jobs)}.safetensors"
+    path = None if folder is None else Path(folder) / f"{part.name}_{len(jobs)}.safetensors"
     origin = trace_origin(FlowPolicy.load(checkpoint), make_encoder(encoder))
-    if path.is_file():
+    if path is not None and path.is_file():
         known, traces = load_traces(path)
         if known != origin:
             raise TraceError(f"{path} holds episodes of {known}, not of {origin}; name another folder or remove it")
         progress(len(jobs), len(jobs), part.name)
         return origin, traces
     traces = run_jobs(jobs, checkpoint=checkpoint, encoder=encoder, workers=workers, progress=progress, note=part.name)
-    save_traces(path, origin, traces)
+    if path is not None:
+        save_traces(path, origin, traces)
     return origin, traces
 
 

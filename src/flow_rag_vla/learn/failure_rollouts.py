@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.failure.classifier import Observation
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.learn.failure_truth import FailureTruth, TrueFailure
-from flow_rag_vla.policy.encoders import Encoder
-from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.expert import ScriptedExpert
 from flow_rag_vla.sim.perturbation import (
     PERTURBATIONS,
@@ -33,8 +30,6 @@ FRAME_TICKS = 4
 
 AFTER_TICKS = 20
 """How long an episode goes on after success: that nothing is said about a finished task is part of the score."""
-
-_NO_EMBEDDING = np.zeros(0, dtype=np.float32)
 
 
 TROUBLES: Mapping[str, tuple[int, int]] = {
@@ -161,21 +156,15 @@ def _apply(action: NDArray[np.float32], trouble: Trouble) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FailureEpisode:
-    """One episode, its observations at the camera's rate, the truth, and what the rules said.
-
-    images: camera to (F, H, W, 3) uint8, one for each observation, until ``embed`` has turned them into embeddings
-    """
+    """One episode: the truth, and what the rules said."""
 
     goal: Goal
     variant: str
     seed: int
     success: bool
     ticks: int
-    frame_ticks: tuple[int, ...]
-    observations: tuple[Observation, ...]
     truth: tuple[TrueFailure, ...]
     reports: tuple[FailureReport, ...]
-    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -183,16 +172,13 @@ class FailureEpisode:
         return self.success and not self.truth
 
 
-def run_episode(
-    world: World, plan: Plan, rng: np.random.Generator, *, look: bool = False, limit: int = 240
-) -> FailureEpisode:
+def run_episode(world: World, plan: Plan, rng: np.random.Generator, *, limit: int = 240) -> FailureEpisode:
     """Let the expert work while things go wrong.
 
     Args:
         world: reset here.
         plan: the scene and what goes wrong.
         rng: of the expert and of the perturbation.
-        look: whether the cameras look: without pictures no observations are kept.
         limit: ticks after which the episode ends.
     """
     spec = plan.spec
@@ -202,19 +188,10 @@ def run_episode(
     truth = FailureTruth(spec, world.scene_state())
     detector = FailureDetector()
     detector.start(Episode(1, spec.task, state.stamp_ns))
-    frame_ticks: list[int] = []
-    pictures: dict[str, list[NDArray[np.uint8]]] = {FRONT.name: [], WRIST.name: []}
-    observations: list[Observation] = []
     failures: list[TrueFailure] = []
     reports: list[FailureReport] = []
-    opening, end, tick, success = 1.0, limit, 0, False
+    end, tick, success = limit, 0, False
     while tick < end:
-        if look and tick % FRAME_TICKS == 0:
-            frame_ticks.append(tick)
-            obeyed = 1.0 if opening >= 0.5 else 0.0
-            for camera in (FRONT, WRIST):
-                pictures[camera.name].append(world.render(camera))
-            observations.append(Observation(state.stamp_ns, _NO_EMBEDDING, state.position, state.gripper_width, obeyed))
         action = expert.action()
         if disturb is not None and not success:
             action = disturb(action, tick, state)
@@ -234,19 +211,6 @@ def run_episode(
         spec.seed,
         success,
         tick,
-        tuple(frame_ticks),
-        tuple(observations),
         tuple(failures),
         tuple(reports),
-        {camera: np.stack(images) for camera, images in pictures.items()} if look else {},
     )
-
-
-def embed(episode: FailureEpisode, encoder: Encoder) -> FailureEpisode:
-    """The episode with embeddings in place of its pictures."""
-    vectors = encoder.encode_batch(episode.images)
-    observations = tuple(
-        replace(observation, embedding=vector)
-        for observation, vector in zip(episode.observations, vectors, strict=True)
-    )
-    return replace(episode, observations=observations, images={})

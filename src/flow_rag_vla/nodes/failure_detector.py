@@ -1,7 +1,8 @@
 """Says when something went wrong, what kind of failure it is, and by which evidence.
 
-Every robot state (40 Hz) goes through the rules and every embedding through the before/after classifier, while
-an episode runs. Malformed input is named and left out; a classifier that cannot be used leaves the rules alone.
+Every robot state (40 Hz) goes through the rules, and every embedding with the chunk that was made of it through the
+calibrated monitor, while an episode runs. Malformed input is named and left out; a calibration that cannot be used, or
+belongs to another encoder or policy, leaves the rules alone.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorPara
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
-from flow_rag_vla.failure.classifier import ClassifierError, FailureClassifier, Score
+from flow_rag_vla.failure.calibration import Calibration, CalibrationError, load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
+from flow_rag_vla.failure.drift import DriftWatch
+from flow_rag_vla.failure.frame import Frame
+from flow_rag_vla.failure.monitor import SPAN_S, Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.conversions import MessageError
@@ -34,7 +38,7 @@ OFF = "off"
 
 
 class FailureDetectorNode(Node):
-    """Publishes a failure event once for each failure, and the classifier's score for each embedding."""
+    """Publishes a failure event once for each failure, and a score beside its band for each embedding."""
 
     def __init__(self) -> None:
         super().__init__("failure_detector")
@@ -42,16 +46,15 @@ class FailureDetectorNode(Node):
         self._events = {kind: 0 for kind in FailureType}
         self._states = self._refused = 0
         self._busy_ns = 0
-        self._last_problem = self._classifier_problem = ""
-        self._goal: Goal | None = None
+        self._frames = self._frames_busy_ns = 0
+        self._last_problem = self._calibration_problem = self._mismatch = ""
+        self._alarmed: bool | None = None
+        self._drift: DriftWatch | None = None
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
         settings = self._node_parameters.value
-        self._detector = FailureDetector(
-            settings.thresholds(),
-            self._load(settings.classifier),
-            classifier_threshold=settings.classifier_threshold or None,
-        )
+        self._calibration = self._load(settings.calibration)
+        self._detector = FailureDetector(settings.thresholds(), self._monitor(settings.false_alarm_rate))
         self._score = msg.FailureScore()
 
         self._event_publisher = self.create_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
@@ -61,32 +64,48 @@ class FailureDetectorNode(Node):
         # Raw: making the message's Python objects would cost more than all rules together.
         self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR, raw=True)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
+        self.create_subscription(msg.ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN)
         self._diagnostics = Diagnostics(self, "failure_detector", self._health)
 
-    def _load(self, folder: str) -> FailureClassifier | None:
-        if folder == OFF:
+    def _load(self, path: str) -> Calibration | None:
+        if path == OFF:
             return None
         try:
-            classifier = FailureClassifier.load(folder or None)
-        except ClassifierError as error:
-            self._classifier_problem = f"parameter classifier: {error}; the rules go on without it"
-            self.get_logger().error(self._classifier_problem)
+            calibration = load_calibration(path or None)
+        except CalibrationError as error:
+            self._calibration_problem = f"parameter calibration: {error}; the rules go on without it"
+            self.get_logger().error(self._calibration_problem)
             return None
+        known = ", ".join(f"{task} {count}" for task, count in calibration.episodes.items())
         self.get_logger().info(
-            f"before/after classifier {classifier.revision} for encoder {classifier.config.encoder} "
-            f"{classifier.config.encoder_revision}"
+            f"calibration {calibration.revision} of encoder {calibration.origin.encoder_revision} and policy "
+            f"{calibration.origin.policy_revision}; success episodes: {known}"
         )
-        return classifier
+        return calibration
+
+    def _monitor(self, rate: float) -> Monitor | None:
+        """The monitor at a nominal share of false alarms; 0: the calibration's own."""
+        if self._calibration is None:
+            return None
+        calibration = self._calibration.at_rate(rate) if rate > 0.0 else self._calibration
+        if self._drift is None or self._drift.rate != calibration.rate:
+            self._drift = DriftWatch(calibration.rate)
+        if not math.isfinite(calibration.threshold):
+            self.get_logger().warning(
+                f"{len(calibration.peaks)} success episodes are too few for a false-alarm rate of {calibration.rate}: "
+                "there will be scores, but no alarm; calibrate with more, or allow a higher rate"
+            )
+        return Monitor(calibration)
 
     def _configure(self, settings: FailureDetectorParameters) -> None:
+        self._detector.monitor = self._monitor(settings.false_alarm_rate)
         self._detector.configure(settings.thresholds())
-        self._detector.classifier_threshold = settings.classifier_threshold or None
 
     def _on_episode(self, status: msg.EpisodeStatus) -> None:
         running = status.state == msg.EpisodeStatus.STATE_RUNNING
         watched = self._detector.episode
         if not running:
-            self._detector.stop()
+            self._end(status)
             return
         if watched is not None and watched.episode_id == status.episode_id:
             return
@@ -94,15 +113,28 @@ class FailureDetectorNode(Node):
         if not math.isfinite(timeout) or timeout < 0.0:
             self._refuse(f"episode {status.episode_id}: timeout is {timeout} s, expected 0 or more; none is used")
             timeout = 0.0
-        self._goal = None
+        goal: Goal | None = None
         try:
-            self._goal = parse_instruction(status.instruction)
+            goal = parse_instruction(status.instruction)
         except UnknownTaskError as error:
-            self._refuse(f"episode {status.episode_id}: {error}; the classifier judges without a goal")
+            self._refuse(f"episode {status.episode_id}: {error}; the monitor judges without a goal")
         stamp_ns = to_ns(status.header.stamp)
         elapsed = float(status.elapsed)
         start_ns = stamp_ns - int(elapsed * 1e9) if math.isfinite(elapsed) else stamp_ns
-        self._detector.start(Episode(int(status.episode_id), status.task, start_ns, timeout))
+        self._alarmed = None
+        self._detector.start(Episode(int(status.episode_id), status.task, start_ns, timeout, goal))
+
+    def _end(self, status: msg.EpisodeStatus) -> None:
+        watched = self._detector.episode
+        if watched is None:
+            return
+        succeeded = status.state == msg.EpisodeStatus.STATE_SUCCEEDED and status.episode_id == watched.episode_id
+        if succeeded and self._alarmed is not None and self._drift is not None:
+            before = self._drift.problem()
+            self._drift.add(self._alarmed)
+            if self._drift.problem() and not before:
+                self.get_logger().warning(self._drift.problem())
+        self._detector.stop()
 
     def _on_command(self, message: msg.ControlCommand) -> None:
         if self._detector.episode is None:
@@ -143,23 +175,56 @@ class FailureDetectorNode(Node):
         self._busy_ns += time.thread_time_ns() - started_ns
 
     def _on_embedding(self, message: msg.Embedding) -> None:
-        classifier = self._detector.classifier
-        if classifier is None or self._detector.episode is None:
+        calibration = self._calibration
+        if calibration is None or self._detector.episode is None:
             return
         try:
-            classifier.check(message.encoder, message.revision, len(message.values))
-            values = conversions.embedding_values(message, classifier.config.dimension)
-        except ClassifierError as error:
-            self._classifier_problem = f"{error}; the rules go on without it"
-            self._refuse(self._classifier_problem)
+            calibration.check_encoder(message.encoder, message.revision, len(message.values))
+            values = conversions.embedding_values(message, len(calibration.space.mean))
+        except CalibrationError as error:
+            self._mismatched(f"{error}; the rules go on without it")
             return
         except MessageError as error:
             self._refuse(str(error))
             return
-        self._classifier_problem = ""
-        score, report = self._detector.update_embedding(to_ns(message.header.stamp), values, self._goal)
-        if score is not None:
-            self._publish_score(score)
+        frame = self._detector.offer_embedding(to_ns(message.header.stamp), values)
+        if frame is not None:
+            # Its chunk has not come: what can be told without it is told now.
+            self._judge(frame)
+
+    def _on_chunk(self, message: msg.ActionChunk) -> None:
+        calibration = self._calibration
+        if calibration is None or self._detector.episode is None:
+            return
+        try:
+            calibration.check_policy(message.provenance.policy, message.provenance.policy_revision)
+            chunk = conversions.action_chunk(message)
+        except CalibrationError as error:
+            self._mismatched(f"{error}; the rules go on without it")
+            return
+        except MessageError as error:
+            self._refuse(str(error))
+            return
+        frame = self._detector.offer_chunk(chunk)
+        if frame is not None:
+            self._mismatch = ""
+            self._judge(frame)
+
+    def _mismatched(self, problem: str) -> None:
+        """Embeddings or chunks are not of what was calibrated: no score until they are again."""
+        self._mismatch = problem
+        self._refuse(problem)
+
+    def _judge(self, frame: Frame) -> None:
+        if self._mismatch:
+            return
+        started_ns = time.thread_time_ns()
+        reading, report = self._detector.judge(frame)
+        self._frames += 1
+        self._frames_busy_ns += time.thread_time_ns() - started_ns
+        if reading is not None:
+            self._alarmed = reading.alarm
+            self._publish_score(reading)
         if report is not None:
             self._publish_event(report)
 
@@ -181,11 +246,19 @@ class FailureDetectorNode(Node):
         self._events[report.failure_type] += 1
         self.get_logger().warning(f"{report.failure_type.name.lower()} in {report.phase.value}: {report.description}")
 
-    def _publish_score(self, score: Score) -> None:
+    def _publish_score(self, reading: Reading) -> None:
+        episode, calibration = self._detector.episode, self._calibration
+        if episode is None or calibration is None:
+            return
         message = self._score
-        message.header.stamp = to_stamp(score.stamp_ns)
-        message.probability, message.threshold = score.probability, score.threshold
-        message.span, message.revision = score.span, score.revision
+        message.header.stamp = to_stamp(reading.stamp_ns)
+        message.probability, message.threshold = reading.probability, reading.probability_band
+        message.span, message.revision = SPAN_S, calibration.revision
+        message.episode_id = episode.episode_id
+        message.score, message.band, message.p_value = reading.score, reading.band, reading.p_value
+        message.alarm, message.reason = reading.alarm, reading.reason
+        message.names = list(reading.names)
+        message.values, message.bands = conversions.floats(reading.values), conversions.floats(reading.bands)
         self._score_publisher.publish(message)
 
     def _refuse(self, problem: str) -> None:
@@ -194,19 +267,26 @@ class FailureDetectorNode(Node):
         self.get_logger().error(problem, throttle_duration_sec=1.0)
 
     def _health(self) -> Health:
-        episode, classifier = self._detector.episode, self._detector.classifier
+        episode, calibration, drift = self._detector.episode, self._calibration, self._drift
         figures: dict[str, object] = {f"events_{kind.name.lower()}": count for kind, count in self._events.items()}
         figures |= {
             "states": self._states,
+            "frames": self._frames,
             "refused": self._refused,
             "cpu_ms_per_state": round(self._busy_ns * 1e-6 / self._states, 4) if self._states else 0.0,
-            "classifier": classifier.revision if classifier is not None else OFF,
+            "cpu_ms_per_frame": round(self._frames_busy_ns * 1e-6 / self._frames, 4) if self._frames else 0.0,
+            "calibration": calibration.revision if calibration is not None else OFF,
+            "false_alarm_rate": drift.rate if drift is not None else 0.0,
+            "successes": drift.episodes if drift is not None else 0,
+            "successes_with_alarm": drift.alarms if drift is not None else 0,
             "phase": self._detector.phase.value,
             "last_problem": self._last_problem,
         }
         doing = "ready, no episode is running" if episode is None else f"watching episode {episode.episode_id}"
-        if self._classifier_problem:
-            return WARN, f"{doing}; {self._classifier_problem}", figures
+        problems = (self._calibration_problem, self._mismatch, "" if drift is None else drift.problem())
+        problem = next((text for text in problems if text), "")
+        if problem:
+            return WARN, f"{doing}; {problem}", figures
         return OK, doing, figures
 
 

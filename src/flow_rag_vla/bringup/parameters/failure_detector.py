@@ -12,7 +12,7 @@ _RULES = RuleThresholds()
 
 @dataclass(frozen=True, slots=True)
 class FailureDetectorParameters:
-    """When a gripper, a force, a tracking error or a pause means failure, and the before/after classifier."""
+    """When a gripper, a force, a tracking error or a pause means failure, and what the monitor is calibrated with."""
 
     grasp_empty_width: float = parameter(
         _RULES.grasp_empty_width,
@@ -167,14 +167,12 @@ class FailureDetectorParameters:
         maximum=60.0,
         live=True,
     )
-    classifier: str = parameter(
-        "", "Folder of the before/after classifier; empty: the one that ships; off: rules alone"
-    )
-    classifier_threshold: float = parameter(
+    calibration: str = parameter("", "File of the monitor's calibration; empty: the one that ships; off: rules alone")
+    false_alarm_rate: float = parameter(
         0.0,
-        "Probability above which the classifier raises an event; 0: the checkpoint's own, set for its false-alarm rate",
+        "Share of success episodes that may raise an alarm; 0: the calibration's own",
         minimum=0.0,
-        maximum=1.0,
+        maximum=0.5,
         live=True,
     )
 

@@ -1,0 +1,466 @@
+"""What a monitor knows of success episodes: made from them, kept in one file, refused with anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from flow_rag_vla.core.files import replaced_file
+from flow_rag_vla.core.goal import GOALS
+from flow_rag_vla.failure.bands import FEWEST, Band, conformal_threshold, fit_band
+from flow_rag_vla.failure.fitting import fit_banks, fit_distillation, fit_space
+from flow_rag_vla.failure.monitor import Window, fuse, make_scores, standardised
+from flow_rag_vla.failure.probe import NAME as PROBE
+from flow_rag_vla.failure.probe import Layer, Probe, ProbeInput
+from flow_rag_vla.failure.scores import (
+    Bank,
+    ChunkDisagreement,
+    ChunkSpread,
+    Distillation,
+    ExpectedDuration,
+    FeatureSpace,
+    NeighbourDistance,
+    RandomDistillation,
+    RuleEvidence,
+)
+from flow_rag_vla.failure.trace import Origin, Trace
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "checkpoints" / "calibration.safetensors"
+
+FEWEST_SUCCESSES = 30
+"""Success episodes below which nothing is calibrated."""
+
+RATE = 0.05
+"""Share of success episodes that may raise an alarm."""
+
+SCORES = tuple(
+    kind.name
+    for kind in (
+        RuleEvidence,
+        ChunkDisagreement,
+        ChunkSpread,
+        NeighbourDistance,
+        ExpectedDuration,
+        RandomDistillation,
+    )
+)
+"""Of the single scores without the probe, in the order of ``make_scores``."""
+
+FOLDS = 5
+SCALE_QUANTILE = 0.95
+"""Of the peaks of a single score in success episodes: one unit of it when scores are fused."""
+
+REMAKE = "flow_rag_vla calibrate"
+
+Array = NDArray[np.float64]
+
+
+class CalibrationError(RuntimeError):
+    """A calibration that cannot be made or used; the text names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """All that a monitor needs.
+
+    origin: encoder and policy whose success episodes these were; rate: share of them that may raise an alarm
+    bands: task to one band a score, in the order of ``Monitor.names``; scales: (S,), one unit of each when fused
+    peaks: (N,) sorted, the highest fused score of each success episode that was held out
+    episodes: how many success episodes each task gave; failures: how many taught the probe; source: in words
+    """
+
+    origin: Origin
+    rate: float
+    space: FeatureSpace
+    banks: dict[int, Bank]
+    distillation: Distillation
+    probe: Probe | None
+    bands: Mapping[str, tuple[Band, ...]]
+    scales: Array
+    peaks: Array
+    episodes: Mapping[str, int]
+    failures: int
+    source: str
+    revision: str = ""
+
+    @property
+    def threshold(self) -> float:
+        """Fused score above which an episode is unlike success."""
+        return conformal_threshold(self.peaks.tolist(), self.rate)
+
+    def check_encoder(self, name: str, revision: str, dimension: int) -> None:
+        """Refuse embeddings of another encoder.
+
+        Raises:
+            CalibrationError: naming both and the remedy.
+        """
+        own, size = self.origin, len(self.space.mean)
+        if (revision, dimension) != (own.encoder_revision, size):
+            raise CalibrationError(
+                f"the calibration is of encoder {own.encoder!r} revision {own.encoder_revision} with {size} numbers, "
+                f"but embeddings come from {name!r} revision {revision} with {dimension}; use that encoder, or make a "
+                f"calibration with `{REMAKE}`"
+            )
+
+    def check_policy(self, name: str, revision: str) -> None:
+        """Refuse chunks of another policy.
+
+        Raises:
+            CalibrationError: naming both and the remedy.
+        """
+        own = self.origin
+        if revision != own.policy_revision:
+            raise CalibrationError(
+                f"the calibration is of policy {own.policy!r} revision {own.policy_revision}, but chunks come from "
+                f"{name!r} revision {revision}; use that policy, or make a calibration with `{REMAKE}`"
+            )
+
+    def at_rate(self, rate: float) -> Calibration:
+        """The same with another nominal share of false alarms.
+
+        Raises:
+            CalibrationError: if it is not between 0 and 1.
+        """
+        if not 0.0 < rate < 1.0:
+            raise CalibrationError(f"false-alarm rate is {rate}, expected more than 0 and less than 1")
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return Calibration(**(values | {"rate": rate}))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Success episodes by use: remembered by the scores, learned from by the probe, held out for bands and peaks."""
+
+    bank: tuple[Trace, ...]
+    probe: tuple[Trace, ...]
+    held_out: tuple[Trace, ...]
+
+
+def split_successes(traces: Sequence[Trace], *, with_probe: bool, seed: int = 0) -> Split:
+    """Cut success episodes by task into what each use gets; the same seed gives the same cut.
+
+    Raises:
+        CalibrationError: for fewer than ``FEWEST_SUCCESSES``.
+    """
+    successes = [trace for trace in traces if trace.info.success and trace.frames]
+    if len(successes) < FEWEST_SUCCESSES:
+        raise CalibrationError(
+            f"{len(successes)} success episodes, a calibration needs at least {FEWEST_SUCCESSES}: record more, or "
+            f"take simulated ones with `{REMAKE} --simulate`"
+        )
+    rng = np.random.default_rng(seed)
+    bank: list[Trace] = []
+    probe: list[Trace] = []
+    held_out: list[Trace] = []
+    for task in sorted({trace.info.task for trace in successes}):
+        some = [trace for trace in successes if trace.info.task == task]
+        order = rng.permutation(len(some))
+        first = round(len(some) / 3)
+        second = first + (round(len(some) / 5) if with_probe else 0)
+        bank += [some[index] for index in order[:first]]
+        probe += [some[index] for index in order[first:second]]
+        held_out += [some[index] for index in order[second:]]
+    return Split(tuple(bank), tuple(probe), tuple(held_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is fitted to the first part of the success episodes."""
+
+    space: FeatureSpace
+    banks: dict[int, Bank]
+    distillation: Distillation
+
+
+def fit_knowledge(bank: Sequence[Trace], seed: int = 0) -> Knowledge:
+    """Feature space, success frames and distilled network of some success episodes."""
+    rng = np.random.default_rng((seed, 1))
+    space = fit_space(bank)
+    return Knowledge(space, fit_banks(space, bank, rng), fit_distillation(space, bank, rng))
+
+
+def raw_scores(knowledge: Knowledge, traces: Sequence[Trace]) -> list[Array]:
+    """(F, S) for each trace: every score but the probe, as it comes."""
+    scores = make_scores(knowledge.space, knowledge.banks, knowledge.distillation)
+    rows = []
+    for trace in traces:
+        for score in scores:
+            score.reset()
+        rows.append(np.array([[score.update(frame) for score in scores] for frame in trace.frames]))
+    return rows
+
+
+def fit_bands(traces: Sequence[Trace], values: Sequence[Array]) -> dict[str, tuple[Band, ...]]:
+    """Bands of each task over its episodes; a task with fewer than ``FEWEST`` of them gets those of all together."""
+    everything = _bands(traces, values)
+    found = {}
+    for task in sorted({trace.info.task for trace in traces}):
+        rows = [index for index, trace in enumerate(traces) if trace.info.task == task]
+        few = len(rows) < FEWEST
+        found[task] = everything if few else _bands([traces[row] for row in rows], [values[row] for row in rows])
+    return found
+
+
+def _bands(traces: Sequence[Trace], values: Sequence[Array]) -> tuple[Band, ...]:
+    times = [np.array([frame.elapsed for frame in trace.frames]) for trace in traces]
+    flat = Band(np.zeros(1), np.ones(1))
+    bands = []
+    for column in range(values[0].shape[1]):
+        curves = [rows[:, column] for rows in values]
+        known = sum(bool(np.isfinite(curve).any()) for curve in curves)
+        # A score that no episode could give (no chunks were recorded) says nothing: NaN stays NaN in any band.
+        bands.append(fit_band(times, curves) if known >= FEWEST else flat)
+    return tuple(bands)
+
+
+def smooth_scores(
+    bands: Mapping[str, tuple[Band, ...]], traces: Sequence[Trace], values: Sequence[Array]
+) -> list[Array]:
+    """(F, S) for each trace: in standard deviations, averaged over the window."""
+    window, smoothed = Window(), []
+    for trace, rows in zip(traces, values, strict=True):
+        window.reset()
+        own = bands[trace.info.task]
+        columns = rows.shape[1]
+        smoothed.append(
+            np.stack(
+                [
+                    window.add(standardised(own[:columns], frame.elapsed, row))
+                    for frame, row in zip(trace.frames, rows, strict=True)
+                ]
+            )
+        )
+    return smoothed
+
+
+def probe_features(traces: Sequence[Trace], smooth: Sequence[Array]) -> list[NDArray[np.float32]]:
+    """(F, P) for each trace: the probe's input."""
+    inputs, features = ProbeInput(), []
+    for trace, rows in zip(traces, smooth, strict=True):
+        inputs.reset()
+        features.append(np.stack([inputs.features(frame, row) for frame, row in zip(trace.frames, rows, strict=True)]))
+    return features
+
+
+def with_probe(
+    probe: Probe | None, bands: Mapping[str, tuple[Band, ...]], traces: Sequence[Trace], values: Sequence[Array]
+) -> list[Array]:
+    """(F, S + 1) for each trace: scores with the probe's logit as the last column; without a probe as they are."""
+    if probe is None:
+        return list(values)
+    features = probe_features(traces, smooth_scores(bands, traces, values))
+    return [
+        np.concatenate([rows, probe.logits(some)[:, None]], axis=1) for rows, some in zip(values, features, strict=True)
+    ]
+
+
+def calibrate(
+    split: Split,
+    knowledge: Knowledge,
+    origin: Origin,
+    *,
+    rate: float = RATE,
+    probe: Probe | None = None,
+    failures: int = 0,
+    source: str = "",
+    seed: int = 0,
+) -> Calibration:
+    """Bands from the episodes held out, and how far success episodes stray from them.
+
+    Each held-out episode is measured against bands that were fitted to other ones (cross-conformal prediction, Vovk
+    2015, doi 10.1007/s10472-013-9368-4), so that every one of them gives a peak.
+
+    Args:
+        split: success episodes by use.
+        knowledge: fitted to ``split.bank``.
+        origin: of the episodes.
+        rate: share of success episodes that may raise an alarm.
+        probe: trained on other episodes than ``split.held_out``.
+        failures: how many failed episodes taught the probe.
+        source: where the episodes come from, in words.
+        seed: of the folds.
+    """
+    traces = split.held_out
+    values = raw_scores(knowledge, traces)
+    folds = np.random.default_rng((seed, 2)).permutation(len(traces)) % FOLDS
+    smooth: list[Array] = [np.zeros((0, 0))] * len(traces)
+    for fold in range(FOLDS):
+        inside = [index for index in range(len(traces)) if folds[index] != fold]
+        outside = [index for index in range(len(traces)) if folds[index] == fold]
+        if not outside:
+            continue
+        missing = {traces[index].info.task for index in outside} - {traces[index].info.task for index in inside}
+        if missing:
+            raise CalibrationError(
+                f"too few success episodes of {', '.join(sorted(missing))}: record more, or calibrate for other tasks"
+            )
+        bands = _all_bands([traces[index] for index in inside], [values[index] for index in inside], probe)
+        there = [traces[index] for index in outside]
+        rows = smooth_scores(bands, there, with_probe(probe, bands, there, [values[index] for index in outside]))
+        for index, row in zip(outside, rows, strict=True):
+            smooth[index] = row
+    scales = np.array([_scale([rows[:, column] for rows in smooth]) for column in range(smooth[0].shape[1])])
+    peaks = np.sort([max(_known([fuse(row, scales) for row in rows])) for rows in smooth])
+    counts: dict[str, int] = {}
+    for trace in (*split.bank, *split.probe, *split.held_out):
+        counts[trace.info.task] = counts.get(trace.info.task, 0) + 1
+    bands = _all_bands(traces, values, probe)
+    return Calibration(
+        origin,
+        rate,
+        knowledge.space,
+        knowledge.banks,
+        knowledge.distillation,
+        probe,
+        bands,
+        scales,
+        peaks,
+        counts,
+        failures,
+        source,
+    )
+
+
+def _all_bands(traces: Sequence[Trace], values: Sequence[Array], probe: Probe | None) -> dict[str, tuple[Band, ...]]:
+    """Bands of all scores, the probe's too."""
+    bands = fit_bands(traces, values)
+    if probe is None:
+        return bands
+    return fit_bands(traces, with_probe(probe, bands, traces, values))
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)] or [0.0]
+
+
+def _scale(curves: Sequence[Array]) -> float:
+    peaks = [max(_known(curve.tolist())) for curve in curves]
+    return max(float(np.quantile(peaks, SCALE_QUANTILE)), 0.5)
+
+
+def save_calibration(path: str | Path, calibration: Calibration) -> str:
+    """Write a calibration to one safetensors file, whole or absent; its revision."""
+    space, networks = calibration.space, calibration.distillation
+    tensors: dict[str, NDArray[Any]] = {
+        "space.mean": space.mean,
+        "space.directions": space.directions,
+        "scales": calibration.scales,
+        "peaks": calibration.peaks,
+    }
+    for name in _NETWORK:
+        tensors[f"distillation.{name}"] = getattr(networks, name)
+    for index, bank in calibration.banks.items():
+        # Half precision is far finer than the distance between neighbours.
+        tensors[f"bank.{index}.points"] = bank.points.astype(np.float16)
+        tensors[f"bank.{index}.remaining"] = bank.remaining
+    for task, bands in calibration.bands.items():
+        for column, band in enumerate(bands):
+            tensors[f"band.{task}.{column}"] = np.stack([band.mean, band.width])
+    for index, layer in enumerate(() if calibration.probe is None else calibration.probe.layers):
+        tensors[f"probe.{index}.weight"], tensors[f"probe.{index}.bias"] = layer.weight, layer.bias
+    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    about = {
+        "origin": asdict(calibration.origin),
+        "rate": calibration.rate,
+        "proprioception": space.proprioception,
+        "episodes": dict(calibration.episodes),
+        "failures": calibration.failures,
+        "source": calibration.source,
+        "goals": [goal.instruction for goal in GOALS],
+        "scores": list(SCORES) + ([PROBE] if calibration.probe is not None else []),
+        "layers": 0 if calibration.probe is None else len(calibration.probe.layers),
+    }
+    text = json.dumps(about, sort_keys=True)
+    digest = _digest(text, tensors)
+    with replaced_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": str(FORMAT), "about": text, "sha256": digest})
+    return digest[:12]
+
+
+def load_calibration(path: str | Path | None = None) -> Calibration:
+    """Read a calibration; the shipped one if no path is given.
+
+    Raises:
+        CalibrationError: for a file that is missing, damaged, of another format or of other goals, with the remedy.
+    """
+    place = SHIPPED if path is None else Path(path)
+    if not place.is_file():
+        raise CalibrationError(f"{place} is missing; name a calibration, or make one with `{REMAKE}`")
+    try:
+        with safe_open(place, framework="np") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CalibrationError(f"{place} cannot be read ({error}); make it anew with `{REMAKE}`") from None
+    if metadata.get("format") != str(FORMAT):
+        raise CalibrationError(
+            f"{place} is no calibration of format {FORMAT} (it says {metadata.get('format')}); make one with `{REMAKE}`"
+        )
+    text = metadata.get("about", "")
+    digest = _digest(text, tensors)
+    if digest != metadata.get("sha256"):
+        raise CalibrationError(f"{place} is damaged: its content is not what was written; make it anew with `{REMAKE}`")
+    try:
+        return _assembled(json.loads(text), tensors, digest[:12])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{place} is not usable ({error!r}); make it anew with `{REMAKE}`") from None
+    except CalibrationError as error:
+        raise CalibrationError(f"{place}: {error}") from None
+
+
+_NETWORK = ("target_weight", "target_out", "learner_weight", "learner_bias", "learner_out")
+
+
+def _assembled(about: dict[str, Any], tensors: Mapping[str, NDArray[Any]], revision: str) -> Calibration:
+    goals = [goal.instruction for goal in GOALS]
+    if about["goals"] != goals:
+        raise CalibrationError(f"it knows the goals {about['goals']}, this version {goals}; make one with `{REMAKE}`")
+    columns = about["scores"]
+    if [name for name in columns if name != PROBE] != list(SCORES):
+        raise CalibrationError(f"it holds the scores {columns}, this version {SCORES}; make one with `{REMAKE}`")
+    banks: dict[int, Bank] = {}
+    bands: dict[str, dict[int, Band]] = {}
+    for name, values in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "bank" and rest.endswith(".points"):
+            index = int(rest.partition(".")[0])
+            banks[index] = Bank.of(values.astype(np.float32), tensors[f"bank.{index}.remaining"])
+        elif kind == "band":
+            bands.setdefault(rest.rpartition(".")[0], {})[int(rest.rpartition(".")[2])] = Band(values[0], values[1])
+    layers = [
+        Layer(tensors[f"probe.{index}.weight"], tensors[f"probe.{index}.bias"]) for index in range(about["layers"])
+    ]
+    return Calibration(
+        Origin(**about["origin"]),
+        float(about["rate"]),
+        FeatureSpace(tensors["space.mean"], tensors["space.directions"], float(about["proprioception"])),
+        banks,
+        Distillation(*(tensors[f"distillation.{name}"] for name in _NETWORK)),
+        Probe(layers) if layers else None,
+        {task: tuple(found[column] for column in range(len(columns))) for task, found in bands.items()},
+        tensors["scales"],
+        tensors["peaks"],
+        {str(task): int(count) for task, count in about["episodes"].items()},
+        int(about["failures"]),
+        str(about["source"]),
+        revision,
+    )
+
+
+def _digest(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return found.hexdigest()
