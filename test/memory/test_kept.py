@@ -211,6 +211,22 @@ def test_rows_are_appended_to_the_kept_file_and_the_rest_is_replaced(kept, start
     assert len(again.search(make.unit(6_000), k=1, threshold=0.99).cases) == 1
 
 
+def test_two_programs_on_one_database_do_not_spoil_each_others_files(kept, start, make):
+    one, other = start(), start()
+    for memory, first in ((one, 8_000), (other, 9_000), (one, 10_000)):
+        for seed in range(first, first + 40):
+            memory.add(make.case(seed))
+        memory.settle_index()
+        assert memory.keep_index()
+    # What is mapped into memory by one is still there after the other has saved.
+    assert answers(one, make) == answers(other, make) == expected()
+    one.close()
+    other.close()
+    again = start()
+    assert again.statistics().cases == CASES + 120
+    assert answers(again, make) == expected()
+
+
 def test_the_log_of_changes_is_cut_where_the_index_is_kept(kept, start, make, monkeypatch, database):
     monkeypatch.setattr(loading, "SAVED_AFTER", 10)
     memory = start()

@@ -187,13 +187,12 @@ class KeptIndex:
     def _save_rows(self, epoch: str, originals: Originals) -> _Rows:
         before = self._written.get(epoch)
         width = 2 * originals.dimension
-        if before is None or not (self.folder / before.file).is_file():
+        if before is None or _size(self.folder / before.file) != before.rows * width:
+            # Not known, or longer: a save was interrupted, or another program appended. It may have the file mapped
+            # into its memory, so that must never become shorter.
             before = _Rows(self._new_name("rows", "i16"), 0, 0)
         crc = before.crc
-        with (self.folder / before.file).open("r+b" if before.rows else "wb") as stream:
-            # Rows that an interrupted save left behind the known ones are not counted and overwritten.
-            stream.truncate(before.rows * width)
-            stream.seek(before.rows * width)
+        with (self.folder / before.file).open("ab") as stream:
             for first in range(before.rows, len(originals), CHUNK):
                 data = np.ascontiguousarray(originals.slice(first, min(first + CHUNK, len(originals)))).astype("<i2")
                 stream.write(data.tobytes())
@@ -226,6 +225,10 @@ class KeptIndex:
     @staticmethod
     def _new_name(kind: str, suffix: str) -> str:
         return f"{kind}-{secrets.token_hex(6)}.{suffix}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _save_arrays(stream: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:

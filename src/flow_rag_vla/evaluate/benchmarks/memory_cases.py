@@ -105,6 +105,8 @@ def cases_of(rows: Vectors, generator: np.random.Generator, start: int = 0, grou
     cases = []
     for number, row in enumerate(rows, start):
         failed = generator.normal(scale=0.003, size=(HORIZON, 7)).astype(np.float32)
+        # The gripper's opening is no step but from 0 to 1, and 0.001 more in the correction.
+        failed[:, 6] = generator.uniform(0.0, 0.9)
         known = number % 2 == 0
         cases.append(
             FailureCase(
