@@ -7,7 +7,7 @@ Each stage is a process of its own, so that nothing is warm that would not be on
 - fill: a database with cases whose embeddings are shaped like the shipped encoder's
 - first: opened without a kept index: reading every case, building, keeping
 - serve: opened again: time until the first answer; searches, alone and while cases are added; recall against a scan
-- hard: vectors without any structure in the index alone
+- hard: at most 100,000 vectors without any structure in the index alone
 
 About 6 GB of disk and 15 minutes of one core for a million; each process stays below 6 GB of memory.
 """
@@ -53,6 +53,9 @@ MIN_RECALL = 0.99
 
 MAX_RESTART_S = 10.0
 """From opening the database to the first answer."""
+
+HARD_CASES = 100_000
+"""Most vectors without structure: as many show what there is to see, and build in a tenth of the time."""
 
 SCANS = 20
 """Exact scans that are timed, one query each."""
@@ -101,7 +104,7 @@ def table(figures: Figures) -> str:
         ("search, shaped like the encoder's", serve["alone"], serve["recall"], serve["published"]),
         ("the same while cases are added", serve["beside"], None, None),
         ("exact scan, FAISS float32 (baseline)", scan, 1.0, None),
-        ("search, no structure (hard case)", hard["alone"], hard["recall"], hard["published"]),
+        (f"search, no structure, {hard['cases']} cases", hard["alone"], hard["recall"], hard["published"]),
     ):
         text = f"{name:40}{part['p50']:9.3f}{part['p99']:9.3f}{part['max']:9.3f}{part['cpu_p99']:9.3f}"
         text += f"{recall:10.4f}" if recall is not None else ""
@@ -256,6 +259,7 @@ def _while_adding(memory: FailureMemory, queries: Vectors, arriving: Vectors) ->
 
 
 def _hard(_database: Path, cases: int, count: int) -> Figures:
+    cases = min(cases, HARD_CASES)
     queries = next(isotropic(cases, _after(cases), _after(cases) + count))
     builder = Builder()
     index = LayeredIndex(DIMENSION, builder)
@@ -282,6 +286,7 @@ def _hard(_database: Path, cases: int, count: int) -> Figures:
         "alone": alone,
         "recall": _recall(np.stack(found), truth),
         "published": state.recall,
+        "cases": cases,
         "kind": state.kind,
         "build_s": build_s,
     }
