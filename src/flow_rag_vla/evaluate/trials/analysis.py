@@ -133,9 +133,9 @@ def summarise(
     groups = []
     for block in sorted(by_block, key=list(BLOCKS).index):
         parts = by_block[block]
-        groups += [_group(block, task, scene, some, draws) for (task, scene), some in sorted(parts.items())]
         if len(parts) > 1:
             groups.append(_group(block, ALL, ALL, [item for some in parts.values() for item in some], draws))
+        groups += [_group(block, task, scene, some, draws) for (task, scene), some in sorted(parts.items())]
     return Summary(about, tuple(groups), tuple(broken))
 
 

@@ -25,7 +25,7 @@ def success_chart(
     rows: Sequence[tuple[str, float, float, float, str, str]], baseline: float | None, width: int = 1000
 ) -> str:
     """Rates with intervals below each other. rows: name, rate, low, high, colour, words at the right."""
-    left, right, line, top = 170, 300, 34, 6
+    left, right, line, top = 160, 350, 34, 6
     height, inner = top + line * len(rows) + 26, width - left - right
     parts = [_open(width, height, "success with 95 % intervals"), _axis(left, inner, top, height)]
     if baseline is not None:
@@ -110,9 +110,10 @@ def share_chart(
             f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round">'
             f"<title>{escape(name)}</title></path>"
         )
-        if len(points) == 1:
-            x, y = left + inner_w * points[0][0] / limit, top + inner_h * (1 - points[0][1])
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
+        # A few points are seen as such; many are a curve.
+        for x_value, y_value in points if len(points) <= 8 and not stepped else ():
+            x, y = left + inner_w * x_value / limit, top + inner_h * (1 - y_value)
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>')
     return "".join(parts) + "</svg>"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from flow_rag_vla.evaluate.report.charts import legend
 from flow_rag_vla.evaluate.report.style import STYLE
 from flow_rag_vla.evaluate.trials import figures
-from flow_rag_vla.evaluate.trials.analysis import CONTROLS, check_plain, running_share
+from flow_rag_vla.evaluate.trials.analysis import ALL, CONTROLS, check_plain, running_share
 from flow_rag_vla.evaluate.trials.protocol import ONLINE, TrialError
 from flow_rag_vla.evaluate.trials.tables import (
     Content,
@@ -68,7 +68,8 @@ def tested_method(variants: Sequence[str]) -> str | None:
 
 def _subtitle(content: Content) -> str:
     about = content["about"]
-    tasks = ", ".join(dict.fromkeys(group["task"].replace("_", " ") for group in content["groups"]))
+    names = dict.fromkeys(group["task"].replace("_", " ") for group in content["groups"] if group["task"] != ALL)
+    tasks = ", ".join(names)
     policies = {name for group in content["groups"] for name in group["policies"]}
     some = f"{len(policies)} checkpoint{'s' if len(policies) != 1 else ''}"
     return " · ".join(part for part in (tasks, some, str(about.get("started", "")).replace("T", " ")) if part)
@@ -90,7 +91,7 @@ def _problems(content: Content) -> str:
 def _tiles(groups: Sequence[Content], about: Content) -> str:
     if not groups:
         return ""
-    first = next((group for group in groups if group["task"] == "all"), groups[0])
+    first = next((group for group in groups if group["task"] == ALL), groups[0])
     by_name = {item["variant"]: item for item in first["variants"]}
     method = tested_method(list(by_name))
     tiles = []
@@ -112,7 +113,7 @@ def _tiles(groups: Sequence[Content], about: Content) -> str:
             tiles.append(_tile("Lift", value, more, kind))
             value = f"{pairs['fixed']}<small> / {pairs['broken']}</small>"
             tiles.append(_tile("Fixed / broken", value, f"of {first['starts']} paired starts"))
-    trials = sum(group["starts"] * len(group["variants"]) for group in groups if group["task"] != "all")
+    trials = sum(group["starts"] * len(group["variants"]) for group in groups if group["task"] != ALL)
     tiles.append(_tile("Trials", str(trials), f"{len(first['variants'])} variants on the same starts"))
     return f"<section class='tiles'>{''.join(tiles)}</section>"
 
@@ -233,30 +234,49 @@ def _per_episode(item: Content) -> dict[str, float]:
 def _table(group: Content, names: Mapping[str, str]) -> str:
     several = len(group["policies"]) > 1
     head = "<tr><th>memory</th><th>success [95 %]</th><th>beside</th><th class='n'>lift, points [95 %]</th>"
-    head += "<th class='n'>p</th><th class='n'>fixed / broken</th>"
-    head += "<th class='n'>with checkpoints drawn</th>" if several else ""
-    head += "<th class='n'>helped / hurt</th><th class='n'>fewer failed episodes</th>"
-    head += "<th class='n'>fewer failure events</th></tr>"
+    head += "<th class='n'>checkpoints drawn too</th>" if several else ""
+    head += "<th class='n'>p</th><th class='n'>fixed / broken</th><th class='n'>helped / hurt</th></tr>"
     rows = []
     for item in group["variants"]:
-        first = f"<td>{escape(names[item['variant']])}</td><td>{escape(share(item['success']))}</td>"
-        comparisons = item["comparisons"] or [None]
-        for found in comparisons:
-            if found is None:
-                rows.append(f"<tr>{first}<td colspan='{8 if several else 7}'></td></tr>")
-                continue
+        done = f"<td style='white-space:nowrap'>{escape(share(item['success']))}</td>"
+        first = f"<td>{escape(names[item['variant']])}</td>{done}"
+        for found in item["comparisons"]:
             pairs = found["pairs"]
             pooled = f"<td class='n'>{points(found['bootstrap'])}</td>" if several else ""
             rows.append(
                 f"<tr>{first}<td>{escape(names.get(found['against'], found['against']))}</td>"
-                f"<td class='n'>{points(found['difference'])}</td><td class='n'>{p_value(found['p'])}</td>"
-                f"<td class='n'>{pairs['fixed']} / {pairs['broken']}</td>{pooled}"
-                f"<td class='n'>{found['helped']} / {found['hurt']}</td><td class='n'>{reduced(found['failures'])}</td>"
-                f"<td class='n'>{reduced(found['events'])}</td></tr>"
+                f"<td class='n'>{points(found['difference'])}</td>{pooled}<td class='n'>{p_value(found['p'])}</td>"
+                f"<td class='n'>{pairs['fixed']} / {pairs['broken']}</td>"
+                f"<td class='n'>{found['helped']} / {found['hurt']}</td></tr>"
             )
             first = "<td></td><td></td>"
+        if not item["comparisons"]:
+            rows.append(f"<tr>{first}<td colspan='{6 if several else 5}'></td></tr>")
     table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<div class='card scroll' style='margin-top:14px'>{table}{_timing(group, names)}</div>"
+    style = "margin-top:14px; font-size:13.5px"
+    return (
+        f"<div class='card scroll' style='{style}'>{table}</div>"
+        f"<div class='card scroll' style='{style}'>{_failures(group, names)}{_timing(group, names)}</div>"
+    )
+
+
+def _failures(group: Content, names: Mapping[str, str]) -> str:
+    head = "<tr><th>memory</th><th>episodes that fail [95 %]</th><th class='n'>fewer failed episodes</th>"
+    head += "<th class='n'>events an episode</th><th class='n'>fewer failure events</th>"
+    head += "<th class='n'>seconds saved</th></tr>"
+    rows = []
+    for item in group["variants"]:
+        found = against(item, OFF)
+        fewer, events, saved = "", "", ""
+        if found is not None:
+            fewer, events = reduced(found["failures"]), reduced(found["events"])
+            saved = "" if found["faster"] is None else f"{found['faster']:+.2f}"
+        rows.append(
+            f"<tr><td>{escape(names[item['variant']])}</td><td>{escape(share(item['failure']))}</td>"
+            f"<td class='n'>{fewer}</td><td class='n'>{item['events_per_episode']:.2f}</td>"
+            f"<td class='n'>{events}</td><td class='n'>{saved}</td></tr>"
+        )
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _timing(group: Content, names: Mapping[str, str]) -> str:
