@@ -212,6 +212,8 @@ class ControlLoop:
         """Follow a person from the next tick on, or the policy again if the robot is released; say why not."""
         had = self.takeover.held
         refused = self.takeover.offer(request, now_ns, steady_ns)
+        if refused is None and request.active:
+            self._jump_ns = None
         if refused is None and had != self.takeover.held:
             self.arbiter.clear()
             if had:
@@ -309,7 +311,7 @@ class ControlLoop:
         takeover = self.takeover
         reason = Reason.NONE if takeover.heard(steady_ns) else Reason.TAKEOVER_LOST
         if fresh is None:
-            reason = Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
+            reason = self._stateless()
         mode = self.ladder.step(
             reason,
             steady_ns,
@@ -437,9 +439,7 @@ class ControlLoop:
     def _reason(self, fresh: RobotState | None, row: int | None, steady_ns: int) -> Reason:
         """Why the chunk held cannot be followed at this tick; NONE if it can."""
         if fresh is None:
-            if self._jump_ns is not None:
-                return Reason.CLOCK_JUMP
-            return Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
+            return self._stateless()
         held = self.queue.held
         if held is None:
             if self._jump_ns is not None:
@@ -450,6 +450,12 @@ class ControlLoop:
         if held.age_ns(steady_ns) > self.settings.max_observation_age_ns:
             return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_TOO_OLD
         return Reason.MEMORY_HOLD if held.hold else Reason.NONE
+
+    def _stateless(self) -> Reason:
+        """Why there is no fresh state."""
+        if self._jump_ns is not None:
+            return Reason.CLOCK_JUMP
+        return Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
 
     def _named(self, mode: Mode, reason: Reason, held: HeldChunk | None, steady_ns: int) -> tuple[Reason, str]:
         """The reason to report in a mode that does not follow, and one sentence."""
