@@ -179,6 +179,16 @@ class DecisionRecording:
         place = bisect_right(self.by_stamp.status_logs, log_ns)
         return self.statuses[place - 1] if place else None
 
+    def episode_so_far(self, log_ns: int) -> tuple[Status, ...]:
+        """The first and the newest status, received until then, of the episode that stands then."""
+        newest = self.status_at(log_ns)
+        if newest is None:
+            return ()
+        first = next(
+            item for item in self.statuses if (item.episode_id, item.state) == (newest.episode_id, newest.state)
+        )
+        return (first,) if first is newest else (first, newest)
+
     def running_at(self, log_ns: int) -> Status | None:
         """The newest status of a running episode received until then."""
         place = bisect_right(self.by_stamp.status_logs, log_ns)

@@ -274,14 +274,18 @@ class Replay:
     def _begin(self, loop: ControlLoop, tick: Tick) -> None:
         """A recording that begins while the loop runs: its first command is taken as it is, and gone on from."""
         now_ns, steady_ns = tick.command.stamp_ns, tick.steady_ns
-        status = self._recording.status_at(tick.log_ns)
-        if status is not None:
+        for status in self._recording.episode_so_far(tick.log_ns):
             loop.set_episode(status.episode, now_ns, steady_ns)
         state = self._recording.state_near(now_ns, tick.log_ns)
         if state is not None:
             loop.offer_state(state, now_ns, steady_ns)
-        for take in tick.takes:
+        held = self._recording.planned(tick.command.provenance.observation_stamp_ns)
+        told = self._recording.told(tick.command.provenance.observation_stamp_ns)
+        before = [Take(CHUNK, 0, 0, held)] if held is not None else []
+        before += [Take(CORRECTION, 0, 0, told)] if told is not None else []
+        for take in (*before, *tick.takes):
             self._offer(loop, take, now_ns, steady_ns)
+        self._refusals.clear()
         if tick.scheduled_ns is not None:
             loop.expect(tick.command.tick, tick.scheduled_ns)
         loop.tick(now_ns, steady_ns)
