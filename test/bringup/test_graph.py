@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flow_rag_vla.bringup import endpoints, topics
-from flow_rag_vla.bringup.graph import ARGUMENTS, NODES, GraphError, default_arguments, node_spec, sim_graph
+from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NODES, GraphError, default_arguments, node_spec, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.supervisor import command_line
 from flow_rag_vla.core.parameters import load_parameters, parameter_table
@@ -43,6 +43,11 @@ def test_without_a_place_or_a_wish_nothing_is_recorded(arguments):
     assert "recorder" not in [process.spec.name for process in sim_graph(arguments, PARAMS)]
 
 
+def test_the_node_of_language_models_is_started_only_on_request():
+    assert "llm" not in [process.spec.name for process in sim_graph({}, PARAMS)]
+    assert "llm" in [process.spec.name for process in sim_graph({"llm": "true"}, PARAMS)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -67,8 +72,8 @@ def test_arguments_are_described_and_their_defaults_valid():
 
 def test_the_shipped_parameter_file_holds_every_parameter_at_its_default_and_nothing_else():
     loaded = yaml.safe_load(default_params_file().read_text())
-    assert list(loaded) == [f"/**/{spec.name}" for spec in NODES]
-    for spec in NODES:
+    assert list(loaded) == [f"/**/{spec.name}" for spec in EVERY_NODE]
+    for spec in EVERY_NODE:
         values = loaded[f"/**/{spec.name}"]["ros__parameters"]
         assert list(values) == [info.name for info in parameter_table(spec.parameters)]
         assert load_parameters(spec.parameters, values) == spec.parameters()
@@ -83,7 +88,7 @@ def test_the_command_line_quotes_strings_so_that_yaml_keeps_them_strings():
 
 
 def test_every_declared_endpoint_names_nodes_that_exist():
-    names = {spec.name for spec in NODES} | {"every node"}
+    names = {spec.name for spec in EVERY_NODE} | {"every node"}
     for topic in endpoints.TOPICS:
         assert set(topic.publishers) <= names and set(topic.subscribers) <= names, topic.name
     assert {service.server for service in endpoints.SERVICES} <= names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.bringup.graph import NODES
+from flow_rag_vla.bringup.graph import EVERY_NODE
 from flow_rag_vla.bringup.reference import parameters_file, reference_page
 from flow_rag_vla.bringup.resources import share_folder
 from flow_rag_vla.core.parameters import parameter_table
@@ -18,7 +18,7 @@ def test_the_parameter_file_is_the_one_the_declarations_make():
 
 def test_the_page_has_every_parameter_of_every_node():
     page = reference_page()
-    for spec in NODES:
+    for spec in EVERY_NODE:
         section = page.split(f"### {spec.name}\n")[1].split("\n### ")[0]
         for info in parameter_table(spec.parameters):
             assert f"| `{info.name}` |" in section

@@ -26,6 +26,7 @@ NODES = {
     "failure_detector",
     "failure_memory",
     "flow_policy",
+    "llm",
     "recorder",
     "simulator",
     "simulator_camera",
@@ -122,7 +123,7 @@ def test_every_executable_leads_to_a_function(root, monkeypatch):
 
 
 def test_the_graph_and_setup_name_the_same_executables(root, monkeypatch):
-    from flow_rag_vla.bringup.graph import NODES as GRAPH
+    from flow_rag_vla.bringup.graph import EVERY_NODE as GRAPH
 
     scripts = setup_arguments(root, monkeypatch)["entry_points"]["console_scripts"]
     assert {node.name for node in GRAPH} == {script.split(" = ")[0] for script in scripts} - {"flow_rag_vla"}

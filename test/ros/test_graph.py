@@ -104,7 +104,10 @@ def differences(ros_node) -> list[str]:
         if subscribers != {*topic.subscribers, *(["recorder"] if declared else [])}:
             found.append(f"{name} is read by {subscribers}")
     served = {name for name, _ in ros_node.get_service_names_and_types()}
+    started = {spec.name for spec in NODES}
     for service in SERVICES:
+        if service.server not in started:
+            continue
         suffix = "/_action/send_goal" if "/action/" in service.type else ""
         if f"/{service.name}{suffix}" not in served:
             found.append(f"/{service.name} is not served")

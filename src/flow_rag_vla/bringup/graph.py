@@ -17,6 +17,7 @@ from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParame
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
 from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
 
@@ -44,10 +45,15 @@ NODES: tuple[NodeSpec, ...] = (
     NodeSpec("recorder", RecorderParameters, "writes every topic to an MCAP bag"),
 )
 
+ON_REQUEST: tuple[NodeSpec, ...] = (NodeSpec("llm", LlmParameters, "words in, validated structures out"),)
+"""Started only if the argument of the same name says so."""
+
+EVERY_NODE: tuple[NodeSpec, ...] = (*NODES, *ON_REQUEST)
+
 
 def node_spec(name: str) -> NodeSpec:
     """The declaration of one node."""
-    return next(spec for spec in NODES if spec.name == name)
+    return next(spec for spec in EVERY_NODE if spec.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument("run_folder", "", "Where episodes and the bag go; empty: nothing is written but ~/.ros"),
     Argument("memory", "", "Database of the failure memory; empty: in the run folder, or ~/.ros without one"),
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
+    Argument("llm", "false", "Start the node of language models too", BOOLEAN),
 )
 
 Parameters = dict[str, Any]
@@ -124,7 +131,7 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     values = _checked(arguments)
     sim_time = values["use_sim_time"] == "true" or values["mode"] == "stepped"
     folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
-    overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": sim_time} for spec in NODES}
+    overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": sim_time} for spec in EVERY_NODE}
     overrides["simulator"] |= {"mode": values["mode"], "gui": values["gui"] == "true"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
     overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
@@ -145,8 +152,8 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
             overrides[spec.name],
             values["log_level"],
         )
-        for spec in NODES
-        if spec.name != "recorder" or recording
+        for spec in EVERY_NODE
+        if (spec.name != "recorder" or recording) and (spec not in ON_REQUEST or values[spec.name] == "true")
     )
 
 

@@ -1,0 +1,55 @@
+"""Parameters of the node of language models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flow_rag_vla.core.parameters import parameter
+
+
+@dataclass(frozen=True, slots=True)
+class LlmParameters:
+    """Which language model answers, in which time, at which rate. Keys come from the environment only."""
+
+    provider: str = parameter(
+        "", "rules, claude, openai, local, or one that a package added; empty: as LLM_PROVIDER says, else rules"
+    )
+    model: str = parameter("", "The provider's model: a name, a folder or a hub id; empty: its default")
+    base_url: str = parameter("", "Server that speaks the provider's wire format; empty: the provider's own")
+    key_variable: str = parameter("", "Environment variable that holds the key; empty: the provider's own")
+    device: str = parameter("auto", "Where a local model runs", choices=("auto", "cpu", "cuda"))
+    load_in_4bit: str = parameter(
+        "auto",
+        "Whether a local model is loaded with 4 bits a weight; auto does if CUDA and bitsandbytes are there",
+        choices=("auto", "always", "never"),
+    )
+    deadline: float = parameter(
+        30.0,
+        "Time for an answer, retries included, when the request names none",
+        unit="s",
+        minimum=0.05,
+        maximum=3600.0,
+        live=True,
+    )
+    max_tokens: int = parameter(1024, "Longest answer when the request names none", minimum=1, maximum=65536, live=True)
+    concurrency: int = parameter(
+        8, "Requests under way at once; further ones are refused, not kept waiting", minimum=1, maximum=1000, live=True
+    )
+    attempts: int = parameter(3, "Calls of a provider that fails in a way that may pass", minimum=1, maximum=10)
+    structure_attempts: int = parameter(
+        3, "Answers that may miss the schema before the request fails", minimum=1, maximum=10
+    )
+    requests_per_minute: float = parameter(60.0, "Calls let through on average", minimum=0.1, maximum=1e6)
+    burst: float = parameter(10.0, "Calls let through at once", minimum=1.0, maximum=1e6)
+    tokens_per_minute: float = parameter(
+        0.0, "Tokens let through on average, settled after each answer; 0: no limit", minimum=0.0, maximum=1e9
+    )
+    cache_size: int = parameter(256, "Answers remembered", minimum=0, maximum=1_000_000)
+    cache_lifetime: float = parameter(600.0, "How long an answer is remembered", unit="s", minimum=0.0, maximum=1e7)
+    prices: tuple[str, ...] = parameter(
+        (), "Prices of a million tokens, as model=input/output; without one an answer's cost is unknown"
+    )
+    embedder: str = parameter(
+        "", "minilm, local or openai; empty: as EMBEDDING_PROVIDER says, else minilm (English only)"
+    )
+    embedder_model: str = parameter("", "The embedder's model; empty: its default")
