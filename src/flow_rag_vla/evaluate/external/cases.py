@@ -8,8 +8,10 @@ chunks is then their root mean square difference in -1..1 (times the share that 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +66,8 @@ class Recall:
 
     correction, offset: (H, A) kernel-weighted means of the corrections and of correction minus failed chunk
     failed: (F, H, A) failed chunks, most similar first; strength: 0..1; similarity: of the nearest case
+    agreement: length of the mean offset over the mean length of the offsets; 1 when all point the same way, 0 for a
+        single case, which agrees with nobody
     """
 
     correction: Array
@@ -71,6 +75,7 @@ class Recall:
     failed: Array
     strength: float
     similarity: float
+    agreement: float
     case_ids: tuple[int, ...]
 
 
@@ -99,16 +104,17 @@ class ExternalMemory:
         key: KernelKey,
         shape: tuple[int, int],
         settings: RecallSettings | None = None,
-        path: str = ":memory:",
+        path: str | Path | None = None,
     ) -> None:
-        """Open it; ``shape`` is (H, A) of a chunk, ``path`` of the database."""
+        """Open it; ``shape`` is (H, A) of a chunk, ``path`` of the database, None for one that goes when it closes."""
         self.task = task
         self.settings = settings or RecallSettings()
         self.key = key
         self._revision = f"{policy_revision}-{key.revision}"
         self._shape = shape
+        self._folder = tempfile.TemporaryDirectory(prefix="flow_rag_vla_external_") if path is None else None
         self._memory = FailureMemory(
-            FailureStore(path),
+            FailureStore(Path(self._folder.name) / "memory.sqlite" if self._folder is not None else Path(path or "")),
             MemorySettings(
                 k=self.settings.neighbours,
                 threshold=self.settings.threshold,
@@ -131,24 +137,12 @@ class ExternalMemory:
     def close(self) -> None:
         """Close the database."""
         self._memory.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def remember(self, failures: Sequence[LabelledFailure]) -> int:
         """Store failures as cases; those that say what another says are refused. Gives the number stored."""
-        stored = 0
-        for failure in failures:
-            case = FailureCase(
-                failure_type=FailureType.TIMEOUT,
-                task=self.task,
-                phase="",
-                encoder="kernel_key",
-                encoder_revision=self._revision,
-                embedding=self.key(failure.situation),
-                failed_actions=pack_chunk(failure.failed),
-                correction=pack_chunk(failure.correction),
-                correction_source="expert",
-                origin=f"seed {failure.seed}, step {failure.step}",
-            )
-            stored += self._memory.add(case).accepted
+        stored, _ = self._memory.add_all([self._case(failure) for failure in failures])
         return stored
 
     def calibrate(self, situations: Sequence[NDArray[np.floating]]) -> None:
@@ -173,18 +167,37 @@ class ExternalMemory:
         closeness = (nearest - self.threshold) / max(1.0 - self.threshold, 1e-6)
         trust = min(found[0].credit / 0.5, 1.0)
         strength = np.clip(0.5 + 0.5 * closeness, 0.0, 1.0) * trust * np.exp(-((spread / self.settings.agreement) ** 2))
+        offsets = corrections - failed
+        offset = np.einsum("n,nha->ha", weights, offsets)
+        length = float(weights @ np.linalg.norm(offsets.reshape(len(offsets), -1), axis=1))
+        agreement = float(np.linalg.norm(offset)) / length if length > 0.0 and len(offsets) > 1 else 0.0
         return Recall(
             mean.astype(np.float32),
-            np.einsum("n,nha->ha", weights, corrections - failed).astype(np.float32),
+            offset.astype(np.float32),
             failed,
             float(strength),
             nearest,
+            agreement,
             tuple(item.case_id for item in found),
         )
 
     def record_use(self, case_ids: Sequence[int], success: bool) -> None:
         """Credit or debit the cases that shaped an episode."""
         self._memory.record_use(case_ids, success)
+
+    def _case(self, failure: LabelledFailure) -> FailureCase:
+        return FailureCase(
+            failure_type=FailureType.TIMEOUT,
+            task=self.task,
+            phase="",
+            encoder="kernel_key",
+            encoder_revision=self._revision,
+            embedding=self.key(failure.situation),
+            failed_actions=pack_chunk(failure.failed),
+            correction=pack_chunk(failure.correction),
+            correction_source="expert",
+            origin=f"seed {failure.seed}, step {failure.step}",
+        )
 
     def _pair(self, case_id: int) -> tuple[Array, Array]:
         # Kept unpacked: a recall every few steps reads the same cases again and again.

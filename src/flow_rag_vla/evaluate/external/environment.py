@@ -156,6 +156,13 @@ class BoxEnvironment:
         self._total = 0.0
 
     @property
+    def step_seconds(self) -> float:
+        """The environment's time between two actions, seconds; 1 where it says nothing of time."""
+        core = self._environment.unwrapped
+        rate = (core.metadata or {}).get("render_fps")
+        return float(getattr(core, "dt", 0.0) or (1.0 / rate if rate else 1.0))
+
+    @property
     def observation_dim(self) -> int:
         """Length D of an observation."""
         return self._observer.dimension

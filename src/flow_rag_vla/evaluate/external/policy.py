@@ -27,8 +27,11 @@ from flow_rag_vla.policy.velocity import VelocityConfig, VelocityNetwork
 CONFIG_FILE = "policy.json"
 WEIGHTS_FILE = "policy.safetensors"
 CONSTANT_BELOW = 1e-4
-"""Standard deviation below which a number does not vary in the demonstrations; it is left out, not blown up."""
-LARGEST_SITUATION = 10.0
+"""Standard deviation below which a number does not vary in the demonstrations; it is left out."""
+LEAST_SHARE = 0.25
+"""Of the median deviation: a number that hardly varies in the demonstrations must not be blown up. An object that
+always lay flat there lies on its side after a failure: tens of its own deviations away."""
+LARGEST_SITUATION = 5.0
 """Standard deviations: what is farther away says no more than that it is far."""
 _FORMAT = "flow_rag_vla.external_policy/1"
 
@@ -59,7 +62,9 @@ class ExternalNetwork(nn.Module):
         """Take mean and deviation from observations (N, D)."""
         deviation = observations.std(dim=0, correction=0)
         self.mean.copy_(observations.mean(dim=0))
-        self.scale.copy_(torch.where(deviation < CONSTANT_BELOW, 0.0, 1.0 / deviation.clamp(min=CONSTANT_BELOW)))
+        varies = deviation >= CONSTANT_BELOW
+        floor = LEAST_SHARE * float(deviation[varies].median()) if bool(varies.any()) else 1.0
+        self.scale.copy_(torch.where(varies, 1.0 / deviation.clamp(min=floor), 0.0))
 
     def situation(self, observations: torch.Tensor) -> torch.Tensor:
         """(B, D) to standardised (B, D); 0 where the demonstrations never vary."""

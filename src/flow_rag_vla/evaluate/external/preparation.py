@@ -53,15 +53,17 @@ class Preparation:
     episodes: of the policy alone, in which failures are looked for
     least_difference: root mean square, in -1..1, between failed chunk and correction from which a chunk was wrong
     apart: root mean square, in standard deviations, between labelled situations of an episode
+    labels: moments labelled in an episode at most, the earliest: where it went wrong, not where it ended up
     """
 
     demonstrations: int
     observation: Observation = "state"
     noise: float = 0.0
     policy_seed: int = 0
-    episodes: int = 60
+    episodes: int = 30
     least_difference: float = 0.15
-    apart: float = 0.02
+    apart: float = 0.1
+    labels: int = 16
     training: ExternalTraining = field(default_factory=ExternalTraining)
     episode: EpisodeSettings = field(default_factory=EpisodeSettings)
 
@@ -191,6 +193,7 @@ def collect_failures(
             horizon=policy.horizon,
             least_difference=preparation.least_difference,
             apart=preparation.apart,
+            most=preparation.labels,
         )
     report(f"{len(failed)} of {preparation.episodes} episodes failed, {len(failures)} moments labelled")
     chosen = np.random.default_rng(preparation.policy_seed).permutation(len(calm))[:CALM_KEPT]

@@ -14,21 +14,26 @@ from flow_rag_vla.evaluate.external.cases import ExternalMemory, LabelledFailure
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, Snapshot
 from flow_rag_vla.evaluate.external.policy import ChunkPolicy
 from flow_rag_vla.evaluate.external.tasks import Expert, ExternalTask
+from flow_rag_vla.memory.corrector import OFFSET_AGREEMENT
 from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.sampler import Attraction, Repulsion
 
 Array = NDArray[np.float32]
 
-Use = Literal["guide", "residual", "negative", "replace", "blend"]
-USES: tuple[Use, ...] = ("guide", "residual", "negative", "replace", "blend")
+Use = Literal["guide", "residual", "negative", "replace", "blend", "dispatch"]
 """guide: early in the flow; residual: added to the chunk, cut; negative: away from the failed chunks; replace: the
-correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design."""
+correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design; dispatch:
+residual where the cases agree on the offset, else guide."""
 
 RESIDUAL_LIMIT = 0.5
 """Of what a residual adds, in -1..1."""
 BLEND_WEIGHT = 0.3
 FAILED_CHUNKS = 3
 """Failed chunks that are sampled away from at most."""
+NUDGES = 4
+"""Random actions that displace a start."""
+LOST_AFTER = 2
+"""Moments in a row from which the expert does not succeed either, after which the rest of an episode is left out."""
 HOMING_STEPS = 30
 """A blind retry goes back to where it began for so many steps."""
 
@@ -41,14 +46,18 @@ class EpisodeSettings:
     retry_after: steps after which a blind retry brings the robot back to where it began, once; 0 for none
     """
 
-    execute: int = 8
+    execute: int = 4
     use: Use = "guide"
     retry_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode. corrected: chunks that a case shaped; strength: their mean strength; broken: why it ended early."""
+    """One episode.
+
+    corrected: chunks that cases shaped; strength: their mean strength; case_ids: of all of them, each once
+    broken: why it ended early, if the environment broke
+    """
 
     seed: int
     success: bool
@@ -56,6 +65,7 @@ class EpisodeResult:
     chunks: int
     corrected: int
     strength: float
+    case_ids: tuple[int, ...] = ()
     broken: str = ""
 
 
@@ -79,6 +89,7 @@ def run_episode(
     settings: EpisodeSettings | None = None,
     task: ExternalTask | None = None,
     noise: int | None = None,
+    displaced: int = 0,
     visits: list[Visit] | None = None,
     snapshots: bool = False,
 ) -> EpisodeResult:
@@ -92,6 +103,8 @@ def run_episode(
         settings: how chunks are used.
         task: for the way home of a blind retry.
         noise: seed of the flow's noise.
+        displaced: 0 for the seed's own start; n for the n-th small displacement of it: a few random actions before
+            the policy begins, which every environment with a Box action understands.
         visits: gets each moment at which a chunk was drawn.
         snapshots: whether visits keep the environment's state.
 
@@ -103,10 +116,14 @@ def run_episode(
     chunks = 0
     strengths: list[float] = []
     used: list[int] = []
-    success = False
+    success, broken = False, ""
     try:
         observation = environment.reset(seed)
         home = _way_home(environment, settings, task)
+        if displaced:
+            generator = np.random.default_rng([seed, displaced])
+            for action in generator.uniform(-1.0, 1.0, (NUDGES, environment.action_dim)):
+                observation = environment.step(action).observation
         retries = 0
         while True:
             if home is not None and retries == 0 and environment.steps >= settings.retry_after:
@@ -133,18 +150,21 @@ def run_episode(
             if ended:
                 break
     except ExternalError as error:
+        # What cannot even begin is the caller's matter; what breaks on the way is a result of this episode.
         if environment.steps == 0:
             raise
-        mean = float(np.mean(strengths)) if strengths else 0.0
-        return EpisodeResult(seed, False, environment.steps, chunks, len(strengths), mean, str(error))
+        broken = str(error)
     mean = float(np.mean(strengths)) if strengths else 0.0
-    return EpisodeResult(seed, success, environment.steps, chunks, len(strengths), mean)
+    used_once = tuple(dict.fromkeys(used))
+    return EpisodeResult(seed, success, environment.steps, chunks, len(strengths), mean, used_once, broken)
 
 
 def shaped_chunk(
     policy: ChunkPolicy, situation: Array, seed: int, recall: Recall | None, use: Use
 ) -> NDArray[np.float32]:
     """(H, A) float32 in -1..1: drawn by the policy, shaped by what is remembered."""
+    if use == "dispatch":
+        use = "residual" if recall is not None and recall.agreement >= OFFSET_AGREEMENT else "guide"
     attraction = repulsion = None
     if recall is not None and use == "guide":
         attraction = Attraction(torch.from_numpy(recall.correction), torch.ones(policy.horizon), recall.strength)
@@ -170,44 +190,55 @@ def label_visits(
     horizon: int,
     least_difference: float,
     apart: float,
+    most: int,
 ) -> list[LabelledFailure]:
     """What the expert would have done in the moments of a failed episode, played out in the environment itself.
 
+    A moment counts only if the expert succeeds from there: what it does where all is lost corrects nothing.
+
     Args:
         environment: still in that episode; left somewhere in it.
-        expert: acts for ``horizon`` steps from each moment.
+        expert: acts from each moment on.
         seed: of the episode.
         visits: with snapshots.
         horizon: rows of a chunk.
         least_difference: root-mean-square difference, in -1..1, from which a chunk counts as wrong.
         apart: root-mean-square distance in standard deviations between one labelled situation and the next.
+        most: wrong moments that are kept, the earliest.
     """
     found: list[LabelledFailure] = []
     last: Array | None = None
+    lost = 0
     for visit in visits:
+        if len(found) >= most or lost >= LOST_AFTER:
+            break
         if last is not None and float(np.sqrt(np.mean((visit.situation - last) ** 2))) < apart:
             continue
         last = visit.situation
         if visit.snapshot is None:
             raise ValueError("visits have no snapshots; run the episode with snapshots=True")
         environment.restore(visit.snapshot)
-        rows = []
-        for _ in range(horizon):
-            rows.append(environment.normalised(expert(environment.state)))
-            try:
-                ended = environment.step(rows[-1]).ended
-            except ExternalError:
-                rows = []
-                break
-            if ended:
-                break
-        if not rows:
+        rows = _played_out(environment, expert)
+        lost = lost + 1 if rows is None else 0
+        if rows is None:
             continue
         correction = np.stack([rows[min(index, len(rows) - 1)] for index in range(horizon)])
-        if float(np.sqrt(np.mean((correction - visit.chunk) ** 2))) < least_difference:
-            continue
-        found.append(LabelledFailure(seed, visit.step, visit.observation, visit.situation, visit.chunk, correction))
+        if float(np.sqrt(np.mean((correction - visit.chunk) ** 2))) >= least_difference:
+            found.append(LabelledFailure(seed, visit.step, visit.observation, visit.situation, visit.chunk, correction))
     return found
+
+
+def _played_out(environment: BoxEnvironment, expert: Expert) -> list[Array] | None:
+    """What the expert does from here on until it succeeds; None if it does not."""
+    rows: list[Array] = []
+    try:
+        while True:
+            rows.append(environment.normalised(expert(environment.state)))
+            step = environment.step(rows[-1])
+            if step.ended:
+                return rows if step.success else None
+    except ExternalError:
+        return None
 
 
 def _way_home(environment: BoxEnvironment, settings: EpisodeSettings, task: ExternalTask | None) -> Expert | None:

@@ -26,14 +26,14 @@ class ExternalTraining:
     """
 
     horizon: int = 16
-    iterations: int = 2500
+    iterations: int = 800
     batch: int = 128
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
     average: float = 0.995
     blur: float = 0.01
-    width: int = 192
-    blocks: int = 3
+    width: int = 128
+    blocks: int = 2
     seed: int = 0
 
 

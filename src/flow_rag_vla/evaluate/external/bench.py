@@ -1,0 +1,220 @@
+"""Paired trials in an external environment: what ``evaluate.trials`` runs.
+
+What a variant means here:
+
+- ``guide``: the flow is pulled early toward the kernel-weighted correction of the nearest credible cases
+- ``residual``: the kernel-weighted difference of correction and failed chunk is added, cut
+- ``negative``: away from the failed chunks of the nearest cases
+- ``blend``: 0.7 of the chunk and 0.3 of the correction (no rule by failure type: those speak of a gripper)
+- ``rag_only``: the kernel-weighted correction itself
+- ``dispatch``: ``residual`` where the nearest cases agree on the offset, else ``guide``
+- ``retry``: half-way to the step limit the robot goes back to where it began, and the policy begins anew
+- ``dagger``: the policy fine-tuned on the same corrections
+- ``NAME:N``: only the failures of the first N failed episodes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flow_rag_vla.core.files import file_revision
+from flow_rag_vla.evaluate.external.cases import ExternalMemory, RecallSettings, shuffled
+from flow_rag_vla.evaluate.external.environment import ExternalError
+from flow_rag_vla.evaluate.external.key import KernelKey
+from flow_rag_vla.evaluate.external.preparation import FAILURES_FILE, POLICY_FOLDER, load_bank, load_prepared
+from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Use, run_episode
+from flow_rag_vla.evaluate.external.tasks import ExternalTask, external_task
+from flow_rag_vla.evaluate.trials.protocol import FailureSeen, Intervention, Start, Trial, TrialError, TrialResult
+from flow_rag_vla.evaluate.trials.variants import Variant, parse
+
+USES: Mapping[str, Use] = {
+    "guide": "guide",
+    "residual": "residual",
+    "negative": "negative",
+    "blend": "blend",
+    "rag_only": "replace",
+    "dispatch": "dispatch",
+}
+"""Method of a variant to what is done with what is recalled."""
+SHUFFLE_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalBenchSpec:
+    """A prepared task, by its folder. length_scale: of the memory's key, in standard deviations."""
+
+    name: str
+    folder: str
+    observation: str
+    policy: str
+    success: str = ""
+    step_limit: int = 0
+    length_scale: float = 3.0
+    recall: RecallSettings = field(default_factory=RecallSettings)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        folder: str | Path,
+        *,
+        success: str = "",
+        step_limit: int = 0,
+        length_scale: float = 3.0,
+        recall: RecallSettings | None = None,
+    ) -> ExternalBenchSpec:
+        """Describe what ``preparation.prepare`` left in a folder.
+
+        Raises:
+            ExternalError: if something is missing.
+        """
+        prepared = load_prepared(folder)
+        if prepared.policy.config.task != name:
+            raise ExternalError(f"{folder} was prepared for {prepared.policy.config.task}, not for {name}")
+        return cls(
+            name,
+            str(folder),
+            prepared.preparation.observation,
+            f"seed{prepared.preparation.policy_seed}-{prepared.revision}",
+            success,
+            step_limit,
+            length_scale,
+            recall or RecallSettings(),
+        )
+
+    @property
+    def key(self) -> str:
+        """Environment, task, observation, policy."""
+        return f"{self.name}/{self.observation}/{self.policy}"
+
+    @property
+    def task(self) -> str:
+        """What is to be done."""
+        return self.name
+
+    @property
+    def scene(self) -> str:
+        """What is observed of it."""
+        return self.observation
+
+    def check(self, variant: str) -> None:
+        """Refuse a variant that cannot be run here.
+
+        Raises:
+            TrialError: with the reason and the remedy.
+        """
+        wanted = parse(variant)
+        method = wanted.method.name
+        if wanted.online:
+            raise TrialError(f"{self.name}: memory {variant!r} does not grow here; leave online out")
+        if method not in (*USES, "off", "retry", "dagger"):
+            raise TrialError(
+                f"{self.name}: memory {variant!r} is not known here; known: off, retry, dagger, {_known()}"
+            )
+        if method == "retry" and self._task().home is None:
+            raise TrialError(f"{self.name} knows no way back to its start, so retry means nothing; leave it out")
+        if wanted.needs_cases and not load_bank(Path(self.folder) / FAILURES_FILE).failures:
+            raise TrialError(f"{self.name}: {self.folder} holds no failure to remember; collect from more episodes")
+
+    def failed_starts(self) -> tuple[Start, ...]:
+        """Starts that failed while the memory was built, in their order, with the noise under which they did."""
+        return tuple(Start(seed, seed) for seed in load_bank(Path(self.folder) / FAILURES_FILE).failed_seeds)
+
+    def build(self) -> ExternalBench:
+        """The bench, in the process that calls."""
+        return ExternalBench(self, self._task())
+
+    def _task(self) -> ExternalTask:
+        return external_task(self.name, success=self.success, step_limit=self.step_limit)
+
+
+class ExternalBench:
+    """Runs trials of one prepared task. Not safe for use by two threads at once."""
+
+    def __init__(self, spec: ExternalBenchSpec, task: ExternalTask) -> None:
+        """Load the policies and make the environment; ``task`` may be one that has no name to find it by."""
+        import torch
+
+        torch.set_num_threads(1)
+        self._spec = spec
+        self._task = task
+        self._prepared = load_prepared(spec.folder)
+        self._environment = task.make(self._prepared.preparation.observation)
+        self._memories: dict[tuple[int | None, bool], ExternalMemory] = {}
+
+    def run(self, trial: Trial) -> TrialResult:
+        """Run one episode to its end.
+
+        Raises:
+            TrialError: if the variant cannot be run here.
+        """
+        self._spec.check(trial.variant) if trial.variant != "off" else None
+        variant = parse(trial.variant)
+        prepared, spec = self._prepared, self._spec
+        method = variant.method.name
+        memory = self._memory(variant) if method in USES else None
+        execute = prepared.preparation.episode.execute
+        retry_after = self._environment.step_limit // 2 if method == "retry" else 0
+        try:
+            result = run_episode(
+                self._environment,
+                prepared.dagger if method == "dagger" else prepared.policy,
+                trial.start.seed,
+                memory=memory,
+                settings=EpisodeSettings(execute, USES.get(method, "guide"), retry_after),
+                task=self._task,
+                noise=trial.start.noise,
+                displaced=trial.start.displaced,
+            )
+        except ExternalError as error:
+            raise TrialError(f"{spec.name}, {trial.key}: {error}") from error
+        seconds = result.steps * self._environment.step_seconds
+        kind = "broken" if result.broken else "timeout"
+        return TrialResult(
+            trial=trial,
+            task=spec.task,
+            scene=spec.scene,
+            policy=spec.policy,
+            success=result.success,
+            duration=seconds,
+            progress=float(result.success),
+            ticks=result.steps,
+            observations=result.chunks,
+            retries=int(retry_after > 0 and result.steps > retry_after),
+            failures=() if result.success else (FailureSeen(kind, seconds, detector="step limit"),),
+            interventions=(Intervention(method, result.corrected, result.case_ids),) if result.corrected else (),
+            cases=0 if memory is None else len(memory),
+            detail={"strength": round(result.strength, 4), **({"broken": result.broken} if result.broken else {})},
+        )
+
+    def close(self) -> None:
+        """Close the environment and the memories."""
+        self._environment.close()
+        for memory in self._memories.values():
+            memory.close()
+        self._memories.clear()
+
+    def _memory(self, variant: Variant) -> ExternalMemory:
+        wanted = (variant.episodes, variant.shuffled)
+        memory = self._memories.get(wanted)
+        if memory is None:
+            prepared, spec = self._prepared, self._spec
+            config = prepared.policy.config.velocity
+            memory = ExternalMemory(
+                spec.name,
+                file_revision(Path(spec.folder) / POLICY_FOLDER / "policy.safetensors"),
+                KernelKey(config.condition_dim, spec.length_scale),
+                (config.horizon, config.action_dim),
+                spec.recall,
+            )
+            failures = prepared.bank.of_first(variant.episodes)
+            memory.remember(shuffled(failures, SHUFFLE_SEED) if variant.shuffled else failures)
+            memory.calibrate(list(prepared.bank.calm))
+            self._memories[wanted] = memory
+        return memory
+
+
+def _known() -> str:
+    return ", ".join(USES)
