@@ -14,10 +14,22 @@ from pathlib import Path
 
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.rows import COLUMNS, RowError, case_of, load_cases
+from flow_rag_vla.memory.schema import MIGRATIONS
 from flow_rag_vla.memory.store import BATCH, CorruptStoreError, FailureStore, StoreError
 
 MOST_IDS_TRIED = 2_000_000
 """Single look-ups after which a damaged file is given up: its counter may be damaged too."""
+
+
+BESIDE = {
+    "images": "case_id, name, format, data, checksum",
+    "uses": "use_id, case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result",
+    "baselines": "task, phase, episodes, successes",
+    "successes": "success_id, task, phase, encoder, encoder_revision, embedding, actions, episode_id, origin",
+    "reservoirs": "task, phase, seen",
+    "situations": "situation_id, task, phase, embedding",
+}
+"""Tables beside the cases, and their columns: what can be read of them is worth having, what cannot is no case lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +106,37 @@ def _rescue(copy: Path, fresh: Path) -> int:
                 store.restore(batch)
                 batch.clear()
         store.restore(batch)
+        _rescue_beside(copy, store)
         store.checkpoint()
     return recovered
+
+
+def _rescue_beside(copy: Path, store: FailureStore) -> None:
+    with closing(sqlite3.connect(str(copy), isolation_level=None)) as connection:
+        for table, columns in BESIDE.items():
+            rows: list[tuple[object, ...]] = []
+            with suppress(sqlite3.Error):
+                for row in connection.execute(f"SELECT {columns} FROM {table}"):
+                    rows.append(tuple(row))
+            marks = ", ".join("?" * len(columns.split(", ")))
+            for start in range(0, len(rows), BATCH):
+                with suppress(StoreError), store.transaction() as fresh:
+                    present = (
+                        {int(row[0]) for row in fresh.execute("SELECT case_id FROM cases")}
+                        if "case_id" in columns
+                        else set()
+                    )
+                    place = columns.split(", ").index("case_id") if "case_id" in columns else None
+                    fresh.executemany(
+                        f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})",
+                        [row for row in rows[start : start + BATCH] if place is None or row[place] in present],
+                    )
 
 
 def _intact(path: Path) -> Iterator[FailureCase]:
     with closing(sqlite3.connect(str(path), isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
+        _bring_up_to_date(connection)
         for case_id in _ids(connection):
             try:
                 yield load_cases(connection, [case_id])[case_id]
@@ -110,6 +146,17 @@ def _intact(path: Path) -> Iterator[FailureCase]:
                     row = connection.execute(f"SELECT {COLUMNS} FROM cases WHERE case_id = ?", (case_id,)).fetchone()
                     if row is not None:
                         yield case_of(row)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add the tables and columns that a copy of an earlier version lacks, as far as its damage allows."""
+    version = len(MIGRATIONS)
+    with suppress(sqlite3.Error):
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            with suppress(sqlite3.Error):
+                connection.execute(statement)
 
 
 def _ids(connection: sqlite3.Connection) -> Iterator[int]:
