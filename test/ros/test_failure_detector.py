@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_NS
+from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
-from flow_rag_vla.failure.classifier import ClassifierConfig, feature_size
+from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, save_calibration, split_successes
 
-DIMENSION = 8
-REVISION = "0123456789ab"
+from ..failure.synthetic import DIMENSION, ORIGIN, make_chunk, make_frame, successes
+
 START_NS = 1_000_000_000_000
-GOOD = np.eye(DIMENSION, dtype=np.float32)[1]
-BAD = np.eye(DIMENSION, dtype=np.float32)[0]
+RNG = np.random.default_rng
 
 
-def write_classifier(folder: Path) -> Path:
-    """Says failure exactly when the first number of the later embedding is large."""
-    weight = np.zeros((1, feature_size(DIMENSION)), dtype=np.float32)
-    weight[0, DIMENSION] = 10.0
-    save_file({"weight0": weight, "bias0": np.array([-5.0], dtype=np.float32)}, folder / "weights.safetensors")
-    config = ClassifierConfig("compact", REVISION, DIMENSION, 1.0, 0.8, 0.02)
-    (folder / "config.json").write_text(json.dumps(config.to_json()))
-    return folder
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of synthetic episodes of the goal that ``Bench`` asks for."""
+    split = split_successes(successes(120, goals=(GOALS[0],)), with_probe=False)
+    path = tmp_path_factory.mktemp("calibration") / "calibration.safetensors"
+    save_calibration(path, calibrate(split, fit_knowledge(split.bank), ORIGIN, rate=0.05))
+    return path
 
 
 class Bench:
@@ -53,6 +50,7 @@ class Bench:
         self.state = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.EVENT)
         self.embedding = node.create_publisher(msg.Embedding, topics.EMBEDDING, qos.EVENT)
         self.command = node.create_publisher(msg.ControlCommand, topics.COMMAND, qos.EVENT)
+        self.chunk = node.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
         self.status = node.create_publisher(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
         self.stamp_ns = START_NS
         self.sent = 0
@@ -69,7 +67,7 @@ class Bench:
         return next((item.value for item in self.health[-1].values if item.key == key), "")
 
     def wait_for_node(self) -> None:
-        publishers = (self.state, self.embedding, self.command, self.status)
+        publishers = (self.state, self.embedding, self.command, self.status, self.chunk)
         self.spin_until(
             lambda: self.health and all(item.get_subscription_count() == 1 for item in publishers), what="the node"
         )
@@ -118,13 +116,34 @@ class Bench:
             self.state.publish(robot_state_message(state, [f"joint{i}" for i in range(7)], topics.BASE_FRAME))
             self.sent += 1
 
-    def see(self, values: np.ndarray, revision: str = REVISION) -> None:
+    def see(self, values: np.ndarray, revision: str = ORIGIN.encoder_revision) -> None:
         from flow_rag_vla.nodes.conversions import floats
         from flow_rag_vla.nodes.stamps import to_stamp
 
         message = self.msg.Embedding(encoder="compact", revision=revision, values=floats(values))
         message.header.stamp = to_stamp(self.stamp_ns)
         self.embedding.publish(message)
+
+    def plan(self, revision: str = ORIGIN.policy_revision) -> None:
+        """The chunk made of the last picture."""
+        from dataclasses import replace
+
+        from flow_rag_vla.nodes.conversions import chunk_message
+
+        chunk = make_chunk(self.stamp_ns, 1.0, RNG(self.sent))
+        chunk = replace(chunk, provenance=replace(chunk.provenance, policy_revision=revision))
+        self.chunk.publish(chunk_message(chunk, topics.BASE_FRAME))
+
+    def frame(self, step: int, astray: float = 0.0) -> Any:
+        """States, a picture and its plan; the score that follows."""
+        self.tick(4)
+        self.spin_until(lambda: int(self.figure("states") or 0) >= self.sent, what="the states")
+        before = len(self.scores)
+        self.see(make_frame(step, step / 20, RNG(step), goal=GOALS[0], astray=astray).embedding)
+        self.spin_until(lambda: int(self.figure("embeddings") or 0) > before, what="the embedding")
+        self.plan()
+        self.spin_until(lambda: len(self.scores) > before, what="a score")
+        return self.scores[-1]
 
 
 @pytest.fixture
@@ -133,7 +152,7 @@ def bench(ros_node: Any, spin_until: Callable[..., None]) -> Bench:
 
 
 def test_a_failure_is_published_once_with_its_evidence_and_only_while_an_episode_runs(bench, start_node):
-    node = start_node("failure_detector", classifier="off")
+    node = start_node("failure_detector", calibration="off")
     bench.wait_for_node()
     bench.opening = 0.0
     bench.tick(20)
@@ -167,7 +186,7 @@ def test_a_failure_is_published_once_with_its_evidence_and_only_while_an_episode
 def test_event_ids_never_come_back_after_a_restart(bench, start_node, spin_until):
     ids = []
     for episode_id in (1, 2):
-        node = start_node("failure_detector", classifier="off")
+        node = start_node("failure_detector", calibration="off")
         bench.health.clear()
         bench.wait_for_node()
         bench.events.clear()
@@ -181,40 +200,62 @@ def test_event_ids_never_come_back_after_a_restart(bench, start_node, spin_until
     assert ids[0] < ids[1]
 
 
-def test_every_embedding_is_scored_and_a_lasting_high_score_is_an_event(bench, start_node, tmp_path):
-    node = start_node("failure_detector", classifier=str(write_classifier(tmp_path)))
+def test_every_embedding_with_its_chunk_is_scored_and_leaving_the_band_is_one_event(bench, start_node, calibration):
+    node = start_node("failure_detector", calibration=str(calibration))
     bench.wait_for_node()
     bench.episode()
-    for values in [GOOD] * 14 + [BAD] * 4:
-        bench.tick(4)
-        before = len(bench.scores)
-        wanted = bench.sent > 44
-        bench.spin_until(lambda: int(bench.figure("states") or 0) >= bench.sent, what="the states")
-        bench.see(values)
-        if wanted:
-            bench.spin_until(lambda before=before: len(bench.scores) > before, what="a score")
-    assert bench.scores[-1].probability > bench.scores[-1].threshold > bench.scores[0].probability
-    assert bench.scores[-1].span == pytest.approx(1.0, abs=0.01)
+    first = bench.frame(0)
+    assert (first.episode_id, first.alarm, first.reason) == (7, False, "")
+    assert first.revision in node.text
+    assert len(first.names) == len(first.values) == len(first.bands) == 6
+    assert 0.0 < first.p_value <= 1.0
+    scores = [bench.frame(step, astray=3.0) for step in range(1, 8)]
+    assert scores[-1].score > scores[-1].band
+    assert scores[-1].alarm
+    assert scores[-1].p_value <= 0.05
+    assert "deviations above success" in scores[-1].reason
     bench.spin_until(lambda: bench.events, what="the event")
-    assert [(event.failure_type, event.detector) for event in bench.events] == [(0, "before_after")]
+    (event,) = bench.events
+    assert (event.failure_type, event.detector, event.episode_id) == (event.TYPE_UNKNOWN, "monitor", 7)
+    assert {"fused_score", "p_value"} <= {item.name for item in event.evidence}
+    assert node.stop() == 0
+    assert "Traceback" not in node.text
+
+
+def test_alarms_on_episodes_that_succeed_end_in_a_warning_with_the_remedy(bench, start_node, calibration):
+    node = start_node("failure_detector", calibration=str(calibration), false_alarm_rate=0.02)
+    bench.wait_for_node()
+    for episode_id in (1, 2):
+        bench.episode(episode_id)
+        while not bench.frame(0, astray=3.0).alarm:
+            pass
+        bench.episode(episode_id, running=False)
+    bench.spin_until(lambda: bench.figure("successes_with_alarm") == "2", what="both alarms")
+    bench.spin_until(lambda: "flow_rag_vla calibrate" in bench.health[-1].message, what="the warning")
+    assert "2 of 2 episodes that succeeded raised an alarm" in node.text
     assert node.stop() == 0
 
 
-def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, tmp_path):
-    node = start_node("failure_detector", classifier=str(write_classifier(tmp_path)))
+def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration):
+    node = start_node("failure_detector", calibration=str(calibration))
     bench.wait_for_node()
     bench.episode(instruction="dance")
     assert "instruction 'dance' is not understood" in node.text
     bench.tick(4)
     bench.tick(1, broken=True)
     bench.spin_until(lambda: "not finite" in bench.figure("last_problem"), what="the broken state")
+    good = np.eye(DIMENSION, dtype=np.float32)[1]
     bench.see(np.ones(DIMENSION + 1, dtype=np.float32) / 3.0)
     bench.spin_until(lambda: f"with {DIMENSION + 1}" in bench.figure("last_problem"), what="the wrong dimension")
-    bench.see(GOOD, revision="ba9876543210")
+    bench.see(good, revision="ba9876543210")
     bench.spin_until(lambda: "revision ba9876543210" in bench.figure("last_problem"), what="the wrong revision")
     assert "rules go on" in bench.health[-1].message
     bench.see(np.full(DIMENSION, np.nan, dtype=np.float32))
     bench.spin_until(lambda: "has length nan" in bench.figure("last_problem"), what="the broken embedding")
+    bench.see(good)
+    bench.plan(revision="eeeeeeeeeeee")
+    bench.spin_until(lambda: "revision eeeeeeeeeeee" in bench.figure("last_problem"), what="the wrong policy")
+    assert bench.scores == []
     bench.force = 300.0
     bench.tick(10)
     bench.spin_until(lambda: bench.events, what="the event")
@@ -222,11 +263,17 @@ def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, tmp_path):
     assert "Traceback" not in node.text
 
 
-def test_a_missing_classifier_leaves_the_rules_alone(bench, start_node, tmp_path):
-    node = start_node("failure_detector", classifier=str(tmp_path / "nowhere"))
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_calibration_that_cannot_be_used_leaves_the_rules_alone(bench, start_node, calibration, tmp_path, damage):
+    path = tmp_path / "calibration.safetensors"
+    if damage == "damaged":
+        data = bytearray(calibration.read_bytes())
+        data[-100] ^= 0x10
+        path.write_bytes(bytes(data))
+    node = start_node("failure_detector", calibration=str(path))
     bench.wait_for_node()
-    assert "nowhere/config.json is missing" in node.text
-    assert "train one with" in bench.health[-1].message
+    assert f"{path} is {damage}" in node.text
+    assert "flow_rag_vla calibrate" in bench.health[-1].message
     bench.episode()
     bench.force = 300.0
     bench.tick(10)

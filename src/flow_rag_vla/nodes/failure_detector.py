@@ -46,7 +46,7 @@ class FailureDetectorNode(Node):
         self._events = {kind: 0 for kind in FailureType}
         self._states = self._refused = 0
         self._busy_ns = 0
-        self._frames = self._frames_busy_ns = 0
+        self._embeddings = self._frames = self._frames_busy_ns = 0
         self._last_problem = self._calibration_problem = self._mismatch = ""
         self._alarmed: bool | None = None
         self._drift: DriftWatch | None = None
@@ -188,6 +188,7 @@ class FailureDetectorNode(Node):
             self._refuse(str(error))
             return
         frame = self._detector.offer_embedding(to_ns(message.header.stamp), values)
+        self._embeddings += 1
         if frame is not None:
             # Its chunk has not come: what can be told without it is told now.
             self._judge(frame)
@@ -271,6 +272,7 @@ class FailureDetectorNode(Node):
         figures: dict[str, object] = {f"events_{kind.name.lower()}": count for kind, count in self._events.items()}
         figures |= {
             "states": self._states,
+            "embeddings": self._embeddings,
             "frames": self._frames,
             "refused": self._refused,
             "cpu_ms_per_state": round(self._busy_ns * 1e-6 / self._states, 4) if self._states else 0.0,
