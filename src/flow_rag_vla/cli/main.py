@@ -10,6 +10,7 @@ from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.memory import app as memory
+from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
@@ -31,6 +32,7 @@ app.command()(report)
 app.command()(evaluate)
 app.command()(why)
 app.command()(replay)
+app.command()(record)
 app.command()(train)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")

@@ -39,13 +39,21 @@ class BagWriter:
     (and mended by ``mcap recover``). Not safe for use from several threads.
     """
 
-    def __init__(self, folder: str | Path, definitions: Definitions | None = None, *, compress: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        definitions: Definitions | None = None,
+        *,
+        compress: bool = True,
+        file: Path | None = None,
+    ) -> None:
         """Create the bag.
 
         Args:
             folder: the bag's folder; must not exist.
             definitions: where the text of message types comes from; default: the installed ones.
             compress: zstd-compress each chunk. Rendered images shrink to about a fifth.
+            file: where the messages go, if not into ``folder``, on the same disk: one part of a larger bag.
 
         Raises:
             FileExistsError: if the folder exists.
@@ -66,6 +74,8 @@ class BagWriter:
             self._storage.compressor = _compressed
         # The file object of rosbags buffers: after a full disk it would retry its buffer on close, at the wrong place.
         self._storage.bio.close()
+        if file is not None:
+            self._storage.path = Path(self._storage.path).rename(file)
         self._file = _WholeFile(self._storage.path)
         self._storage.bio = cast(Any, self._file)
         self._whole = self._file.tell()

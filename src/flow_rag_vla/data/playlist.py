@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from flow_rag_vla.data.bag import Bag, stamp_ns
@@ -85,10 +86,11 @@ def _clock_offset(bag: Bag) -> int:
     """Between time of reception and stamp of the first stamped message; 0 if they are of the same clock."""
     for wanted in ("robot_state", "command", "joint_states", "camera/front/image_raw"):
         topic = bag.find(wanted)
-        for entry in bag.messages([topic]) if topic is not None else ():
+        for entry in islice(bag.messages([topic]), 100) if topic is not None else ():
             header: Any = getattr(entry.message, "header", None)
-            if header is None:
-                break
-            offset = stamp_ns(header) - entry.log_ns
-            return 0 if abs(offset) < _SAME_CLOCK_NS else offset
+            # A stamp of zero is none.
+            stamp = 0 if header is None else stamp_ns(header)
+            if stamp:
+                offset = stamp - entry.log_ns
+                return 0 if abs(offset) < _SAME_CLOCK_NS else offset
     return 0

@@ -13,6 +13,7 @@ from rosbags.interfaces import Qos
 
 from flow_rag_vla.data.bag_writer import BagWriteError, BagWriter
 from flow_rag_vla.data.definitions import UnknownTypeError
+from flow_rag_vla.data.split_writer import SplitBagWriter
 
 IDLE_WAIT_S = 0.1
 """The writer looks into the queue this often; waking it for every message would cost more than writing it."""
@@ -43,7 +44,7 @@ class Recording:
 
     def __init__(
         self,
-        writer: BagWriter,
+        writer: BagWriter | SplitBagWriter,
         *,
         queue_bytes: int,
         checkpoint_period_s: float = 1.0,

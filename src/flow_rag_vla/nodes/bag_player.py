@@ -37,6 +37,9 @@ from flow_rag_vla.nodes.stamps import to_stamp
 LATCHED_SETTLE_S = 0.5
 """After the first subscribers are there: time for the others of a graph that has just been started."""
 
+LINGER_S = 0.5
+"""How long the node stays after the last message, which would otherwise die with its publisher on the way."""
+
 
 class BagPlayer(Node):
     """Owns a bag and the clock."""
@@ -127,6 +130,7 @@ class BagPlayer(Node):
             self.get_logger().error(f"playing ended: {type(error).__name__}: {error}")
         self._done = True
         if self._params.value.end and not self._ending:
+            time.sleep(LINGER_S)
             self.get_logger().info(f"end of the bag: {self._sent} messages played")
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -163,13 +167,22 @@ class BagPlayer(Node):
     def _wait_for_listeners(self) -> None:
         """Hold the first message until the nodes that were asked for subscribe to something that is played."""
         wanted = set(self._params.value.wait_for)
+        settled_ns = 0
         while wanted and not self._ending:
-            heard = set()
+            heard: set[str] = set()
+            matched = True
             for publisher, _ in self._outputs.values():
-                for info in self.get_subscriptions_info_by_topic(publisher.topic_name):
+                found = self.get_subscriptions_info_by_topic(publisher.topic_name)
+                for info in found:
                     heard |= {info.node_name, f"{info.node_namespace.rstrip('/')}/{info.node_name}"}
-            if wanted <= heard:
-                time.sleep(LATCHED_SETTLE_S)
+                # To be known in the graph is one thing, to receive another; incompatible ones never will.
+                matched = matched and (publisher.get_subscription_count() > 0 or not found)
+            now_ns = time.monotonic_ns()
+            if not (wanted <= heard and matched):
+                settled_ns = 0
+            elif not settled_ns:
+                settled_ns = now_ns
+            elif (now_ns - settled_ns) * 1e-9 > LATCHED_SETTLE_S:
                 return
             time.sleep(0.05)
 

@@ -14,9 +14,6 @@ from rclpy.serialization import serialize_message
 
 from flow_rag_vla.nodes.stamps import to_stamp
 
-PARAMETER_EVENTS = "/parameter_events"
-"""Where ROS itself tells of parameters; the answers go into the bag under this name, as a node's first event."""
-
 
 @dataclass(slots=True)
 class _Asked:

@@ -21,17 +21,17 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
-from flow_rag_vla.bringup.endpoints import TOPICS
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
+from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
+from flow_rag_vla.data.split_writer import SplitBagWriter
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
-from flow_rag_vla.nodes.parameter_snapshot import PARAMETER_EVENTS, ParameterSnapshot
+from flow_rag_vla.nodes.parameter_snapshot import ParameterSnapshot
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 
-RECORDED_TOPICS = (*(topic.name for topic in TOPICS), "/rosout", PARAMETER_EVENTS)
 FETCH_PERIOD_S = 0.05
 DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
@@ -54,8 +54,9 @@ class Recorder(Node):
         super().__init__("recorder")
         self._settings = NodeParameters(self, RecorderParameters)
         settings = self._settings.value
-        self._everything = "*" in settings.topics
-        named = [topic for topic in (*RECORDED_TOPICS, *settings.topics) if topic != "*"]
+        asked = (*PROFILES[settings.profile], *settings.topics)
+        self._everything = "*" in asked
+        named = [topic for topic in asked if topic != "*"]
         excluded = {self.resolve_topic_name(topic) for topic in settings.exclude}
         self._wanted = {self.resolve_topic_name(topic) for topic in named} - excluded
         self._excluded = excluded
@@ -63,7 +64,7 @@ class Recorder(Node):
         self._unsupported: set[str] = set()
         folder = free_folder(Path(settings.bag).expanduser())
         try:
-            writer = BagWriter(folder, compress=settings.compress)
+            writer = _writer(folder, settings)
         except OSError as error:
             raise StartError(f"bag {str(folder)!r} cannot be made ({error}); name a folder to write to") from error
         self._recording = Recording(
@@ -158,6 +159,17 @@ class Recorder(Node):
         if figures.dropped:
             return WARN, "messages were dropped: the disk is slower than the graph", values
         return OK, "recording", values
+
+
+def _writer(folder: Path, settings: RecorderParameters) -> BagWriter | SplitBagWriter:
+    if not settings.split_size and not settings.split_duration:
+        return BagWriter(folder, compress=settings.compress)
+    return SplitBagWriter(
+        folder,
+        compress=settings.compress,
+        split_bytes=int(settings.split_size * 1e6),
+        split_ns=int(settings.split_duration * 1e9),
+    )
 
 
 def _message_class(msgtype: str) -> Any:

@@ -12,10 +12,22 @@ class RecorderParameters:
     """One MCAP bag of the graph's topics."""
 
     bag: str = parameter("runs/latest/bag", "Folder of the bag; a number is appended if it exists")
+    profile: str = parameter(
+        "graph",
+        "What is recorded: every topic of the graph; control, what decisions are made of, without pictures; "
+        "perception, what the cameras saw; everything, also the topics of others",
+        choices=("graph", "control", "perception", "everything"),
+    )
     topics: tuple[str, ...] = parameter(
-        (), "Further topics, absolute or relative, beside those of the graph; '*' records every visible topic"
+        (), "Further topics, absolute or relative, beside those of the profile; '*' records every visible topic"
     )
     exclude: tuple[str, ...] = parameter((), "Topics that are not recorded, absolute or relative")
+    split_size: float = parameter(
+        0.0, "Size from which on another file is begun; 0: one file", unit="MB", minimum=0.0, maximum=1e6
+    )
+    split_duration: float = parameter(
+        0.0, "Time after which another file is begun; 0: one file", unit="s", minimum=0.0, maximum=1e6
+    )
     compress: bool = parameter(True, "Compress with zstd")
     queue: float = parameter(
         64.0,
