@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.memory.case import CaseError, EncoderStamp
+from flow_rag_vla.memory.credit import CaseUse
 from flow_rag_vla.memory.episode import EpisodeMemory, Failure, SeenEmbedding
 from flow_rag_vla.memory.history import JUMP_NS, Series
 
@@ -210,3 +211,45 @@ def test_a_failure_without_a_case_still_marks_its_episode_and_a_cancel_ends_it(m
     assert (robot.memory.running, robot.memory.episode_id) == (True, 2)
     robot.memory.cancel()
     assert not robot.memory.running
+
+
+def test_an_episode_says_how_each_case_shaped_it_which_it_passed_over_and_where_it_went(make):
+    robot = Robot(make)
+    memory = robot.memory
+    memory.use(CorrectionMode.GUIDANCE, [4], 0.3, chunk_id=1)
+    memory.use(CorrectionMode.GUIDANCE, [4], 0.6, chunk_id=1)
+    memory.use(CorrectionMode.GUIDANCE, [4], 0.5, chunk_id=2)
+    memory.pass_over([4, 9])
+    robot.enter("grasp", 1.0)
+    lesson = robot.end(2.0, success=False)
+    assert lesson.uses == (CaseUse(4, CorrectionMode.GUIDANCE, 0.6, 2), CaseUse(9))
+    assert (lesson.task, lesson.phases, lesson.episode_id) == ("push", ("grasp", "reach"), 1)
+
+
+def test_an_undisturbed_success_says_what_was_done_where(make):
+    robot = Robot(make)
+    for place in range(20):
+        robot.see(make.unit(place), place * 0.1)
+        robot.act(place * 1e-3, place * 0.1)
+    lesson = robot.end(2.0)
+    assert len(lesson.done) == 8 and {item.phase for item in lesson.done} == {"reach"}
+    for item in lesson.done:
+        place = next(place for place in range(20) if np.array_equal(item.embedding, make.unit(place)))
+        np.testing.assert_allclose(item.actions[0, 0], place * 1e-3, atol=1e-7)
+    assert Robot(make).end(2.0).done == ()
+
+
+def test_an_episode_with_a_takeover_teaches_nothing_about_the_policy_but_its_failures_stay_known(make):
+    robot = Robot(make)
+    robot.see(make.unit(1), 0.5)
+    robot.act(0.001, 0.5)
+    pending = robot.fail(0.5, 1.0, "reach")
+    robot.memory.intervene()
+    robot.see(make.unit(1), 1.5)
+    robot.act(0.009, 1.5)
+    lesson = robot.end(3.0)
+    assert lesson.intervened and lesson.success
+    assert (lesson.corrections, lesson.situations, lesson.done) == ((), (), ())
+    assert robot.memory.pending == (pending,)
+    robot.memory.begin(2, "push", 0)
+    assert robot.memory.pending == () and not robot.end(1.0).intervened
