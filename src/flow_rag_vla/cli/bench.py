@@ -11,7 +11,10 @@ BENCHMARKS = {
     "loop": "the 40 Hz loop, fed, beside an empty timer",
     "memory": "search over 10,000 cases beside a plain scan; resident memory",
     "graph": "the loop and each stage's latency under the whole graph",
+    "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
 }
+ON_REQUEST = ("detection",)
+"""Benchmarks of many minutes: they run only when they are named."""
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
@@ -21,11 +24,13 @@ def complete_benchmark(incomplete: str) -> list[str]:
 
 def bench(
     names: list[str] = typer.Argument(
-        None, help="Which: loop, memory, graph; none means all.", autocompletion=complete_benchmark
+        None, help="Which: loop, memory, graph, detection; none: the first three.", autocompletion=complete_benchmark
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
     cases: int = typer.Option(10_000, min=1_000, help="Cases of the memory's; other than 10000: the index at scale."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
+    quick: bool = typer.Option(False, "--quick", help="Detection: a tenth of the episodes."),
+    work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
 
@@ -38,10 +43,12 @@ def bench(
       flow_rag_vla bench graph --seconds 300
 
       flow_rag_vla bench memory --cases 1000000
+
+      flow_rag_vla bench detection --quick   about 3 minutes of a processor; in full about 20
     """
     from flow_rag_vla.evaluate.benchmarks import graph, loop, memory
 
-    chosen = names or list(BENCHMARKS)
+    chosen = names or [name for name in BENCHMARKS if name not in ON_REQUEST]
     unknown = [name for name in chosen if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHMARKS)}")
@@ -49,7 +56,11 @@ def bench(
     for name in chosen:
         console.print(f"\n[bold]{name}[/bold]: {BENCHMARKS[name]}")
         output = [] if json is None else ["--json", str(json / f"{name}.json")]
-        if name == "loop":
+        if name == "detection":
+            from flow_rag_vla.cli.bench_detection import bench_detection
+
+            bench_detection(console, work, None if json is None else json / "detection.json", quick=quick)
+        elif name == "loop":
             loop.main(["--seconds", str(seconds), *output])
         elif name == "memory":
             memory.main(["--cases", str(cases), *output])
