@@ -51,7 +51,7 @@ def make_result() -> MakeResult:
 def make_case() -> MakeCase:
     def make(number: int, *, task: str = "push", phase: str = "reach", correction: float | None = 0.0) -> FailureCase:
         embedding = np.random.default_rng(number).normal(size=8)
-        actions = np.full((16, 7), 0.001 * number, dtype=np.float32)
+        actions = np.full((16, 7), 0.00002 * number, dtype=np.float32)
         return FailureCase(
             FailureType.COLLISION,
             task,
@@ -60,7 +60,7 @@ def make_case() -> MakeCase:
             "1",
             (embedding / np.linalg.norm(embedding)).astype(np.float32),
             actions,
-            None if correction is None else actions + np.float32(correction + 0.0001 * number),
+            None if correction is None else actions + np.float32(correction + 0.000001 * number),
             "" if correction is None else "expert",
         )
 

@@ -156,7 +156,7 @@ def _axis(left: float, inner: float, top: float, height: float) -> str:
 
 def _ticks(most: float) -> list[float]:
     """Up to six round numbers from 0 to at most a little beyond ``most``."""
-    if most <= 0.0:
+    if most < 1e-6:
         return [0.0, 1.0]
     power = 10.0 ** math.floor(math.log10(most))
     step = next(factor * power for factor in (0.2, 0.25, 0.5, 1.0, 2.0) if most / (factor * power) <= 5.0)

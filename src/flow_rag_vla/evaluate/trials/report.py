@@ -53,7 +53,7 @@ def page(content: Mapping[str, Any], name: str) -> str:
     )
 
 
-def tested_method(variants: Sequence[str]) -> str | None:
+def method_in_question(variants: Sequence[str]) -> str | None:
     """The variant that a group is about: the last of full memory that is no control; None if there is none."""
     found = None
     for name in variants:
@@ -93,7 +93,7 @@ def _tiles(groups: Sequence[Content], about: Content) -> str:
         return ""
     first = next((group for group in groups if group["task"] == ALL), groups[0])
     by_name = {item["variant"]: item for item in first["variants"]}
-    method = tested_method(list(by_name))
+    method = method_in_question(list(by_name))
     tiles = []
     if OFF in by_name:
         off = by_name[OFF]["success"]
