@@ -39,6 +39,12 @@ def test_it_begins_where_the_situation_is_that_of_the_failure(make):
     assert steps(actions) == list(range(20, 28)) and actions.shape == (8, 7)
 
 
+def test_of_a_scene_that_rests_the_first_moment_counts(make):
+    case = make.case(1, failed_actions=make.motion(0.001, 8))
+    seen = [(START_NS + tick * TICK_NS, make.turned(make.unit(1), 0.99, tick)) for tick in range(4, 40)]
+    assert steps(correction_of(recorded(60), case, START_NS - 9_000_000_000, seen, 0.9)) == list(range(4, 12))
+
+
 def test_a_takeover_right_at_the_onset_needs_no_embedding_and_a_late_one_elsewhere_is_refused(make):
     case = make.case(1, failed_actions=make.motion(0.001, 8))
     assert steps(correction_of(recorded(20), case, START_NS - 500_000_000, [], 0.9)) == list(range(8))

@@ -21,6 +21,10 @@ NEAR_NS = 1_000_000_000
 """A takeover that begins this soon after the onset finds the robot in its situation still."""
 
 
+SAME_MOMENT = 0.25
+"""Share of the way from the threshold to 1 by which two similarities may differ and mean the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Takeover:
     """One takeover. ticks, stamps_ns: (N,) int64; actions: (N, 7) float32 as executed, units of ActionChunk."""
@@ -94,8 +98,8 @@ def correction_of(
     """What the person did from the situation of a failure on, (H, 7) float32 with the rows of the failed chunk.
 
     The situation is the moment of the takeover whose embedding is most similar to the case's, if it passes the
-    threshold; a takeover within a second of the onset stands in it from its first command. A takeover that ends within
-    the chunk is followed by rest, as the robot was.
+    threshold, or the first one that is nearly as similar; a takeover within a second of the onset stands in it from
+    its first command. A takeover that ends within the chunk is followed by rest, as the robot was.
 
     Args:
         takeover: what was done.
@@ -107,15 +111,17 @@ def correction_of(
     Raises:
         CaseError: if nothing of it speaks for that situation, saying why.
     """
-    best = max(((float(values @ case.embedding), stamp_ns) for stamp_ns, values in seen), default=None)
-    if best is not None and best[0] >= threshold:
-        start = int(np.searchsorted(takeover.stamps_ns, best[1]))
+    alike = [(stamp_ns, float(values @ case.embedding)) for stamp_ns, values in seen]
+    best = max((similarity for _, similarity in alike), default=None)
+    if best is not None and best >= threshold:
+        # A scene that rests looks the same for a while: what counts is what was done from the first such moment on.
+        near = best - SAME_MOMENT * (1.0 - threshold)
+        first = min(stamp_ns for stamp_ns, similarity in alike if similarity >= max(near, threshold))
+        start = int(np.searchsorted(takeover.stamps_ns, first))
     elif abs(takeover.start_ns - onset_ns) <= NEAR_NS:
         start = 0
     else:
-        found = (
-            "nothing was seen" if best is None else f"the most alike moment is at {best[0]:.3f}, gate {threshold:.3f}"
-        )
+        found = "nothing was seen" if best is None else f"the most alike moment is at {best:.3f}, gate {threshold:.3f}"
         raise CaseError(
             f"the takeover never stood in the situation of the failure ({found}); bring the robot back to where it "
             "went wrong and do it from there"
