@@ -12,6 +12,7 @@ BENCHMARKS = {
     "memory": "search over 10,000 cases beside a plain scan; resident memory",
     "graph": "the loop and each stage's latency under the whole graph",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
+    "llm": "a language model's answer through the layer beside the bare client",
 }
 ON_REQUEST = ("detection",)
 """Benchmarks of many minutes: they run only when they are named."""
@@ -46,7 +47,7 @@ def bench(
 
       flow_rag_vla bench detection --quick   about 3 minutes of a processor; in full about 20
     """
-    from flow_rag_vla.evaluate.benchmarks import graph, loop, memory
+    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory
 
     chosen = names or [name for name in BENCHMARKS if name not in ON_REQUEST]
     unknown = [name for name in chosen if name not in BENCHMARKS]
@@ -64,5 +65,7 @@ def bench(
             loop.main(["--seconds", str(seconds), *output])
         elif name == "memory":
             memory.main(["--cases", str(cases), *output])
+        elif name == "llm":
+            llm.main(output)
         else:
             graph.main(["--seconds", str(seconds), *output])
