@@ -14,8 +14,8 @@ BENCHMARKS = {
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
 }
-ON_REQUEST = ("detection",)
-"""Benchmarks of many minutes: they run only when they are named."""
+ON_REQUEST = ("detection", "llm")
+"""Benchmarks of many minutes, or that need an extra (llm): they run only when they are named."""
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
@@ -25,7 +25,9 @@ def complete_benchmark(incomplete: str) -> list[str]:
 
 def bench(
     names: list[str] = typer.Argument(
-        None, help="Which: loop, memory, graph, detection; none: the first three.", autocompletion=complete_benchmark
+        None,
+        help="Which: loop, memory, graph, detection, llm; none: the first three.",
+        autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
     cases: int = typer.Option(10_000, min=1_000, help="Cases of the memory's; other than 10000: the index at scale."),
