@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,12 @@ def test_a_task_alone_leaves_the_target_open_only_if_there_are_several() -> None
 def test_what_is_not_understood_says_what_is(instruction: str, task: str, words: str) -> None:
     with pytest.raises(UnknownTaskError, match=words):
         requested_goal(instruction, task)
+
+
+def test_a_loop_sample_is_what_its_message_says() -> None:
+    message = SimpleNamespace(
+        rate_hz=39.5, tick_error_p50_ms=0.1, tick_error_p99_ms=2.0, tick_error_max_ms=9.0, cpu_mean_ms=0.4, ticks=40,
+        late_ticks=1, skipped_ticks=2, starved_ticks=3, chunks_accepted=4,
+    )  # fmt: skip
+    # The message of an older bag lacks the last one.
+    assert LoopSample.of(message) == LoopSample(39.5, 0.1, 2.0, 9.0, 0.4, 40, 1, 2, 3, 4, 0)

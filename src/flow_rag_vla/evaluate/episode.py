@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import Any
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import GOALS, Goal, UnknownTaskError, check_task, parse_instruction
@@ -63,6 +64,17 @@ class LoopSample:
     starved_ticks: int
     chunks_accepted: int
     chunks_rejected: int
+
+    @staticmethod
+    def values_of(message: Any) -> dict[str, Any]:
+        """The fields by name, from a LoopStatistics message, live or from a bag; one that a bag lacks counts as 0."""
+        kinds = {"float": float, "int": int}
+        return {item.name: kinds[str(item.type)](getattr(message, item.name, 0)) for item in fields(LoopSample)}
+
+    @classmethod
+    def of(cls, message: Any) -> LoopSample:
+        """What a LoopStatistics message says."""
+        return LoopSample(**cls.values_of(message))
 
 
 def requested_goal(instruction: str, task: str) -> Goal | None:

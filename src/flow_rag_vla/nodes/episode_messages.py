@@ -28,16 +28,4 @@ def failure_record(message: FailureEvent, elapsed: float) -> FailureRecord:
 
 def loop_sample(message: LoopStatistics) -> LoopSample:
     """Sample of the loop's statistics."""
-    return LoopSample(
-        float(message.rate_hz),
-        float(message.tick_error_p50_ms),
-        float(message.tick_error_p99_ms),
-        float(message.tick_error_max_ms),
-        float(message.cpu_mean_ms),
-        int(message.ticks),
-        int(message.late_ticks),
-        int(message.skipped_ticks),
-        int(message.starved_ticks),
-        int(message.chunks_accepted),
-        int(message.chunks_rejected),
-    )
+    return LoopSample.of(message)

@@ -9,6 +9,7 @@ from typing import Any
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.data.bag import Bag, stamp_ns
+from flow_rag_vla.evaluate.episode import LoopSample
 
 MODES = ("idle", "follow", "hold", "decelerate", "stop", "emergency stop", "takeover")
 """Names of ControlCommand.MODE_*, by value."""
@@ -104,19 +105,10 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """What the loop said about itself in one second."""
+class Loop(LoopSample):
+    """What the loop said about itself in one second, as received. stages: name, count, p50 and p99 in milliseconds."""
 
     log_ns: int
-    rate_hz: float
-    tick_error_p50_ms: float
-    tick_error_p99_ms: float
-    tick_error_max_ms: float
-    cpu_mean_ms: float
-    ticks: int
-    late_ticks: int
-    skipped_ticks: int
-    starved_ticks: int
     stages: tuple[tuple[str, int, float, float], ...]
 
 
@@ -263,17 +255,11 @@ def _take_command(result: Digest, log_ns: int, message: Any) -> None:
 def _take_loop(result: Digest, log_ns: int, message: Any) -> None:
     result.loops.append(
         Loop(
-            log_ns,
-            float(message.rate_hz),
-            float(message.tick_error_p50_ms),
-            float(message.tick_error_p99_ms),
-            float(message.tick_error_max_ms),
-            float(message.cpu_mean_ms),
-            int(message.ticks),
-            int(message.late_ticks),
-            int(message.skipped_ticks),
-            int(message.starved_ticks),
-            tuple((item.stage, int(item.count), float(item.p50_ms), float(item.p99_ms)) for item in message.stages),
+            **LoopSample.values_of(message),
+            log_ns=log_ns,
+            stages=tuple(
+                (item.stage, int(item.count), float(item.p50_ms), float(item.p99_ms)) for item in message.stages
+            ),
         )
     )
 
