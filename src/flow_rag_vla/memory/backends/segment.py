@@ -30,8 +30,8 @@ GOAL_SCANNED = 0.995
 """Recall that a segment is tuned to where every code is scanned; a little above the 0.99 that is wanted."""
 
 GOAL = 0.998
-"""The same where only some lists are. Well above the 0.99 that is wanted: what it is tuned on flatters it, and vectors of its
-own are easier to find than new ones (a million tuned to 0.995 had 0.994 of their own and 0.990 of new ones)."""
+"""The same where only some lists are. Well above the 0.99 that is wanted: what it is tuned on flatters it, and vectors
+of its own are easier to find than new ones (a million tuned to 0.995 had 0.994 of their own and 0.990 of new ones)."""
 
 NEIGHBOURS = 5
 """Nearest vectors that recall is counted over: as many as a search of the memory looks at."""
