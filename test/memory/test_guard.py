@@ -91,6 +91,8 @@ def test_a_correction_learned_later_is_tried_too_and_force_lifts_only_the_succes
         memory.edit(case_id, correction=make.motion(-0.012), correction_source="search")
     assert memory.get(case_id).correction is None
     memory.edit(case_id, correction=make.motion(-0.012), force=True)
+    memory.edit(case_id, correction=make.motion(-0.05), correction_source="later_success", force=True)
+    np.testing.assert_allclose(memory.get(case_id).correction, make.motion(-0.012))
     too_far = make.motion(0.05)
     with pytest.raises(GuardError, match=r"translation of 0\.0500 m, allowed is 0\.012"):
         memory.edit(case_id, correction=too_far, force=True)

@@ -30,7 +30,7 @@ from flow_rag_vla.memory.case import (
 )
 from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
 from flow_rag_vla.memory.credit import CaseUse, Counts, UseResult, Worth, worth
-from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError
+from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError, within_limits
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.inspection import Inspection
@@ -436,7 +436,8 @@ class FailureMemory:
     ) -> FailureCase:
         """Change what may be known better later; None leaves a field as it is.
 
-        A new correction is tried like a new case. ``force`` lets it change stored successes; the limits of motion and
+        A new correction is tried like a new case; that of a later success is cut to what the robot then did, which the
+        limits of motion say. ``force`` lets it change stored successes; the limits of motion and
         of the workspace are not a person's to lift here.
 
         Raises:
@@ -449,6 +450,9 @@ class FailureMemory:
             before = self.get(case_id)
             after, said = before, []
             if correction is not None:
+                if correction_source == "later_success":
+                    # The policy may have asked for more than the controller then did.
+                    correction = within_limits(correction, self.settings.guard.limits)
                 after = dataclasses.replace(after, correction=correction, correction_source=correction_source)
                 said.append(f"correction by {correction_source}")
             elif forget_correction:

@@ -31,7 +31,7 @@ from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_correcto
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
 from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
-from flow_rag_vla.memory.guard import STOPPED, within_limits
+from flow_rag_vla.memory.guard import STOPPED
 from flow_rag_vla.memory.index import make_backend
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult, RetrievedCase
@@ -280,9 +280,8 @@ class FailureMemoryNode(Node):
         if not lesson.used and result in COUNTED and lesson.task:
             self._memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
         for later in lesson.corrections:
-            # The policy may have asked for more than the controller then did.
-            actions = within_limits(later.actions, self._memory.settings.guard.limits)
-            self._learn_correction(later.pending, actions, "later_success", f"similarity {later.similarity:.3f}")
+            how = f"similarity {later.similarity:.3f}"
+            self._learn_correction(later.pending, later.actions, "later_success", how)
         if lesson.situations and self._memory.stamp is not None:
             self._memory.observe_success(lesson.situations)
         if lesson.done:

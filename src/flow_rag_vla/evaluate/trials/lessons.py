@@ -7,6 +7,7 @@ is done some pictures before it shows, so a few observations before the onset be
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -91,7 +92,9 @@ class Lessons:
             for later in lesson.corrections:
                 case_id = later.pending.case_id
                 if case_id and self._memory.get(case_id).correction is None:
-                    self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
+                    # One that the guard stops, or that contradicts a better one, is not learned.
+                    with suppress(CaseError):
+                        self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
         self.situations = len(lesson.situations)
         if lesson.situations:
             self._memory.observe_success(lesson.situations)
