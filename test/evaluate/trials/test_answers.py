@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.correction import Correction
@@ -20,6 +21,7 @@ from flow_rag_vla.evaluate.trials.variants import methods
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla.policy.sampler import Attraction, draw
 
 STATE = RobotState(0, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), gripper_width=0.0)
 GOAL = GOALS[0]
@@ -77,7 +79,7 @@ def ask(encoder: Encoder, policy: FlowPolicy) -> Iterator[object]:
         ("dispatch", CorrectionMode.GUIDANCE), ("guide", CorrectionMode.GUIDANCE),
         ("sequential", CorrectionMode.GUIDANCE), ("negative", CorrectionMode.NEGATIVE),
         ("residual", CorrectionMode.RESIDUAL), ("blend", CorrectionMode.BLEND),
-        ("rag_only", CorrectionMode.BLEND),
+        ("rag_only", CorrectionMode.BLEND), ("prior", CorrectionMode.GUIDANCE),
     ],
 )  # fmt: skip
 def test_each_method_acts_in_its_own_way_and_names_its_case(ask, known, name: str, mode: CorrectionMode) -> None:
@@ -91,14 +93,14 @@ def test_each_method_acts_in_its_own_way_and_names_its_case(ask, known, name: st
         np.testing.assert_allclose(correction.failed_actions[0], known.failed_actions)
 
 
-@pytest.mark.parametrize("name", ["dispatch", "guide", "negative", "residual", "blend", "sequential"])
+@pytest.mark.parametrize("name", ["dispatch", "guide", "negative", "residual", "blend", "sequential", "prior"])
 def test_nothing_credible_changes_nothing(ask, known, name: str) -> None:
     for cases, number, phase in (([], 1, "reach"), ([known], 2, "reach"), ([known], 1, "grasp"),
                                  ([replace(known, task="stack")], 1, "reach")):  # fmt: skip
         assert ask(name, cases, number, phase).mode is CorrectionMode.NONE
 
 
-@pytest.mark.parametrize("name", ["guide", "residual"])
+@pytest.mark.parametrize("name", ["guide", "prior", "residual"])
 def test_methods_that_need_a_correction_leave_a_case_without_one_alone(ask, known, name: str) -> None:
     assert ask(name, [replace(known, correction=None, correction_source="")]).mode is CorrectionMode.NONE
 
@@ -119,3 +121,22 @@ def test_only_the_sequential_pathway_pays_for_its_search(encoder, policy) -> Non
 
 def test_every_method_with_cases_has_answers_here() -> None:
     assert {method.name for method in methods() if method.needs_cases} <= set(ANSWERS)
+
+
+def test_a_prior_begins_the_flow_from_the_noised_correction(ask, known) -> None:
+    assert ask("prior", [known]).strength == 1.0
+    rows, steps, shape = torch.linspace(-1.0, 1.0, 12).reshape(3, 4), 6, (3, 4)
+
+    def velocity(point: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        return torch.sin(3.0 * point) + time[:, None, None]
+
+    drawn = draw(
+        velocity, shape, torch.Generator().manual_seed(4), samples=1, steps=steps,
+        attraction=Attraction(rows, torch.ones(3), 1.0),
+    )  # fmt: skip
+    # The early part of the flow are the three steps that begin before EARLY_FRACTION.
+    noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(4))
+    point = 0.5 * noise + 0.5 * rows
+    for step in range(3, steps):
+        point = point + velocity(point, torch.full((1,), step / steps)) / steps
+    torch.testing.assert_close(drawn.chosen, point[0])

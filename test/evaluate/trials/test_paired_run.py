@@ -48,6 +48,7 @@ def uninterrupted(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_everything_that_is_written_reads_back(uninterrupted: Path) -> None:
     assert sorted(item.name for item in uninterrupted.iterdir()) == sorted([SETUP, TRIALS, SUMMARY, TABLES, REPORT])
     assert len(repeatable(uninterrupted)) == 2 * EPISODES
@@ -60,12 +61,14 @@ def test_everything_that_is_written_reads_back(uninterrupted: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_give_what_one_gives(uninterrupted: Path, tmp_path: Path) -> None:
     run_plan(the_plan(), tmp_path, workers=2)
     assert repeatable(tmp_path) == repeatable(uninterrupted)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_was_killed_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -> None:
     started = interrupted(tmp_path, signal.SIGKILL, workers=1)
     assert started.returncode == -signal.SIGKILL
@@ -85,6 +88,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(uninterrupted: Path, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ctrl_c_keeps_what_was_done_and_leaves_no_process(uninterrupted: Path, tmp_path: Path) -> None:
     ended = interrupted(tmp_path, signal.SIGINT, workers=2)
     assert ended.returncode == 130

@@ -64,6 +64,7 @@ def test_an_episode_without_memory_is_a_plain_rollout(bench, spec: SimulatedSpec
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_retry_follows_a_failure_only(bench, spec: SimulatedSpec, failing: Start) -> None:
     alone, again = (bench.run(Trial(spec.key, name, failing)) for name in ("off", "retry"))
     assert not alone.success
@@ -74,6 +75,7 @@ def test_a_retry_follows_a_failure_only(bench, spec: SimulatedSpec, failing: Sta
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_memory_that_grows_begins_as_none_and_learns_from_its_failures(
     bench, spec: SimulatedSpec, failing: Start
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_memory_that_grows_begins_as_none_and_learns_from_its_failures(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_collected_bank_goes_on_where_it_stopped_and_disturbs_no_episode(
     spec: SimulatedSpec, bench, failing: Start, tmp_path: Path
 ) -> None:

@@ -152,6 +152,20 @@ class ResidualCorrector:
         return guided if guided.actions is None else replace(guided, mode=CorrectionMode.RESIDUAL)
 
 
+class PriorCorrector:
+    """The firmest case's correction put into the flow as a prior: GUIDANCE at full strength.
+
+    Guidance of strength 1 replaces the velocity by that of the straight line from the noise to the correction, so when
+    the early part of the flow ends, at time t, the point is (1 - t) noise + t correction whatever the policy would have
+    done: the flow begins at t from the noised correction, as in SDEdit (Meng et al. 2022, arXiv 2108.01073).
+    """
+
+    def correct(self, stamp_ns: int, cases: Sequence[CredibleCase], threshold: float) -> Correction:
+        """Say what to do."""
+        guided = GuideCorrector().correct(stamp_ns, cases, threshold)
+        return guided if guided.actions is None else replace(guided, strength=1.0)
+
+
 class NegativeCorrector:
     """NEGATIVE with the failed chunks of the credible cases, as if no correction were known."""
 
@@ -207,6 +221,11 @@ def _dispatch(context: AnswerContext) -> Answering:
 @answering("guide")
 def _guide(context: AnswerContext) -> Answering:
     return MemoryAnswering(context, GuideCorrector())
+
+
+@answering("prior")
+def _prior(context: AnswerContext) -> Answering:
+    return MemoryAnswering(context, PriorCorrector())
 
 
 @answering("negative")

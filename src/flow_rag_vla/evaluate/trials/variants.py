@@ -138,6 +138,7 @@ def with_method(variant: Variant, method: str) -> Variant:
 register(OFF, "No memory: the policy alone.", needs_cases=False)
 register("dispatch", "Chosen by what the cases know: residual, guidance or negative (the memory in force).")
 register("guide", "Guidance inside the flow toward the correction of the most credible case.")
+register("prior", "The flow begins at an intermediate time from the most credible case's correction under noise.")
 register("negative", "Sampling away from the failed chunks; corrections are not used.")
 register("residual", "The most similar case's correction minus what failed, clipped and added by the controller.")
 register("blend", "The seeds' baseline: a rule by failure type, averaged in at a weight of 0.3.")
