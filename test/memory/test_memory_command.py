@@ -122,3 +122,61 @@ def test_a_database_that_is_not_there_is_named_and_not_made(tmp_path, command):
     said = invoke(*command, "-d", tmp_path / "none.db")
     assert said.exit_code == 1 and "there is no such database" in said.output
     assert not (tmp_path / "none.db").exists()
+
+
+def test_merge_unites_two_databases_and_reports_what_it_refuses(make, filled, open_memory, tmp_path):
+    other = open_memory(tmp_path / "left.db", origin="left")
+    other.store.add(
+        [
+            make.case(1, origin="left", uses=4, successes=4),
+            make.case(7, correction=make.motion(0.5), correction_source="expert"),
+            make.case(8),
+        ]
+    )
+    other.close()
+    dry = invoke("merge", tmp_path / "left.db", "-d", filled, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert "would import 1 cases, 1 were known already, 1 of them brought something new, 1 were refused" in dry.output
+    assert "refused case 2 there: correction: row 0 has a translation of 0.5000 m" in dry.output
+    done = invoke("merge", tmp_path / "left.db", "-d", filled, "--origin", "bench")
+    assert done.exit_code == 0 and "imported 1 cases" in done.output
+    shown = invoke("show", 1, "-d", filled)
+    for word in ("uses of left", "6, 5 of them", "merged by bench", "P(worse than no memory)"):
+        assert word in shown.output
+    wrong = invoke("merge", tmp_path / "none.db", "-d", filled)
+    assert wrong.exit_code == 1 and "there is no such database" in wrong.output
+
+
+def test_check_ends_with_1_on_a_case_that_should_not_act_and_can_retire_it(make, filled, open_memory):
+    assert invoke("check", "-d", filled).exit_code == 0
+    memory = open_memory()
+    memory.store.add([make.case(7, correction=make.motion(0.5), correction_source="expert")])
+    memory.close()
+    found = invoke("check", "-d", filled)
+    assert found.exit_code == 1 and "case 3: the guard stops it" in found.output and "1 found, 3 cases" in found.output
+    mended = invoke("check", "-d", filled, "--retire", "--origin", "bench")
+    assert mended.exit_code == 0 and "1 retired, 2 cases are active" in mended.output
+    assert invoke("check", "-d", filled).exit_code == 0
+    restored = invoke("restore", 3, "-d", filled, "--reason", "tried on the bench", "--origin", "bench")
+    assert restored.exit_code == 0, restored.output
+    history = open_memory().get(3).history
+    assert [(item.change, item.origin) for item in history] == [("retired", "bench"), ("restored", "bench")]
+
+
+def test_show_writes_the_pictures_under_safe_names(make, filled, open_memory, tmp_path):
+    from flow_rag_vla.memory.images import encoded
+
+    memory = open_memory()
+    memory.ledger.put_images({1: (encoded("../../front", np.zeros((8, 8, 3), np.uint8)),)})
+    memory.close()
+    assert invoke("show", 1, "-d", filled, "--images", tmp_path / "pictures").exit_code == 0
+    assert [item.name for item in (tmp_path / "pictures").iterdir()] == ["case1_______front.png"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list", "show", "edit", "retire", "restore", "export", "import", "merge", "check", "stats", "salvage"],
+)
+def test_every_command_shows_an_example(command):
+    said = invoke(command, "--help")
+    assert said.exit_code == 0 and f"flow_rag_vla memory {command}" in said.output

@@ -427,3 +427,89 @@ def test_a_database_that_cannot_be_opened_ends_the_start_with_one_line(ros_domai
 def test_the_node_does_without_torch(ros_domain_id):
     code = "import sys, flow_rag_vla.nodes.failure_memory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_an_import_says_which_cases_it_refuses_and_why(bench, tmp_path):
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla.memory.case import FailureCase
+    from flow_rag_vla.memory.exchange import export_cases
+    from flow_rag_vla.memory.index import NumpyIndex
+    from flow_rag_vla.memory.memory import FailureMemory
+    from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
+    from flow_rag_vla_interfaces import srv
+
+    felt = np.zeros(PROPRIOCEPTION_DIM, dtype=np.float32)
+    felt[:3] = np.array([0.5, 0.0, 0.05]) - CENTRE
+    down = np.zeros((HORIZON, 7), dtype=np.float32)
+    down[:, 2] = -0.012
+    memory, _ = FailureMemory.open(tmp_path / "other.db", make_index=NumpyIndex)
+    for seed, correction in ((1, down), (2, motion(0.002))):
+        case = FailureCase(
+            1, "push", "reach", "compact", "abc", unit(seed), motion(0.001), correction, "expert", proprioception=felt
+        )
+        memory.store.add([case])
+    memory.close()
+    memory, _ = FailureMemory.open(tmp_path / "other.db", make_index=NumpyIndex)
+    export_cases(memory, tmp_path / "gift.npz")
+    memory.close()
+    bench.start()
+    answer = bench.call(srv.ImportFailureCases, topics.IMPORT_CASES, path=str(tmp_path / "gift.npz"), origin="mallory")
+    assert (answer.ok, answer.imported, answer.refused) == (True, 1, 1)
+    assert "case 0 of 2" in answer.refusals[0] and "below the table's edge" in answer.refusals[0]
+    (listed,) = bench.listed()
+    assert listed.origin == "mallory" and [item.change for item in listed.history] == ["imported"]
+
+
+def test_a_case_that_would_change_what_just_succeeded_is_kept_out_of_the_searches(bench):
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla.nodes.conversions import floats
+    from flow_rag_vla_interfaces import msg, srv
+
+    status = msg.EpisodeStatus
+    bench.start(origin="left")
+    bench.report(status.STATE_RUNNING, START_NS)
+    for step in range(6):
+        bench.see(unit(1), START_NS + step * 10 * TICK_NS)
+        bench.act(motion(0.012), START_NS + step * 10 * TICK_NS)
+    bench.settle()
+    bench.report(status.STATE_SUCCEEDED, START_NS + 70 * TICK_NS)
+    bench.spin_until(lambda: bench.statistics[-1].success_situations > 0, what="the success on record")
+    picture = msg.CaseImage(name="front", format="jpeg", data=b"\xff\xd8\xff\xe0")
+    wrong = {"correction": floats(motion(-0.012).ravel()), "correction_source": "language_model", "images": [picture]}
+    answer = bench.add(unit(1), **wrong)
+    assert not answer.accepted and "success situation" in answer.message and "episode 1 of left" in answer.message
+    case = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=answer.case_id).failure_case
+    assert case.retired and case.retired_reason.startswith("stopped by the guard")
+    assert [bytes(item.data) for item in case.images] == [b"\xff\xd8\xff\xe0"]
+    bench.report(status.STATE_RUNNING, START_NS + 100 * TICK_NS, episode=2)
+    assert bench.see(unit(1), START_NS + 101 * TICK_NS).correction == msg.Provenance.CORRECTION_NONE
+    assert not bench.add(unit(2), images=[msg.CaseImage(name="front", format="png", data=b"GIF")]).accepted
+    bench.spin_until(lambda: bench.statistics[-1].refused_guard == 1, what="the count")
+
+
+def test_pictures_of_the_onset_are_kept_with_the_case(bench):
+    from sensor_msgs.msg import Image
+
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla.nodes import qos
+    from flow_rag_vla.nodes.conversions import image_message
+    from flow_rag_vla_interfaces import msg, srv
+
+    cameras = {
+        name: bench.node.create_publisher(Image, topic, qos.PLAN)
+        for name, topic in (("front", topics.FRONT_IMAGE), ("wrist", topics.WRIST_IMAGE))
+    }
+    bench.start()
+    bench.spin_until(lambda: all(item.get_subscription_count() for item in cameras.values()), what="the cameras")
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS)
+    for number, publisher in enumerate(cameras.values()):
+        pixels = np.full((200, 160, 3), 40 + number, dtype=np.uint8)
+        publisher.publish(image_message(pixels, START_NS + 5 * TICK_NS, "camera"))
+    bench.see(unit(1), START_NS + 5 * TICK_NS)
+    bench.act(motion(0.004), START_NS + 5 * TICK_NS)
+    bench.settle()
+    bench.fail(START_NS + 6 * TICK_NS, START_NS + 20 * TICK_NS)
+    bench.spin_until(bench.listed, what="the case")
+    case = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=bench.listed()[0].case_id).failure_case
+    assert [item.name for item in case.images] == ["front", "wrist"]
+    assert all(bytes(item.data[:4]) == b"\x89PNG" for item in case.images)
