@@ -193,3 +193,16 @@ def test_a_loop_sample_is_what_its_message_says() -> None:
     )  # fmt: skip
     # The message of an older bag lacks the last one.
     assert LoopSample.of(message) == LoopSample(39.5, 0.1, 2.0, 9.0, 0.4, 40, 1, 2, 3, 4, 0)
+
+
+def test_an_episode_in_which_a_person_took_over_is_on_record_as_that(tmp_path) -> None:
+    from flow_rag_vla.data.episode_record import read_record, write_record
+
+    tracker = running()
+    assert tracker.observe_takeover() and not tracker.observe_takeover()
+    record = ended(tracker, 12 * S, Verdict(Outcome.SUCCESS, "success", "done"))
+    write_record(tmp_path / "1.json", record)
+    assert record.intervened and read_record(tmp_path / "1.json").intervened
+    untouched = running()
+    assert not ended(untouched, 12 * S, Verdict(Outcome.SUCCESS, "success", "done")).intervened
+    assert not untouched.observe_takeover() and not untouched.intervened
