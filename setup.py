@@ -36,6 +36,7 @@ SIMULATION = ["pybullet", "opencv-python-headless", "pillow"]
 RECORDING = ["rosbags"]
 ENCODERS = ["transformers", "safetensors", *TORCH]
 REPORTS = ["matplotlib", "pillow"]
+DATASETS = ["pyarrow", "av", "pillow"]
 # Any environment with a Box action; Meta-World with its scripted experts and MuJoCo. The small policy needs torch.
 GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
 METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
@@ -86,6 +87,7 @@ setup(
         "policy": ENCODERS,
         "record": RECORDING,
         "report": REPORTS,
+        "dataset": DATASETS,
         "postgres": POSTGRES,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,

@@ -8,6 +8,7 @@ from flow_rag_vla import __version__
 from flow_rag_vla.cli.ask import ask
 from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
+from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.record import record
@@ -36,6 +37,7 @@ app.command()(record)
 app.command()(train)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
+app.add_typer(dataset, name="dataset")
 app.command()(teleop)
 app.command()(bench)
 app.command()(reference)

@@ -1,0 +1,173 @@
+"""Bags become data sets and come back; the files are laid out as LeRobot v3 documents it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.data.bag import BagError
+from flow_rag_vla.data.bag_writer import BagWriter
+from flow_rag_vla.data.definitions import installed_definitions
+from flow_rag_vla.data.recorded_episode import RecordedEpisode, episodes_of_bag, write_episodes
+
+pytest.importorskip("pyarrow", reason="data sets are an extra")
+pytest.importorskip("av", reason="data sets are an extra")
+
+import pyarrow.parquet as pq
+
+from flow_rag_vla.data.lerobot import DatasetError, read_dataset, write_dataset
+
+ARRAYS = ("stamps_ns", "states", "actions", "failures", "interventions", "frame_ticks")
+PLAIN = ("task", "instruction", "variant", "seed", "success", "phases")
+
+
+def episode(
+    number: int = 1, ticks: int = 40, success: bool | None = True, seed: int = 0, size: int = 24
+) -> RecordedEpisode:
+    rng = np.random.default_rng(seed)
+    frames = np.arange(0, ticks, 4, dtype=np.int32)
+    states = rng.normal(size=(ticks, 9)).astype(np.float32)
+    states[:, 3:7] /= np.linalg.norm(states[:, 3:7], axis=1, keepdims=True)
+    failures = np.full(ticks, -1, dtype=np.int64)
+    interventions = np.zeros(ticks, dtype=np.int64)
+    if number == 2:
+        failures[10], interventions[15:20] = 3, 1
+    smooth = np.linspace(0, 255, size * size).reshape(size, size).astype(np.uint8)
+    pictures = np.stack(
+        [np.stack([smooth, smooth.T, np.full_like(smooth, 3 * index)], 2) for index in range(len(frames))]
+    )
+    return RecordedEpisode(
+        number, "pick_and_place", "put the red cube into the bin", "plain", 100 + number, success,
+        1_790_000_000_000_000_000 + number * 10**11 + np.arange(ticks, dtype=np.int64) * 25_000_000, states,
+        rng.normal(size=(ticks, 7)).astype(np.float32), failures, interventions,
+        tuple("reach" if tick < ticks // 2 else "grasp" for tick in range(ticks)), frames,
+        {"front": pictures, "wrist": pictures[:, ::-1]},
+    )  # fmt: skip
+
+
+def same(one: RecordedEpisode, other: RecordedEpisode) -> None:
+    for name in ARRAYS:
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    for name in PLAIN:
+        assert getattr(one, name) == getattr(other, name), name
+    assert set(one.images) == set(other.images)
+    for camera in one.images:
+        assert np.array_equal(one.images[camera], other.images[camera]), camera
+
+
+EPISODES = [episode(1), episode(2, 31, success=False, seed=1), episode(3, 12, success=None, seed=2)]
+
+
+def test_a_bag_becomes_a_data_set_and_a_bag_again_without_losing_a_bit(tmp_path):
+    write_episodes(tmp_path / "bag", EPISODES, installed_definitions())
+    from_bag = list(episodes_of_bag(tmp_path / "bag"))
+    write_dataset(tmp_path / "set", from_bag)
+    from_set = list(read_dataset(tmp_path / "set"))
+    write_episodes(tmp_path / "again", from_set, installed_definitions())
+    again = list(episodes_of_bag(tmp_path / "again"))
+    assert len(from_bag) == len(from_set) == len(again) == 3
+    for original, first, second, third in zip(EPISODES, from_bag, from_set, again, strict=True):
+        same(original, first)
+        same(first, second)
+        same(second, third)
+
+
+def test_the_layout_is_that_of_lerobot_v3(tmp_path):
+    summary = write_dataset(tmp_path / "set", EPISODES)
+    root = tmp_path / "set"
+    assert (summary.episodes, summary.frames, summary.cameras) == (3, 83, ("front", "wrist"))
+    info = json.loads((root / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0" and info["fps"] == 40
+    assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (3, 83, 1)
+    assert info["data_path"] == "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+    for name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+        assert info["features"][name]["shape"] == [1]
+    rows = pq.read_table(root / "data/chunk-000/file-000.parquet")
+    wanted = {name for name, feature in info["features"].items() if feature["dtype"] != "video"}
+    assert set(rows.column_names) == wanted
+    assert rows.column("index").to_pylist() == list(range(83))
+    assert np.allclose(rows.column("timestamp").to_pylist()[:3], [0.0, 0.025, 0.05])
+    assert rows.schema.field("action").type.list_size == 7
+    assert b'"Image"' in rows.schema.metadata[b"huggingface"]
+    episodes = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in episodes] == [(0, 40), (40, 71), (71, 83)]
+    assert episodes[0]["tasks"] == ["put the red cube into the bin"]
+    assert [row["success"] for row in episodes] == [True, False, None]
+    assert [(row["failure_events"], row["interventions"]) for row in episodes] == [(0, 0), (1, 5), (0, 0)]
+    tasks = pq.read_table(root / "meta/tasks.parquet")
+    assert tasks.to_pylist() == [{"task_index": 0, "task": "put the red cube into the bin"}]
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+
+
+def test_statistics_are_those_of_all_rows(tmp_path):
+    write_dataset(tmp_path / "set", EPISODES)
+    stats = json.loads((tmp_path / "set/meta/stats.json").read_text())
+    whole = np.concatenate([item.actions for item in EPISODES]).astype(np.float64)
+    assert np.allclose(stats["action"]["mean"], whole.mean(axis=0))
+    assert np.allclose(stats["action"]["std"], whole.std(axis=0))
+    assert np.allclose(stats["action"]["min"], whole.min(axis=0)) and stats["action"]["count"] == [83]
+    assert np.shape(stats["observation.images.front"]["mean"]) == (3, 1, 1)
+
+
+def test_videos_hold_every_picture_where_the_table_says(tmp_path):
+    write_dataset(tmp_path / "set", EPISODES, video=True)
+    assert (tmp_path / "set/videos/observation.images.front/chunk-000/file-000.mp4").is_file()
+    for original, read in zip(EPISODES, read_dataset(tmp_path / "set"), strict=True):
+        assert np.array_equal(original.actions, read.actions)
+        for camera, pictures in original.images.items():
+            assert read.images[camera].shape == pictures.shape
+            difference = np.abs(read.images[camera].astype(float) - pictures.astype(float))
+            assert difference.mean() < 12.0, f"{camera} is another picture"
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="no episodes"):
+        write_dataset(tmp_path / "set", [])
+    other = episode(2, size=32)
+    with pytest.raises(DatasetError, match="export them apart"):
+        write_dataset(tmp_path / "set", [EPISODES[0], other])
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="choose another"):
+        write_dataset(tmp_path / "there", EPISODES)
+
+
+def test_what_is_no_data_set_of_this_robot_is_refused_with_a_reason(tmp_path):
+    with pytest.raises(DatasetError, match=r"info\.json cannot be read"):
+        list(read_dataset(tmp_path))
+    write_dataset(tmp_path / "set", EPISODES)
+    path = tmp_path / "set/meta/info.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps({**info, "codebase_version": "v2.1"}))
+    with pytest.raises(DatasetError, match=r"expected v3\.0"):
+        list(read_dataset(tmp_path / "set"))
+    features = {**info["features"], "action": {"dtype": "float32", "shape": [14], "names": None}}
+    path.write_text(json.dumps({**info, "features": features}))
+    with pytest.raises(DatasetError, match="another robot"):
+        list(read_dataset(tmp_path / "set"))
+    path.write_text(json.dumps(info))
+    (tmp_path / "set/data/chunk-000/file-000.parquet").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match="is the copy complete"):
+        list(read_dataset(tmp_path / "set"))
+
+
+def test_episodes_of_several_runs_keep_apart_in_one_bag(tmp_path):
+    twins = [EPISODES[0], dataclasses.replace(EPISODES[1], episode_id=1)]
+    write_episodes(tmp_path / "bag", twins, installed_definitions())
+    read = list(episodes_of_bag(tmp_path / "bag"))
+    assert [item.episode_id for item in read] == [1, 2]
+    assert [item.ticks for item in read] == [40, 31]
+
+
+def test_a_bag_without_episodes_says_what_it_lacks(tmp_path):
+    with BagWriter(tmp_path / "bag", installed_definitions()) as writer:
+        writer.add_topic("/notes", "std_msgs/msg/String")
+    with pytest.raises(BagError, match="'command'"):
+        list(episodes_of_bag(tmp_path / "bag"))
+
+
+def test_parts_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="actions has shape"):
+        dataclasses.replace(EPISODES[0], actions=EPISODES[0].actions[:-1])
