@@ -55,6 +55,22 @@ def test_what_changed_without_the_memory_doing_anything_is_told_apart(make_resul
     assert (comparison.helped, comparison.hurt, comparison.unexplained) == (2, 0, 2)
 
 
+def test_methods_that_change_every_episode_are_answerable_for_every_change(make_result) -> None:
+    results = [make_result("off", seed, True) for seed in range(4)]
+    results += [make_result("sequential", seed, seed > 0) for seed in range(4)]
+    summary = by_name(only_group(results))["sequential"]
+    assert summary.touched == 4
+    assert (summary.comparisons[0].hurt, summary.comparisons[0].unexplained) == (1, 0)
+
+
+def test_a_question_that_names_its_variants_orders_them(make_result) -> None:
+    names = ("off", "dispatch", "rag_only", "sequential")
+    results = [make_result(name, seed) for name in names for seed in range(2)]
+    labels = {"off": "flow only", "rag_only": "RAG only", "sequential": "sequential", "dispatch": "parallel"}
+    (group,) = summarise(results, {"labels": labels}, draws=50).groups
+    assert [item.variant for item in group.variants] == list(labels)
+
+
 def test_a_memory_is_compared_with_each_control_and_controls_with_nothing_but_off(make_result) -> None:
     names = ("off", "guide", "guide:50", "shuffled+guide", "shuffled+dispatch", "retry", "blend")
     found = by_name(only_group([make_result(name, seed) for name in names for seed in range(3)]))

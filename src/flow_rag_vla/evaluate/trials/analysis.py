@@ -130,12 +130,14 @@ def summarise(
     by_block: dict[str, dict[tuple[str, str], list[TrialResult]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         by_block[result.trial.block][result.task, result.scene].append(result)
-    groups = []
+    groups: list[Group] = []
+    # A question that names its variants names them in the order in which they are read.
+    order = list(about.get("labels") or ())
     for block in sorted(by_block, key=list(BLOCKS).index):
         parts = by_block[block]
         if len(parts) > 1:
-            groups.append(_group(block, ALL, ALL, [item for some in parts.values() for item in some], draws))
-        groups += [_group(block, task, scene, some, draws) for (task, scene), some in sorted(parts.items())]
+            groups.append(_group(block, ALL, ALL, [item for some in parts.values() for item in some], draws, order))
+        groups += [_group(block, task, scene, some, draws, order) for (task, scene), some in sorted(parts.items())]
     return Summary(about, tuple(groups), tuple(broken))
 
 
@@ -156,8 +158,10 @@ def check_plain(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return content
 
 
-def _group(block: str, task: str, scene: str, results: Sequence[TrialResult], draws: int) -> Group:
-    variants = sorted({item.trial.variant for item in results}, key=_order)
+def _group(
+    block: str, task: str, scene: str, results: Sequence[TrialResult], draws: int, order: Sequence[str]
+) -> Group:
+    variants = sorted({item.trial.variant for item in results}, key=lambda name: _place(name, order))
     by_pair: dict[str, dict[str, TrialResult]] = defaultdict(dict)
     for item in results:
         by_pair[item.trial.pair][item.trial.variant] = item
@@ -169,10 +173,11 @@ def _group(block: str, task: str, scene: str, results: Sequence[TrialResult], dr
     return Group(block, task, scene, policies, len(complete), len(by_pair) - len(complete), summaries)
 
 
-def _order(variant: str) -> tuple[bool, bool, str, float]:
+def _place(variant: str, order: Sequence[str]) -> tuple[bool, int, bool, str, float]:
     found = parse(variant)
     size = math.inf if found.episodes is None else found.episodes
-    return variant != OFF, found.shuffled, found.method.name, size
+    named = list(order).index(variant) if variant in order else len(order)
+    return variant != OFF, named, found.shuffled, found.method.name, size
 
 
 def _variant_summary(
@@ -303,7 +308,7 @@ def running_share(curve: Sequence[tuple[int, int, float]], window: int) -> list[
 
 def _acted(result: TrialResult) -> bool:
     """Whether the variant did anything that the policy alone would not have done."""
-    return result.corrected > 0 or result.retries > 0 or parse(result.trial.variant).method.name == "dagger"
+    return result.corrected > 0 or result.retries > 0 or parse(result.trial.variant).method.always
 
 
 def _clusters(values: Sequence[tuple[TrialResult, float]]) -> list[list[NDArray[np.float64]]]:

@@ -47,7 +47,7 @@ def command(about: Content) -> str:
 def label(variant: str, about: Content) -> str:
     """What a variant is called in this run."""
     name = about.get("labels", {}).get(variant)
-    return f"{name} ({variant})" if name else variant
+    return f"{name} ({variant})" if name and name != variant else variant
 
 
 def rate(counts: Content) -> float:

@@ -21,11 +21,16 @@ DEFAULT_METHOD = "dispatch"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A behaviour of the memory. needs_cases: whether it answers from a bank of cases."""
+    """A behaviour of the memory.
+
+    needs_cases: whether it answers from a bank of cases
+    always: whether it changes an episode even where no case is credible and nothing fails
+    """
 
     name: str
     description: str
     needs_cases: bool = True
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,9 @@ _METHODS: dict[str, Method] = {}
 _WRITTEN = re.compile(r"(?:(shuffled|online)\+)?([a-z][a-z0-9_-]*)(?::([0-9]+))?")
 
 
-def register(name: str, description: str, *, needs_cases: bool = True) -> Method:
+def register(name: str, description: str, *, needs_cases: bool = True, always: bool = False) -> Method:
     """Add a method; the same name again replaces it. Benches say for themselves which they can run."""
-    method = Method(name, description, needs_cases)
+    method = Method(name, description, needs_cases, always)
     if _WRITTEN.fullmatch(name) is None or name in _ALIASES:
         raise ValueError(f"method {name!r} cannot be written in a list of variants; use lower case letters and _")
     _METHODS[name] = method
@@ -144,5 +149,7 @@ register("residual", "The most similar case's correction minus what failed, clip
 register("blend", "The seeds' baseline: a rule by failure type, averaged in at a weight of 0.3.")
 register("retry", "Blind retry: after a detected failure back to the start pose, then other noise.", needs_cases=False)
 register("rag_only", "No flow: the chunk that the most similar case knows is executed as it is.")
-register("sequential", "As dispatch, but the policy begins after the search has answered: one tick later.")
-register("dagger", "No memory: a checkpoint that was fine-tuned on the same corrections.", needs_cases=False)
+register("sequential", "As dispatch, but the policy begins after the search has answered: one tick later.", always=True)
+register(
+    "dagger", "No memory: a checkpoint that was fine-tuned on the same corrections.", needs_cases=False, always=True
+)
