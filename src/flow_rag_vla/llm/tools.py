@@ -1,0 +1,207 @@
+"""Tools of MCP servers, for any provider.
+
+Every provider can fill a schema, so a tool is asked for by a structure, not by each provider's own mechanism: in each
+round the model either names a tool with its arguments or says that it is ready, and then the question is asked again
+with everything that the tools gave, quoted as data. Nothing is called that is not allowed by name, or that does not
+declare itself to be read-only; arguments are checked against the tool's own schema first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import StringConstraints
+
+from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, ProviderDownError, StructureError
+from flow_rag_vla.llm.redaction import redact
+from flow_rag_vla.llm.request import Answer, Message, Request
+from flow_rag_vla.llm.schemas import Structure
+from flow_rag_vla.llm.service import LanguageModel
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+LONGEST_RESULT = 4000
+"""Characters of a tool's result that a model is shown."""
+
+MOST_CALLS = 6
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+"""Of the environment: what a program needs to start. Keys stay here."""
+
+
+class ToolChoice(Structure):
+    """What to do next. ``arguments``: a JSON object."""
+
+    action: Literal["call", "ready"]
+    tool: Annotated[str, StringConstraints(max_length=120)]
+    arguments: Annotated[str, StringConstraints(max_length=2000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool of one server. ``schema``: JSON schema of its arguments."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that was made."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: str
+    failed: bool
+
+
+class Toolbox:
+    """The tools of the attached servers; lives as long as :func:`attached`."""
+
+    def __init__(self, tools: Mapping[str, tuple[Client, Tool]]) -> None:
+        self._tools = dict(tools)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Those that may be called."""
+        return tuple(tool for _, tool in self._tools.values())
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
+        """Call a tool.
+
+        Raises:
+            StructureError: for a tool that is not there or not allowed, or arguments that its schema refuses.
+            ProviderDownError: if its server went away.
+        """
+        import jsonschema
+
+        if name not in self._tools:
+            raise StructureError(f"there is no tool {name!r}; there are: {', '.join(self._tools) or 'none'}")
+        client, tool = self._tools[name]
+        try:
+            jsonschema.validate(dict(arguments), dict(tool.schema))
+        except jsonschema.ValidationError as error:
+            raise StructureError(f"tool {name!r} does not take these arguments: {error.message}") from None
+        except jsonschema.SchemaError as error:
+            raise StructureError(f"tool {name!r} declares arguments that make no sense: {error.message}") from None
+        try:
+            result = await client.call_tool(name, dict(arguments))
+        except Exception as error:
+            raise ProviderDownError(f"tool {name!r}: {type(error).__name__}: {redact(str(error))[:200]}") from None
+        parts = [str(getattr(part, "text", "")) or f"({part.type} left out)" for part in result.content]
+        return ToolCall(name, dict(arguments), "\n".join(parts)[:LONGEST_RESULT], bool(result.is_error))
+
+
+@asynccontextmanager
+async def attached(
+    commands: Sequence[str], allowed: Collection[str] | None = None, start_timeout_s: float = 20.0
+) -> AsyncIterator[Toolbox]:
+    """Start MCP servers that speak over standard input and output, and offer their tools.
+
+    Args:
+        commands: a command line a server.
+        allowed: names of tools that may be called, whatever they do; None: those that declare themselves read-only.
+        start_timeout_s: seconds for each server to answer.
+
+    Raises:
+        MissingPackageError: without the mcp package.
+        ProviderDownError: if a server does not start or does not answer.
+        BadRequestError: for two tools of one name, or an allowed name that no server has.
+    """
+    try:
+        from mcp import Client, StdioServerParameters
+    except ImportError as error:
+        raise MissingPackageError("tools need the mcp package: pip install 'flow_rag_vla[mcp]'") from error
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    found: dict[str, tuple[Client, Tool]] = {}
+    async with AsyncExitStack() as stack:
+        for command in commands:
+            program, *arguments = shlex.split(command) or [""]
+            server = StdioServerParameters(command=program, args=arguments, env=environment)
+            try:
+                client = await stack.enter_async_context(Client(server, read_timeout_seconds=start_timeout_s))
+                listed = await asyncio.wait_for(client.list_tools(), start_timeout_s)
+            except Exception as error:
+                said = f"{type(error).__name__}: {redact(str(error))[:200]}"
+                raise ProviderDownError(f"tool server {command!r} does not start or answer: {said}") from None
+            for item in listed.tools:
+                if item.name in found:
+                    raise BadRequestError(f"two servers have a tool {item.name!r}; attach one of them")
+                read_only = bool(item.annotations and item.annotations.read_only_hint)
+                tool = Tool(item.name, (item.description or "")[:400], item.input_schema, read_only)
+                found[item.name] = (client, tool)
+        if allowed is not None:
+            unknown = sorted(set(allowed) - set(found))
+            if unknown:
+                raise BadRequestError(f"no server has a tool {unknown[0]!r}; there are: {', '.join(found) or 'none'}")
+        usable = {
+            name: entry for name, entry in found.items() if (entry[1].read_only if allowed is None else name in allowed)
+        }
+        yield Toolbox(usable)
+
+
+async def ask_with_tools(
+    model: LanguageModel, request: Request, toolbox: Toolbox, most_calls: int = MOST_CALLS
+) -> tuple[Answer, list[ToolCall]]:
+    """The answer to a request whose model may look things up first, and the calls that it made.
+
+    Everything happens within the request's deadline. A call that is refused or fails is told to the model and counts.
+
+    Raises:
+        LlmError: as ``LanguageModel.ask``.
+    """
+    calls: list[ToolCall] = []
+    told: list[Message] = []
+    while len(calls) < most_calls and toolbox.tools:
+        choice = (await model.ask(_choosing(request, toolbox.tools, told))).value
+        assert isinstance(choice, ToolChoice)
+        if choice.action == "ready":
+            break
+        call = await _called(toolbox, choice, request)
+        calls.append(call)
+        state = "failed" if call.failed else "gave"
+        text = f"{call.tool}({json.dumps(call.arguments, ensure_ascii=False)}) {state}: {call.result}"
+        told.append(Message("data", text, f"tool {call.tool}"))
+    return await model.ask(replace(request, messages=_with_data(request, told))), calls
+
+
+async def _called(toolbox: Toolbox, choice: ToolChoice, request: Request) -> ToolCall:
+    arguments: Any = {}
+    try:
+        arguments = json.loads(choice.arguments or "{}")
+        if not isinstance(arguments, dict):
+            raise StructureError("arguments are no JSON object")
+        return await asyncio.wait_for(toolbox.call(choice.tool, arguments), max(request.remaining_s, 0.001))
+    except (StructureError, ProviderDownError, ValueError) as error:
+        return ToolCall(choice.tool, arguments if isinstance(arguments, dict) else {}, str(error), True)
+    except asyncio.TimeoutError:
+        return ToolCall(choice.tool, arguments, "no result before the deadline", True)
+
+
+def _choosing(request: Request, tools: Sequence[Tool], told: Sequence[Message]) -> Request:
+    listed = "\n".join(
+        f"{tool.name}: {tool.description} Arguments: {json.dumps(tool.schema, ensure_ascii=False)}" for tool in tools
+    )
+    rule = Message(
+        "system",
+        "Before the question is answered you may call tools, one at a time. Say 'call' with a tool and its arguments "
+        "as a JSON object, or 'ready', with both empty, when you need none or know enough. The tools are described in "
+        "data.",
+    )
+    described = Message("data", listed, "tools")
+    return replace(request, messages=(rule, described, *_with_data(request, told)), schema=ToolChoice)
+
+
+def _with_data(request: Request, told: Sequence[Message]) -> tuple[Message, ...]:
+    place = next(index for index, message in enumerate(request.messages) if message.role == "user")
+    return (*request.messages[:place], *told, *request.messages[place:])
