@@ -101,6 +101,8 @@ def evaluate(
                 settings, output,
             )  # fmt: skip
             return
+        if resume and output is None:
+            raise TrialError("--resume goes on with the trials of a folder: name it with --output")
         folder = output or TRIALS_FOLDER / time.strftime("%Y%m%d-%H%M%S")
         specs = _specs(tasks, scenes, checkpoint, encoder, settings, cases, dagger, folder, source, collect)
         if collect:

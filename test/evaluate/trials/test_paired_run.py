@@ -162,6 +162,7 @@ def test_trials_of_another_setup_are_not_continued(tmp_path: Path) -> None:
         (["--memory", "guess"], "known: off"),
         (["--preset", "all"], "known: ablation"),
         (["--collect", "3"], "--cases FOLDER"),
+        (["--memory", "off", "--resume"], "--output"),
         (["--variant", "nowhere"], "unknown variant"),
         (["--task", "fly"], "unknown task"),
         (["--memory", "off", "--cases", "a", "--cases", "b"], "one for each"),
@@ -178,3 +179,21 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(tmp_path, monkeypatch
     assert outcome.exit_code == 2
     assert words in " ".join(outcome.output.split())
     assert not list(tmp_path.rglob("trials.jsonl"))
+
+
+def test_without_a_memory_the_command_prints_success_and_keeps_every_episode(tmp_path, monkeypatch) -> None:
+    from typer.testing import CliRunner
+
+    from flow_rag_vla.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    options = ["--task", "push", "--episodes", "2", "--seed", str(SEED), "--workers", "1", "--output", "all.json"]
+    outcome = CliRunner().invoke(app, ["evaluate", *options], env={"COLUMNS": "200"})
+    assert outcome.exit_code == 0, outcome.output
+    episodes = json.loads((tmp_path / "all.json").read_text())
+    assert [(item["task"], item["variant"], item["seed"]) for item in episodes] == [
+        ("push", "plain", SEED), ("push", "plain", SEED + 1),
+    ]  # fmt: skip
+    done = sum(item["success"] for item in episodes)
+    assert f"({done}/2)" in outcome.output
+    assert [item.name for item in tmp_path.iterdir()] == ["all.json"]
