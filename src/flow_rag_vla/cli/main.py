@@ -10,6 +10,7 @@ from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
 from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
+from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
@@ -31,6 +32,7 @@ app.command()(sim)
 app.command()(ask)
 app.command()(report)
 app.command()(evaluate)
+app.command()(external)
 app.command()(why)
 app.command()(replay)
 app.command()(record)

@@ -7,7 +7,8 @@ What a variant means here:
 - ``negative``: away from the failed chunks of the nearest cases
 - ``blend``: 0.7 of the chunk and 0.3 of the correction (no rule by failure type: those speak of a gripper)
 - ``rag_only``: the kernel-weighted correction itself
-- ``dispatch``: ``residual`` where the nearest cases agree on the offset, else ``guide``
+- ``dispatch``: ``residual`` if it was admitted: on development starts it made more succeed than fail, see
+  ``Admission``; else nothing, because a memory that hurts is not used
 - ``retry``: half-way to the step limit the robot goes back to where it began, and the policy begins anew
 - ``dagger``: the policy fine-tuned on the same corrections
 - ``NAME:N``: only the failures of the first N failed episodes
@@ -15,19 +16,29 @@ What a variant means here:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from flow_rag_vla.core.files import file_revision
+from flow_rag_vla.core.files import file_revision, write_text
 from flow_rag_vla.evaluate.external.cases import ExternalMemory, RecallSettings, shuffled
 from flow_rag_vla.evaluate.external.environment import ExternalError
 from flow_rag_vla.evaluate.external.key import KernelKey
-from flow_rag_vla.evaluate.external.preparation import FAILURES_FILE, POLICY_FOLDER, load_bank, load_prepared
-from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Use, run_episode
+from flow_rag_vla.evaluate.external.preparation import (
+    ADMISSION_EPISODES,
+    ADMISSION_FILE,
+    DEVELOPMENT_SEEDS,
+    FAILURES_FILE,
+    POLICY_FOLDER,
+    POLICY_STRIDE,
+    load_bank,
+    load_prepared,
+)
+from flow_rag_vla.evaluate.external.rollout import EpisodeResult, EpisodeSettings, Use, run_episode
 from flow_rag_vla.evaluate.external.tasks import ExternalTask, external_task
 from flow_rag_vla.evaluate.trials.protocol import FailureSeen, Intervention, Start, Trial, TrialError, TrialResult
-from flow_rag_vla.evaluate.trials.variants import Variant, parse
+from flow_rag_vla.evaluate.trials.variants import OFF, Variant, parse
 
 USES: Mapping[str, Use] = {
     "guide": "guide",
@@ -35,7 +46,7 @@ USES: Mapping[str, Use] = {
     "negative": "negative",
     "blend": "blend",
     "rag_only": "replace",
-    "dispatch": "dispatch",
+    "dispatch": "residual",
 }
 """Method of a variant to what is done with what is recalled."""
 SHUFFLE_SEED = 7
@@ -130,6 +141,31 @@ class ExternalBenchSpec:
         return external_task(self.name, success=self.success, step_limit=self.step_limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a memory did on development starts. helped, hurt: episodes that only it, or only the policy alone, did."""
+
+    episodes: int
+    helped: int
+    hurt: int
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it helped more often than it hurt."""
+        return self.helped > self.hurt
+
+
+def read_admission(path: str | Path, settings: Mapping[str, object]) -> Admission | None:
+    """What was decided about a memory of these settings; None if nothing was, or about another."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if values.pop("settings") != settings:
+            return None
+        return Admission(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 class ExternalBench:
     """Runs trials of one prepared task. Not safe for use by two threads at once."""
 
@@ -143,6 +179,8 @@ class ExternalBench:
         self._prepared = load_prepared(spec.folder)
         self._environment = task.make(self._prepared.preparation.observation)
         self._memories: dict[tuple[int | None, bool], ExternalMemory] = {}
+        self._alone: tuple[Start, EpisodeResult] | None = None
+        self._admission: Admission | None = None
 
     def run(self, trial: Trial) -> TrialResult:
         """Run one episode to its end.
@@ -150,24 +188,17 @@ class ExternalBench:
         Raises:
             TrialError: if the variant cannot be run here.
         """
-        self._spec.check(trial.variant) if trial.variant != "off" else None
+        spec = self._spec
+        if trial.variant != OFF:
+            spec.check(trial.variant)
         variant = parse(trial.variant)
-        prepared, spec = self._prepared, self._spec
         method = variant.method.name
-        memory = self._memory(variant) if method in USES else None
-        execute = prepared.preparation.episode.execute
+        memory = None
+        if method in USES and (method != "dispatch" or self._admitted()):
+            memory = self._memory(variant)
         retry_after = self._environment.step_limit // 2 if method == "retry" else 0
         try:
-            result = run_episode(
-                self._environment,
-                prepared.dagger if method == "dagger" else prepared.policy,
-                trial.start.seed,
-                memory=memory,
-                settings=EpisodeSettings(execute, USES.get(method, "guide"), retry_after),
-                task=self._task,
-                noise=trial.start.noise,
-                displaced=trial.start.displaced,
-            )
+            result = self._episode(trial.start, method, memory, retry_after)
         except ExternalError as error:
             raise TrialError(f"{spec.name}, {trial.key}: {error}") from error
         seconds = result.steps * self._environment.step_seconds
@@ -195,6 +226,52 @@ class ExternalBench:
         for memory in self._memories.values():
             memory.close()
         self._memories.clear()
+
+    def _episode(self, start: Start, method: str, memory: ExternalMemory | None, retry_after: int) -> EpisodeResult:
+        # Equal episodes are not played twice: without a memory they are those of the policy alone, and a blind retry
+        # is one as long as nothing is retried.
+        same = memory is None and method != "dagger"
+        if same and self._alone is not None and self._alone[0] == start:
+            known = self._alone[1]
+            if retry_after == 0 or known.steps <= retry_after:
+                return known
+        prepared = self._prepared
+        result = run_episode(
+            self._environment,
+            prepared.dagger if method == "dagger" else prepared.policy,
+            start.seed,
+            memory=memory,
+            settings=EpisodeSettings(prepared.preparation.episode.execute, USES.get(method, "guide"), retry_after),
+            task=self._task,
+            noise=start.noise,
+            displaced=start.displaced,
+        )
+        if same and retry_after == 0:
+            self._alone = (start, result)
+        return result
+
+    def _admitted(self) -> bool:
+        """Whether the memory may act: decided once, on development starts, and kept beside the policy."""
+        if self._admission is None:
+            path = Path(self._spec.folder) / ADMISSION_FILE
+            settings = {"length_scale": self._spec.length_scale, **asdict(self._spec.recall)}
+            self._admission = read_admission(path, settings)
+            if self._admission is None:
+                self._admission = self._try_out()
+                write_text(path, json.dumps({"settings": settings, **asdict(self._admission)}, indent=1) + "\n")
+        return self._admission.admitted
+
+    def _try_out(self) -> Admission:
+        memory = self._memory(parse("dispatch"))
+        first = DEVELOPMENT_SEEDS + POLICY_STRIDE * self._prepared.preparation.policy_seed
+        helped = hurt = 0
+        for seed in range(first, first + ADMISSION_EPISODES):
+            start = Start(seed, seed)
+            alone = self._episode(start, OFF, None, 0).success
+            corrected = self._episode(start, "dispatch", memory, 0).success
+            helped += int(corrected and not alone)
+            hurt += int(alone and not corrected)
+        return Admission(ADMISSION_EPISODES, helped, hurt)
 
     def _memory(self, variant: Variant) -> ExternalMemory:
         wanted = (variant.episodes, variant.shuffled)

@@ -35,14 +35,16 @@ class RecallSettings:
     neighbours: credible cases that are joined at most
     sharpness: a case weighs its similarity to this power: a Gaussian kernel narrower than the key's by its root
     agreement: root-mean-square spread of corrections, in -1..1, at which confidence has fallen to 1/e
+    least_trust: density of failures over that of failures and successes, below which nothing is corrected
     """
 
-    threshold: float = 0.8
+    threshold: float = 0.7
     calibrate: bool = False
     false_retrieval_rate: float = 0.05
     neighbours: int = 8
     sharpness: float = 8.0
-    agreement: float = 0.5
+    agreement: float = 1.0
+    least_trust: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Recall:
     """What the memory says about a situation.
 
     correction, offset: (H, A) kernel-weighted means of the corrections and of correction minus failed chunk
-    failed: (F, H, A) failed chunks, most similar first; strength: 0..1; similarity: of the nearest case
+    failed: (F, H, A) failed chunks, most similar first; similarity: of the nearest case
+    strength: 0..1, the product of how near the nearest case is, how dense failures are here beside successes (1 from
+        as dense on), the nearest case's credit (1 from that of an unused case on), how well the corrections agree
     agreement: length of the mean offset over the mean length of the offsets; 1 when all point the same way, 0 for a
         single case, which agrees with nobody
     """
@@ -123,6 +127,7 @@ class ExternalMemory:
                 cache_size=1,
             ),
         )
+        self._failed = self._calm = np.zeros((0, key.dimension), dtype=np.float32)
         self._chunks: dict[int, tuple[Array, Array]] = {}
 
     def __len__(self) -> int:
@@ -142,12 +147,21 @@ class ExternalMemory:
 
     def remember(self, failures: Sequence[LabelledFailure]) -> int:
         """Store failures as cases; those that say what another says are refused. Gives the number stored."""
-        stored, _ = self._memory.add_all([self._case(failure) for failure in failures])
+        cases = [self._case(failure) for failure in failures]
+        # Of all, also those that are refused as duplicates: how often something failed here is what counts.
+        self._failed = np.concatenate([self._failed, *(case.embedding[np.newaxis] for case in cases)])
+        stored, _ = self._memory.add_all(cases)
         return stored
 
     def calibrate(self, situations: Sequence[NDArray[np.floating]]) -> None:
-        """Set the threshold from standardised situations (D,) of successes, if the settings say so."""
-        self._memory.observe_success([(self.task, "", self.key(situation)) for situation in situations])
+        """Take in standardised situations (D,) of successes.
+
+        Where the policy succeeded as often as it failed, a failure says little about what to change: see ``Recall``.
+        The threshold is set from them too, if the settings say so.
+        """
+        keys = [self.key(situation) for situation in situations]
+        self._calm = np.stack(keys) if keys else self._calm[:0]
+        self._memory.observe_success([(self.task, "", key) for key in keys])
 
     def recall(self, situation: NDArray[np.floating]) -> Recall | None:
         """What is known about a standardised situation (D,); None if no case is credible."""
@@ -160,12 +174,15 @@ class ExternalMemory:
         corrections = np.stack([pair[1] for pair in pairs])
         similarity = np.array([item.similarity for item in found])
         weights = np.clip(similarity, 0.0, 1.0) ** self.settings.sharpness
+        trust = self._trust(key)
+        if trust < self.settings.least_trust:
+            return None
         weights /= weights.sum()
         mean = np.einsum("n,nha->ha", weights, corrections)
         spread = float(np.sqrt(np.einsum("n,nha->", weights, (corrections - mean) ** 2) / mean.size))
         nearest = float(similarity[0])
         closeness = (nearest - self.threshold) / max(1.0 - self.threshold, 1e-6)
-        trust = min(found[0].credit / 0.5, 1.0)
+        trust = min(trust / 0.5, 1.0) * min(found[0].credit / 0.5, 1.0)
         strength = np.clip(0.5 + 0.5 * closeness, 0.0, 1.0) * trust * np.exp(-((spread / self.settings.agreement) ** 2))
         offsets = corrections - failed
         offset = np.einsum("n,nha->ha", weights, offsets)
@@ -184,6 +201,14 @@ class ExternalMemory:
     def record_use(self, case_ids: Sequence[int], success: bool) -> None:
         """Credit or debit the cases that shaped an episode."""
         self._memory.record_use(case_ids, success)
+
+    def _trust(self, key: Array) -> float:
+        """Density of failures over that of failures and successes here, 0 to 1; each integrates to one."""
+        failed, calm = (
+            float(np.mean(np.clip(keys @ key, 0.0, 1.0) ** self.settings.sharpness)) if len(keys) else 0.0
+            for keys in (self._failed, self._calm)
+        )
+        return failed / (failed + calm) if failed > 0.0 else 0.0
 
     def _case(self, failure: LabelledFailure) -> FailureCase:
         return FailureCase(

@@ -23,6 +23,8 @@ PICTURE_SIZE = (64, 64)
 KEYPOINTS = 32
 CHANNELS = (16, 32, 32)
 WEIGHTS_SEED = 20_240_111
+CONTRAST = 20.0
+"""Factor on the last layer's random weights: without it every map is nearly level, and its centre is the middle."""
 
 
 class PixelObserver:
@@ -48,6 +50,9 @@ class PixelObserver:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(WEIGHTS_SEED)
             self._tower = KeypointTower(CHANNELS, KEYPOINTS).eval().requires_grad_(False)
+            last = self._tower.features[-1]
+            assert isinstance(last, torch.nn.Conv2d)
+            last.weight.mul_(CONTRAST)
 
     @property
     def dimension(self) -> int:
@@ -65,5 +70,6 @@ class PixelObserver:
             self._tower(to_planes(check_image(camera, picture)[None], PICTURE_SIZE, torch.device("cpu")))[0].numpy()
             for camera, picture in pictures.items()
         ]
-        felt = np.asarray(state, dtype=np.float32).reshape(-1)[: self._felt]
-        return np.concatenate([*parts, felt]).astype(np.float32)
+        if self._felt:
+            parts.append(np.asarray(state, dtype=np.float32).reshape(-1)[: self._felt])
+        return np.concatenate(parts).astype(np.float32)

@@ -33,6 +33,8 @@ POLICY_STRIDE = 1_000
 CALM_KEPT = 512
 """Situations of successful episodes that are kept to calibrate the gate with."""
 
+ADMISSION_FILE = "admission.json"
+ADMISSION_EPISODES = 10
 SETTINGS_FILE = "preparation.json"
 DEMONSTRATIONS_FILE = "demonstrations.npz"
 FAILURES_FILE = "failures.npz"

@@ -14,16 +14,14 @@ from flow_rag_vla.evaluate.external.cases import ExternalMemory, LabelledFailure
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, Snapshot
 from flow_rag_vla.evaluate.external.policy import ChunkPolicy
 from flow_rag_vla.evaluate.external.tasks import Expert, ExternalTask
-from flow_rag_vla.memory.corrector import OFFSET_AGREEMENT
 from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.sampler import Attraction, Repulsion
 
 Array = NDArray[np.float32]
 
-Use = Literal["guide", "residual", "negative", "replace", "blend", "dispatch"]
+Use = Literal["guide", "residual", "negative", "replace", "blend"]
 """guide: early in the flow; residual: added to the chunk, cut; negative: away from the failed chunks; replace: the
-correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design; dispatch:
-residual where the cases agree on the offset, else guide."""
+correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design."""
 
 RESIDUAL_LIMIT = 0.5
 """Of what a residual adds, in -1..1."""
@@ -163,8 +161,6 @@ def shaped_chunk(
     policy: ChunkPolicy, situation: Array, seed: int, recall: Recall | None, use: Use
 ) -> NDArray[np.float32]:
     """(H, A) float32 in -1..1: drawn by the policy, shaped by what is remembered."""
-    if use == "dispatch":
-        use = "residual" if recall is not None and recall.agreement >= OFFSET_AGREEMENT else "guide"
     attraction = repulsion = None
     if recall is not None and use == "guide":
         attraction = Attraction(torch.from_numpy(recall.correction), torch.ones(policy.horizon), recall.strength)

@@ -56,7 +56,7 @@ def train(situations: Array, chunks: Array, training: ExternalTraining) -> Exter
         torch.manual_seed(training.seed)
         network = ExternalNetwork(config)
     network.fit(torch.from_numpy(situations))
-    return _train(network, [(situations, chunks)], training, training.iterations, training.learning_rate)
+    return _train(network, (situations, chunks), training, training.iterations, training.learning_rate)
 
 
 def fine_tune(
@@ -67,26 +67,25 @@ def fine_tune(
     *,
     share_of_iterations: float = 0.4,
 ) -> ExternalNetwork:
-    """Go on training a copy on demonstrations and corrections, half a batch each.
+    """Go on training a copy on demonstrations and corrections together, each situation as often as any other.
 
     One round of DAgger (Ross et al. 2011, "A reduction of imitation learning and structured prediction to no-regret
     online learning") on the labels that a memory holds: (situations (N, D), chunks (N, H, A)).
     """
     iterations = max(1, round(training.iterations * share_of_iterations))
-    return _train(
-        copy.deepcopy(network), [demonstrations, corrections], training, iterations, training.learning_rate / 2.0
-    )
+    joined = np.concatenate([demonstrations[0], corrections[0]]), np.concatenate([demonstrations[1], corrections[1]])
+    return _train(copy.deepcopy(network), joined, training, iterations, training.learning_rate / 2.0)
 
 
 def _train(
     network: ExternalNetwork,
-    sources: list[tuple[Array, Array]],
+    pairs: tuple[Array, Array],
     training: ExternalTraining,
     iterations: int,
     learning_rate: float,
 ) -> ExternalNetwork:
     network = network.train().requires_grad_(True)
-    pairs = [(network.situation(torch.from_numpy(left)), torch.from_numpy(right)) for left, right in sources]
+    situations, chunks = network.situation(torch.from_numpy(pairs[0])), torch.from_numpy(pairs[1])
     kept = copy.deepcopy(network)
     trained = list(network.velocity.parameters())
     optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=training.weight_decay)
@@ -94,21 +93,16 @@ def _train(
         optimiser, max_lr=learning_rate, total_steps=iterations + 1, pct_start=0.05
     )
     generator = torch.Generator().manual_seed(training.seed)
-    share = training.batch // len(pairs)
     for iteration in range(iterations):
-        known, wanted = [], []
-        for situations, chunks in pairs:
-            rows = torch.randint(len(situations), (share,), generator=generator)
-            noise = torch.randn((share, situations.shape[1]), generator=generator)
-            # A number that never varies stays 0, as it will be when the policy acts.
-            known.append(situations[rows] + training.blur * noise * (network.scale > 0.0))
-            wanted.append(chunks[rows])
-        embedded = network.velocity.embed(torch.cat(known))
+        rows = torch.randint(len(situations), (training.batch,), generator=generator)
+        noise = torch.randn((training.batch, situations.shape[1]), generator=generator)
+        # A number that never varies stays 0, as it will be when the policy acts.
+        embedded = network.velocity.embed(situations[rows] + training.blur * noise * (network.scale > 0.0))
 
         def velocity(chunk: torch.Tensor, time: torch.Tensor, situation: torch.Tensor = embedded) -> torch.Tensor:
             return network.velocity.velocity(chunk, time, situation)
 
-        loss = flow_matching_loss(velocity, torch.cat(wanted), generator)
+        loss = flow_matching_loss(velocity, chunks[rows], generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)

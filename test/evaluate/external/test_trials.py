@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.evaluate.external import bench as bench_module
+from flow_rag_vla.evaluate.external.bench import Admission, ExternalBench, ExternalBenchSpec, read_admission
+from flow_rag_vla.evaluate.external.environment import ExternalError
+from flow_rag_vla.evaluate.external.preparation import (
+    FAILURE_SEEDS,
+    FAILURES_FILE,
+    SETTINGS_FILE,
+    Preparation,
+    load_bank,
+    load_prepared,
+    prepare,
+    save_bank,
+)
+from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Visit, label_visits, run_episode
+from flow_rag_vla.evaluate.external.study import is_external, prepared_benches
+from flow_rag_vla.evaluate.external.training import ExternalTraining
+from flow_rag_vla.evaluate.trials.plan import make_plan
+from flow_rag_vla.evaluate.trials.protocol import Start, Trial, TrialError
+from flow_rag_vla.evaluate.trials.session import run_plan
+from flow_rag_vla.evaluate.trials.variants import parse_all
+
+
+@pytest.fixture
+def prepared(prepared_folder):
+    return load_prepared(prepared_folder)
+
+
+@pytest.fixture
+def point_bench(prepared_folder, point_module, tmp_path):
+    """A bench of a task that has no name to find it by, on a copy of the prepared folder."""
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared_folder, folder)
+    home = lambda first: lambda state: np.clip((first["point"] - state["point"]) / point_module.STRIDE, -1, 1)  # noqa: E731
+    task = point_module.point_task(home=home)
+    spec = ExternalBenchSpec.of("test/point", folder)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(bench_module, "external_task", lambda name, **_: task)
+    bench = ExternalBench(spec, task)
+    yield bench
+    bench.close()
+    monkey.undo()
+
+
+def trial(variant, seed=FAILURE_SEEDS, noise=None, displaced=0):
+    return Trial("b", variant, Start(seed, seed if noise is None else noise, displaced))
+
+
+def test_failures_are_collected_with_corrections_that_were_seen_to_work(prepared, prepared_folder, point_module):
+    bank = prepared.bank
+    assert 0 < len(bank.failed_seeds) <= bank.episodes == 8
+    assert bank.failures
+    with point_module.point_task().make("state") as environment:
+        for seed in bank.failed_seeds:
+            assert not run_episode(environment, prepared.policy, seed).success
+        # From where the policy stood, the correction leads nearer to the goal than what it was about to do.
+        failure = bank.failures[0]
+        ends = []
+        for chunk in (failure.failed, failure.correction):
+            environment.reset(failure.seed)
+            core = environment._environment
+            core.goal, core.point = failure.observation[:2].astype(float), failure.observation[2:].astype(float)
+            for action in chunk:
+                environment.step(action)
+            ends.append(np.linalg.norm(core.point - core.goal))
+        assert ends[1] < ends[0]
+
+
+def test_a_moment_from_which_the_expert_fails_too_is_not_labelled(environment, point_module):
+    environment.reset(1)
+    visits = [
+        Visit(0, np.zeros(4), np.full(4, float(number)), np.ones((8, 2), dtype=np.float32), environment.snapshot())
+        for number in range(4)
+    ]
+    options = {"horizon": 8, "least_difference": 0.1, "apart": 0.1, "most": 9}
+    lost = label_visits(environment, lambda state: np.full(2, 2.0), 1, visits, **options)
+    found = label_visits(environment, point_module.straight_to_the_goal, 1, visits, **options)
+    assert lost == []
+    assert len(found) == 4
+    assert len(label_visits(environment, point_module.straight_to_the_goal, 1, visits, **{**options, "most": 2})) == 2
+    assert len(label_visits(environment, point_module.straight_to_the_goal, 1, visits, **{**options, "apart": 9})) == 1
+
+
+def test_equal_trials_end_alike_whatever_ran_before(point_bench):
+    first = point_bench.run(trial("residual", 50))
+    for variant in ("off", "guide", "shuffled+residual", "retry", "dagger"):
+        point_bench.run(trial(variant, 51))
+    assert point_bench.run(trial("residual", 50)) == first
+    assert point_bench.run(trial("residual", 50, noise=7)) != first
+
+
+def test_the_policy_alone_and_a_retry_that_was_not_needed_are_one_episode(point_bench, prepared):
+    for seed in range(60, 72):
+        off, retry = point_bench.run(trial("off", seed)), point_bench.run(trial("retry", seed))
+        assert off.interventions == ()
+        if off.ticks <= 30:
+            assert (off.success, off.ticks) == (retry.success, retry.ticks)
+            assert retry.retries == 0
+        else:
+            assert retry.retries == 1
+
+
+def test_a_memory_of_the_failed_start_is_used_there(point_bench, prepared):
+    seed = prepared.bank.failures[0].seed
+    result = point_bench.run(trial("residual", seed))
+    assert result.cases > 0
+    assert result.corrected > 0
+    assert result.interventions[0].mode == "residual"
+    assert point_bench.run(trial("residual:1", seed)).cases <= result.cases
+
+
+def test_a_displaced_start_is_another_and_the_same_each_time(point_bench):
+    near = point_bench.run(trial("off", displaced=1))
+    assert near == point_bench.run(trial("off", displaced=1))
+    assert near.trial.key != trial("off").key
+
+
+def test_a_variant_that_means_nothing_here_is_refused_before_it_runs(point_bench):
+    for variant in ("online", "sequential"):
+        with pytest.raises(TrialError, match="test/point"):
+            point_bench.run(trial(variant))
+
+
+def test_a_memory_that_hurts_is_not_admitted(point_bench, monkeypatch, tmp_path):
+    assert Admission(10, 3, 2).admitted
+    assert not Admission(10, 2, 2).admitted
+    monkeypatch.setattr(ExternalBench, "_try_out", lambda self: Admission(10, 1, 4))
+    result = point_bench.run(trial("dispatch"))
+    assert (result.corrected, result.cases) == (0, 0)
+    off = point_bench.run(trial("off"))
+    assert (result.success, result.ticks) == (off.success, off.ticks)
+
+
+def test_an_admission_is_kept_for_the_settings_that_it_was_made_with(tmp_path):
+    path = tmp_path / "admission.json"
+    assert read_admission(path, {"threshold": 0.7}) is None
+    path.write_text(json.dumps({"settings": {"threshold": 0.7}, "episodes": 10, "helped": 4, "hurt": 1}))
+    assert read_admission(path, {"threshold": 0.7}) == Admission(10, 4, 1)
+    assert read_admission(path, {"threshold": 0.8}) is None
+    path.write_text("{")
+    assert read_admission(path, {"threshold": 0.7}) is None
+
+
+def test_an_environment_that_breaks_on_the_way_ends_the_trial_with_its_reason(prepared, environment, point):
+    point.breaks_after = 9
+    result = run_episode(environment, prepared.policy, prepared.bank.failed_seeds[0])
+    assert not result.success
+    assert "is nan after step 9" in result.broken
+
+
+def test_a_blind_retry_where_there_is_no_way_home_is_refused(prepared, environment):
+    with pytest.raises(ExternalError, match="no way home"):
+        run_episode(environment, prepared.policy, 0, settings=EpisodeSettings(retry_after=5))
+
+
+def test_what_is_prepared_is_not_made_again_and_other_settings_are_refused(prepared_folder, point_module, tmp_path):
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared_folder, folder)
+    told = []
+    prepare(point_module.point_task(), load_prepared(folder).preparation, folder, told.append)
+    assert told == []
+    with pytest.raises(ExternalError, match=f"other settings.*{SETTINGS_FILE}"):
+        prepare(point_module.point_task(), Preparation(3), folder)
+
+
+def test_a_task_without_an_expert_says_what_is_missing(point_module, tmp_path):
+    task = point_module.task_of("test/point", point_module.PointMass, success="info:success", step_limit=9)
+    with pytest.raises(ExternalError, match="has no expert to demonstrate it"):
+        prepare(task, Preparation(1), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "nan", "lengths"])
+def test_a_damaged_bank_is_refused(prepared, tmp_path, damage):
+    path = tmp_path / FAILURES_FILE
+    save_bank(prepared.bank, path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:300])
+    else:
+        arrays["corrections"] = arrays["corrections"][1:] if damage == "lengths" else arrays["corrections"] * np.nan
+        np.savez(path, **arrays)
+    with pytest.raises(ExternalError, match="prepare anew"):
+        load_bank(path)
+
+
+def test_an_environment_of_gymnasium_goes_through_the_whole_protocol(tmp_path):
+    assert is_external("gym/MountainCarContinuous-v0")
+    assert not is_external("push")
+    training = ExternalTraining(horizon=8, iterations=60, batch=32, width=32, blocks=1)
+    specs = prepared_benches(
+        ["gym/MountainCarContinuous-v0"],
+        tmp_path / "prepared",
+        policy_seeds=[0, 1],
+        preparation=Preparation(1, episodes=2, training=training),
+        step_limit=200,
+    )
+    assert len({spec.policy for spec in specs}) == 2
+    names = "guide,dagger" if all(spec.failed_starts() for spec in specs) else "dagger"
+    plan = make_plan(specs, parse_all(names), episodes=2, first_seed=100_000)
+    summary = run_plan(plan, tmp_path / "trials")
+    assert summary.broken == ()
+    (group,) = summary.groups
+    assert (group.task, group.starts, group.incomplete) == ("gym/MountainCarContinuous-v0", 4, 0)
+    assert {item.variant for item in group.variants} == {"off", *names.split(",")}
