@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from flow_rag_vla.bringup.loop_settings import loop_settings
+from flow_rag_vla.bringup.memory_settings import memory_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
@@ -20,7 +20,6 @@ from flow_rag_vla.core.parameters import ParameterError, load_parameters, parame
 from flow_rag_vla.evaluate.decisions.memory import MemoryReplaySettings
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings
-from flow_rag_vla.memory.results import MemorySettings
 
 T = TypeVar("T")
 
@@ -68,15 +67,14 @@ def replay_settings(recording: DecisionRecording) -> ReplaySettings:
         PolicySettings("heun" if policy.solver == "heun" else "euler", policy.steps, policy.samples),
         loop_settings(controller),
         tuple(changes),
-        memory_settings(memory),
+        _memory(memory),
         policy.checkpoint,
         memory.database if "failure_memory" in values else "",
         tuple(dict.fromkeys(notes)),
     )
 
 
-def memory_settings(parameters: FailureMemoryParameters) -> MemoryReplaySettings:
-    """The failure memory's parameters as a replay takes them."""
+def _memory(parameters: FailureMemoryParameters) -> MemoryReplaySettings:
     return MemoryReplaySettings(
         parameters.corrector,
         parameters.without_correction,
@@ -85,14 +83,7 @@ def memory_settings(parameters: FailureMemoryParameters) -> MemoryReplaySettings
         int(parameters.history * 1e9),
         int(parameters.onset_tolerance * 1e9),
         int(parameters.later_success_window * 1e9),
-        # By name: what both declare is handed over.
-        MemorySettings(
-            **{
-                item.name: getattr(parameters, item.name)
-                for item in dataclasses.fields(MemorySettings)
-                if hasattr(parameters, item.name)
-            }
-        ),
+        memory_settings(parameters),
     )
 
 

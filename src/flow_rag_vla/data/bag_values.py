@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import Evidence
@@ -95,6 +96,18 @@ def correction(message: Any) -> Correction:
         None if actions is None else actions[0],
         failed,
         tuple(int(case.case_id) for case in message.cases),
+    )
+
+
+def takeover_request(message: Any) -> TakeoverRequest:
+    """What a person asked for in a ``Takeover`` message."""
+    linear, angular = message.velocity.linear, message.velocity.angular
+    return TakeoverRequest(
+        stamp_ns(message.header),
+        message.person,
+        bool(message.active),
+        np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z]),
+        float(message.gripper),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
@@ -25,15 +26,18 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import BagMessage, stamp_ns
 from flow_rag_vla.data.bag_values import evidence
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Seen, Status
-from flow_rag_vla.memory.case import CaseError, EncoderStamp, FailureCase, unit_embedding
+from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, unit_embedding
 from flow_rag_vla.memory.corrector import CredibleCase, make_corrector
+from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
 from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.guard import STOPPED
 from flow_rag_vla.memory.index import faiss_factory
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings, RetrievedCase
 from flow_rag_vla.memory.store import EncoderMismatchError, StoreError
 from flow_rag_vla.policy.observation import proprioception
 
+ORIGIN = "replay"
 SUCCEEDED, FAILED = 3, 4
 """Values equal EpisodeStatus.STATE_*."""
 
@@ -187,6 +191,8 @@ class LivingMemory(NoMemory):
             self._note(f"embedding of {seen.encoder!r}: {error}")
             return Answer(Correction(seen.stamp_ns), threshold=threshold)
         correction = self._correct(seen.stamp_ns, found, threshold)
+        if correction.mode is CorrectionMode.NONE:
+            self._episode.pass_over(item.case_id for item in found if item.similarity >= threshold)
         self._episode.embeddings.append(seen.stamp_ns, SeenEmbedding(values, stamp))
         return Answer(correction, tuple((item.case_id, item.similarity) for item in found), threshold)
 
@@ -201,10 +207,12 @@ class LivingMemory(NoMemory):
         elif episode.running:
             if status.state in (SUCCEEDED, FAILED):
                 window_ns = self._settings.later_success_window_ns
-                lesson = episode.end(status.state == SUCCEEDED, status.stamp_ns, self._memory.threshold, window_ns)
-                self._learn(lesson)
+                success = status.state == SUCCEEDED
+                lesson = episode.end(success, status.stamp_ns, self._memory.threshold, window_ns)
+                result = UseResult.SUCCESS if success else UseResult.FAILURE
             else:
-                episode.cancel()
+                lesson, result = episode.cancel(), UseResult.CANCELLED
+            self._learn(lesson, UseResult.INTERVENED if lesson.intervened else result)
         self._status = status
 
     def on_state(self, state: RobotState) -> None:
@@ -214,13 +222,17 @@ class LivingMemory(NoMemory):
     def on_chunk(self, chunk: ActionChunk) -> None:
         """Keep the chunk, and which cases shaped it."""
         self._episode.chunks.append(chunk.stamp_ns, chunk)
-        self._episode.use(chunk.provenance.correction, chunk.provenance.case_ids)
+        used = chunk.provenance
+        self._episode.use(used.correction, used.case_ids, used.correction_strength, chunk.chunk_id)
 
     def on_command(self, command: Command) -> None:
         """Note cases that the controller applied itself."""
         used = command.provenance
         if used.correction and used.case_ids:
-            self._episode.use(used.correction, used.case_ids)
+            self._episode.use(used.correction, used.case_ids, used.correction_strength, command.chunk_id)
+        if command.mode is Mode.TAKEOVER:
+            self._episode.intervene()
+            self._note("a person took over: what they did is not learned as a correction in a replay")
 
     def on_failure(self, entry: BagMessage) -> None:
         """Make a case of a failure and store it."""
@@ -240,7 +252,7 @@ class LivingMemory(NoMemory):
             self._note(f"failure event {message.event_id}: {error}")
             return
         try:
-            case = self._episode.case_of(failure, "replay", self._settings.onset_tolerance_ns)
+            case = self._episode.case_of(failure, ORIGIN, self._settings.onset_tolerance_ns)
         except CaseError as error:
             self._note(f"failure event {message.event_id} made no case: {error}")
             self._episode.failed(failure, None)
@@ -279,17 +291,31 @@ class LivingMemory(NoMemory):
         if pending is not None:
             pending.case_id = result.case_id
 
-    def _learn(self, lesson: EpisodeLesson) -> None:
+    def _learn(self, lesson: EpisodeLesson, result: UseResult) -> None:
+        known = {use.case_id for use in lesson.uses}
+        founded = sorted({item.case_id for item in lesson.failures if item.case_id} - known)
         try:
-            self._memory.record_use(lesson.used, lesson.success)
+            self._memory.record_uses((*lesson.uses, *map(CaseUse, founded)), result, lesson.episode_id)
+            if not lesson.used and result in COUNTED and lesson.task:
+                self._memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
             for later in lesson.corrections:
-                case_id = later.pending.case_id
-                if case_id and self._memory.get(case_id).correction is None:
-                    self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
+                self._learn_correction(later.pending.case_id, later.actions)
             if lesson.situations and self._memory.stamp is not None:
                 self._memory.observe_success(lesson.situations)
-        except (CaseError, StoreError, LookupError) as error:
+            if lesson.done:
+                self._memory.observe_done([dataclasses.replace(item, origin=ORIGIN) for item in lesson.done])
+        except (CaseError, StoreError, LookupError, ValueError) as error:
             self._note(f"an episode's lesson was not learned: {error}")
+
+    def _learn_correction(self, case_id: int, actions: Array) -> None:
+        try:
+            if not case_id or self._memory.get(case_id).correction is not None:
+                return
+            case = self._memory.edit(case_id, correction=actions, correction_source="later_success")
+            if case.retired and case.retired_reason.startswith(STOPPED):
+                self._memory.retire(case_id, False, "its correction by later_success passes the guard")
+        except (CaseError, StoreError, LookupError) as error:
+            self._note(f"case {case_id} did not learn its correction: {error}")
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:

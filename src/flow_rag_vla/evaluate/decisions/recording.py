@@ -19,14 +19,25 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import Clamp
 from flow_rag_vla.control.ladder import Mode, Reason
 from flow_rag_vla.control.loop import Command, Episode
+from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.data.bag import Bag, BagError, BagMessage, bag_files, stamp_ns
-from flow_rag_vla.data.bag_values import ValueProblem, action_chunk, correction, provenance, robot_state
+from flow_rag_vla.data.bag_values import (
+    ValueProblem,
+    action_chunk,
+    correction,
+    provenance,
+    robot_state,
+    takeover_request,
+)
 
-EPISODE, STATE, CHUNK, CORRECTION, EMERGENCY_STOP, EMERGENCY_STOP_RESET = range(6)
+EPISODE, STATE, CHUNK, CORRECTION, EMERGENCY_STOP, EMERGENCY_STOP_RESET, TAKEOVER = range(7)
 """Values equal TickInputs.KIND_*."""
+
+_ORDER = (EMERGENCY_STOP, EPISODE, STATE, TAKEOVER, CHUNK, CORRECTION)
+"""In which the loop looks into its queues."""
 
 BY_SERVICE = 2
 """Key of an emergency stop that a service call asked for."""
@@ -36,7 +47,7 @@ RUNNING, RESETTING = 2, 1
 
 _TOPICS = (
     "command", "tick_inputs", "robot_state", "embedding", "action_chunk", "correction", "episode_status",
-    "failure_event", "emergency_stop", "failure_score",
+    "failure_event", "emergency_stop", "failure_score", "takeover",
 )  # fmt: skip
 _PARAMETERS = "/parameter_events"
 _SAME_CLOCK_NS = 5_000_000_000
@@ -113,7 +124,7 @@ class Take:
     key: int
     waited_ns: int
     value: Any
-    """Status, RobotState, Planned, Told, bool (emergency stop), or None if the bag does not hold the message."""
+    """Status, RobotState, Planned, Told, bool (emergency stop), TakeoverRequest; None if it is not in the bag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +256,8 @@ def read_recording(path: str | Path, namespace: str = "") -> DecisionRecording:
     stops = tuple((entry.log_ns, bool(entry.message.data)) for entry in found["emergency_stop"])
     commands = [(entry.log_ns, command_of(entry.message)) for entry in found["command"]]
     exact = bool(found["tick_inputs"])
-    pool = _Pool(statuses, states, chunks, corrections, stops)
+    takeovers = tuple((entry.log_ns, takeover_request(entry.message)) for entry in found["takeover"])
+    pool = _Pool(statuses, states, chunks, corrections, stops, takeovers)
     ticks = tuple(_ticks(commands, found["tick_inputs"], pool))
     parameters, changes = _parameters(found[_PARAMETERS])
     return DecisionRecording(
@@ -313,6 +325,7 @@ class _Pool:
         chunks: tuple[Planned, ...],
         corrections: tuple[Told, ...],
         stops: tuple[tuple[int, bool], ...],
+        takeovers: tuple[tuple[int, TakeoverRequest], ...] = (),
     ) -> None:
         self._found: dict[tuple[int, int, int], list[Any]] = defaultdict(list)
         self._given: dict[tuple[int, int, int], int] = defaultdict(int)
@@ -325,6 +338,8 @@ class _Pool:
             self._found[CHUNK, chunk.stamp_ns, 0].append(chunk)
         for told in corrections:
             self._found[CORRECTION, told.stamp_ns, 0].append(told)
+        for _, request in takeovers:
+            self._found[TAKEOVER, request.stamp_ns, 0].append(request)
         self.arrivals: list[tuple[int, int, int, Any]] = sorted(
             [
                 *((log_ns, EMERGENCY_STOP, int(stop), stop) for log_ns, stop in stops),
@@ -332,6 +347,7 @@ class _Pool:
                 *((log_ns, STATE, state.stamp_ns, state) for log_ns, state in states),
                 *((item.log_ns, CHUNK, item.stamp_ns, item) for item in chunks),
                 *((item.log_ns, CORRECTION, item.stamp_ns, item) for item in corrections),
+                *((log_ns, TAKEOVER, request.stamp_ns, request) for log_ns, request in takeovers),
             ],
             key=lambda item: item[0],
         )
@@ -351,7 +367,13 @@ class _Pool:
 
     def problems(self) -> tuple[str, ...]:
         """One sentence for each kind of message that ticks took and the bag does not hold."""
-        words = {EPISODE: "episode statuses", STATE: "robot states", CHUNK: "chunks", CORRECTION: "corrections"}
+        words = {
+            EPISODE: "episode statuses",
+            STATE: "robot states",
+            CHUNK: "chunks",
+            CORRECTION: "corrections",
+            TAKEOVER: "requests of a person",
+        }
         return tuple(
             f"{count} {words[kind]} that the controller took are not in the bag: its commands of those ticks cannot "
             "be made again exactly"
@@ -396,8 +418,7 @@ class _Guess:
             waited = command.stamp_ns - arrived_ns if same_clock and kind != EPISODE else 0
             takes.append(Take(kind, key, waited if 0 < waited < 1_000_000_000 else 0, value))
             self._place += 1
-        # The order in which the loop looks into its queues.
-        takes.sort(key=lambda item: (EMERGENCY_STOP, EPISODE, STATE, CHUNK, CORRECTION).index(item.kind))
+        takes.sort(key=lambda item: _ORDER.index(item.kind))
         return tuple(takes)
 
 

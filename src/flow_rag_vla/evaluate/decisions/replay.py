@@ -34,6 +34,7 @@ from flow_rag_vla.evaluate.decisions.recording import (
     EMERGENCY_STOP_RESET,
     EPISODE,
     STATE,
+    TAKEOVER,
     DecisionRecording,
     Planned,
     Seen,
@@ -320,6 +321,10 @@ class Replay:
             refusal = loop.offer_state(value, arrived_ns, arrived_steady_ns)
             if refusal is not None:
                 self._refusals.append(f"robot state refused: {refusal.value}")
+        elif kind == TAKEOVER:
+            over = loop.offer_takeover(value, arrived_ns, arrived_steady_ns)
+            if over is not None:
+                self._refusals.append(f"takeover refused: {over[1]}")
         elif kind == CHUNK:
             made = self._chunk(value)
             if made is None:
