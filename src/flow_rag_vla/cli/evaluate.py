@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec
 
 TRIALS_FOLDER = Path("runs/trials")
+EXTERNAL_FOLDER = Path("runs/external_trials")
 
 
 def evaluate(
@@ -74,6 +75,9 @@ def evaluate(
 
     With --memory or --preset every variant of the memory meets the same starts with the same noise, and the run's
     folder gets trials.jsonl, summary.json, summary.md and report.html.
+
+    A task with a slash is someone else's environment (metaworld/drawer-open-v3, gym/MountainCarContinuous-v0): see
+    `external`, which has further options for it.
     """
     from flow_rag_vla.evaluate.rollout import RolloutSettings
     from flow_rag_vla.evaluate.trials.plan import words
@@ -83,6 +87,21 @@ def evaluate(
     from flow_rag_vla.policy.encoders import EncoderError
     from flow_rag_vla.sim.scene import VARIANTS
 
+    if any("/" in name for name in words(task)):
+        # Someone else's environment: a small policy is trained for it first; `external` has the options of that.
+        from flow_rag_vla.cli.external import MEMORY, external
+
+        external(
+            task=words(task),
+            memory=memory or MEMORY,
+            episodes=episodes,
+            seed=seed,
+            repeats=repeats or 0,
+            workers=workers,
+            output=output or EXTERNAL_FOLDER,
+            resume=resume,
+        )
+        return
     console = Console()
     asked = words(variant) or ["plain"]
     scenes = list(VARIANTS) if asked == ["all"] else asked

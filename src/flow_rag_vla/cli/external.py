@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+MEMORY = "residual,dispatch,shuffled+residual,guide,dagger"
+
 
 def external(
     task: Annotated[
         list[str], typer.Option(help="metaworld/<task> or gym/<environment id>; repeat for several, or with commas")
     ],
-    memory: Annotated[str, typer.Option(help="What the memory does, with commas; see docs/metaworld.md")] = (
-        "guide,shuffled+guide,residual,retry,dagger"
-    ),
+    memory: Annotated[str, typer.Option(help="What the memory does, with commas; see docs/metaworld.md")] = MEMORY,
     episodes: Annotated[int, typer.Option(min=1, help="Fresh starts of each policy")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first; tests begin at 100000")] = 100_000,
     repeats: Annotated[int, typer.Option(min=0, help="Times that each failed start is tried again")] = 0,
