@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import CorrectionMode
 
+EARLY = 0.4
+"""Share of the flow that decides the mode of a chunk; what follows makes it fit the observation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
@@ -17,6 +20,8 @@ class Correction:
     actions: (H, 7) float32, what to do instead, units of ActionChunk; None if not known
     failed_actions: (N, H, 7) float32, what failed before in this situation; None if not known
     strength: 0 (ignore) to 1; case_ids: the cases used, most similar first
+    until: share of the flow, from its start, during which guidance acts: EARLY chooses among what the policy would do,
+        1 leads to ``actions`` whatever the policy sees
     """
 
     stamp_ns: int
@@ -25,3 +30,4 @@ class Correction:
     actions: NDArray[np.float32] | None = None
     failed_actions: NDArray[np.float32] | None = None
     case_ids: tuple[int, ...] = ()
+    until: float = EARLY

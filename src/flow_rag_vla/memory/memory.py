@@ -130,6 +130,11 @@ class FailureMemory:
         return self.store.stamp
 
     @property
+    def generation(self) -> int:
+        """Changes whenever a case or a stored success does: what was computed from them before is out of date."""
+        return self._generation
+
+    @property
     def calibration(self) -> Calibration | None:
         """The calibration in force; None while the default threshold is."""
         return self._calibration
@@ -556,6 +561,7 @@ class FailureMemory:
             self.ledger.add_successes(situations, self._generator, self.settings.successes_kept)
             self._success_count = self.ledger.success_count()
             self._guard = None
+            self._changed()
 
     def observe_success(self, situations: Sequence[tuple[str, str, Array]]) -> Calibration | None:
         """Take in situations (task, phase, (D,) float32 embedding) without a failure; calibrate the threshold anew.

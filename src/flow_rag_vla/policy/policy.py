@@ -208,7 +208,7 @@ class FlowPolicy:
             problem = invalid_actions(correction.actions)
             if problem is None:
                 rows, weights = self._rows(correction.actions)
-                return Attraction(rows, weights, strength), None
+                return Attraction(rows, weights, strength, correction.until), None
         if correction.mode == CorrectionMode.NEGATIVE and correction.failed_actions is not None:
             failed = [self._rows(chunk)[0] for chunk in correction.failed_actions if invalid_actions(chunk) is None]
             if failed:

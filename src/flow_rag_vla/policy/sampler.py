@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
+from flow_rag_vla.core.correction import EARLY
 from flow_rag_vla.policy.flow import Method, Velocity, integrate
 
 MAX_PREFIX_GAIN = 5.0
 """Limit of the real-time-chunking gain (beta of arXiv 2506.07339)."""
-
-EARLY_FRACTION = 0.4
-"""Share of the flow during which corrections act: it decides the mode; the rest of the flow makes the chunk valid."""
 
 REPULSION_RADIUS = 0.5
 """Root-mean-square distance, in normalised units, within which a failed chunk pushes."""
@@ -38,11 +36,12 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Attraction:
-    """A chunk to steer to early in the flow. rows: (H, A); weights: (H,) in 0..1; strength: 0..1."""
+    """A chunk to steer to. rows: (H, A); weights: (H,) in 0..1; strength: 0..1; until: share of the flow it acts in."""
 
     rows: torch.Tensor
     weights: torch.Tensor
     strength: float
+    until: float = EARLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,9 @@ def guided(
         slope = velocity(point, time)
         now = float(time[0])
         remaining = 1.0 - now
-        if repulsion is not None and now < EARLY_FRACTION:
+        if repulsion is not None and now < EARLY:
             slope = slope + _push(point + remaining * slope, repulsion)
-        if attraction is not None and now < EARLY_FRACTION:
+        if attraction is not None and now < attraction.until:
             share = attraction.strength * attraction.weights[None, :, None]
             slope = (1.0 - share) * slope + share * (attraction.rows[None] - point) / remaining
         if prefix is not None:

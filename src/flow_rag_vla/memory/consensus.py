@@ -1,0 +1,205 @@
+"""What the corrections of similar situations agree on, and whether this is a place where things go wrong.
+
+One remembered failure says little: its correction was right for another place of the object, and the same situation may
+have gone well ten times. So the memory answers like a kernel regression over everything it knows nearby. Let
+``w_i = similarity_i ** sharpness`` be the weight of a stored situation. With the cases' corrections ``c_i``:
+
+- mass of failures ``F = sum w_i trust_i``, mass of successes ``S = sum w_j`` over the stored successes;
+- confidence ``F / (F + S)``: the chance that a situation of this kind is one that failed (Nadaraya 1964, Watson 1964);
+- correction ``sum w_i trust_i c_i / F``.
+
+Nothing is said where little is known (``F`` small) or where the policy mostly succeeds (confidence below the gate). The
+gate is conformal: of stored successes, each judged without its own episode, at most a stated share would have passed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.memory.calibration import conformal_threshold
+from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase
+from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.results import SearchResult
+
+FARTHEST = 0.2
+"""Cosine similarity below which a case has no say: its weight would be lost in the others'."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusSettings:
+    """How the memory is asked.
+
+    neighbours: cases looked at
+    sharpness: power to which similarities are raised; with a Gaussian key of width h, p means a width of h / sqrt(p)
+    confidence: lowest confidence that passes, whatever the successes say
+    mass: smallest mass of failures; one case of similarity 0.3 ** (1 / sharpness) has 0.3
+    false_retrieval_rate: share of successes, at most, that may pass
+    minimum_credit: cases with less credit have no say
+    until: share of the flow during which the correction guides; 1 because an offset of the policy must be overcome
+    """
+
+    neighbours: int = 32
+    sharpness: float = 1.0
+    confidence: float = 0.5
+    mass: float = 0.3
+    false_retrieval_rate: float = 0.05
+    minimum_credit: float = 0.2
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        for name, low, high in (
+            ("neighbours", 1, 1024),
+            ("sharpness", 0.1, 100.0),
+            ("confidence", 0.0, 1.0),
+            ("mass", 0.0, 1e6),
+            ("false_retrieval_rate", 1e-6, 1.0 - 1e-6),
+            ("minimum_credit", 0.0, 1.0),
+            ("until", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, expected {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Consensus:
+    """An answer and what it rests on. failures, successes: masses; gate: confidence that had to be reached."""
+
+    correction: Correction
+    found: SearchResult
+    confidence: float
+    gate: float
+    failures: float
+    successes: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The stored successes of a task and phase, and the gate there."""
+
+    vectors: Array
+    gate: float
+
+
+class ConsensusMemory:
+    """Asks a failure memory for the consensus at a situation. Any number of threads may ask."""
+
+    def __init__(self, memory: FailureMemory, settings: ConsensusSettings | None = None) -> None:
+        """Ask this memory; it may grow meanwhile."""
+        self._memory = memory
+        self.settings = settings or ConsensusSettings()
+        self._lock = threading.Lock()
+        self._generation = -1
+        self._places: dict[tuple[str, str], _Place] = {}
+        self._successes: dict[tuple[str, str], list[SuccessSituation]] = {}
+
+    def answer(self, key: Array, *, stamp: EncoderStamp, task: str, phase: str, stamp_ns: int) -> Consensus:
+        """What to do in a situation.
+
+        Args:
+            key: (D,) float32 of unit length, of the kind that the memory holds.
+            stamp: whose key it is.
+            task: only cases and successes of this task.
+            phase: only those of this phase.
+            stamp_ns: of the observation; the correction's stamp.
+
+        Returns:
+            GUIDANCE toward the consensus with the cases used, most similar first; NONE where there is none.
+
+        Raises:
+            EncoderMismatchError: if the cases were made with another key.
+            CaseError: if the key has another dimension.
+        """
+        settings = self.settings
+        found = self._memory.search(key, stamp=stamp, k=settings.neighbours, threshold=FARTHEST, task=task, phase=phase)
+        nothing = Correction(stamp_ns)
+        if not found.cases:
+            return Consensus(nothing, found, 0.0, settings.confidence, 0.0, 0.0)
+        whole = self._memory.cases(item.case_id for item in found.cases)
+        said = [
+            (whole[item.case_id], item.similarity)
+            for item in found.cases
+            if item.case_id in whole and whole[item.case_id].correction is not None
+        ]
+        said = [(case, similarity) for case, similarity in said if case.credit >= settings.minimum_credit]
+        said = [entry for entry in said if entry[0].horizon == said[0][0].horizon]
+        if not said:
+            return Consensus(nothing, found, 0.0, settings.confidence, 0.0, 0.0)
+        weights = np.array([self._weight(similarity) * _trust(case) for case, similarity in said])
+        place = self._place(task, phase, stamp)
+        failures = float(weights.sum())
+        successes = float(self._weights(place.vectors @ key).sum()) if len(place.vectors) else 0.0
+        confidence = failures / max(failures + successes, 1e-12)
+        if failures < settings.mass or confidence < place.gate:
+            return Consensus(nothing, found, confidence, place.gate, failures, successes)
+        chunks = np.stack([case.correction for case, _ in said if case.correction is not None])
+        mean = np.einsum("n,nha->ha", weights / failures, chunks.astype(np.float64)).astype(np.float32)
+        correction = Correction(
+            stamp_ns,
+            CorrectionMode.GUIDANCE,
+            1.0,
+            mean,
+            said[0][0].failed_actions[np.newaxis],
+            tuple(case.case_id for case, _ in said),
+            settings.until,
+        )
+        return Consensus(correction, found, confidence, place.gate, failures, successes)
+
+    def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
+        """The confidence that has to be reached for a task and phase."""
+        return self._place(task, phase, stamp).gate
+
+    def _weight(self, similarity: float) -> float:
+        return float(max(similarity, 0.0) ** self.settings.sharpness)
+
+    def _weights(self, similarities: Array) -> Array:
+        weights: Array = np.maximum(similarities, 0.0) ** np.float32(self.settings.sharpness)
+        # Beyond this a random-feature key tells nothing: its noise would add up over many successes.
+        weights[similarities < FARTHEST] = 0.0
+        return weights
+
+    def _place(self, task: str, phase: str, stamp: EncoderStamp) -> _Place:
+        with self._lock:
+            generation = self._memory.generation
+            if generation != self._generation:
+                self._generation, self._places = generation, {}
+                self._successes = {}
+                for item in self._memory.ledger.successes(stamp):
+                    self._successes.setdefault((item.task, item.phase), []).append(item)
+            found = self._places.get((task, phase))
+            if found is None:
+                found = self._places[task, phase] = self._judged(task, phase, stamp)
+            return found
+
+    def _judged(self, task: str, phase: str, stamp: EncoderStamp) -> _Place:
+        """The successes of a place and the conformal gate: each success judged without its own episode."""
+        settings = self.settings
+        known = self._successes.get((task, phase), [])
+        if not known:
+            return _Place(np.zeros((0, stamp.dimension), dtype=np.float32), settings.confidence)
+        vectors = np.stack([item.embedding for item in known]).astype(np.float32)
+        episodes = np.array([item.episode_id for item in known])
+        among = self._weights(vectors @ vectors.T)
+        among[episodes[:, None] == episodes[None]] = 0.0
+        successes = among.sum(axis=1)
+        scores = np.zeros(len(known))
+        for row, vector in enumerate(vectors):
+            near = self._memory.search(
+                vector, stamp=stamp, k=settings.neighbours, threshold=FARTHEST, task=task, phase=phase
+            )
+            failures = sum(self._weight(item.similarity) * min(2.0 * item.credit, 1.0) for item in near.cases)
+            scores[row] = failures / max(failures + successes[row], 1e-12) if failures >= settings.mass else 0.0
+        quantile = conformal_threshold(scores, settings.false_retrieval_rate)
+        return _Place(vectors, settings.confidence if quantile is None else max(settings.confidence, quantile))
+
+
+def _trust(case: FailureCase) -> float:
+    """Share of a case's weight: 1 while its credit is that of an unused case or better, falling to 0."""
+    return min(2.0 * case.credit, 1.0)

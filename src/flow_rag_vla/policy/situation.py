@@ -1,0 +1,183 @@
+"""What situations are compared by: where things are for the hand, as the policy reads them, and what the hand feels.
+
+Two pictures are alike when they look alike; two situations are alike when the same action is right in both. The second
+is what a failure memory must ask. The policy's own readout says where target and destination are relative to the tool;
+its errors do no harm, because a place that is misread today is misread in the same way tomorrow.
+
+The features are mapped to a unit vector whose cosine is a Gaussian kernel of their distance, so that a vector index and
+its thresholds serve unchanged: random Fourier features (Rahimi and Recht 2007) with orthogonal frequencies (Yu et al.
+2016, arXiv 1610.09072). numpy only: the memory's node does not load torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from flow_rag_vla.core.goal import GOALS, Goal
+from flow_rag_vla.policy.observation import (
+    ENTITY_DIM,
+    PROPRIOCEPTION_DIM,
+    READING_DIM,
+    SITUATION_COLUMNS,
+)
+
+Array = NDArray[np.float32]
+
+NAME = "situation"
+"""What the key is called where an encoder is named."""
+
+DIMENSION = 512
+"""Length of a key."""
+
+WIDTH = 0.4
+"""Width of the Gaussian kernel, in the units of the features: two situations one width apart have a cosine of 0.61."""
+
+VERSION = 1
+"""Changes with anything below: keys of two versions are not compared."""
+
+FINE_SCALE = 0.03
+"""Metres: near the tool distances count this much, farther off ten centimetres are one unit."""
+
+_FAR, _BESIDE = 0.10, 0.15
+_HEADING, _OTHER_HEADING, _TURN = 0.5, 0.3, 0.5
+_GRIP, _GOAL = 1.5, 3.0
+_READOUT = "readout.network."
+
+
+class SituationKeyError(ValueError):
+    """A checkpoint that holds no readout, or values that make no key; the text says what to do."""
+
+
+class SituationKey:
+    """Makes keys with the readout of one policy checkpoint. Thread-safe."""
+
+    def __init__(self, layers: list[tuple[Array, Array]], encoder_revision: str) -> None:
+        """Take the readout's layers, weight (out, in) and bias (out,) float32 of each, and whose embeddings it reads.
+
+        Raises:
+            SituationKeyError: if the layers are not those of a readout.
+        """
+        widths = [layer[0].shape for layer in layers]
+        if not layers or widths[-1][0] != READING_DIM or widths[0][1] <= PROPRIOCEPTION_DIM:
+            raise SituationKeyError(
+                f"layers of shapes {widths} are no readout to {READING_DIM} numbers; use a policy of this version"
+            )
+        self._layers = layers
+        self.embedding_dimension = int(widths[0][1]) - PROPRIOCEPTION_DIM
+        """Length of the embeddings that it takes."""
+        self._felt_scale = np.ones(PROPRIOCEPTION_DIM, dtype=np.float32)
+        self._felt_scale[:3] = 5.0  # as policy.readout.Readout
+        size = self.features(np.zeros(READING_DIM, np.float32), np.zeros(PROPRIOCEPTION_DIM, np.float32), 0).shape[0]
+        self._frequencies = orthogonal_frequencies(size, DIMENSION // 2, np.random.default_rng(VERSION)) / WIDTH
+        digest = hashlib.sha256(f"{NAME}/{VERSION}/{encoder_revision}".encode())
+        for weight, bias in layers:
+            digest.update(weight.tobytes() + bias.tobytes())
+        self.revision = digest.hexdigest()[:12]
+        """Names encoder, readout and version: keys of one revision can be compared. A fine-tuned policy keeps it."""
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SituationKey:
+        """The key of a policy checkpoint.
+
+        Raises:
+            SituationKeyError: if the folder holds no readable checkpoint.
+        """
+        path = Path(folder).expanduser()
+        try:
+            weights = load_file(path / "policy.safetensors")
+            encoder = str(json.loads((path / "policy.json").read_text(encoding="utf-8"))["encoder"]["revision"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise SituationKeyError(
+                f"no policy checkpoint can be read in {path} ({type(error).__name__}: {error}); give its folder, or "
+                "train one: flow_rag_vla train"
+            ) from error
+        places = sorted({int(name[len(_READOUT) :].split(".")[0]) for name in weights if name.startswith(_READOUT)})
+        layers = [
+            (
+                np.ascontiguousarray(weights[f"{_READOUT}{place}.weight"], dtype=np.float32),
+                np.ascontiguousarray(weights[f"{_READOUT}{place}.bias"], dtype=np.float32),
+            )
+            for place in places
+        ]
+        return cls(layers, encoder)
+
+    def __call__(self, embedding: NDArray[np.floating], proprioception: NDArray[np.floating], goal: Goal) -> Array:
+        """(DIMENSION,) float32 of unit length.
+
+        Args:
+            embedding: (D,) float32 of unit length, of the checkpoint's encoder.
+            proprioception: (P,) float32, see ``observation.proprioception``.
+            goal: what is to be done.
+
+        Raises:
+            SituationKeyError: for another length, or a value that is not finite.
+        """
+        seen = np.asarray(embedding, dtype=np.float32)
+        felt = np.asarray(proprioception, dtype=np.float32)
+        if seen.shape != (self.embedding_dimension,) or felt.shape != (PROPRIOCEPTION_DIM,):
+            raise SituationKeyError(
+                f"embedding {seen.shape} and proprioception {felt.shape}, expected ({self.embedding_dimension},) and "
+                f"({PROPRIOCEPTION_DIM},); use the encoder and the robot state that the policy takes"
+            )
+        if not (np.isfinite(seen).all() and np.isfinite(felt).all()):
+            raise SituationKeyError("embedding or proprioception is not finite; check the encoder and the robot driver")
+        angles = self._frequencies @ self.features(self._read(seen, felt), felt, goal.index)
+        return np.concatenate([np.cos(angles), np.sin(angles)]) * np.float32((DIMENSION // 2) ** -0.5)
+
+    def _read(self, embedding: Array, proprioception: Array) -> Array:
+        hidden = np.concatenate(
+            [embedding * np.float32(self.embedding_dimension**0.5), proprioception * self._felt_scale]
+        )
+        for weight, bias in self._layers[:-1]:
+            hidden = weight @ hidden + bias
+            hidden = hidden / (1.0 + np.exp(-np.clip(hidden, -60.0, 60.0)))
+        weight, bias = self._layers[-1]
+        reading: Array = weight @ hidden + bias
+        return reading
+
+    @staticmethod
+    def features(reading: Array, proprioception: Array, goal: int) -> Array:
+        """What decides an action, each number scaled so that one unit is a different situation.
+
+        Target: place (near the tool on a finer scale) and heading; destination: the same, coarser; the hand: where
+        over the table, its heading, what the fingers hold, height; the goal.
+        """
+        situation = reading[SITUATION_COLUMNS[goal]]
+        target, destination = situation[:ENTITY_DIM], situation[ENTITY_DIM:]
+        wanted = np.zeros(len(GOALS), dtype=np.float32)
+        wanted[goal] = _GOAL
+        return np.concatenate(
+            [
+                target[:3] / _FAR,
+                np.tanh(target[:3] / FINE_SCALE),
+                target[3:] * _HEADING,
+                destination[:3] / _BESIDE,
+                destination[3:] * _OTHER_HEADING,
+                proprioception[:2] / _BESIDE,
+                proprioception[3:5] * _TURN,
+                proprioception[5:8] * _GRIP,
+                proprioception[8:9],
+                wanted,
+            ]
+        ).astype(np.float32)
+
+
+def orthogonal_frequencies(dimension: int, count: int, rng: np.random.Generator) -> Array:
+    """(count, dimension) float32: frequencies of a Gaussian kernel of width 1, orthogonal within each block.
+
+    Rows of a random rotation, each as long as a Gaussian vector would be: the kernel's estimate has a lower variance
+    than with independent rows (Yu et al. 2016).
+    """
+    blocks = []
+    for _ in range(-(-count // dimension)):
+        rotation, _ = np.linalg.qr(rng.normal(size=(dimension, dimension)))
+        lengths = np.linalg.norm(rng.normal(size=(dimension, dimension)), axis=1)
+        blocks.append(rotation * lengths[:, None])
+    return np.concatenate(blocks)[:count].astype(np.float32)
