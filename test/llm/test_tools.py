@@ -117,3 +117,18 @@ def test_a_name_that_no_server_has_and_one_that_two_have_are_refused():
         asyncio.run(attach([SERVER], ["fly"]))
     with pytest.raises(errors.BadRequestError, match="two servers"):
         asyncio.run(attach([SERVER, SERVER], None))
+
+
+def test_an_error_of_the_caller_leaves_the_servers_closed_and_itself_unchanged():
+    async def fail() -> None:
+        async with attached([SERVER]) as toolbox:
+            assert [tool.name for tool in toolbox.tools] == ["friction", "key"]
+            raise errors.DeadlineError("too late")
+
+    with pytest.raises(errors.DeadlineError, match="too late"):
+        asyncio.run(fail())
+
+
+def test_a_model_that_fails_fails_with_its_own_error():
+    with pytest.raises(errors.StructureError, match="no ToolChoice"):
+        with_tools(Scripted("a", "b", "c"))

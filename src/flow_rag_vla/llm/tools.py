@@ -123,31 +123,55 @@ async def attached(
     except ImportError as error:
         raise MissingPackageError("tools need the mcp package: pip install 'flow_rag_vla[mcp]'") from error
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    found: dict[str, tuple[Client, Tool]] = {}
+    caught: BaseException | None = None
     async with AsyncExitStack() as stack:
-        for command in commands:
-            program, *arguments = shlex.split(command) or [""]
-            server = StdioServerParameters(command=program, args=arguments, env=environment)
-            try:
-                client = await stack.enter_async_context(Client(server, read_timeout_seconds=start_timeout_s))
-                listed = await asyncio.wait_for(client.list_tools(), start_timeout_s)
-            except Exception as error:
-                said = f"{type(error).__name__}: {redact(str(error))[:200]}"
-                raise ProviderDownError(f"tool server {command!r} does not start or answer: {said}") from None
-            for item in listed.tools:
-                if item.name in found:
-                    raise BadRequestError(f"two servers have a tool {item.name!r}; attach one of them")
-                read_only = bool(item.annotations and item.annotations.read_only_hint)
-                tool = Tool(item.name, (item.description or "")[:400], item.input_schema, read_only)
-                found[item.name] = (client, tool)
-        if allowed is not None:
-            unknown = sorted(set(allowed) - set(found))
-            if unknown:
-                raise BadRequestError(f"no server has a tool {unknown[0]!r}; there are: {', '.join(found) or 'none'}")
-        usable = {
-            name: entry for name, entry in found.items() if (entry[1].read_only if allowed is None else name in allowed)
-        }
-        yield Toolbox(usable)
+        # What is raised in here, the caller's own errors included, would leave the clients' task groups wrapped in an
+        # exception group. So it is kept until they are closed.
+        try:
+            found: dict[str, tuple[Client, Tool]] = {}
+            for command in commands:
+                program, *arguments = shlex.split(command) or [""]
+                server = StdioServerParameters(command=program, args=arguments, env=environment)
+                client, tools = await _started(stack, Client(server, read_timeout_seconds=start_timeout_s), command)
+                for tool in tools:
+                    if tool.name in found:
+                        raise BadRequestError(f"two servers have a tool {tool.name!r}; attach one of them")
+                    found[tool.name] = (client, tool)
+            yield Toolbox(_usable(found, allowed))
+        except BaseException as error:
+            caught = error
+    if caught is not None:
+        raise caught
+
+
+async def _started(stack: AsyncExitStack, client: Client, command: str) -> tuple[Client, list[Tool]]:
+    try:
+        client = await stack.enter_async_context(client)
+        listed = await client.list_tools()
+    except Exception as error:
+        said = f"{type(error).__name__}: {redact(str(error))[:200]}"
+        raise ProviderDownError(f"tool server {command!r} does not start or answer: {said}") from None
+    tools = [
+        Tool(
+            item.name,
+            (item.description or "")[:400],
+            item.input_schema,
+            bool(item.annotations and item.annotations.read_only_hint),
+        )
+        for item in listed.tools
+    ]
+    return client, tools
+
+
+def _usable(
+    found: Mapping[str, tuple[Client, Tool]], allowed: Collection[str] | None
+) -> dict[str, tuple[Client, Tool]]:
+    if allowed is None:
+        return {name: entry for name, entry in found.items() if entry[1].read_only}
+    unknown = sorted(set(allowed) - set(found))
+    if unknown:
+        raise BadRequestError(f"no server has a tool {unknown[0]!r}; there are: {', '.join(found) or 'none'}")
+    return {name: entry for name, entry in found.items() if name in allowed}
 
 
 async def ask_with_tools(
