@@ -138,6 +138,22 @@ def test_any_words_give_a_valid_plan_or_a_refusal_with_a_reason(words):
     assert plan.accepted or plan.reason
 
 
+NAMED = {
+    "red_cube": ("red", "cube", "block", "빨", "붉", "큐브", "정육면체"),
+    "blue_box": ("blue", "box", "block", "파", "푸른", "상자", "박스"),
+    "yellow_cylinder": ("yellow", "cylinder", "노", "원기둥", "원통", "실린더"),
+    "drawer": ("drawer", "서랍"),
+}
+EVERYTHING = ("everything", "all", "every", "전부", "모두", "모든", "다")
+
+
+@given(st.lists(st.sampled_from(" ".join(item.text for item in DOABLE).split()), min_size=3, max_size=12))
+def test_nothing_is_planned_for_a_thing_that_is_not_named(words):
+    text = " ".join(words).lower()
+    for goal in read_command(text).goals:
+        assert any(word in text for word in (*NAMED[goal.target], *EVERYTHING))
+
+
 @given(st.text(max_size=LONGEST))
 def test_any_text_gives_a_plan_or_a_refusal(text):
     plan = read_command(text)

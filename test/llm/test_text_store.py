@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.llm import errors
 from flow_rag_vla.llm.embedding.base import EmbedderStamp
 from flow_rag_vla.llm.knowledge import (
@@ -23,17 +26,17 @@ from flow_rag_vla.llm.knowledge import (
     LONGEST_PASSAGE,
     RULES,
     FloorPlan,
+    case_text,
     check_citations,
-    checked_analysis,
-    checked_diagnosis,
     diagnosis_request,
     floor_plan_request,
     passages,
     read_document,
 )
 from flow_rag_vla.llm.prompts import system_text, turns
-from flow_rag_vla.llm.request import deadline_in
+from flow_rag_vla.llm.request import RawAnswer, Request, deadline_in
 from flow_rag_vla.llm.schemas import FailureDiagnosis, FloorPlanAnalysis
+from flow_rag_vla.llm.service import LanguageModel
 from flow_rag_vla.llm.text_store import TextStore, migrate, roll_back
 
 
@@ -225,6 +228,22 @@ def analysis(**changes: object) -> FloorPlanAnalysis:
     )
 
 
+def answered(request: Request, *answers: BaseModel) -> BaseModel | None:
+    """What a model that gives these answers in turn ends in."""
+
+    class Scripted:
+        name, model, deterministic = "scripted", "m", False
+
+        async def answer(self, request, emit=None):
+            return RawAnswer(left.pop(0).model_dump_json())
+
+        async def close(self):
+            pass
+
+    left = list(answers)
+    return asyncio.run(LanguageModel(Scripted()).ask(request)).value
+
+
 def test_a_floor_plan_is_asked_about_with_the_rules_that_fit_and_answers_cite_only_those(path):
     store = TextStore(path, WordCounts())
     with pytest.raises(errors.BadRequestError, match="no building rules"):
@@ -235,11 +254,12 @@ def test_a_floor_plan_is_asked_about_with_the_rules_that_fit_and_answers_cite_on
     number = 1 + [rule.text for rule in rules].index("a bedroom has 9 square metres")
     assert f'source="R{number} code.md#0"' in text and '"area_m2":7.5' in text
     assert "Cite each rule by its number" in system_text(request.messages)
-    assert checked_analysis(analysis(), PLAN, rules) == analysis()
-    with pytest.raises(errors.StructureError, match="'R3'"):
-        checked_analysis(analysis(rule="R3"), PLAN, rules)
+    assert len(rules) == 2
+    # What was made up is sent back, and the answer that rests on what was given is taken.
+    wrong = [analysis(rule="R3"), analysis(spaces=["attic"])]
+    assert answered(request, *wrong, analysis()) == analysis()
     with pytest.raises(errors.StructureError, match="'attic'"):
-        checked_analysis(analysis(spaces=["attic"]), PLAN, rules)
+        answered(request, *wrong, analysis(spaces=["attic"]))
 
 
 @pytest.mark.parametrize(
@@ -266,10 +286,26 @@ def test_a_diagnosis_rests_on_what_was_retrieved(path):
         "proposal": "regrasp",
         "offset": {"dx_mm": 0, "dy_mm": 0, "dz_mm": -5}, "certainty": 0.4,
     }  # fmt: skip
-    assert checked_diagnosis(FailureDiagnosis.model_validate(made), given_cases).similar_cases == [1]
+    good, bad = (FailureDiagnosis.model_validate({**made, "similar_cases": [number]}) for number in (1, 9))
+    assert answered(request, bad, good) == good
     with pytest.raises(errors.StructureError, match="'R9'"):
-        checked_diagnosis(FailureDiagnosis.model_validate({**made, "similar_cases": [9]}), given_cases)
+        answered(request, bad, bad, bad)
     with pytest.raises(ValueError):
         FailureDiagnosis.model_validate({**made, "offset": {"dx_mm": 51, "dy_mm": 0, "dz_mm": 0}})
     with pytest.raises(errors.StructureError, match="given were none"):
         check_citations(["R1"], [])
+
+
+def test_a_case_in_words_has_its_measured_reasons():
+    text = case_text(
+        FailureType.GRASP_FAILURE,
+        "stack",
+        "grasp",
+        [Evidence("gripper_width", 0.0012, 0.02, "m")],
+        "expert",
+        "slippery",
+    )
+    assert text == (
+        "grasp failure in task stack, phase grasp. Measured: gripper_width 0.0012 m (threshold 0.02). "
+        "What helped came from expert. slippery"
+    )

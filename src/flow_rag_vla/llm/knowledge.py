@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 from typing_extensions import Self
 
+from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.llm.errors import BadRequestError, StructureError
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import CancelToken, Message, Request, Sampling
@@ -146,7 +147,9 @@ def floor_plan_request(
     sampling: Sampling | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[Request, list[Passage]]:
-    """The request for a FloorPlanAnalysis, and the rules that it was given, to check citations against.
+    """The request for a FloorPlanAnalysis, and the rules that it was given.
+
+    An answer that cites another rule, or names a space that the plan does not have, counts as a miss.
 
     Raises:
         BadRequestError: if the store has no rules.
@@ -163,23 +166,19 @@ def floor_plan_request(
         data=(topology, *quoted(found)),
         sampling=sampling or Sampling(max_tokens=4096),
         cancel=cancel,
+        check=lambda value: _check_analysis(value, plan, found),
     )
     return request, found
 
 
-def checked_analysis(analysis: FloorPlanAnalysis, plan: FloorPlan, found: Sequence[Passage]) -> FloorPlanAnalysis:
-    """The analysis, if it cites only rules that were given and names only spaces of the plan.
-
-    Raises:
-        StructureError: naming what was made up.
-    """
-    check_citations((finding.rule for finding in analysis.compliance), found)
+def _check_analysis(value: BaseModel, plan: FloorPlan, found: Sequence[Passage]) -> None:
+    assert isinstance(value, FloorPlanAnalysis)
+    check_citations((finding.rule for finding in value.compliance), found)
     names = {space.id for space in plan.spaces}
-    for finding in analysis.compliance:
+    for finding in value.compliance:
         for space in finding.spaces:
             if space not in names:
                 raise StructureError(f"the answer names the space {space!r}, which the plan does not have")
-    return analysis
 
 
 def diagnosis_request(
@@ -191,7 +190,10 @@ def diagnosis_request(
     sampling: Sampling | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[Request, list[Passage]]:
-    """The request for a FailureDiagnosis from measured evidence, similar cases and manuals, and what it was given."""
+    """The request for a FailureDiagnosis from measured evidence, similar cases and manuals, and what it was given.
+
+    An answer that names a passage that was not given counts as a miss.
+    """
     found = store.search(evidence, k, [CASES, MANUALS])
     request = make_request(
         "Why did this attempt fail, and what might be tried? similar_cases are numbers of retrieved passages.",
@@ -200,15 +202,30 @@ def diagnosis_request(
         data=(Message("data", evidence, "evidence"), *quoted(found)),
         sampling=sampling,
         cancel=cancel,
+        check=lambda value: _check_diagnosis(value, found),
     )
     return request, found
 
 
-def checked_diagnosis(diagnosis: FailureDiagnosis, found: Sequence[Passage]) -> FailureDiagnosis:
-    """The diagnosis, if it names only passages that were given.
+def _check_diagnosis(value: BaseModel, found: Sequence[Passage]) -> None:
+    assert isinstance(value, FailureDiagnosis)
+    check_citations((f"R{number}" for number in value.similar_cases), found)
 
-    Raises:
-        StructureError: naming the first that was made up.
-    """
-    check_citations((f"R{number}" for number in diagnosis.similar_cases), found)
-    return diagnosis
+
+def case_text(
+    failure: FailureType,
+    task: str,
+    phase: str,
+    evidence: Sequence[Evidence],
+    correction_source: str = "",
+    note: str = "",
+) -> str:
+    """A failure case in words, as a passage of the collection ``failure_case``."""
+    measured = ", ".join(
+        f"{item.name} {item.value:.4g} {item.unit} (threshold {item.threshold:.4g})".replace("  ", " ")
+        for item in evidence
+    )
+    lesson = f" What helped came from {correction_source}." if correction_source else ""
+    said = f" {note.strip()}" if note.strip() else ""
+    kind = failure.name.lower().replace("_", " ")
+    return f"{kind} in task {task}, phase {phase}. Measured: {measured or 'nothing'}.{lesson}{said}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel
 
@@ -61,6 +61,7 @@ def make_request(
     system: str = "",
     sampling: Sampling | None = None,
     cancel: CancelToken | None = None,
+    check: Callable[[BaseModel], object] | None = None,
 ) -> Request:
     """The request that asks a question, by default with the system text of its structure.
 
@@ -78,6 +79,7 @@ def make_request(
         schema,
         sampling or Sampling(),
         cancel or CancelToken(),
+        check,
     )
 
 

@@ -113,6 +113,8 @@ class Request:
     schema: type[BaseModel] | None = None
     sampling: Sampling = field(default_factory=Sampling)
     cancel: CancelToken = field(default_factory=CancelToken)
+    check: Callable[[BaseModel], object] | None = field(default=None, compare=False)
+    """Looks at an instance beyond its schema and raises StructureError: that answer then counts as a miss."""
 
     def __post_init__(self) -> None:
         if not any(message.role == "user" and message.text.strip() for message in self.messages):

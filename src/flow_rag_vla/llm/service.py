@@ -217,7 +217,12 @@ def _forget_result(task: asyncio.Task[Answer]) -> None:
 
 
 def _checked(text: str, request: Request) -> BaseModel | None:
-    return None if request.schema is None else parse(text, request.schema)
+    if request.schema is None:
+        return None
+    value = parse(text, request.schema)
+    if request.check is not None:
+        request.check(value)
+    return value
 
 
 def _with_complaint(request: Request, text: str, miss: StructureError) -> Request:
