@@ -128,6 +128,11 @@ def test_strain_and_reports_reach_the_frame_and_strain_fades_with_the_next(signa
     assert calm.evidence == frame.evidence
 
 
+def test_what_a_robot_that_follows_nothing_meets_is_no_strain(signals):
+    signals.force, signals.following = (0.0, 0.0, 200.0), False
+    assert look(signals).strain == 0.0
+
+
 def test_time_that_ran_out_is_no_evidence_of_its_own(signals):
     signals.detector.start(Episode(1, "pick_and_place", signals.stamp_ns, 0.5))
     frame = look(signals, seconds=1.0)

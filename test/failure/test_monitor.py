@@ -193,7 +193,7 @@ def test_fewer_than_thirty_successes_are_refused():
 def test_several_tasks_have_bands_of_their_own():
     split = split_successes(successes(90, goals=(GOALS[3], GOALS[4])), with_probe=False)
     made = calibrate(split, fit_knowledge(split.bank), ORIGIN)
-    assert set(made.bands) == {"push", "stack"}
+    assert set(made.bands) == {"push", "push/yellow_cylinder", "stack", "stack/red_cube"}
     assert made.episodes == {"push": 45, "stack": 45}
 
 
@@ -205,5 +205,5 @@ def test_the_shipped_calibration_belongs_to_the_shipped_encoder_and_policy():
     shipped, encoder, policy = load_calibration(), make_encoder("compact"), FlowPolicy.load()
     shipped.check_encoder(encoder.name, encoder.revision, encoder.dimension)
     shipped.check_policy(policy.name, policy.revision)
-    assert set(shipped.bands) == {"pick_and_place", "push", "stack", "open_drawer"}
+    assert set(shipped.bands) >= {"pick_and_place", "push", "stack", "open_drawer"}
     assert math.isfinite(shipped.threshold)

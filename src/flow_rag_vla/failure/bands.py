@@ -8,7 +8,7 @@ factor by which the band must be widened so that a new success episode stays ins
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ FEWEST = 5
 
 SMOOTHING = 2
 """Points on each side over which mean and width are averaged."""
+
+TOLERANCE = 3
+"""Points on each side of which the highest counts: the same stretch comes earlier one day and later another."""
 
 LEAST_WIDTH = 0.3
 """The narrowest a band may be anywhere, as a share of its mean width: few episodes may agree by chance."""
@@ -51,12 +54,13 @@ class Band:
         return float(mean), float(self.width[low] * (1.0 - share) + self.width[high] * share)
 
 
-def fit_band(times: Sequence[Array], values: Sequence[Array]) -> Band:
+def fit_band(times: Sequence[Array], values: Sequence[Array], least: float = 0.0) -> Band:
     """The band of one score over success episodes.
 
     Args:
         times: seconds since the beginning of each episode's frames, (F,) each.
         values: the score at them, (F,) each; NaN where it said nothing.
+        least: narrowest width, in the score's unit.
 
     Raises:
         ValueError: if fewer than ``FEWEST`` episodes hold a value.
@@ -76,9 +80,14 @@ def fit_band(times: Sequence[Array], values: Sequence[Array]) -> Band:
         alive = np.array([curve[point] for curve in curves if len(curve) > point])
         mean[point] = alive.mean()
         width[point] = alive.std(ddof=1)
-    mean, width = _smoothed(mean), _smoothed(width)
-    floor = max(LEAST_WIDTH * float(width.mean()), 1e-9 * max(1.0, float(np.abs(mean).max())), 1e-6)
+    mean, width = _highest(_smoothed(mean)), _highest(_smoothed(width))
+    floor = max(least, LEAST_WIDTH * float(width.mean()), 1e-9 * max(1.0, float(np.abs(mean).max())), 1e-6)
     return Band(mean, np.maximum(width, floor))
+
+
+def _highest(curve: Array) -> Array:
+    padded = np.pad(curve, TOLERANCE, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * TOLERANCE + 1).max(axis=1)
 
 
 def _smoothed(curve: Array) -> Array:
@@ -102,3 +111,16 @@ def p_value(peaks: Array, peak: float) -> float:
         return 1.0
     above = len(peaks) - int(np.searchsorted(peaks, peak, side="left"))
     return (1 + above) / (len(peaks) + 1)
+
+
+GOAL_MARK = "/"
+
+
+def band_key(task: str, target: str) -> str:
+    """The name under which bands of a goal are kept: ``task/target``; those of a task: its name."""
+    return f"{task}{GOAL_MARK}{target}" if target else task
+
+
+def bands_for(bands: Mapping[str, tuple[Band, ...]], task: str, target: str) -> tuple[Band, ...] | None:
+    """The bands of a goal, of its task if the goal has none, None if the task has none."""
+    return bands.get(band_key(task, target)) or bands.get(task)

@@ -17,12 +17,13 @@ from safetensors.numpy import save_file
 
 from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.core.goal import GOALS
-from flow_rag_vla.failure.bands import FEWEST, Band, conformal_threshold, fit_band
+from flow_rag_vla.failure.bands import FEWEST, GOAL_MARK, Band, band_key, bands_for, conformal_threshold, fit_band
 from flow_rag_vla.failure.fitting import fit_banks, fit_distillation, fit_space
 from flow_rag_vla.failure.monitor import Window, fuse, make_scores, standardised
 from flow_rag_vla.failure.probe import NAME as PROBE
 from flow_rag_vla.failure.probe import Layer, Probe, ProbeInput
 from flow_rag_vla.failure.scores import (
+    LEAST_WIDTH,
     Bank,
     ChunkDisagreement,
     ChunkSpread,
@@ -61,6 +62,9 @@ FOLDS = 5
 SCALE_QUANTILE = 0.95
 """Of the peaks of a single score in success episodes: one unit of it when scores are fused."""
 
+LEAST_SCALE = 2.0
+"""Deviations that one unit holds at least: a score that success hardly ever raised shall not decide alone."""
+
 REMAKE = "flow_rag_vla calibrate"
 
 Array = NDArray[np.float64]
@@ -75,7 +79,8 @@ class Calibration:
     """All that a monitor needs.
 
     origin: encoder and policy whose success episodes these were; rate: share of them that may raise an alarm
-    bands: task to one band a score, in the order of ``Monitor.names``; scales: (S,), one unit of each when fused
+    bands: task, and ``band_key`` of a goal, to one band a score, in the order of ``Monitor.names``
+    scales: (S,), one unit of each score when they are fused
     peaks: (N,) sorted, the highest fused score of each success episode that was held out
     episodes: how many success episodes each task gave; failures: how many taught the probe; source: in words
     """
@@ -202,13 +207,23 @@ def raw_scores(knowledge: Knowledge, traces: Sequence[Trace]) -> list[Array]:
 
 
 def fit_bands(traces: Sequence[Trace], values: Sequence[Array]) -> dict[str, tuple[Band, ...]]:
-    """Bands of each task over its episodes; a task with fewer than ``FEWEST`` of them gets those of all together."""
+    """Bands of each task over its episodes, and of each of its goals over theirs; see ``band_key``.
+
+    A task with fewer than ``FEWEST`` episodes gets the bands of all together, a goal with fewer none of its own.
+    """
     everything = _bands(traces, values)
     found = {}
-    for task in sorted({trace.info.task for trace in traces}):
-        rows = [index for index, trace in enumerate(traces) if trace.info.task == task]
-        few = len(rows) < FEWEST
-        found[task] = everything if few else _bands([traces[row] for row in rows], [values[row] for row in rows])
+    keys = {trace.info.task for trace in traces} | {band_key(trace.info.task, trace.info.target) for trace in traces}
+    for key in sorted(keys):
+        rows = [
+            index
+            for index, trace in enumerate(traces)
+            if key in (trace.info.task, band_key(trace.info.task, trace.info.target))
+        ]
+        if len(rows) >= FEWEST:
+            found[key] = _bands([traces[row] for row in rows], [values[row] for row in rows])
+        elif GOAL_MARK not in key:
+            found[key] = everything
     return found
 
 
@@ -220,7 +235,8 @@ def _bands(traces: Sequence[Trace], values: Sequence[Array]) -> tuple[Band, ...]
         curves = [rows[:, column] for rows in values]
         known = sum(bool(np.isfinite(curve).any()) for curve in curves)
         # A score that no episode could give (no chunks were recorded) says nothing: NaN stays NaN in any band.
-        bands.append(fit_band(times, curves) if known >= FEWEST else flat)
+        least = LEAST_WIDTH[SCORES[column]] if column < len(SCORES) else 0.0
+        bands.append(fit_band(times, curves, least) if known >= FEWEST else flat)
     return tuple(bands)
 
 
@@ -231,7 +247,9 @@ def smooth_scores(
     window, smoothed = Window(), []
     for trace, rows in zip(traces, values, strict=True):
         window.reset()
-        own = bands[trace.info.task]
+        own = bands_for(bands, trace.info.task, trace.info.target)
+        if own is None:
+            raise CalibrationError(f"there is no band for task {trace.info.task!r}; record success episodes of it")
         columns = rows.shape[1]
         smoothed.append(
             np.stack(
@@ -346,7 +364,7 @@ def _known(values: Sequence[float]) -> list[float]:
 
 def _scale(curves: Sequence[Array]) -> float:
     peaks = [max(_known(curve.tolist())) for curve in curves]
-    return max(float(np.quantile(peaks, SCALE_QUANTILE)), 0.5)
+    return max(float(np.quantile(peaks, SCALE_QUANTILE)), LEAST_SCALE)
 
 
 def save_calibration(path: str | Path, calibration: Calibration) -> str:

@@ -240,6 +240,9 @@ class FailureDetector:
         """The strongest of what rules look at that never stands still, as a share of its threshold."""
         limits = self.thresholds
         x, y, z = (float(value) for value in sample.state.wrench[:3])
+        if sample.command is None or not sample.command.following:
+            # Targets and forces left over from before say nothing about what the robot is told to do now.
+            return 0.0
         force = math.sqrt(x * x + y * y + z * z) / force_limit(limits, sample.episode.task, sample.phase)
         distance = sample.tracking_error / limits.misalignment_distance
         return max(force, distance, sample.tracking_angle / limits.misalignment_angle)

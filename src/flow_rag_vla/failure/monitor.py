@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.failure.bands import Band, p_value
+from flow_rag_vla.failure.bands import Band, bands_for, p_value
 from flow_rag_vla.failure.frame import Frame
 from flow_rag_vla.failure.probe import NAME as PROBE
 from flow_rag_vla.failure.probe import Probe, ProbeInput
@@ -126,7 +126,7 @@ class Monitor:
         self._scores = make_scores(calibration.space, calibration.banks, calibration.distillation)
         names = [score.name for score in self._scores]
         self.names = (*names, PROBE) if calibration.probe is not None else tuple(names)
-        self._window, self._input = Window(), ProbeInput()
+        self._window, self._probe_window, self._input = Window(), Window(), ProbeInput()
         self.start()
 
     def start(self) -> None:
@@ -134,6 +134,7 @@ class Monitor:
         for score in self._scores:
             score.reset()
         self._window.reset()
+        self._probe_window.reset()
         self._input.reset()
         self._peak = -math.inf
         self._alarm = False
@@ -144,7 +145,7 @@ class Monitor:
     def update(self, frame: Frame) -> Reading | None:
         """Take one frame in; None for a task without a band. A stamp that goes back begins anew."""
         calibration = self.calibration
-        bands = calibration.bands.get(frame.task)
+        bands = bands_for(calibration.bands, frame.task, "" if frame.goal is None else frame.goal.target)
         if bands is None:
             return None
         if frame.stamp_ns <= self._stamp_ns:
@@ -157,7 +158,8 @@ class Monitor:
             logit = probe_logit(calibration.probe, self._input, frame, smooth)
             probability = _logistic(logit)
             values = np.append(values, logit)
-            smooth = np.append(smooth, bands[-1].standardised(frame.elapsed, logit))
+            alone = np.array([bands[-1].standardised(frame.elapsed, logit)])
+            smooth = np.concatenate([smooth, self._probe_window.add(alone)])
         fused = fuse(smooth, calibration.scales)
         threshold = calibration.threshold
         if not fused > 0.5 * threshold:

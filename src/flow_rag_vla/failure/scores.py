@@ -25,6 +25,16 @@ from flow_rag_vla.failure.frame import Frame
 
 Array = NDArray[np.float32]
 
+LEAST_WIDTH: Mapping[str, float] = {
+    "rules": 0.25,
+    "disagreement": 0.25,
+    "spread": 0.25,
+    "distance": 0.4,
+    "duration": 0.15,
+    "novelty": 0.2,
+}
+"""The narrowest that a band may be, in each score's own unit: what one day's success differs by from another's."""
+
 NEIGHBOURS = 5
 """How many of the nearest success frames are averaged."""
 
@@ -54,8 +64,11 @@ class RuleEvidence:
         """Keep nothing: a frame carries it all."""
 
     def update(self, frame: Frame) -> float:
-        """Confidences of reports added up, plus evidence as a share of its threshold, at most 2."""
-        return frame.evidence + min(frame.strain, 2.0)
+        """Confidences of reports added up, plus evidence beyond half of its threshold, as a share of that, at most 1.5.
+
+        Below half a threshold forces and tracking errors tell one set-up from another, not failure from success.
+        """
+        return frame.evidence + max(0.0, min(frame.strain, 2.0) - 0.5)
 
 
 class ChunkDisagreement:
@@ -75,7 +88,10 @@ class ChunkDisagreement:
         self._before: ActionChunk | None = None
 
     def update(self, frame: Frame) -> float:
-        """Root-mean-square distance, in shares of the greatest motion a tick; NaN without two chunks that overlap."""
+        """Logarithm of the root-mean-square distance, in shares of the greatest motion a tick.
+
+        NaN without two chunks that overlap. A logarithm, because other delays multiply it.
+        """
         chunk, before = frame.chunk, self._before
         if chunk is None:
             return math.nan
@@ -88,7 +104,7 @@ class ChunkDisagreement:
             return math.nan
         new = chunk.actions[chunk.committed : shared]
         old = before.actions[passed + chunk.committed : passed + shared]
-        return float(np.sqrt(np.mean(np.square((new - old) / _SCALE))))
+        return math.log(float(np.sqrt(np.mean(np.square((new - old) / _SCALE)))) + 0.01)
 
 
 class ChunkSpread:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.core.action import TICK_NS
 from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.evaluate.intervals import Proportion, wilson
+from flow_rag_vla.failure.bands import bands_for
 from flow_rag_vla.failure.calibration import Calibration
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.monitor import Monitor, standardised
@@ -128,7 +129,9 @@ def judge(calibration: Calibration, traces: Sequence[Trace]) -> list[Judged]:
         if not rows:
             continue
         times = np.array([elapsed for elapsed, _ in rows])
-        bands = calibration.bands[trace.info.task]
+        bands = bands_for(calibration.bands, trace.info.task, trace.info.target)
+        if bands is None:
+            continue
         values = np.stack([standardised(bands, elapsed, reading.values) for elapsed, reading in rows])
         raised = next(((elapsed, reading) for elapsed, reading in rows if reading.raised), None)
         judged.append(
