@@ -48,3 +48,28 @@ def test_metaworld_renders_without_a_display():
         other = environment.reset(4)
     assert first.shape == (3 * KEYPOINTS + 4,)
     assert np.abs(first - other)[: 3 * KEYPOINTS].max() > 1e-3
+
+
+def test_pictures_are_rendered_only_where_the_policy_looks(point_module, prepared_folder):
+    rendered = []
+
+    class Watched(point_module.PointMass):
+        def render(self):
+            rendered.append(self.steps)
+            return super().render()
+
+    def task(observation):
+        made = point_module.task_of("test/point", lambda: Watched("rgb_array"), success="info:success", step_limit=20)
+        return made.make(observation)
+
+    with task("pixels") as environment:
+        first = environment.reset(0)
+        assert rendered == [0]
+        unseen = environment.step(np.ones(2), look=False)
+        np.testing.assert_array_equal(unseen.observation, first)
+        assert rendered == [0]
+        environment.step(np.ones(2))
+        assert rendered == [0, 2]
+    with task("state") as environment:
+        first = environment.reset(0)
+        assert np.abs(environment.step(np.ones(2), look=False).observation - first).max() > 0.0

@@ -51,7 +51,12 @@ class Step:
 
 
 class Observer(Protocol):
-    """Turns what an environment shows into numbers."""
+    """Turns what an environment shows into numbers.
+
+    expensive: whether observing costs more than a step, so that it is left out where nobody looks
+    """
+
+    expensive: bool
 
     @property
     def dimension(self) -> int:
@@ -63,6 +68,8 @@ class Observer(Protocol):
 
 class StateObserver:
     """The environment's own observation: a Box as it is, a Dict or Tuple joined in the order of its keys."""
+
+    expensive = False
 
     def __init__(self, environment: gymnasium.Env[Any, Any], name: str) -> None:
         """Look at the observation space.
@@ -154,6 +161,7 @@ class BoxEnvironment:
         self._middle = ((space.high.astype(np.float64) + space.low) / 2.0).reshape(-1)
         self._half = ((space.high.astype(np.float64) - space.low) / 2.0).reshape(-1)
         self._total = 0.0
+        self._seen = np.zeros(0, dtype=np.float32)
 
     @property
     def step_seconds(self) -> float:
@@ -181,8 +189,11 @@ class BoxEnvironment:
         self.steps, self._total = 0, 0.0
         return self._observed()
 
-    def step(self, action: NDArray[np.floating]) -> Step:
+    def step(self, action: NDArray[np.floating], *, look: bool = True) -> Step:
         """Do one action (A,), each number in -1..1 of its range (what is beyond is cut).
+
+        With ``look`` False nobody will read the observation: pictures are not rendered then, and what was seen last is
+        given again.
 
         Raises:
             ExternalError: for an action that is not finite or of another length, or an observation that is not finite.
@@ -198,7 +209,8 @@ class BoxEnvironment:
         outcome = Outcome(float(reward), self._total, bool(terminated), bool(truncated), info, self.steps)
         success = self._success(outcome)
         ended = success or outcome.terminated or outcome.truncated or self.steps >= self.step_limit
-        return Step(self._observed(), success, ended, outcome.reward)
+        observation = self._observed() if look or not self._observer.expensive else self._seen
+        return Step(observation, success, ended, outcome.reward)
 
     def normalised(self, action: NDArray[np.floating]) -> Array:
         """(A,) in the environment's units to (A,) in -1..1, cut to it."""
@@ -246,6 +258,7 @@ class BoxEnvironment:
                 f"observation[{place}] of {self.name} is {observation[place]} after step {self.steps}, expected a "
                 "finite number; the simulation has broken: check the actions and its version"
             )
+        self._seen = observation
         return observation
 
 

@@ -30,6 +30,8 @@ CONTRAST = 20.0
 class PixelObserver:
     """Observes keypoints (3 K a camera), and what the robot feels of itself."""
 
+    expensive = True
+
     def __init__(
         self,
         name: str,

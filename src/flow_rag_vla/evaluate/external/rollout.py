@@ -125,7 +125,7 @@ def run_episode(
         retries = 0
         while True:
             if home is not None and retries == 0 and environment.steps >= settings.retry_after:
-                retries = 1
+                retries, last = 1, HOMING_STEPS
                 actions = _homing(environment, home)
             else:
                 situation = policy.situation(observation)
@@ -138,10 +138,11 @@ def run_episode(
                     moment = environment.snapshot() if snapshots else None
                     visits.append(Visit(environment.steps, observation, situation, chunk, moment))
                 chunks += 1
-                actions = iter(chunk[: settings.execute])
+                actions, last = iter(chunk[: settings.execute]), min(settings.execute, policy.horizon)
             ended = False
-            for action in actions:
-                step = environment.step(action)
+            for number, action in enumerate(actions, 1):
+                # Only what the next chunk begins from is looked at.
+                step = environment.step(action, look=number == last)
                 observation, success, ended = step.observation, step.success, step.ended
                 if ended:
                     break
@@ -230,7 +231,7 @@ def _played_out(environment: BoxEnvironment, expert: Expert) -> list[Array] | No
     try:
         while True:
             rows.append(environment.normalised(expert(environment.state)))
-            step = environment.step(rows[-1])
+            step = environment.step(rows[-1], look=False)
             if step.ended:
                 return rows if step.success else None
     except ExternalError:
