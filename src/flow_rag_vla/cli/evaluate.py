@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec
 
 TRIALS_FOLDER = Path("runs/trials")
+BROKEN_SHOWN = 5
+"""Trials that broke which are named; a wrong folder breaks all of them alike."""
 EXTERNAL_FOLDER = Path("runs/external_trials")
 
 
@@ -267,7 +269,7 @@ def _paired(
     from flow_rag_vla import __version__
     from flow_rag_vla.evaluate.trials.plan import make_plan
     from flow_rag_vla.evaluate.trials.plan import preset as find_preset
-    from flow_rag_vla.evaluate.trials.session import REPORT, run_plan
+    from flow_rag_vla.evaluate.trials.session import REPORT, TABLES, run_plan
     from flow_rag_vla.evaluate.trials.variants import DEFAULT_METHOD, parse_all
 
     about: dict[str, Any] = {
@@ -280,7 +282,12 @@ def _paired(
     if preset is None:
         variants, again, online = parse_all(memory or ""), repeats or 0, False
     else:
-        found = find_preset(preset, memory or DEFAULT_METHOD, dagger=any(spec.dagger for spec in specs))
+        found = find_preset(
+            preset,
+            memory or DEFAULT_METHOD,
+            dagger=any(spec.dagger for spec in specs),
+            bank_episodes=min(spec.bank_episodes for spec in specs),
+        )
         variants, online = found.variants, found.online
         again = found.repeats if repeats is None else repeats
         about |= {"preset": f"{found.name}: {found.description}", "labels": dict(found.labels)}
@@ -292,8 +299,10 @@ def _paired(
         console.print(f"stopped; what was done is in {folder}: go on with --resume", highlight=False)
         raise typer.Exit(130) from None
     _print_summary(console, summary)
-    for line in summary.broken:
+    for line in summary.broken[:BROKEN_SHOWN]:
         console.print(f"[red]broken: {line}")
+    if len(summary.broken) > BROKEN_SHOWN:
+        console.print(f"[red]and {len(summary.broken) - BROKEN_SHOWN} more; all are in {folder / TABLES}")
     console.print(f"report: {folder / REPORT}", highlight=False)
     if summary.broken:
         raise typer.Exit(1)

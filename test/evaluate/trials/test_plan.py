@@ -38,6 +38,9 @@ def test_presets_hold_the_controls_that_they_promise() -> None:
         "off", "retry", "blend", "shuffled+guide", "dagger", "guide:50", "guide:100", "guide",
     ]  # fmt: skip
     assert preset("controls").repeats == 1
+    small = {str(item) for item in preset("controls", "guide", bank_episodes=100).variants}
+    assert "guide:50" in small
+    assert "guide:100" not in small
     ablation = preset("ablation")
     assert list(ablation.labels.values()) == ["flow only", "RAG only", "sequential", "parallel"]
     assert {str(item) for item in ablation.variants} == set(ablation.labels)

@@ -119,6 +119,8 @@ def test_a_collected_bank_goes_on_where_it_stopped_and_disturbs_no_episode(
     assert known.failed_starts()[0] == failing
     with pytest.raises(TrialError, match=f"seed {failing.seed}"):
         make_plan([known], parse_all("guide"), episodes=1, first_seed=failing.seed)
+    with pytest.raises(TrialError, match="has 2 known episodes"):
+        make_plan([known], parse_all("guide:3"), episodes=1, first_seed=5)
     plan = make_plan([known], parse_all("guide:1"), episodes=1, first_seed=5, repeats=1)
     assert len(plan.trials) == 2 + 2 * 2 * failed
 

@@ -218,7 +218,8 @@ def _others(variant: str, known: Sequence[str]) -> list[str]:
         return []
     found = parse(variant)
     wanted = [OFF]
-    if found.method.name not in CONTROLS and not found.shuffled:
+    # A memory of the first episodes is a control itself.
+    if found.method.name not in CONTROLS and not found.shuffled and found.episodes is None:
         wanted += [*CONTROLS, f"shuffled+{found.method.name}"]
     return [other for other in wanted if other in known and other != variant]
 

@@ -20,10 +20,13 @@ from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
 from flow_rag_vla.evaluate.trials.protocol import Start
 from flow_rag_vla.memory.case import EncoderStamp
+from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, DispatchCorrector, RulesBlendCorrector, strength
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.policy.encoders import Encoder
+from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla.policy.situation import DIMENSION, NAME, SituationKey
 
 ANYTHING = -2.0
 """A threshold below every similarity."""
@@ -31,13 +34,21 @@ ANYTHING = -2.0
 
 @dataclass(frozen=True, slots=True)
 class AnswerContext:
-    """What an answer may be made from. stamp: whose embeddings are asked with."""
+    """What an answer may be made from.
+
+    stamp: whose vectors are asked with; key: makes them of an observation, None: they are the encoder's embeddings
+    """
 
     memory: FailureMemory
     stamp: EncoderStamp
     policy: FlowPolicy
     encoder: Encoder
     goal: Goal
+    key: SituationKey | None = None
+
+    def asked(self, embedding: NDArray[np.float32], state: RobotState, goal: Goal) -> NDArray[np.float32]:
+        """The unit vector that the memory is searched with."""
+        return embedding if self.key is None else self.key(embedding, proprioception(state), goal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,11 @@ def memory_stamp(encoder: Encoder) -> EncoderStamp:
     return EncoderStamp(encoder.name, encoder.revision, encoder.dimension)
 
 
+def key_stamp(key: SituationKey) -> EncoderStamp:
+    """Whose vectors a memory must hold to be asked with this key."""
+    return EncoderStamp(NAME, key.revision, DIMENSION)
+
+
 class MemoryAnswering:
     """Searches cases of the same task and phase as the memory's node does, and asks a corrector what to do."""
 
@@ -117,11 +133,46 @@ class MemoryAnswering:
             return Correction(stamp_ns)
         threshold = memory.threshold if self._threshold is None else self._threshold
         result = memory.search(
-            embedding, stamp=self._context.stamp, threshold=threshold, task=episode.task, phase=episode.phase()
+            self._context.asked(embedding, state, goal),
+            stamp=self._context.stamp,
+            threshold=threshold,
+            task=episode.task,
+            phase=episode.phase(),
         )
         whole = memory.cases(item.case_id for item in result.cases)
         cases = [CredibleCase(whole[item.case_id], item.similarity) for item in result.cases if item.case_id in whole]
         return self._corrector.correct(stamp_ns, cases, threshold)
+
+
+class ConsensusAnswering:
+    """What the corrections of similar situations agree on; see ``memory.consensus``."""
+
+    arbiter: ArbiterSettings | None = None
+    delay_ticks = 0
+
+    def __init__(self, context: AnswerContext, settings: ConsensusSettings | None = None) -> None:
+        self._context = context
+        self._consensus = ConsensusMemory(context.memory, settings)
+        self._episode: EpisodeContext | None = None
+
+    def begin(self, episode: EpisodeContext) -> None:
+        """The episode begins."""
+        self._episode = episode
+
+    def __call__(
+        self, embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int
+    ) -> Correction | None:
+        """Guidance toward the consensus, or NONE."""
+        context, episode = self._context, self._episode
+        if context.memory.stamp is None or episode is None:
+            return Correction(stamp_ns)
+        return self._consensus.answer(
+            context.asked(embedding, state, goal),
+            stamp=context.stamp,
+            task=episode.task,
+            phase=episode.phase(),
+            stamp_ns=stamp_ns,
+        ).correction
 
 
 class GuideCorrector:
@@ -216,6 +267,11 @@ def firmest(cases: Sequence[CredibleCase], threshold: float) -> CredibleCase | N
 @answering("dispatch")
 def _dispatch(context: AnswerContext) -> Answering:
     return MemoryAnswering(context, DispatchCorrector())
+
+
+@answering("consensus")
+def _consensus(context: AnswerContext) -> Answering:
+    return ConsensusAnswering(context)
 
 
 @answering("guide")

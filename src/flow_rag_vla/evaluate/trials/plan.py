@@ -14,6 +14,10 @@ NOISE_STRIDE = 1_000_003
 """Between the noise seeds of one start: far enough that neighbouring starts never share one."""
 
 
+SIZES = (50, 100)
+"""Memories of so many episodes are controls of one of all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A question with its variants.
@@ -43,14 +47,22 @@ PRESETS: Mapping[str, str] = {
     "ablation": "The seeds' ablation: flow only, RAG only, sequential, parallel.",
     "controls": (
         "The method of --memory beside no memory, blind retry, its shuffled memory, the seeds' blend, DAgger (with "
-        "--dagger), memories of 50 and 100 episodes; repeat failures too."
+        "--dagger), memories of 50 and 100 episodes where the bank has more; repeat failures too."
     ),
     "online": "The method of --memory with a memory that begins empty and grows, beside no memory on the same starts.",
 }
 
 
-def preset(name: str, method: str = DEFAULT_METHOD, *, dagger: bool = False) -> Preset:
+def preset(
+    name: str, method: str = DEFAULT_METHOD, *, dagger: bool = False, bank_episodes: int | None = None
+) -> Preset:
     """A preset for one method of the memory.
+
+    Args:
+        name: one of ``PRESETS``.
+        method: that uses cases.
+        dagger: whether there is a fine-tuned checkpoint.
+        bank_episodes: how many episodes a bank has at least; None leaves no size out.
 
     Raises:
         TrialError: for an unknown preset, or a method that cannot be put into it.
@@ -68,7 +80,9 @@ def preset(name: str, method: str = DEFAULT_METHOD, *, dagger: bool = False) -> 
     word = plain.method.name
     if name == "online":
         return Preset(name, PRESETS[name], parse_all(f"online+{word}"), online=True)
-    names = ["retry", "blend", f"shuffled+{word}", *(["dagger"] if dagger else []), f"{word}:50", f"{word}:100", word]
+    # A memory of 50 of 40 episodes would be that of all under another name.
+    sizes = [f"{word}:{size}" for size in SIZES if bank_episodes is None or size < bank_episodes]
+    names = ["retry", "blend", f"shuffled+{word}", *(["dagger"] if dagger else []), *sizes, word]
     return Preset(name, PRESETS[name], parse_all(",".join(names)), repeats=1)
 
 

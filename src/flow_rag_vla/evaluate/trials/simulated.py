@@ -27,7 +27,14 @@ from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.evaluate.arbitration import Arbitration
 from flow_rag_vla.evaluate.rollout import RolloutSettings
-from flow_rag_vla.evaluate.trials.answers import ANSWERS, AnswerContext, Answering, EpisodeContext, memory_stamp
+from flow_rag_vla.evaluate.trials.answers import (
+    ANSWERS,
+    AnswerContext,
+    Answering,
+    EpisodeContext,
+    key_stamp,
+    memory_stamp,
+)
 from flow_rag_vla.evaluate.trials.bank import BankEpisode, CaseBank, GrowingBank, TemporaryMemory, open_bank
 from flow_rag_vla.evaluate.trials.lessons import SOURCES, Lessons
 from flow_rag_vla.evaluate.trials.protocol import (
@@ -43,10 +50,11 @@ from flow_rag_vla.evaluate.trials.variants import OFF, Variant, parse
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.policy.checkpoint import CheckpointError, load_checkpoint
+from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, CheckpointError, load_checkpoint
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla.policy.situation import NAME, SituationKey
 from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.expert import paced_step
 from flow_rag_vla.sim.scene import SceneSpec, sample_scene
@@ -108,8 +116,16 @@ class SimulatedSpec:
             raise TrialError(f"memory {variant!r} grows, which needs a folder: --output FOLDER")
         if found.method.needs_cases and name not in ANSWERS:
             raise TrialError(f"memory {variant!r} is not known in this simulator; it knows {', '.join(ANSWERS)}")
-        if found.episodes is not None and self.cases is not None and not open_bank(self.cases).episodes:
-            raise TrialError(f"memory {variant!r}: {self.cases} does not say of which episodes its cases are")
+        if found.episodes is not None and found.episodes > self.bank_episodes:
+            raise TrialError(
+                f"memory {variant!r}: the bank {self.cases} has {self.bank_episodes} known episodes of {self.key}; ask "
+                "for fewer, or collect more"
+            )
+
+    @property
+    def bank_episodes(self) -> int:
+        """Episodes of this bench that its bank was made of; 0 without a bank, or if it does not say."""
+        return 0 if self.cases is None else sum(item.bench == self.key for item in open_bank(self.cases).episodes)
 
     def failed_starts(self) -> tuple[Start, ...]:
         """Starts of this bench that failed while its bank was made."""
@@ -156,6 +172,11 @@ def simulated_spec(
     )
 
 
+def policy_folder(checkpoint: str | Path | None) -> Path:
+    """Folder of a checkpoint; None: the one that ships."""
+    return SHIPPED_POLICY if checkpoint is None else Path(checkpoint)
+
+
 @lru_cache(maxsize=16)
 def policy_name(checkpoint: str | Path | None) -> str:
     """Folder name (``shipped`` for the one that ships) and revision of a checkpoint.
@@ -175,6 +196,11 @@ def _policy(checkpoint: str | None, settings: RolloutSettings) -> FlowPolicy:
     policy = FlowPolicy.load(checkpoint)
     policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
     return policy
+
+
+@lru_cache(maxsize=4)
+def _key(checkpoint: str | None) -> SituationKey:
+    return SituationKey.load(policy_folder(checkpoint))
 
 
 @lru_cache(maxsize=2)
@@ -247,6 +273,13 @@ class SimulatedBench:
             found = self._memories[key] = self._bank.memory(episodes=variant.episodes, shuffled=variant.shuffled)
         return found.memory
 
+    def _context(self, memory: FailureMemory, policy: FlowPolicy, goal: Goal) -> AnswerContext:
+        """A memory says by its stamp what it is asked with: embeddings, or the policy's own situations."""
+        if memory.stamp is None or memory.stamp.encoder != NAME:
+            return AnswerContext(memory, memory_stamp(self._encoder), policy, self._encoder, goal)
+        key = _key(self.spec.checkpoint)
+        return AnswerContext(memory, key_stamp(key), policy, self._encoder, goal, key)
+
     def _episode(
         self, trial: Trial, variant: Variant, memory: FailureMemory | None, lessons: Lessons | None
     ) -> TrialResult:
@@ -256,8 +289,7 @@ class SimulatedBench:
         scene = scene_of(spec.task, spec.scene, trial.start)
         answering: Answering | None = None
         if memory is not None and variant.method.needs_cases:
-            stamp = memory_stamp(self._encoder)
-            answering = ANSWERS[variant.method.name](AnswerContext(memory, stamp, policy, self._encoder, scene.goal))
+            answering = ANSWERS[variant.method.name](self._context(memory, policy, scene.goal))
         cases = 0 if memory is None else memory.statistics().cases
         episode = SimulatedEpisode(
             world, policy, self._encoder, scene, trial.start.noise, spec.settings,
