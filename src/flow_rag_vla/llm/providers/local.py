@@ -32,8 +32,8 @@ from flow_rag_vla.llm.request import RawAnswer, Request, Usage
 from flow_rag_vla.llm.structured import schema_instruction
 
 DEFAULT_MODEL = "LGAI-EXAONE/EXAONE-4.0-1.2B"
-"""Small, Korean and English, and known to transformers without code from the hub. Its licence restricts commercial use:
-read it before you rely on it."""
+"""Small, Korean and English, and known to transformers without code from the hub. Its makers offer it for research
+(arXiv 2507.11407); read its licence before any other use."""
 
 
 class _Loaded:
