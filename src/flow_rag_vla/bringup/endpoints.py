@@ -36,11 +36,13 @@ class Service:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic(topics.FRONT_IMAGE, "sensor_msgs/msg/Image", "SENSOR", ("simulator_camera",), ("camera_encoder",),
+    Topic(topics.FRONT_IMAGE, "sensor_msgs/msg/Image", "SENSOR", ("simulator_camera",),
+          ("camera_encoder", "failure_memory"),
           "third-person camera, rgb8"),
     Topic(topics.FRONT_INFO, "sensor_msgs/msg/CameraInfo", "SENSOR", ("simulator_camera",), (),
           "its intrinsics"),
-    Topic(topics.WRIST_IMAGE, "sensor_msgs/msg/Image", "SENSOR", ("simulator_camera",), ("camera_encoder",),
+    Topic(topics.WRIST_IMAGE, "sensor_msgs/msg/Image", "SENSOR", ("simulator_camera",),
+          ("camera_encoder", "failure_memory"),
           "wrist camera, rgb8"),
     Topic(topics.WRIST_INFO, "sensor_msgs/msg/CameraInfo", "SENSOR", ("simulator_camera",), (),
           "its intrinsics"),
