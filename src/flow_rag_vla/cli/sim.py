@@ -115,6 +115,8 @@ def sim(
             indent=2,
         ),
     )
+    if memory and record:
+        _keep_memory(console, memory, folder)
     code = _run(console, folder, processes, plan, namespace)
     if report:
         _report(console, folder)
@@ -170,6 +172,17 @@ class Progress:
 
 class GraphEnded(RuntimeError):
     """The graph cannot go on."""
+
+
+def _keep_memory(console: Console, memory: str, folder: Path) -> None:
+    """Keep what the memory knew at the start: `flow_rag_vla replay --memory on` begins from there."""
+    from flow_rag_vla.evaluate.decisions.variants import keep_snapshot
+    from flow_rag_vla.memory.store import StoreError
+
+    try:
+        keep_snapshot(memory, folder)
+    except StoreError as error:
+        console.print(f"[yellow]the memory before this run is not kept: {error}[/yellow]")
 
 
 def _tasks(tasks: Sequence[str], instruction: str) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from flow_rag_vla.evaluate.decisions.replay import (
     correction_bytes,
     recorded_decisions,
 )
-from flow_rag_vla.evaluate.decisions.variants import VariantError, open_variant
-from flow_rag_vla.memory.store import StoreError
+from flow_rag_vla.evaluate.decisions.variants import VariantError, keep_snapshot, open_variant
+from flow_rag_vla.memory.store import FailureStore, StoreError
 
 MODES = [CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.RESIDUAL, CorrectionMode.HOLD]
 
@@ -179,5 +179,9 @@ def test_variants_are_known_by_name_and_a_wrong_one_is_refused(perform, policy, 
         assert "from empty on" in meaning
     with open_variant("on", recording, MemoryReplaySettings(), str(Path("/elsewhere/lab.db"))) as (_, meaning):
         assert "not on record" in meaning
+    FailureStore(tmp_path / "lab.db").close()
+    assert keep_snapshot(tmp_path / "lab.db", run) and not keep_snapshot(tmp_path / "none.db", run)
+    with open_variant("on", recording, MemoryReplaySettings(), "/elsewhere/lab.db") as (_, meaning):
+        assert "memory_before.db on" in meaning
     with pytest.raises(VariantError, match="off"), open_variant("magic", recording, MemoryReplaySettings()):
         pass

@@ -12,6 +12,7 @@ from flow_rag_vla.evaluate.decisions.memory import (
     MemoryReplaySettings,
     NoMemory,
     RecordedMemory,
+    copy_database,
 )
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
 
@@ -19,6 +20,10 @@ VARIANTS = ("on", "off", "recorded", "empty")
 
 SNAPSHOT = "memory_before.db"
 """In a run folder: the failure memory as it was when the run began, if it was not empty."""
+
+
+LARGEST_SNAPSHOT = 500_000_000
+"""Bytes: a larger memory is not copied at every start."""
 
 
 class VariantError(ValueError):
@@ -74,3 +79,12 @@ def _start(recording: DecisionRecording, database: str) -> str | None:
     if database and Path(database).parent.name == run.name:
         return ""
     return None
+
+
+def keep_snapshot(database: str | Path, run_folder: str | Path) -> bool:
+    """Copy a memory into a run folder before the run, so that its answers can be made again; whether that was done."""
+    source = Path(database).expanduser()
+    if not source.is_file() or source.stat().st_size > LARGEST_SNAPSHOT:
+        return False
+    copy_database(source, Path(run_folder) / SNAPSHOT)
+    return True
