@@ -48,10 +48,10 @@ def hosted(wire: Callable[[str], WireServer]) -> Callable[[str], tuple[Any, Wire
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a Llama of 40,000 random weights, with a byte-level tokenizer trained here."""
+    """Folder of an EXAONE 4 of 30,000 random weights, with a byte-level tokenizer and a chat format made here."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import Exaone4Config, Exaone4ForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny_model")
     raw = Tokenizer(models.BPE())
@@ -62,9 +62,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     raw.train_from_iterator(["put the red cube in the bin", '{"steps": [], "refusal": "none"}'], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="<pad>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = Exaone4Config(
         vocab_size=len(tokenizer) + 8,  # as many models have: more rows than tokens
         hidden_size=32,
         intermediate_size=64,
@@ -75,7 +79,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    Exaone4ForCausalLM(config).save_pretrained(folder)
     return folder
 
 

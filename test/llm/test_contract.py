@@ -365,6 +365,18 @@ class TestLocal:
         with pytest.raises(errors.DeadlineError):
             ask(local, seconds=0.05, sampling=Sampling(3900, temperature=1.0, seed=0))
 
+    def test_a_model_reads_its_own_chat_format_and_plain_lines_without_one(self, tiny_model):
+        from transformers import AutoTokenizer
+
+        from flow_rag_vla.llm.providers.local import prompt_tokens
+
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        request = make_request("hello", deadline_in(1.0), system="Be short.")
+        assert tokenizer.decode(prompt_tokens(tokenizer, request)[0]) == "[system]Be short.[user]hello[assistant]"
+        tokenizer.chat_template = None
+        text = tokenizer.decode(prompt_tokens(tokenizer, request)[0])
+        assert text == "system: Be short.\nuser: hello\nassistant: "
+
     def test_a_model_that_is_not_there_is_named(self, tmp_path):
         provider = make_provider("local", ProviderSettings(str(tmp_path), device="cpu"))
         with pytest.raises(errors.UnknownModelError, match=str(tmp_path)):
