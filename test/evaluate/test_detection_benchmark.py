@@ -76,11 +76,20 @@ def test_detections_false_alarms_and_time_to_spare_are_counted():
     assert score.auc.low <= score.auc.value <= score.auc.high
     assert score.lead_s[1] == pytest.approx(6.0)
     assert score.delay_s[1] == pytest.approx(3.8)
+    assert score.baseline_lead_s[1] == pytest.approx(10.0 - 1.9)
     assert {kind.kind: kind.failed for kind in score.kinds} == {"slip": 9, "latency": 1}
     page = table(score, COST)
     assert "| slip | 9 | 9 | 8 |" in page
     assert "ratio 2.0" in page
     assert json.loads(json.dumps(figures(score, COST, {}), allow_nan=False))["nominal_rate"] == 0.05
+
+
+def test_a_fold_without_failures_changes_nothing():
+    calm = tuple(made(20, 1.0, success=True) for _ in range(5))
+    fold = Fold(calm, (made(100, 9.0, success=False, alarm_at=4.0, cause="slip"),), ())
+    alone, beside = score_folds([fold], 0.05), score_folds([fold, Fold(calm, (), ())], 0.05)
+    assert alone.single == beside.single
+    assert (alone.auc, alone.false_alarms) == (beside.auc, beside.false_alarms)
 
 
 def test_without_a_failure_there_is_no_score():

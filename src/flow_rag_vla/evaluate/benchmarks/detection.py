@@ -115,6 +115,7 @@ class DetectionScore:
     recovered_alarms: Proportion
     lead_s: tuple[float, float, float]
     delay_s: tuple[float, float, float]
+    baseline_lead_s: tuple[float, float, float]
     kinds: tuple[KindScore, ...]
     single: dict[str, tuple[float, float]]
 
@@ -193,6 +194,9 @@ def score_folds(folds: Sequence[Fold], rate: float, seed: int = 0) -> DetectionS
     successes = [item for fold in folds for item in fold.successes]
     if not failures or not successes:
         raise ValueError(f"{len(failures)} failed and {len(successes)} success episodes: both are needed for a score")
+    # In a short run a fold may lack failures: it has nothing to say.
+    folds = [fold for fold in folds if fold.failures and fold.successes]
+    successes = [item for fold in folds for item in fold.successes]
     rng = np.random.default_rng(seed)
     wins = [matched_wins(FUSED, fold.successes, fold.failures) for fold in folds]
     again = [matched_wins(FUSED, fold.recovered, fold.failures) for fold in folds]
@@ -214,6 +218,7 @@ def score_folds(folds: Sequence[Fold], rate: float, seed: int = 0) -> DetectionS
         recovered_alarms=wilson(sum(item.alarm_at is not None for item in recovered), len(recovered)),
         lead_s=_quantiles([_lead(item) for item in detected]),
         delay_s=_quantiles([_delay(item) for item in detected if item.info.first_truth is not None]),
+        baseline_lead_s=_quantiles(_time_leads(folds[0].successes, failures, rate)),
         kinds=tuple(_kind(kind, folds) for kind in kinds),
         single=_single(folds),
     )
@@ -221,6 +226,15 @@ def score_folds(folds: Sequence[Fold], rate: float, seed: int = 0) -> DetectionS
 
 def _lead(item: Judged) -> float:
     return -math.inf if item.alarm_at is None else item.info.timeout_at - item.alarm_at
+
+
+def _time_leads(successes: Sequence[Judged], failures: Sequence[Judged], rate: float) -> list[float]:
+    """Seconds to spare of the baseline: an alarm once an episode is older than all but ``rate`` of these successes."""
+    oldest = {
+        task: float(np.quantile([item.times[-1] for item in successes if item.info.task == task], 1.0 - rate))
+        for task in {item.info.task for item in successes}
+    }
+    return [item.info.timeout_at - oldest[item.info.task] for item in failures if item.info.task in oldest]
 
 
 def _delay(item: Judged) -> float:
@@ -252,13 +266,12 @@ def _balanced(fold: Fold, some: Rows, others: Rows, rest: Rows) -> float:
 def _bootstrap(
     folds: Sequence[Fold], rng: np.random.Generator, measure: Callable[[Fold, Rows, Rows, Rows], float]
 ) -> Estimate:
-    used = [fold for fold in folds if fold.failures and fold.successes]
-    weights = np.array([len(fold.failures) for fold in used], dtype=float)
+    weights = np.array([len(fold.failures) for fold in folds], dtype=float)
 
     def mean(draw: Callable[[int], Rows]) -> float:
         values = [
             measure(fold, draw(len(fold.successes)), draw(len(fold.failures)), draw(len(fold.recovered)))
-            for fold in used
+            for fold in folds
         ]
         return float(np.average(values, weights=weights))
 
@@ -374,6 +387,8 @@ def table(score: DetectionScore, cost: Cost) -> str:
         f"| false alarms, nominal {score.rate:.0%} | {score.false_alarms} | within 2 points |",
         f"| alarms on disturbed episodes that succeeded | {score.recovered_alarms} | |",
         f"| seconds before time ran out: 10 %, median, 90 % | {low:.1f}, {middle:.1f}, {high:.1f} | 0.5 |",
+        "| the same by time alone (baseline), at the nominal rate on these very episodes | "
+        f"{', '.join(f'{value:.1f}' for value in score.baseline_lead_s)} | |",
         f"| seconds after the first thing went wrong: 10 %, median, 90 % | {early:.1f}, {usual:.1f}, {late:.1f} | |",
         f"| processor time a tick, ms (rules alone {cost.rules_tick_ms:.3f}: ratio "
         f"{cost.tick_ms / cost.rules_tick_ms:.1f}) | {cost.tick_ms:.3f} | 1 |",
@@ -406,6 +421,7 @@ def figures(score: DetectionScore, cost: Cost, about: dict[str, Any]) -> dict[st
         **{name: of(getattr(score, name)) for name in ("auc", "matched_auc", "recovered_auc", "balanced_accuracy")},
         **{name: [*of(getattr(score, name)), getattr(score, name).trials] for name in counted},
         "lead_s": [_plain(value) for value in score.lead_s],
+        "baseline_lead_s": [_plain(value) for value in score.baseline_lead_s],
         "delay_s": [_plain(value) for value in score.delay_s],
         "tick_ms": cost.tick_ms,
         "rules_tick_ms": cost.rules_tick_ms,
