@@ -19,8 +19,9 @@ from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.provider import Provider, ProviderSettings
 from flow_rag_vla.llm.registry import make_provider
 from flow_rag_vla.llm.request import CancelToken, Message, Piece, Sampling, Usage, deadline_in
-from flow_rag_vla.llm.schemas import TaskPlan
+from flow_rag_vla.llm.schemas import SCHEMAS, TaskPlan
 from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
+from flow_rag_vla.llm.structured import parse
 
 HOSTED = ("claude", "openai")
 PLAN = '{"steps": [{"task": "pick_and_place", "target": "red_cube"}], "refusal": "none", "reason": ""}'
@@ -328,16 +329,29 @@ class TestLocal:
         answer = ask(local, "read", Reading, sampling=Sampling(200, temperature=1.5, seed=seed))
         assert isinstance(answer.value, Reading) and answer.attempts == 1
 
-    def test_every_structure_is_decoded_as_json_of_its_schema(self, local):
-        from flow_rag_vla.llm.providers.constrained import Vocabulary
-        from flow_rag_vla.llm.schemas import SCHEMAS
+    @pytest.mark.parametrize("name", SCHEMAS)
+    def test_whatever_is_drawn_under_the_mask_keeps_every_bound_of_a_structure(self, tiny_model, name):
+        import numpy as np
+        import torch
+        from transformers import AutoTokenizer
 
-        vocabulary = Vocabulary(local._loaded.tokenizer) if local._loaded else None
-        if vocabulary is None:
-            ask(local, "read", Reading, sampling=Sampling(200))
-            vocabulary = Vocabulary(local._loaded.tokenizer)
-        for schema in SCHEMAS.values():
-            assert not vocabulary.constraint(schema).complete
+        from flow_rag_vla.llm.providers.constrained import Vocabulary
+
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        vocabulary = Vocabulary(tokenizer)
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            constraint = vocabulary.constraint(SCHEMAS[name])
+            tokens = [0]
+            while tokens[-1] != vocabulary.end:
+                masked = constraint(torch.tensor([tokens]), torch.zeros(1, len(tokenizer) + 8))
+                tokens.append(int(rng.choice(np.flatnonzero(np.isfinite(masked[0].numpy())))))
+            text = tokenizer.decode(tokens[1:], skip_special_tokens=True)
+            try:
+                parse(text, SCHEMAS[name])
+            except errors.StructureError as miss:
+                # Only what a schema cannot say is left for the check afterwards.
+                assert "Value error" in str(miss), text
 
     def test_the_same_seed_gives_the_same_answer(self, local):
         sampling = Sampling(40, temperature=1.0, seed=4)
