@@ -54,6 +54,7 @@ class Stage:
         namespace: str = "",
         inputs: bool = True,
         lose_states: float = 0.0,
+        other_state: float = 0.0,
     ) -> None:
         self.made = Made(folder / "bag")
         self._policy = policy
@@ -63,7 +64,8 @@ class Stage:
         self._prefix = f"/{namespace}/" if namespace else "/"
         for topic, kind in TYPES.items():
             self._writer.add_topic(self._prefix + topic, f"{OWN}/{kind}")
-        self._inputs, self._lose_states = inputs, lose_states
+        self._inputs, self._lose_states, self._other_state = inputs, lose_states, other_state
+        self._before: RobotState | None = None
         self._loop = ControlLoop()
         self._position = np.array([0.45, 0.0, 0.25])
         self._coming: list[tuple[int, int, int, int, Any]] = []
@@ -129,6 +131,7 @@ class Stage:
     def _state(self) -> list[tuple[int, int, int]]:
         stamp = self._now - 2_000_000
         width = float(np.float32(0.08))
+        self._before = getattr(self, "_felt", None)
         self._felt = RobotState(
             stamp, self._position.copy(), np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(7), np.zeros(7), width
         )
@@ -167,8 +170,12 @@ class Stage:
             correction = Correction(stamp, mode, 0.75, actions, (actions * 0.5)[None], (41,))
         in_time = self._rng.random() < 0.8
         delay = 0 if self._previous is None else int(self._rng.integers(1, 4))
+        felt = self._felt
+        if self._before is not None and self._rng.random() < self._other_state:
+            # The state of this moment was lost on its way to the policy.
+            felt = self._before
         chunk = self._policy.act(
-            values, self._felt, GOAL, seed=noise_seed(0, stamp), stamp_ns=stamp, previous=self._previous,
+            values, felt, GOAL, seed=noise_seed(0, stamp), stamp_ns=stamp, previous=self._previous,
             delay_ticks=delay, correction=correction if in_time else Correction(stamp, CorrectionMode.TIMEOUT),
         )  # fmt: skip
         self._previous = chunk

@@ -13,16 +13,10 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.evaluate.decisions.comparison import compare
 from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
+from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
 from flow_rag_vla.evaluate.decisions.memory import LivingMemory, MemoryReplaySettings, NoMemory, RecordedMemory
 from flow_rag_vla.evaluate.decisions.recording import read_recording
-from flow_rag_vla.evaluate.decisions.replay import (
-    PolicySettings,
-    Replay,
-    chunk_bytes,
-    command_bytes,
-    correction_bytes,
-    recorded_decisions,
-)
+from flow_rag_vla.evaluate.decisions.replay import PolicySettings, Replay, recorded_decisions
 from flow_rag_vla.evaluate.decisions.variants import VariantError, keep_snapshot, open_variant
 from flow_rag_vla.memory.store import FailureStore, StoreError
 
@@ -125,6 +119,16 @@ def test_a_bag_without_tick_records_is_played_and_says_that_it_guesses(perform, 
     assert np.mean(modes) > 0.8
 
 
+def test_a_chunk_made_with_a_later_state_than_the_nearest_is_found_out(perform, policy):
+    made = perform(80, other_state=0.3)
+    recording = read_recording(made.bag)
+    decisions = Replay(recording, RecordedMemory(recording), policy).run()
+    chunks = [chunk_bytes(decisions.chunks[chunk.stamp_ns].chunk) for chunk in made.chunks]
+    assert chunks == [chunk_bytes(chunk) for chunk in made.chunks]
+    nearest = {state.stamp_ns for state in recording.states_used.values() if state is not None}
+    assert nearest != set(recording.states_used), "each chunk used the state of its own stamp: nothing was tested"
+
+
 def test_states_that_the_recorder_lost_are_counted(perform, policy):
     made = perform(80, lose_states=0.2)
     recording = read_recording(made.bag)
@@ -180,7 +184,7 @@ def test_variants_are_known_by_name_and_a_wrong_one_is_refused(perform, policy, 
     with open_variant("on", recording, MemoryReplaySettings(), str(Path("/elsewhere/lab.db"))) as (_, meaning):
         assert "not on record" in meaning
     FailureStore(tmp_path / "lab.db").close()
-    assert keep_snapshot(tmp_path / "lab.db", run) and not keep_snapshot(tmp_path / "none.db", run)
+    keep_snapshot(tmp_path / "lab.db", run)
     with open_variant("on", recording, MemoryReplaySettings(), "/elsewhere/lab.db") as (_, meaning):
         assert "memory_before.db on" in meaning
     with pytest.raises(VariantError, match="off"), open_variant("magic", recording, MemoryReplaySettings()):

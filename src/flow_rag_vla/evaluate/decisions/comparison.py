@@ -12,8 +12,9 @@ from flow_rag_vla.control.loop import Command
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
+from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
 from flow_rag_vla.evaluate.decisions.memory import is_shaping
-from flow_rag_vla.evaluate.decisions.replay import Decisions, chunk_bytes, command_bytes, correction_bytes
+from flow_rag_vla.evaluate.decisions.replay import Decisions
 
 JOINED_TICKS = 8
 """Ticks of agreement that do not yet end a stretch of difference."""

@@ -22,16 +22,11 @@ from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import Bag, BagError, image_pixels, stamp_ns
+from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes
+from flow_rag_vla.evaluate.decisions.inputs import chunk_before, chunk_inputs
 from flow_rag_vla.evaluate.decisions.memory import RecordedMemory, copy_database, is_shaping
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Planned, Seen, Status, Tick, timed_out
-from flow_rag_vla.evaluate.decisions.replay import (
-    MadeTick,
-    PolicySettings,
-    Replay,
-    chunk_bytes,
-    chunk_inputs,
-    command_bytes,
-)
+from flow_rag_vla.evaluate.decisions.replay import MadeTick, PolicySettings, Replay
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.store import FailureStore, StoreError
 from flow_rag_vla.policy.policy import FlowPolicy
@@ -271,11 +266,13 @@ def _chunk(
 ) -> ExplainedChunk:
     told = recording.told(planned.stamp_ns)
     waited = not timed_out(chunk)
+    if policy is not None:
+        policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
     correction = told.value if told is not None else None
     seen = recording.embedding(planned.stamp_ns)
     state = recording.state_near(planned.stamp_ns, planned.log_ns)
     result = ExplainedChunk(planned, chunk, seen, state, correction, waited, None, None)
-    inputs = chunk_inputs(recording, planned)
+    inputs = chunk_inputs(recording, planned, policy)
     if isinstance(inputs, str):
         return dataclasses.replace(result, problem=inputs)
     if policy is None:
@@ -288,11 +285,10 @@ def _chunk(
         return dataclasses.replace(result, problem=text)
     previous = None
     if chunk.committed:
-        previous = _before(recording, planned, chunk)
+        previous = chunk_before(recording, chunk, planned.log_ns)
         if previous is None:
             text = f"chunk {chunk.chunk_id} goes on from chunk {chunk.chunk_id - 1}, which is not in the bag"
             return dataclasses.replace(result, problem=text)
-    policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
     used = correction if waited and correction is not None else Correction(planned.stamp_ns, CorrectionMode.TIMEOUT)
 
     def sample(with_correction: Correction) -> ActionChunk:
@@ -308,20 +304,10 @@ def _chunk(
         )
         return dataclasses.replace(made, chunk_id=chunk.chunk_id)
 
+    result = dataclasses.replace(result, state=inputs[1])
     remade = chunk_bytes(sample(used)) == chunk_bytes(chunk)
     without = sample(Correction(planned.stamp_ns)) if is_shaping(chunk.provenance.correction) else None
     return dataclasses.replace(result, remade=remade, without=without)
-
-
-def _before(recording: DecisionRecording, planned: Planned, chunk: ActionChunk) -> ActionChunk | None:
-    """The chunk that this one goes on from."""
-    found = None
-    for item in recording.chunks:
-        if item.log_ns >= planned.log_ns:
-            break
-        if item.value is not None and item.value.chunk_id == chunk.chunk_id - 1:
-            found = item.value
-    return found
 
 
 def _cases(

@@ -160,6 +160,8 @@ class DecisionRecording:
     failures: tuple[BagMessage, ...]
     ticks: tuple[Tick, ...]
     by_stamp: _ByStamp = field(repr=False)
+    states_used: dict[int, RobotState | None] = field(default_factory=dict, repr=False)
+    """By stamp of a chunk, once found out: the state that the policy went by; None if none gives the chunk."""
 
     @property
     def policy_revision(self) -> str:
@@ -204,6 +206,14 @@ class DecisionRecording:
         """The newest status of a running episode received until then."""
         place = bisect_right(self.by_stamp.status_logs, log_ns)
         return next((item for item in reversed(self.statuses[max(0, place - 500) : place]) if item.running), None)
+
+    def states_around(self, stamp: int, until_log_ns: int, reach_ns: int) -> list[RobotState]:
+        """States within reach of a stamp that were received until then, the nearest first."""
+        place = bisect_right(self.by_stamp.state_logs, until_log_ns)
+        found = [
+            state for _, state in self.states[max(0, place - 40) : place] if abs(state.stamp_ns - stamp) <= reach_ns
+        ]
+        return sorted(found, key=lambda state: abs(state.stamp_ns - stamp))
 
     def state_near(self, stamp: int, until_log_ns: int) -> RobotState | None:
         """The state whose stamp is nearest among those received until then: what the policy goes by."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +19,13 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command, ControlLoop, LoopSettings
-from flow_rag_vla.core.action import ActionChunk, CorrectionMode, Provenance
+from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
-from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import BagMessage
-from flow_rag_vla.evaluate.decisions.memory import Answer, CorrectionSource, RecordedMemory, is_shaping
+from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
+from flow_rag_vla.evaluate.decisions.inputs import chunk_inputs
+from flow_rag_vla.evaluate.decisions.memory import Answer, CorrectionSource, RecordedMemory
 from flow_rag_vla.evaluate.decisions.recording import (
     BY_SERVICE,
     CHUNK,
@@ -218,7 +218,7 @@ class Replay:
         correction = self._correction(planned, recorded) or Correction(planned.stamp_ns, CorrectionMode.TIMEOUT)
         if self._policy is None:
             return MadeChunk(recorded, correction, "chunks are taken as recorded: no policy was given")
-        inputs = chunk_inputs(self._recording, planned)
+        inputs = chunk_inputs(self._recording, planned, self._policy)
         if isinstance(inputs, str):
             return MadeChunk(recorded, correction, inputs)
         previous = self._previous(planned, recorded)
@@ -345,31 +345,6 @@ class Replay:
         self._problems[sentence] = self._problems.get(sentence, 0) + 1
 
 
-def chunk_inputs(recording: DecisionRecording, planned: Planned) -> tuple[Seen, RobotState, Goal] | str:
-    """Embedding, robot state and goal that a chunk was made of; a sentence if one of them is not in the bag."""
-    seen = recording.embedding(planned.stamp_ns)
-    if seen is None:
-        return "the embedding of a chunk is not in the bag; the chunk is taken as recorded"
-    state = recording.state_near(planned.stamp_ns, planned.log_ns)
-    if state is None:
-        return "the robot state of a chunk is not in the bag; the chunk is taken as recorded"
-    goal = goal_at(recording, planned)
-    if goal is None:
-        return "the episode of a chunk is not in the bag; the chunk is taken as recorded"
-    return seen, state, goal
-
-
-def goal_at(recording: DecisionRecording, planned: Planned) -> Goal | None:
-    """The goal for which a chunk was made: that of the newest running episode before it."""
-    status = recording.running_at(planned.log_ns)
-    if status is None:
-        return None
-    try:
-        return parse_instruction(status.instruction)
-    except UnknownTaskError:
-        return None
-
-
 def recorded_decisions(recording: DecisionRecording) -> Decisions:
     """What was decided live, in the form of a replay's decisions."""
     source = RecordedMemory(recording)
@@ -384,57 +359,6 @@ def recorded_decisions(recording: DecisionRecording) -> Decisions:
     by_id = {made.chunk.chunk_id: stamp for stamp, made in chunks.items()}
     ticks = tuple(MadeTick(tick.command, by_id.get(tick.command.chunk_id)) for tick in recording.ticks)
     return Decisions("live", answers, chunks, ticks)
-
-
-def command_bytes(command: Command) -> bytes:
-    """Everything a command says, in the widths of its message."""
-    target = b""
-    if command.target is not None:
-        target = (
-            command.target.position.astype("<f8").tobytes()
-            + command.target.orientation.astype("<f8").tobytes()
-            + struct.pack("<f", command.target.gripper_width)
-        )
-    head = struct.pack(
-        "<QqBBHQIf", command.tick, command.stamp_ns, int(command.mode), int(command.reason), int(command.clamps),
-        command.chunk_id, command.chunk_index, command.observation_age_ms,
-    )  # fmt: skip
-    text = command.reason_text.encode()
-    return head + command.action.astype("<f4").tobytes() + target + text + _provenance_bytes(command.provenance)
-
-
-def chunk_bytes(chunk: ActionChunk) -> bytes:
-    """Everything a chunk says, in the widths of its message."""
-    spread = b"" if chunk.uncertainty is None else chunk.uncertainty.astype("<f4").tobytes()
-    head = struct.pack("<QqH", chunk.chunk_id, chunk.stamp_ns, chunk.committed)
-    return (
-        head + chunk.task.encode() + chunk.actions.astype("<f4").tobytes() + spread
-        + _provenance_bytes(chunk.provenance)
-    )  # fmt: skip
-
-
-def correction_bytes(correction: Correction) -> bytes:
-    """Everything a correction does, in the widths of its message; cases that were only seen are left out."""
-    cases = correction.case_ids if is_shaping(correction.mode) else ()
-    parts = [struct.pack("<qBf", correction.stamp_ns, int(correction.mode), correction.strength)]
-    for values in (correction.actions, correction.failed_actions):
-        parts.append(b"-" if values is None else np.asarray(values).astype("<f4").tobytes())
-    parts.append(struct.pack(f"<{len(cases)}Q", *cases))
-    return b"".join(parts)
-
-
-def _provenance_bytes(provenance: Provenance) -> bytes:
-    return (
-        struct.pack(
-            "<qQBf",
-            provenance.observation_stamp_ns,
-            provenance.noise_seed,
-            int(provenance.correction),
-            provenance.correction_strength,
-        )
-        + f"{provenance.policy}:{provenance.policy_revision}".encode()
-        + struct.pack(f"<{len(provenance.case_ids)}Q", *provenance.case_ids)
-    )
 
 
 @dataclass(frozen=True, slots=True)

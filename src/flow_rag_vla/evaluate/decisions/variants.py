@@ -15,6 +15,7 @@ from flow_rag_vla.evaluate.decisions.memory import (
     copy_database,
 )
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
+from flow_rag_vla.memory.store import FailureStore
 
 VARIANTS = ("on", "off", "recorded", "empty")
 
@@ -82,9 +83,18 @@ def _start(recording: DecisionRecording, database: str) -> str | None:
 
 
 def keep_snapshot(database: str | Path, run_folder: str | Path) -> bool:
-    """Copy a memory into a run folder before the run, so that its answers can be made again; whether that was done."""
+    """Copy a memory into a run folder before the run, so that its answers can be made again; whether that was done.
+
+    Raises:
+        StoreError: if the copy cannot be written.
+    """
     source = Path(database).expanduser()
-    if not source.is_file() or source.stat().st_size > LARGEST_SNAPSHOT:
+    target = Path(run_folder) / SNAPSHOT
+    if not source.is_file():
+        # It is about to be created: the run begins with no case.
+        FailureStore(target).close()
+        return True
+    if source.stat().st_size > LARGEST_SNAPSHOT:
         return False
-    copy_database(source, Path(run_folder) / SNAPSHOT)
+    copy_database(source, target)
     return True
