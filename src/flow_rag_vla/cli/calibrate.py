@@ -47,7 +47,7 @@ def calibrate(
 
       flow_rag_vla calibrate runs/2026-01-31_12-00-00 --rate 0.1
 
-      flow_rag_vla calibrate --simulate                    the shipped one again, about 12 minutes of a processor
+      flow_rag_vla calibrate --simulate --rate 0.02        the shipped one again, about 12 minutes of a processor
 
       flow_rag_vla calibrate --simulate --episodes 120 --faults 0 --output quick.safetensors
 
