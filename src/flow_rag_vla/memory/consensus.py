@@ -45,8 +45,8 @@ class ConsensusSettings:
     """
 
     neighbours: int = 32
-    sharpness: float = 1.0
-    confidence: float = 0.5
+    sharpness: float = 2.5
+    confidence: float = 0.4
     mass: float = 0.3
     false_retrieval_rate: float = 0.05
     minimum_credit: float = 0.2

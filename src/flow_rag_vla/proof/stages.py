@@ -1,0 +1,188 @@
+"""What the proof does, step by step. Each step leaves a folder and is skipped when that is there.
+
+1. ``policy-S``: a policy for each training seed, from few demonstrations of the plain scenes.
+2. ``bank-S-TASK``: that policy practises in the declared gap; an expert takes over where it is stuck.
+3. ``dagger-S-TASK``: the control that is fine-tuned on the labels of that bank.
+4. ``trials-TASK``: every variant on the same fresh starts with the same noise, pooled over the training seeds.
+
+The ground, the memory's settings and the variants were fixed on development seeds (below 70,000); trials begin at
+100,000.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from flow_rag_vla.core.files import write_text
+from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
+from flow_rag_vla.evaluate.trials.practice import LABELS, practise
+from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, simulated_spec
+from flow_rag_vla.evaluate.trials.variants import parse_all
+from flow_rag_vla.learn.few_demonstrations import SAMPLES, train_from_few
+from flow_rag_vla.learn.fine_tune import fine_tune
+from flow_rag_vla.learn.samples import read_samples
+
+TEST_SEED = 100_000
+PRACTICE_SEED = 70_000
+
+DONE = "done"
+"""File that says that a step's folder is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A task in the scene variant on which the memory is measured."""
+
+    task: str
+    scene: str
+
+    def __str__(self) -> str:
+        return f"{self.task}-{self.scene}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProofSettings:
+    """Everything that decides the outcome.
+
+    demonstrations: of each goal, for each training seed; practice: episodes from which each bank is made
+    episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
+    """
+
+    grounds: tuple[Ground, ...] = (Ground("open_drawer", "object_size"), Ground("pick_and_place", "held_out_strip"))
+    training_seeds: tuple[int, ...] = (0, 1, 2)
+    demonstrations: int = 20
+    iterations: int = 3000
+    practice: int = 150
+    episodes: int = 134
+    repeats: int = 1
+    variants: str = "off,retry,blend,shuffled+consensus,dagger,consensus:50,consensus:100,consensus"
+
+
+Progress = Callable[[str, int, int, str], None]
+"""(step, done, total, note)."""
+
+
+def policy_path(work: Path, seed: int) -> Path:
+    """Folder of a training seed's policy."""
+    return work / f"policy-{seed}"
+
+
+def bank_path(work: Path, seed: int, ground: Ground) -> Path:
+    """Folder of the bank that a policy's practice made."""
+    return work / f"bank-{seed}-{ground}"
+
+
+def dagger_path(work: Path, seed: int, ground: Ground) -> Path:
+    """Folder of the policy that was fine-tuned on a bank's labels."""
+    return work / f"dagger-{seed}-{ground}"
+
+
+def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progress) -> None:
+    """Make policies, banks and fine-tuned controls; what is there is kept."""
+    seeds = settings.training_seeds
+    _run(
+        "Policies",
+        [(_train, (policy_path(work, seed), settings.demonstrations, seed, settings.iterations)) for seed in seeds],
+        workers,
+        progress,
+    )
+    pairs = [(seed, ground) for ground in settings.grounds for seed in seeds]
+    _run(
+        "Practice",
+        [
+            (_practise, (bank_path(work, seed, ground), policy_path(work, seed), ground, settings.practice))
+            for seed, ground in pairs
+        ],
+        workers,
+        progress,
+    )
+    _run(
+        "Fine-tuned controls",
+        [
+            (_tune, (dagger_path(work, seed, ground), policy_path(work, seed), bank_path(work, seed, ground)))
+            for seed, ground in pairs
+        ],
+        workers,
+        progress,
+    )
+
+
+def plan(work: Path, settings: ProofSettings, ground: Ground) -> Plan:
+    """The paired trials of one ground, over all training seeds.
+
+    Raises:
+        TrialError: if something is missing; ``prepare`` first.
+    """
+    specs: list[SimulatedSpec] = [
+        simulated_spec(
+            ground.task,
+            ground.scene,
+            checkpoint=policy_path(work, seed),
+            cases=bank_path(work, seed, ground),
+            dagger=dagger_path(work, seed, ground),
+        )
+        for seed in settings.training_seeds
+    ]
+    return make_plan(
+        specs,
+        parse_all(settings.variants),
+        episodes=settings.episodes,
+        first_seed=TEST_SEED,
+        repeats=settings.repeats,
+    )
+
+
+def _train(folder: Path, demonstrations: int, seed: int, iterations: int) -> str:
+    train_from_few(folder, demonstrations, seed, iterations=iterations)
+    shutil.rmtree(folder / "demonstrations")
+    return f"seed {seed}"
+
+
+def _practise(folder: Path, policy: Path, ground: Ground, episodes: int) -> str:
+    failed = practise(folder, simulated_spec(ground.task, ground.scene, checkpoint=policy), episodes, PRACTICE_SEED)
+    return f"{policy.name} {ground}: failed {failed} of {episodes}"
+
+
+def _tune(folder: Path, policy: Path, bank: Path) -> str:
+    fine_tune(policy, read_samples(bank / LABELS), read_samples(policy / SAMPLES), folder)
+    return bank.name
+
+
+def _step(work: Callable[..., str], arguments: tuple[Path, ...]) -> str:
+    """Do a step in its folder, from nothing if it was begun before."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = arguments[0]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    note = work(*arguments)
+    write_text(folder / DONE, note + "\n")
+    return note
+
+
+def _run(
+    title: str, steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int, progress: Progress
+) -> None:
+    missing = [step for step in steps if not (Path(str(step[1][0])) / DONE).is_file()]
+    done = len(steps) - len(missing)
+    progress(title, done, len(steps), "")
+    for note in _notes(missing, workers):
+        done += 1
+        progress(title, done, len(steps), note)
+
+
+def _notes(steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int) -> Iterator[str]:
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+    ) as pool:
+        futures = [pool.submit(_step, work, arguments) for work, arguments in steps]  # type: ignore[arg-type]
+        for future in as_completed(futures):
+            yield future.result()
