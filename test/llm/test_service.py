@@ -276,6 +276,11 @@ def test_a_deadline_that_is_none_is_refused(seconds):
         deadline_in(seconds)
 
 
+def test_half_a_character_is_refused():
+    with pytest.raises(errors.BadRequestError, match="half a character"):
+        make_request("open \ud800 the drawer", deadline_in(1.0))
+
+
 def test_a_schema_that_is_no_model_is_refused():
     with pytest.raises(errors.BadRequestError, match="no pydantic model"):
         Request((Message("user", "x"),), deadline_in(1.0), schema=dict)

@@ -13,8 +13,9 @@ HIDDEN = "[hidden]"
 _SHAPES = re.compile(
     r"""(?xi)
     (?P<lead> \b(?:authorization|x-api-key|api[-_]?key|token|password|secret)["']?\s*[:=]\s*["']?(?:bearer\s+)?
-            | \bbearer\s+ | ://[^/\s:@]+: )
+            | \bbearer\s+ )
     (?P<value> [^\s"',;@}]{6,} )
+    | (?P<user> ://[^/\s:@]+: ) [^/\s@]+ (?=@)
     | (?P<key> \b(?:sk|pk|hf|ghp|gho|xox[abp])[-_][A-Za-z0-9_\-]{8,} )
     """
 )
@@ -35,7 +36,7 @@ def redact(text: str) -> str:
         known = sorted(_known, key=len, reverse=True)
     for value in known:
         text = text.replace(value, HIDDEN)
-    return _SHAPES.sub(lambda found: HIDDEN if found["key"] else found["lead"] + HIDDEN, text)
+    return _SHAPES.sub(lambda found: (found["lead"] or found["user"] or "") + HIDDEN, text)
 
 
 class RedactingFilter(logging.Filter):

@@ -122,6 +122,10 @@ class Request:
         characters = sum(len(message.text) for message in self.messages)
         if characters > MAX_CHARACTERS:
             raise BadRequestError(f"the messages have {characters} characters, at most {MAX_CHARACTERS} are taken")
+        try:
+            "".join(message.text + message.source for message in self.messages).encode()
+        except UnicodeEncodeError as error:
+            raise BadRequestError(f"a message holds half a character, which is no text: {error.reason}") from None
         if self.schema is not None and not (isinstance(self.schema, type) and issubclass(self.schema, BaseModel)):
             raise BadRequestError(f"schema {self.schema!r} is no pydantic model")
         if not math.isfinite(self.deadline):
