@@ -11,9 +11,10 @@ import pytest
 
 from flow_rag_vla.llm import errors
 from flow_rag_vla.llm.prompts import make_request, turns
+from flow_rag_vla.llm.registry import make_provider
 from flow_rag_vla.llm.request import RawAnswer, Request, deadline_in
 from flow_rag_vla.llm.service import LanguageModel
-from flow_rag_vla.llm.tools import ask_with_tools, attached
+from flow_rag_vla.llm.tools import ask_with_servers, ask_with_tools, attached
 
 SERVER = f"{sys.executable} {Path(__file__).parent / 'tool_server.py'}"
 
@@ -127,6 +128,16 @@ def test_an_error_of_the_caller_leaves_the_servers_closed_and_itself_unchanged()
 
     with pytest.raises(errors.DeadlineError, match="too late"):
         asyncio.run(fail())
+
+
+def test_servers_live_for_one_request_and_its_deadline_holds():
+    request = make_request("Is it slippery?", deadline_in(60.0))
+    answer, calls = asyncio.run(ask_with_servers(LanguageModel(make_provider("rules")), request, [SERVER]))
+    assert answer.text.startswith("Refused (question)") and calls == []
+    hangs = f"{sys.executable} -c 'import time; time.sleep(60)'"
+    late = make_request("Is it slippery?", deadline_in(0.5))
+    with pytest.raises((errors.DeadlineError, errors.ProviderDownError)):
+        asyncio.run(ask_with_servers(LanguageModel(Scripted()), late, [hangs]))
 
 
 def test_a_model_that_fails_fails_with_its_own_error():

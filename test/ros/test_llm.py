@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -168,6 +169,22 @@ def test_the_providers_are_listed_with_what_each_lacks(node, call):
     problems = dict(zip(listed.names, listed.problems, strict=True))
     assert listed.provider == "rules" and usable["rules"] and not usable["claude"]
     assert "ANTHROPIC_API_KEY" in problems["claude"] and problems["rules"] == ""
+
+
+def test_tools_of_a_server_are_used_for_an_answer(node, server, call):
+    tool_server = Path(__file__).parent.parent / "llm" / "tool_server.py"
+    node(
+        provider="openai",
+        base_url=f"{server.url}/v1",
+        key_variable="TEST_KEY",
+        tools=[f"{sys.executable} {tool_server}"],
+    )
+    asks = {"action": "call", "tool": "friction", "arguments": '{"thing": "red_cube"}'}
+    ready = {"action": "ready", "tool": "", "arguments": ""}
+    server.replies = [Reply((json.dumps(asks),)), Reply((json.dumps(ready),)), Reply(("It is 0.31.",))]
+    answer = call(Ask, topics.ASK, question="How slippery is the red cube?")
+    assert answer.ok and answer.text == "It is 0.31.", answer.message
+    assert "friction({" in str(server.requests[-1]) and "0.31" in str(server.requests[-1])
 
 
 def test_texts_become_unit_vectors_of_the_embedded_model(node, call, ros_node, spin_until):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -36,6 +36,8 @@ from flow_rag_vla.llm.structured import complaint, parse
 _log = logging.getLogger(__name__)
 
 OnPiece = Callable[[Piece], None]
+
+T = TypeVar("T")
 
 _KEPT = 2000
 """Characters of a wrong answer that the model is shown again."""
@@ -88,7 +90,7 @@ class LanguageModel:
                 if on_piece is not None:
                     on_piece(Piece(known, 0))
                 return self._answer(request, known, _checked(known, request), Usage(), 0, started)
-        answer = await _within(self._attempts(request, on_piece, started), request)
+        answer = await within(self._attempts(request, on_piece, started), request)
         if cache is not None and key:
             cache.put(key, answer.text)
         return answer
@@ -177,13 +179,13 @@ class LanguageModel:
         return Answer(text, value, provider.name, provider.model, usage, cost, attempts, seconds)
 
 
-async def _within(work: Coroutine[Any, Any, Answer], request: Request) -> Answer:
+async def within(work: Coroutine[Any, Any, T], request: Request) -> T:
     """The work's result; it is left behind, canceled, when the deadline passes or the request is withdrawn.
 
     Not ``asyncio.wait_for``: that waits until the canceled work has ended, which a provider can put off for ever.
     """
     loop = asyncio.get_running_loop()
-    task: asyncio.Task[Answer] = loop.create_task(work)
+    task: asyncio.Task[T] = loop.create_task(work)
     withdrawn: asyncio.Future[None] = loop.create_future()
     waited: set[asyncio.Future[Any]] = {task, withdrawn}
 
@@ -211,7 +213,7 @@ async def _within(work: Coroutine[Any, Any, Answer], request: Request) -> Answer
             task.cancel()
 
 
-def _forget_result(task: asyncio.Task[Answer]) -> None:
+def _forget_result(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
 

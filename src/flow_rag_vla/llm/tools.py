@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import StringConstraints
 
-from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, ProviderDownError, StructureError
+from flow_rag_vla.llm.errors import (
+    BadRequestError,
+    MissingPackageError,
+    ProviderDownError,
+    StructureError,
+    UnsupportedSchemaError,
+)
 from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import Answer, Message, Request
 from flow_rag_vla.llm.schemas import Structure
-from flow_rag_vla.llm.service import LanguageModel
+from flow_rag_vla.llm.service import LanguageModel, OnPiece, within
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -175,11 +181,16 @@ def _usable(
 
 
 async def ask_with_tools(
-    model: LanguageModel, request: Request, toolbox: Toolbox, most_calls: int = MOST_CALLS
+    model: LanguageModel,
+    request: Request,
+    toolbox: Toolbox,
+    most_calls: int = MOST_CALLS,
+    on_piece: OnPiece | None = None,
 ) -> tuple[Answer, list[ToolCall]]:
     """The answer to a request whose model may look things up first, and the calls that it made.
 
     Everything happens within the request's deadline. A call that is refused or fails is told to the model and counts.
+    A provider that cannot choose tools (``rules``) answers without.
 
     Raises:
         LlmError: as ``LanguageModel.ask``.
@@ -187,7 +198,10 @@ async def ask_with_tools(
     calls: list[ToolCall] = []
     told: list[Message] = []
     while len(calls) < most_calls and toolbox.tools:
-        choice = (await model.ask(_choosing(request, toolbox.tools, told))).value
+        try:
+            choice = (await model.ask(_choosing(request, toolbox.tools, told))).value
+        except UnsupportedSchemaError:
+            break
         assert isinstance(choice, ToolChoice)
         if choice.action == "ready":
             break
@@ -196,7 +210,27 @@ async def ask_with_tools(
         state = "failed" if call.failed else "gave"
         text = f"{call.tool}({json.dumps(call.arguments, ensure_ascii=False)}) {state}: {call.result}"
         told.append(Message("data", text, f"tool {call.tool}"))
-    return await model.ask(replace(request, messages=_with_data(request, told))), calls
+    return await model.ask(replace(request, messages=_with_data(request, told)), on_piece), calls
+
+
+async def ask_with_servers(
+    model: LanguageModel,
+    request: Request,
+    commands: Sequence[str],
+    allowed: Collection[str] | None = None,
+    on_piece: OnPiece | None = None,
+) -> tuple[Answer, list[ToolCall]]:
+    """As ``ask_with_tools``, with servers that are started for this request and ended after it.
+
+    Raises:
+        LlmError: as ``attached`` and ``LanguageModel.ask``, at the deadline at the latest.
+    """
+
+    async def asked() -> tuple[Answer, list[ToolCall]]:
+        async with attached(commands, allowed, max(request.remaining_s, 0.001)) as toolbox:
+            return await ask_with_tools(model, request, toolbox, on_piece=on_piece)
+
+    return await within(asked(), request)
 
 
 async def _called(toolbox: Toolbox, choice: ToolChoice, request: Request) -> ToolCall:

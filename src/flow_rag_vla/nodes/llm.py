@@ -31,6 +31,7 @@ from flow_rag_vla.llm.registry import chosen_provider, make_provider, provider_n
 from flow_rag_vla.llm.request import Answer, CancelToken, Message, Piece, Request, Sampling, deadline_in
 from flow_rag_vla.llm.schemas import TaskPlan, schema_named
 from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
+from flow_rag_vla.llm.tools import ask_with_servers
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
@@ -147,11 +148,21 @@ class LlmNode(Node):
         model = self._model
         self._users[model] = self._users.get(model, 0) + 1
         try:
-            answer: Answer = await self._loop.submit(model.ask(request, on_piece))
+            answer: Answer = await self._loop.submit(self._asked(model, request, on_piece))
         finally:
             self._users[model] -= 1
             self._retire(model)
         self._answered += 1
+        return answer
+
+    async def _asked(self, model: LanguageModel, request: Request, on_piece: Any) -> Answer:
+        settings = self._node_parameters.value
+        if not settings.tools:
+            return await model.ask(request, on_piece)
+        allowed = settings.allowed_tools or None
+        answer, calls = await ask_with_servers(model, request, settings.tools, allowed, on_piece)
+        for call in calls:
+            self.get_logger().info(f"tool {call.tool} {'failed' if call.failed else 'answered'}")
         return answer
 
     async def _on_embed(

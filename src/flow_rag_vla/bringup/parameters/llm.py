@@ -49,6 +49,12 @@ class LlmParameters:
     prices: tuple[str, ...] = parameter(
         (), "Prices of a million tokens, as model=input/output; without one an answer's cost is unknown"
     )
+    tools: tuple[str, ...] = parameter(
+        (), "Command lines of MCP servers whose tools models may use; started for each request and ended after it"
+    )
+    allowed_tools: tuple[str, ...] = parameter(
+        (), "Tools that may be used, whatever they do; none named: those that declare themselves read-only"
+    )
     embedder: str = parameter(
         "", "minilm, local or openai; empty: as EMBEDDING_PROVIDER says, else minilm (English only)"
     )
