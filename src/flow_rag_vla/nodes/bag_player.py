@@ -22,6 +22,7 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.endpoints import TOPICS
 from flow_rag_vla.bringup.parameters.bag_player import BagPlayerParameters
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.definitions import UnknownTypeError
@@ -29,6 +30,7 @@ from flow_rag_vla.data.mcap_scan import McapChannel
 from flow_rag_vla.data.playlist import Playlist, playlist
 from flow_rag_vla.data.transcode import TranscodeError, Transcoding, transcoding
 from flow_rag_vla.evaluate.decisions.recording import bag_of
+from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import StartError, run
@@ -106,7 +108,16 @@ class BagPlayer(Node):
             return
         if convert is not None:
             self.get_logger().info(f"{channel.topic}: {channel.msgtype} of another version is converted by field names")
-        self._outputs[channel.topic] = self.create_publisher(message_type, name, offered_profile(channel.qos)), convert
+        self._outputs[channel.topic] = self.create_publisher(message_type, name, self._profile(channel)), convert
+
+    def _profile(self, channel: McapChannel) -> QoSProfile:
+        """As recorded; a bag that does not say gets what the graph declares for the topic."""
+        if channel.qos:
+            return offered_profile(channel.qos)
+        for topic in TOPICS:
+            if topic.type == channel.msgtype and channel.topic.endswith("/" + topic.name):
+                return qos.by_name(topic.qos)
+        return offered_profile(())
 
     def _why_silent(self) -> str:
         if self._silent:

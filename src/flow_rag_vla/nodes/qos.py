@@ -5,6 +5,8 @@ from __future__ import annotations
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from flow_rag_vla.core.action import TICK_S
+
 SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=5,
@@ -56,3 +58,9 @@ def takeover_profile(period_s: float) -> QoSProfile:
         deadline=Duration(nanoseconds=int(4 * period_s * 1e9)),
         lifespan=Duration(nanoseconds=int(4 * period_s * 1e9)),
     )
+
+
+def by_name(name: str) -> QoSProfile:
+    """The profile that ``bringup.endpoints`` calls by this name; that of a command for one; else reliable, last 10."""
+    known = {"SENSOR": SENSOR, "PLAN": PLAN, "EVENT": EVENT, "STATE": STATE, "command": command_profile(TICK_S)}
+    return known.get(name, QoSProfile(depth=10))
