@@ -195,3 +195,21 @@ def test_a_folder_that_cannot_be_written_stops_the_start_with_one_line(
     error = (tmp_path / "log").read_text(encoding="utf-8")
     assert process.returncode == 2
     assert "name a folder" in error and "Traceback" not in error
+
+
+def test_a_profile_chooses_topics_parts_are_split_and_parameters_are_asked_for(
+    load: Load, start: Start, spin_until: Spin, tmp_path: Path, ros_node: Node
+) -> None:
+    ros_node.declare_parameter("gain", 0.25)
+    process = start(profile="control", split_duration=0.5)
+    spin_until(lambda: load.figure("messages") > 120)
+    process.send_signal(signal.SIGINT)
+    spin_until(lambda: process.poll() is not None)
+    bag = Bag(tmp_path / "bag")
+    assert bag.complete and bag.find("command") and bag.find("camera/front/image_raw") is None
+    assert len(list((tmp_path / "bag").glob("*.mcap"))) >= 2
+    ticks = [entry.message.tick for entry in bag.messages(["command"])]
+    assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+    events = [entry.message for entry in bag.messages(["/parameter_events"])]
+    mine = [item for event in events if event.node.endswith(ros_node.get_name()) for item in event.new_parameters]
+    assert any(item.name == "gain" and item.value.double_value == 0.25 for item in mine)
