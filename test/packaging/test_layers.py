@@ -23,6 +23,7 @@ PACKAGES = (
     "memory",
     "nodes",
     "policy",
+    "proof",
     "sim",
 )
 
