@@ -20,6 +20,7 @@ from packaging.version import Version
 import flow_rag_vla
 
 NODES = {
+    "bag_player",
     "camera_encoder",
     "controller",
     "episode_manager",
@@ -123,10 +124,12 @@ def test_every_executable_leads_to_a_function(root, monkeypatch):
 
 
 def test_the_graph_and_setup_name_the_same_executables(root, monkeypatch):
-    from flow_rag_vla.bringup.graph import EVERY_NODE as GRAPH
+    from flow_rag_vla.bringup.graph import EVERY_NODE
+    from flow_rag_vla.bringup.replay_graph import PLAYER
 
+    graph = (*EVERY_NODE, PLAYER)
     scripts = setup_arguments(root, monkeypatch)["entry_points"]["console_scripts"]
-    assert {node.name for node in GRAPH} == {script.split(" = ")[0] for script in scripts} - {"flow_rag_vla"}
+    assert {node.name for node in graph} == {script.split(" = ")[0] for script in scripts} - {"flow_rag_vla"}
 
 
 def test_launch_parameters_and_models_are_installed(root, monkeypatch):
