@@ -87,7 +87,8 @@ def fit_band(times: Sequence[Array], values: Sequence[Array], least: float = 0.0
 
 def _highest(curve: Array) -> Array:
     padded = np.pad(curve, TOLERANCE, mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * TOLERANCE + 1).max(axis=1)
+    highest: Array = np.lib.stride_tricks.sliding_window_view(padded, 2 * TOLERANCE + 1).max(axis=1)
+    return highest
 
 
 def _smoothed(curve: Array) -> Array:
