@@ -96,3 +96,12 @@ def test_the_wrong_encoder_and_a_negative_delay_are_refused(policy, encoder, emb
 def test_each_picture_has_noise_of_its_own() -> None:
     seeds = {noise_seed(base, tick) for base in range(20) for tick in range(20)}
     assert len(seeds) == 400
+
+
+def test_a_shifted_follower_makes_the_policy_see_things_elsewhere(policy, encoder, embedding, state) -> None:
+    shift = np.array([[0.02, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    chunk = ChunkFollower(policy, encoder, GOALS[0], seed=1, shift=shift).observe(0, {}, state)
+    plain = ChunkFollower(policy, encoder, GOALS[0], seed=1).observe(0, {}, state)
+    alone = policy.act(embedding, state, GOALS[0], seed=noise_seed(1, 0), stamp_ns=0, shift=shift)
+    assert np.array_equal(chunk.actions, alone.actions)
+    assert not np.array_equal(chunk.actions, plain.actions)

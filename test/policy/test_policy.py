@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
@@ -161,3 +162,33 @@ def test_another_horizon_than_the_default_works(tiny_network, embedding, state) 
     policy = FlowPolicy(network, config, revision="r")
     assert policy.horizon == 8
     assert act(policy, embedding, state).actions.shape == (8, 7)
+
+
+def test_a_shift_of_nothing_changes_nothing_and_one_of_target_or_destination_does(policy, embedding, state) -> None:
+    base = act(policy, embedding, state)
+    none = act(policy, embedding, state, shift=np.zeros((2, 3)))
+    assert none.actions.tobytes() == base.actions.tobytes()
+    target, destination = np.zeros((2, 3)), np.zeros((2, 3))
+    target[0, 0] = destination[1, 0] = 0.03
+    chunks = [act(policy, embedding, state, shift=shift).actions for shift in (target, destination)]
+    assert not np.array_equal(chunks[0], base.actions)
+    assert not np.array_equal(chunks[1], base.actions)
+    assert not np.array_equal(chunks[0], chunks[1])
+
+
+def test_a_shift_is_added_to_the_places_alone_and_not_to_the_headings(tiny_network) -> None:
+    network, _ = tiny_network()
+    rng = np.random.default_rng(0)
+    seen = torch.from_numpy(rng.normal(size=(2, DIMENSION)).astype(np.float32))
+    felt = torch.from_numpy(rng.normal(size=(2, 9)).astype(np.float32))
+    goal = torch.tensor([0, 3])
+    shift = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    change = network.situation(seen, felt, goal, shift) - network.situation(seen, felt, goal)
+    expected = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0])
+    torch.testing.assert_close(change, expected.expand(2, -1), rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [np.zeros(3), np.zeros((2, 5)), np.full((2, 3), np.nan)])
+def test_a_shift_of_another_shape_or_not_finite_is_refused(policy, embedding, state, shift) -> None:
+    with pytest.raises(ValueError, match=r"shift is .* of target and destination"):
+        act(policy, embedding, state, shift=shift)

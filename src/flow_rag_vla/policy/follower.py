@@ -44,6 +44,7 @@ class ChunkFollower:
         delay_ticks: int = 3,
         corrector: Corrector | None = None,
         arrived: Arrival | None = None,
+        shift: NDArray[np.floating] | None = None,
     ) -> None:
         policy.check_encoder(encoder.name, encoder.revision)
         if delay_ticks < 0:
@@ -55,6 +56,7 @@ class ChunkFollower:
         self._delay = delay_ticks
         self._corrector = corrector
         self._arrived = arrived
+        self._shift = shift
         self._active: ActionChunk | None = None
         self._pending: list[tuple[int, ActionChunk]] = []
         self._newest: ActionChunk | None = None
@@ -80,6 +82,7 @@ class ChunkFollower:
             previous=self._newest,
             delay_ticks=self._delay,
             correction=correction,
+            shift=self._shift,
         )
         self._pending.append((tick + self._delay, chunk))
         self._newest = chunk

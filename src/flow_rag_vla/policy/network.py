@@ -37,10 +37,21 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(CONDITION_DIM))
         self.register_buffer("feature_std", torch.ones(CONDITION_DIM))
 
-    def situation(self, embedding: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
-        """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM)."""
+    def situation(
+        self,
+        embedding: torch.Tensor,
+        proprioception: torch.Tensor,
+        goal: torch.Tensor,
+        shift: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM).
+
+        shift: (2, 3) metres added to the places of target and destination; None: as they are read
+        """
         reading = self.readout(embedding, proprioception)
         needed: torch.Tensor = reading.gather(1, self.columns[goal])
+        if shift is not None:
+            needed = needed + nn.functional.pad(shift, (0, ENTITY_DIM - shift.shape[1])).reshape(1, -1)
         return needed
 
     def condition(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,9 @@ from flow_rag_vla.policy.sampler import Attraction, Prefix, Repulsion, draw, pre
 DEFAULT_STEPS = 6
 DEFAULT_SAMPLES = 4
 
+SHIFT_SHAPE = (2, 3)
+"""A shifted perception: metres along the base's axes, of target and of destination."""
+
 
 class FlowPolicy:
     """A loaded checkpoint with its sampling settings. Not safe for use by two threads at once."""
@@ -118,6 +121,7 @@ class FlowPolicy:
         previous: ActionChunk | None = None,
         delay_ticks: int = 0,
         correction: Correction | None = None,
+        shift: NDArray[np.floating] | None = None,
     ) -> ActionChunk:
         """Sample one chunk.
 
@@ -131,10 +135,12 @@ class FlowPolicy:
             delay_ticks: ticks that will have passed when this chunk arrives: so many rows repeat ``previous``.
             correction: what the failure memory answers; guidance and negative are used here, the other modes are
                 the controller's.
+            shift: (2, 3) metres, base axes: so much farther are target and destination taken to be than they are
+                read; None believes the reading.
 
         Raises:
-            ValueError: for an embedding of another length or not of unit length, a state that is not finite, or an
-                unknown goal.
+            ValueError: for an embedding of another length or not of unit length, a state or shift that is not finite,
+                or an unknown goal.
         """
         vector = self._check_embedding(embedding)
         stamp = state.stamp_ns if stamp_ns is None else stamp_ns
@@ -142,8 +148,9 @@ class FlowPolicy:
         wanted = torch.from_numpy(goal_features(goal)).argmax()[None].to(self._device)
         rows, committed, prefix = self._continue(previous, stamp, delay_ticks)
         attraction, repulsion = self._steer(correction)
+        moved = None if shift is None else self._check_shift(shift)
         with torch.inference_mode():
-            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
+            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted, moved)
             embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
             drawn = draw(
                 lambda chunk, time: self._network.velocity.velocity(chunk, time, embedded.expand(chunk.shape[0], -1)),
@@ -180,6 +187,15 @@ class FlowPolicy:
         if not abs(length - 1.0) < 1e-2:
             raise ValueError(f"embedding has length {length:.4g}, expected a unit vector")
         return vector
+
+    def _check_shift(self, shift: NDArray[np.floating]) -> torch.Tensor:
+        moved = np.asarray(shift, dtype=np.float32)
+        if moved.shape != SHIFT_SHAPE or not np.isfinite(moved).all():
+            raise ValueError(
+                f"shift is {moved.tolist()}, expected {SHIFT_SHAPE[0]} x {SHIFT_SHAPE[1]} finite numbers (metres): of "
+                "target and destination"
+            )
+        return torch.from_numpy(moved).to(self._device)
 
     def _continue(
         self, previous: ActionChunk | None, stamp_ns: int, delay_ticks: int
