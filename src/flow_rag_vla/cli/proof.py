@@ -45,7 +45,7 @@ def proof(
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.session import REPORT, SUMMARY, TABLES, TRIALS, run_plan
-    from flow_rag_vla.proof.stages import TEST_SEED, Ground, ProofSettings, plan, prepare
+    from flow_rag_vla.proof.stages import TEST_SEED, Ground, ProofSettings, plans, prepare
     from flow_rag_vla.sim.scene import VARIANTS
 
     console = Console()
@@ -83,11 +83,12 @@ def proof(
                 "first_seed": TEST_SEED,
                 "settings": {**asdict(settings), "grounds": [str(one) for one in settings.grounds]},
             }
-            with progress_display(console) as display:
-                summary = run_plan(
-                    plan(work, settings, item), folder, workers=workers, resume=(folder / TRIALS).is_file(),
-                    about=about, progress=_Tally(display).note,
-                )  # fmt: skip
+            for plan in plans(work, settings, item):
+                with progress_display(console) as display:
+                    summary = run_plan(
+                        plan, folder, workers=workers, resume=(folder / TRIALS).is_file(),
+                        about=about, progress=_Tally(display).note,
+                    )  # fmt: skip
             _print_summary(console, summary)
             console.print(f"report: {folder / REPORT}", highlight=False)
             if results is not None:

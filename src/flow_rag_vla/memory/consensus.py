@@ -48,7 +48,7 @@ class ConsensusSettings:
     sharpness: float = 2.5
     confidence: float = 0.4
     mass: float = 0.3
-    false_retrieval_rate: float = 0.05
+    false_retrieval_rate: float = 0.15
     minimum_credit: float = 0.2
     until: float = 1.0
 

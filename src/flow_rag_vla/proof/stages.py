@@ -52,16 +52,18 @@ class ProofSettings:
 
     demonstrations: of each goal, for each training seed; practice: episodes from which each bank is made
     episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
+    repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
     """
 
     grounds: tuple[Ground, ...] = (Ground("open_drawer", "object_size"), Ground("pick_and_place", "held_out_strip"))
     training_seeds: tuple[int, ...] = (0, 1, 2)
     demonstrations: int = 20
     iterations: int = 3000
-    practice: int = 150
+    practice: int = 100
     episodes: int = 134
     repeats: int = 1
-    variants: str = "off,retry,blend,shuffled+consensus,dagger,consensus:50,consensus:100,consensus"
+    repeated: str = "off,consensus"
+    variants: str = "off,retry,blend,shuffled+consensus,dagger,consensus:25,consensus:50,consensus"
 
 
 Progress = Callable[[str, int, int, str], None]
@@ -113,8 +115,8 @@ def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progres
     )
 
 
-def plan(work: Path, settings: ProofSettings, ground: Ground) -> Plan:
-    """The paired trials of one ground, over all training seeds.
+def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ...]:
+    """The paired trials of one ground, over all training seeds: fresh starts, then also the starts of old failures.
 
     Raises:
         TrialError: if something is missing; ``prepare`` first.
@@ -129,12 +131,10 @@ def plan(work: Path, settings: ProofSettings, ground: Ground) -> Plan:
         )
         for seed in settings.training_seeds
     ]
-    return make_plan(
-        specs,
-        parse_all(settings.variants),
-        episodes=settings.episodes,
-        first_seed=TEST_SEED,
-        repeats=settings.repeats,
+    return tuple(
+        make_plan(specs, parse_all(variants), episodes=settings.episodes, first_seed=TEST_SEED, repeats=repeats)
+        for variants, repeats in ((settings.variants, 0), (settings.repeated, settings.repeats))
+        if variants and (repeats or variants == settings.variants)
     )
 
 

@@ -24,14 +24,15 @@ import numpy as np
 from flow_rag_vla.core.files import replaced_file, write_text
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.ledger import Ledger, SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError
 
 DATABASE, EPISODES = "failure_memory.db", "episodes.jsonl"
 
-SETTINGS = MemorySettings(capacity=1_000_000, cache_size=0)
-"""Nothing is pruned: the size is what an experiment sets. No cache: its keys are rounded, and a trial must repeat."""
+SETTINGS = MemorySettings(capacity=1_000_000, cache_size=0, successes_kept=4096)
+"""Nothing is pruned, no success forgotten: an experiment sets the size. No cache: it rounds, and trials repeat."""
 
 _PAGE = 1000
 
@@ -106,6 +107,7 @@ class CaseBank:
             cases = _all_cases(store)
             dimension = cases[0].stamp.dimension if cases else 0
             situations = store.situations(dimension) if cases else []
+            successes = Ledger(store).successes(cases[0].stamp) if cases else []
         finally:
             store.close()
         if episodes is not None:
@@ -125,23 +127,35 @@ class CaseBank:
             # The store keeps the newest situations only; those of the first episodes may be gone.
             owners = [item.place for item in self.episodes for _ in range(item.situations)][-len(situations) :]
             places = {item.place for item in first}
+            # A success knows its episode by the number that counts from 1.
+            successes = [item for item in successes if item.episode_id - 1 in places]
             situations = [one for one, place in zip(situations, owners, strict=False) if place in places]
         if shuffled:
             cases = shuffled_corrections(cases, np.random.default_rng((seed, len(cases))))
-        return TemporaryMemory(cases, situations)
+        return TemporaryMemory(cases, situations, successes)
 
 
 class TemporaryMemory:
     """A failure memory whose database goes when it is closed: trials may not change what they are given."""
 
-    def __init__(self, cases: Sequence[FailureCase], situations: Sequence[tuple[str, str, np.ndarray]] = ()) -> None:
-        """Put cases in under their own ids, and calibrate on situations (task, phase, embedding (D,))."""
+    def __init__(
+        self,
+        cases: Sequence[FailureCase],
+        situations: Sequence[tuple[str, str, np.ndarray]] = (),
+        successes: Sequence[SuccessSituation] = (),
+    ) -> None:
+        """Put cases in under their own ids, and calibrate on situations (task, phase, embedding (D,)).
+
+        successes: what was done where nothing failed
+        """
         self._folder = tempfile.TemporaryDirectory(prefix="flow_rag_vla_trials_")
         store = FailureStore(Path(self._folder.name) / DATABASE)
         if cases:
             store.restore(cases)
             store.add_situations(situations, len(situations))
         self.memory = FailureMemory(store, SETTINGS)
+        if successes:
+            self.memory.observe_done(successes)
         if situations:
             self.memory.recalibrate()
 
