@@ -99,7 +99,7 @@ def test_each_picture_has_noise_of_its_own() -> None:
 
 
 def test_a_shifted_follower_makes_the_policy_see_things_elsewhere(policy, encoder, embedding, state) -> None:
-    shift = np.array([[0.02, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    shift = np.outer([1.0, 0.0, 0.0], [0.02, 0.0, 0.0])
     chunk = ChunkFollower(policy, encoder, GOALS[0], seed=1, shift=shift).observe(0, {}, state)
     plain = ChunkFollower(policy, encoder, GOALS[0], seed=1).observe(0, {}, state)
     alone = policy.act(embedding, state, GOALS[0], seed=noise_seed(1, 0), stamp_ns=0, shift=shift)

@@ -10,6 +10,7 @@ from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
 
 GOAL = GOALS[0]
@@ -164,31 +165,39 @@ def test_another_horizon_than_the_default_works(tiny_network, embedding, state) 
     assert act(policy, embedding, state).actions.shape == (8, 7)
 
 
-def test_a_shift_of_nothing_changes_nothing_and_one_of_target_or_destination_does(policy, embedding, state) -> None:
+def test_a_shift_of_nothing_changes_nothing_and_one_of_any_part_does(policy, embedding, state) -> None:
     base = act(policy, embedding, state)
-    none = act(policy, embedding, state, shift=np.zeros((2, 3)))
-    assert none.actions.tobytes() == base.actions.tobytes()
-    target, destination = np.zeros((2, 3)), np.zeros((2, 3))
-    target[0, 0] = destination[1, 0] = 0.03
-    chunks = [act(policy, embedding, state, shift=shift).actions for shift in (target, destination)]
-    assert not np.array_equal(chunks[0], base.actions)
-    assert not np.array_equal(chunks[1], base.actions)
-    assert not np.array_equal(chunks[0], chunks[1])
+    none = act(policy, embedding, state, shift=np.zeros((3, 3)))
+    assert np.allclose(none.actions, base.actions, atol=1e-6)
+    chunks = [act(policy, embedding, state, shift=0.03 * np.outer(np.eye(3)[part], np.ones(3))) for part in range(3)]
+    different = {chunk.actions.tobytes() for chunk in (base, *chunks)}
+    assert len(different) == 4
 
 
-def test_a_shift_is_added_to_the_places_alone_and_not_to_the_headings(tiny_network) -> None:
+def test_a_shift_moves_places_relative_to_the_hand_and_leaves_headings_and_fingers(tiny_network) -> None:
     network, _ = tiny_network()
     rng = np.random.default_rng(0)
     seen = torch.from_numpy(rng.normal(size=(2, DIMENSION)).astype(np.float32))
     felt = torch.from_numpy(rng.normal(size=(2, 9)).astype(np.float32))
-    goal = torch.tensor([0, 3])
-    shift = torch.arange(6, dtype=torch.float32).reshape(2, 3)
-    change = network.situation(seen, felt, goal, shift) - network.situation(seen, felt, goal)
-    expected = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0])
-    torch.testing.assert_close(change, expected.expand(2, -1), rtol=0.0, atol=1e-5)
+    situation = network.situation(seen, felt, torch.tensor([0, 3]))
+    shift = torch.tensor([[0.01, 0.02, 0.03], [0.0, 0.0, -0.04], [0.005, 0.0, 0.01]])
+    moved, believed = network.shifted(situation, felt, shift)
+    expected = torch.tensor([0.005, 0.02, 0.02, 0.0, 0.0, -0.005, 0.0, -0.05, 0.0, 0.0])
+    torch.testing.assert_close(moved - situation, expected.expand(2, -1), rtol=0.0, atol=1e-6)
+    torch.testing.assert_close(believed[:, :3] - felt[:, :3], shift[2].expand(2, -1), rtol=0.0, atol=1e-6)
+    assert torch.equal(believed[:, 3:8], felt[:, 3:8])
 
 
-@pytest.mark.parametrize("shift", [np.zeros(3), np.zeros((2, 5)), np.full((2, 3), np.nan)])
+def test_a_shifted_hand_feels_as_one_that_is_there(tiny_network, state) -> None:
+    there = replace(state, position=state.position + np.array([0.01, -0.02, 0.03]))
+    felt, believed = (torch.from_numpy(proprioception(one))[None] for one in (state, there))
+    shift = torch.zeros(3, 3)
+    shift[2] = torch.tensor([0.01, -0.02, 0.03])
+    moved = tiny_network()[0].shifted(torch.zeros(1, 10), felt, shift)[1]
+    torch.testing.assert_close(moved, believed, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [np.zeros(3), np.zeros((3, 5)), np.full((3, 3), np.nan)])
 def test_a_shift_of_another_shape_or_not_finite_is_refused(policy, embedding, state, shift) -> None:
-    with pytest.raises(ValueError, match=r"shift is .* of target and destination"):
+    with pytest.raises(ValueError, match=r"shift is .* of target, destination and hand"):
         act(policy, embedding, state, shift=shift)

@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from flow_rag_vla.core.goal import GOALS
-from flow_rag_vla.policy.observation import ENTITY_DIM, PROPRIOCEPTION_DIM, SITUATION_COLUMNS, SITUATION_DIM
+from flow_rag_vla.policy.observation import (
+    CENTRE,
+    ENTITY_DIM,
+    HEIGHT_SCALE,
+    PROPRIOCEPTION_DIM,
+    SITUATION_COLUMNS,
+    SITUATION_DIM,
+)
 from flow_rag_vla.policy.readout import Readout, ReadoutConfig
 from flow_rag_vla.policy.velocity import VelocityConfig, VelocityNetwork
 
@@ -37,22 +44,31 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(CONDITION_DIM))
         self.register_buffer("feature_std", torch.ones(CONDITION_DIM))
 
-    def situation(
-        self,
-        embedding: torch.Tensor,
-        proprioception: torch.Tensor,
-        goal: torch.Tensor,
-        shift: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM).
-
-        shift: (2, 3) metres added to the places of target and destination; None: as they are read
-        """
+    def situation(self, embedding: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM)."""
         reading = self.readout(embedding, proprioception)
         needed: torch.Tensor = reading.gather(1, self.columns[goal])
-        if shift is not None:
-            needed = needed + nn.functional.pad(shift, (0, ENTITY_DIM - shift.shape[1])).reshape(1, -1)
         return needed
+
+    @staticmethod
+    def shifted(
+        situation: torch.Tensor, proprioception: torch.Tensor, shift: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same observation, things and hand believed to be elsewhere.
+
+        Args:
+            situation: (B, SITUATION_DIM).
+            proprioception: (B, P).
+            shift: (3, 3) metres, base axes: of target, of destination and of the hand.
+
+        Returns:
+            Situation, whose places are relative to the hand, and proprioception; headings and fingers as they were.
+        """
+        relative = nn.functional.pad(shift[:2] - shift[2], (0, ENTITY_DIM - shift.shape[1]))
+        felt = proprioception.clone()
+        felt[:, :3] += shift[2]
+        felt[:, -1] = torch.tanh((felt[:, 2] + float(CENTRE[2])) / HEIGHT_SCALE)
+        return situation + relative.reshape(1, -1), felt
 
     def condition(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """(B, SITUATION_DIM), (B, P), (B,) int64 to standardised features (B, CONDITION_DIM)."""

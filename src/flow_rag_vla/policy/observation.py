@@ -31,6 +31,9 @@ PROPRIOCEPTION_DIM = 9
 CENTRE = np.array([0.475, 0.0, 0.20])
 """Metres, base frame: middle of the workspace, subtracted from the tool's position."""
 
+HEIGHT_SCALE = 0.05
+"""Metres: scale on which the height above the table is felt a second time, as the last number."""
+
 ENTITIES = ("red_cube", "blue_box", "yellow_cylinder", "bin", "zone", "drawer", "cabinet")
 """What a reading places; ``drawer`` is its handle, which moves, ``cabinet`` the front, which does not."""
 
@@ -80,7 +83,7 @@ def proprioception(state: RobotState) -> NDArray[np.float32]:
             met,
             (1.0 - opened) * (1.0 - met),
             opened,
-            math.tanh(position[2] / 0.05),
+            math.tanh(position[2] / HEIGHT_SCALE),
         ],
         dtype=np.float32,
     )

@@ -23,8 +23,8 @@ from flow_rag_vla.policy.sampler import Attraction, Prefix, Repulsion, draw, pre
 DEFAULT_STEPS = 6
 DEFAULT_SAMPLES = 4
 
-SHIFT_SHAPE = (2, 3)
-"""A shifted perception: metres along the base's axes, of target and of destination."""
+SHIFT_SHAPE = (3, 3)
+"""A shifted perception: metres along the base's axes, of target, of destination and of the hand."""
 
 
 class FlowPolicy:
@@ -135,8 +135,8 @@ class FlowPolicy:
             delay_ticks: ticks that will have passed when this chunk arrives: so many rows repeat ``previous``.
             correction: what the failure memory answers; guidance and negative are used here, the other modes are
                 the controller's.
-            shift: (2, 3) metres, base axes: so much farther are target and destination taken to be than they are
-                read; None believes the reading.
+            shift: (3, 3) metres, base axes: so much farther are target, destination and hand taken to be than they are
+                read and felt; None believes the readings.
 
         Raises:
             ValueError: for an embedding of another length or not of unit length, a state or shift that is not finite,
@@ -150,7 +150,9 @@ class FlowPolicy:
         attraction, repulsion = self._steer(correction)
         moved = None if shift is None else self._check_shift(shift)
         with torch.inference_mode():
-            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted, moved)
+            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
+            if moved is not None:
+                situation, felt = self._network.shifted(situation, felt, moved)
             embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
             drawn = draw(
                 lambda chunk, time: self._network.velocity.velocity(chunk, time, embedded.expand(chunk.shape[0], -1)),
@@ -193,7 +195,7 @@ class FlowPolicy:
         if moved.shape != SHIFT_SHAPE or not np.isfinite(moved).all():
             raise ValueError(
                 f"shift is {moved.tolist()}, expected {SHIFT_SHAPE[0]} x {SHIFT_SHAPE[1]} finite numbers (metres): of "
-                "target and destination"
+                "target, destination and hand"
             )
         return torch.from_numpy(moved).to(self._device)
 
