@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.memory.case import EncoderStamp, FailureCase
+from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
+from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.store import EncoderMismatchError
+
+STAMP = EncoderStamp("compact", "abc", 16)
+OpenMemory = Callable[..., FailureMemory]
+
+
+@pytest.fixture
+def memory(open_memory: OpenMemory) -> FailureMemory:
+    return open_memory(successes_kept=1000)
+
+
+def remember(memory: FailureMemory, *cases: FailureCase) -> None:
+    # What is tried here is the answer, not what may be stored: no guard, no look for duplicates.
+    memory.add_all(cases)
+
+
+def corrected(make, vector: np.ndarray, step: float, **fields: object) -> FailureCase:
+    return make.case(embedding=vector, correction=make.motion(step), correction_source="expert", **fields)
+
+
+def succeed(memory: FailureMemory, make, vectors: list[np.ndarray], *, episodes: list[int] | None = None) -> None:
+    memory.observe_done(
+        [
+            SuccessSituation(
+                "push", "reach", STAMP, vector, make.motion(0.001), number if episodes is None else episodes[number]
+            )
+            for number, vector in enumerate(vectors)
+        ]
+    )
+
+
+def ask(memory: FailureMemory, key: np.ndarray, **settings: object):
+    return ConsensusMemory(memory, ConsensusSettings(**settings)).answer(
+        key, stamp=STAMP, task="push", phase="reach", stamp_ns=7
+    )
+
+
+def test_an_empty_memory_has_nothing_to_say(memory: FailureMemory, make) -> None:
+    answer = ask(memory, make.unit(1))
+    assert answer.correction.mode is CorrectionMode.NONE
+    assert answer.correction.stamp_ns == 7
+
+
+def test_the_correction_is_the_mean_weighted_by_similarity(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    near, far = make.turned(key, 0.9, 1), make.turned(key, 0.5, 2)
+    remember(memory, corrected(make, near, 0.002), corrected(make, far, 0.008))
+    answer = ask(memory, key, sharpness=2.0, mass=0.1)
+    weights = np.array([0.9**2, 0.5**2])
+    expected = float(weights @ [0.002, 0.008] / weights.sum())
+    assert answer.correction.mode is CorrectionMode.GUIDANCE
+    assert answer.correction.until == 1.0
+    np.testing.assert_allclose(answer.correction.actions[:, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(answer.correction.actions[:, 6], 1.0, rtol=1e-6)
+    assert answer.failures == pytest.approx(weights.sum(), rel=1e-4)
+
+
+def test_the_cases_used_come_most_similar_first(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(
+        memory, corrected(make, make.turned(key, 0.6, 1), 0.002), corrected(make, make.turned(key, 0.95, 2), 0.002)
+    )
+    assert ask(memory, key).correction.case_ids == (2, 1)
+
+
+def test_a_place_where_the_policy_mostly_succeeds_is_left_alone(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(memory, corrected(make, make.turned(key, 0.9), 0.002))
+    assert ask(memory, key).correction.mode is CorrectionMode.GUIDANCE
+    succeed(memory, make, [make.turned(key, 0.95, seed) for seed in range(5)])
+    answer = ask(memory, key)
+    assert answer.correction.mode is CorrectionMode.NONE
+    assert answer.confidence < answer.gate
+
+
+def test_a_far_case_is_no_reason_to_act(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(memory, corrected(make, make.turned(key, 0.3), 0.002))
+    answer = ask(memory, key, sharpness=2.5)
+    assert answer.correction.mode is CorrectionMode.NONE
+    assert answer.failures < 0.3
+
+
+def test_the_gate_lets_no_more_successes_pass_than_was_said(memory: FailureMemory, make) -> None:
+    """Successes and failures that cannot be told apart: the gate has to rise until few successes pass."""
+    rng = np.random.default_rng(0)
+    centre = make.unit(1)
+    around = [make.turned(centre, float(rng.uniform(0.6, 0.95)), seed) for seed in range(240)]
+    remember(memory, *(corrected(make, vector, 0.002) for vector in around[:80]))
+    succeed(memory, make, around[80:160])
+    consensus = ConsensusMemory(memory, ConsensusSettings(confidence=0.0, false_retrieval_rate=0.1))
+    passed = [
+        consensus.answer(vector, stamp=STAMP, task="push", phase="reach", stamp_ns=1).correction.mode
+        is CorrectionMode.GUIDANCE
+        for vector in around[160:]
+    ]
+    # 80 exchangeable draws at 10 %: more than 20 % would be a chance of 1 in 200.
+    assert np.mean(passed) <= 0.2
+    assert consensus.gate("push", "reach", STAMP) > 0.3
+
+
+def test_a_success_is_judged_without_its_own_episode(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(memory, corrected(make, make.turned(key, 0.9), 0.002))
+    same = [make.turned(key, 0.99, seed) for seed in range(8)]
+    succeed(memory, make, same, episodes=[5] * 8)
+    alone = ConsensusMemory(memory, ConsensusSettings(confidence=0.0, false_retrieval_rate=0.2))
+    # Nothing else speaks for these successes, so each of them looks like a failure: the gate closes the place.
+    assert alone.gate("push", "reach", STAMP) > 0.99
+
+
+def test_the_answer_changes_with_the_memory(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    consensus = ConsensusMemory(memory)
+    assert consensus.answer(key, stamp=STAMP, task="push", phase="reach", stamp_ns=1).correction.mode is (
+        CorrectionMode.NONE
+    )
+    remember(memory, corrected(make, make.turned(key, 0.95), 0.002))
+    assert consensus.answer(key, stamp=STAMP, task="push", phase="reach", stamp_ns=2).correction.mode is (
+        CorrectionMode.GUIDANCE
+    )
+
+
+def test_a_case_that_disappointed_says_less_and_in_the_end_nothing(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(
+        memory,
+        corrected(make, make.turned(key, 0.9, 1), 0.002),
+        corrected(make, make.turned(key, 0.9, 2), 0.008, uses=6, successes=1),
+        corrected(make, make.turned(key, 0.9, 3), 0.02, uses=40, successes=0),
+    )
+    answer = ask(memory, key, sharpness=1.0, minimum_credit=0.2)
+    assert answer.correction.case_ids == (1, 2)
+    trust = 2.0 * 2 / 8
+    np.testing.assert_allclose(answer.correction.actions[:, 0], (0.002 + trust * 0.008) / (1 + trust), rtol=1e-3)
+
+
+def test_cases_of_another_phase_or_without_a_correction_have_no_say(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(
+        memory,
+        corrected(make, make.turned(key, 0.9, 1), 0.002, phase="grasp"),
+        make.case(embedding=make.turned(key, 0.9, 2)),
+    )
+    assert ask(memory, key).correction.mode is CorrectionMode.NONE
+
+
+def test_keys_of_another_kind_are_refused(memory: FailureMemory, make) -> None:
+    remember(memory, corrected(make, make.unit(1), 0.002))
+    with pytest.raises(EncoderMismatchError):
+        ConsensusMemory(memory).answer(
+            make.unit(1), stamp=EncoderStamp("situation", "x", 16), task="push", phase="reach", stamp_ns=1
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("neighbours", 0), ("confidence", 1.5), ("sharpness", 0.0), ("false_retrieval_rate", 1.0)]
+)
+def test_settings_that_make_no_sense_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        ConsensusSettings(**{name: value})
