@@ -13,6 +13,19 @@ EARLY = 0.4
 """Share of the flow that decides the mode of a chunk; what follows makes it fit the observation."""
 
 
+def told_until(value: float) -> float:
+    """Share of the flow of a message's field: 0, or a field that an older message lacks, is EARLY.
+
+    A message holds a float32: rounded, or a step of the flow at exactly 0.4 would be before 0.4.
+
+    Raises:
+        ValueError: outside 0 to 1, or not a number.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"guidance_until is {value}, expected 0 to 1")
+    return round(value, 6) or EARLY
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """A remembered answer to the situation seen at ``stamp_ns``.

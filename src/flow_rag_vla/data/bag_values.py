@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
-from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.correction import Correction, told_until
 from flow_rag_vla.core.failure import Evidence
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import stamp_ns
@@ -96,6 +96,7 @@ def correction(message: Any) -> Correction:
         None if actions is None else actions[0],
         failed,
         tuple(int(case.case_id) for case in message.cases),
+        _until(message, name),
     )
 
 
@@ -143,6 +144,14 @@ def correction_mode(value: int) -> CorrectionMode:
         return CorrectionMode(value)
     except ValueError:
         raise ValueProblem(f"correction {value} is not one of {[int(mode) for mode in CorrectionMode]}") from None
+
+
+def _until(message: Any, name: str) -> float:
+    try:
+        # Bags that were recorded before the field was there decode without it.
+        return told_until(float(getattr(message, "guidance_until", 0.0)))
+    except ValueError as error:
+        raise ValueProblem(f"{name}: {error}") from None
 
 
 def _rows(values: Any, horizon: int, name: str) -> NDArray[np.float32] | None:

@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
-from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.correction import Correction, told_until
 from flow_rag_vla.core.failure import Evidence
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
@@ -244,7 +244,15 @@ def correction(message: msg.Correction) -> Correction:
         None if actions is None else actions[0],
         failed,
         tuple(int(case.case_id) for case in message.cases),
+        _until(message, name),
     )
+
+
+def _until(message: msg.Correction, name: str) -> float:
+    try:
+        return told_until(float(message.guidance_until))
+    except ValueError as error:
+        raise MessageError(f"{name}: {error}") from None
 
 
 def takeover_request(message: msg.Takeover) -> TakeoverRequest:

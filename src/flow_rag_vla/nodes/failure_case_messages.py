@@ -182,6 +182,7 @@ def correction_message(
         correction_id=correction_id,
         correction=int(correction.mode),
         strength=float(correction.strength),
+        guidance_until=float(correction.until),
         threshold=float(threshold),
         search_ms=float(search_ms),
     )

@@ -20,7 +20,7 @@ from typing import Protocol
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
-from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.correction import Correction, told_until
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import BagMessage, stamp_ns
@@ -323,10 +323,10 @@ class LivingMemory(NoMemory):
 
 
 def _as_sent(correction: Correction) -> Correction:
-    """What policy and controller receive: the strength has been through a message's float32."""
-    strength = memoryview(bytearray(4)).cast("f")
-    strength[0] = correction.strength
-    return dataclasses.replace(correction, strength=float(strength[0]))
+    """What policy and controller receive: strength and until have been through a message's float32."""
+    sent = memoryview(bytearray(8)).cast("f")
+    sent[0], sent[1] = correction.strength, correction.until
+    return dataclasses.replace(correction, strength=sent[0], until=told_until(sent[1]))
 
 
 def copy_database(source: Path, target: Path) -> None:
