@@ -30,6 +30,9 @@ from flow_rag_vla.memory.results import SearchResult
 FARTHEST = 0.2
 """Cosine similarity below which a case has no say: its weight would be lost in the others'."""
 
+UNJUDGED = 2.0
+"""A gate that no confidence reaches: of a place whose successes are known and not judged yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConsensusSettings:
@@ -88,17 +91,29 @@ class _Place:
     gate: float
 
 
+Successes = dict[tuple[str, str], list[SuccessSituation]]
+"""Stored successes by task and phase."""
+
+
 class ConsensusMemory:
     """Asks a failure memory for the consensus at a situation. Any number of threads may ask."""
 
-    def __init__(self, memory: FailureMemory, settings: ConsensusSettings | None = None) -> None:
-        """Ask this memory; it may grow meanwhile."""
+    def __init__(
+        self, memory: FailureMemory, settings: ConsensusSettings | None = None, *, deferred: bool = False
+    ) -> None:
+        """Ask this memory; it may grow meanwhile.
+
+        deferred: answers never judge the stored successes, which may take a second. They use what the last ``renew``
+            found, and a place that it did not know is left alone until the next.
+        """
         self._memory = memory
         self.settings = settings or ConsensusSettings()
+        self._deferred = deferred
         self._lock = threading.Lock()
-        self._generation = -1
+        self._renewed: tuple[int, ConsensusSettings] | None = None
         self._places: dict[tuple[str, str], _Place] = {}
-        self._successes: dict[tuple[str, str], list[SuccessSituation]] = {}
+        self._successes: Successes = {}
+        self._wanted: set[tuple[str, str]] = set()
 
     def answer(self, key: Array, *, stamp: EncoderStamp, task: str, phase: str, stamp_ns: int) -> Consensus:
         """What to do in a situation.
@@ -156,6 +171,26 @@ class ConsensusMemory:
         """The confidence that has to be reached for a task and phase."""
         return self._place(task, phase, stamp).gate
 
+    @property
+    def stale(self) -> bool:
+        """Whether the memory or the settings have changed since the gates were judged."""
+        return self._renewed != (self._memory.generation, self.settings) or not self._wanted <= self._places.keys()
+
+    def renew(self, stamp: EncoderStamp) -> None:
+        """Judge the stored successes of every place anew; one thread does this, others may ask meanwhile.
+
+        Raises:
+            StoreError: if they cannot be read; the gates are as they were then.
+        """
+        moment = self._memory.generation, self.settings
+        successes = self._grouped(stamp)
+        places = {
+            (task, phase): self._judged(successes, task, phase, stamp)
+            for task, phase in {*successes, *tuple(self._wanted)}
+        }
+        self._successes, self._places = successes, places
+        self._renewed = moment
+
     def _weight(self, similarity: float) -> float:
         return float(max(similarity, 0.0) ** self.settings.sharpness)
 
@@ -166,24 +201,35 @@ class ConsensusMemory:
         return weights
 
     def _place(self, task: str, phase: str, stamp: EncoderStamp) -> _Place:
+        if self._deferred:
+            found = self._places.get((task, phase))
+            if found is not None:
+                return found
+            self._wanted.add((task, phase))
+            unjudged = bool(_known(self._successes, task, phase))
+            return _Place(_nothing(stamp), UNJUDGED if unjudged else self.settings.confidence)
         with self._lock:
-            generation = self._memory.generation
-            if generation != self._generation:
-                self._generation, self._places = generation, {}
-                self._successes = {}
-                for item in self._memory.ledger.successes(stamp):
-                    self._successes.setdefault((item.task, item.phase), []).append(item)
+            moment = self._memory.generation, self.settings
+            if moment != self._renewed:
+                self._renewed, self._places = moment, {}
+                self._successes = self._grouped(stamp)
             found = self._places.get((task, phase))
             if found is None:
-                found = self._places[task, phase] = self._judged(task, phase, stamp)
+                found = self._places[task, phase] = self._judged(self._successes, task, phase, stamp)
             return found
 
-    def _judged(self, task: str, phase: str, stamp: EncoderStamp) -> _Place:
+    def _grouped(self, stamp: EncoderStamp) -> Successes:
+        successes: Successes = {}
+        for item in self._memory.ledger.successes(stamp):
+            successes.setdefault((item.task, item.phase), []).append(item)
+        return successes
+
+    def _judged(self, successes_by_place: Successes, task: str, phase: str, stamp: EncoderStamp) -> _Place:
         """The successes of a place and the conformal gate: each success judged without its own episode."""
         settings = self.settings
-        known = self._successes.get((task, phase), [])
+        known = _known(successes_by_place, task, phase)
         if not known:
-            return _Place(np.zeros((0, stamp.dimension), dtype=np.float32), settings.confidence)
+            return _Place(_nothing(stamp), settings.confidence)
         vectors = np.stack([item.embedding for item in known]).astype(np.float32)
         episodes = np.array([item.episode_id for item in known])
         among = self._weights(vectors @ vectors.T)
@@ -191,13 +237,24 @@ class ConsensusMemory:
         successes = among.sum(axis=1)
         scores = np.zeros(len(known))
         for row, vector in enumerate(vectors):
-            near = self._memory.search(
-                vector, stamp=stamp, k=settings.neighbours, threshold=FARTHEST, task=task, phase=phase
-            )
-            failures = sum(self._weight(item.similarity) * min(2.0 * item.credit, 1.0) for item in near.cases)
+            near = self._memory.nearest(vector, k=settings.neighbours, threshold=FARTHEST, task=task, phase=phase)
+            failures = sum(self._weight(item.similarity) * min(2.0 * item.credit, 1.0) for item in near)
             scores[row] = failures / max(failures + successes[row], 1e-12) if failures >= settings.mass else 0.0
         quantile = conformal_threshold(scores, settings.false_retrieval_rate)
         return _Place(vectors, settings.confidence if quantile is None else max(settings.confidence, quantile))
+
+
+def _known(successes: Successes, task: str, phase: str) -> list[SuccessSituation]:
+    """Stored successes of a task and phase; "" is any, as in a search."""
+    if task and phase:
+        return successes.get((task, phase), [])
+    return [
+        item for place, some in successes.items() if task in ("", place[0]) and phase in ("", place[1]) for item in some
+    ]
+
+
+def _nothing(stamp: EncoderStamp) -> Array:
+    return np.zeros((0, stamp.dimension), dtype=np.float32)
 
 
 def _trust(case: FailureCase) -> float:

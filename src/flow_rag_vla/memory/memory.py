@@ -199,6 +199,12 @@ class FailureMemory:
         self._latencies.add(elapsed_ms)
         return SearchResult(cases, limit, elapsed_ms, from_cache)
 
+    def nearest(
+        self, embedding: Array, *, k: int, threshold: float, task: str = "", phase: str = ""
+    ) -> tuple[RetrievedCase, ...]:
+        """As :meth:`search` with an embedding that is known to be right, but neither counted, timed nor remembered."""
+        return self._nearest(self._index, embedding, k, threshold, task, phase)
+
     def cases(self, ids: Iterable[int]) -> dict[int, FailureCase]:
         """Whole cases by id; ids that are not there are left out.
 

@@ -49,6 +49,7 @@ _FAR, _BESIDE = 0.10, 0.15
 _HEADING, _OTHER_HEADING, _TURN = 0.5, 0.3, 0.5
 _GRIP, _GOAL = 1.5, 3.0
 _READOUT = "readout.network."
+_SHIPPED = Path(__file__).parent / "checkpoints" / "policy"
 
 
 class SituationKeyError(ValueError):
@@ -70,6 +71,8 @@ class SituationKey:
                 f"layers of shapes {widths} are no readout to {READING_DIM} numbers; use a policy of this version"
             )
         self._layers = layers
+        self.encoder_revision = encoder_revision
+        """Revision of the encoder whose embeddings it takes."""
         self.embedding_dimension = int(widths[0][1]) - PROPRIOCEPTION_DIM
         """Length of the embeddings that it takes."""
         self._felt_scale = np.ones(PROPRIOCEPTION_DIM, dtype=np.float32)
@@ -83,13 +86,13 @@ class SituationKey:
         """Names encoder, readout and version: keys of one revision can be compared. A fine-tuned policy keeps it."""
 
     @classmethod
-    def load(cls, folder: str | Path) -> SituationKey:
-        """The key of a policy checkpoint.
+    def load(cls, folder: str | Path = "") -> SituationKey:
+        """The key of a policy checkpoint; empty: the one that ships.
 
         Raises:
             SituationKeyError: if the folder holds no readable checkpoint.
         """
-        path = Path(folder).expanduser()
+        path = Path(folder).expanduser() if str(folder) else _SHIPPED
         try:
             weights = load_file(path / "policy.safetensors")
             encoder = str(json.loads((path / "policy.json").read_text(encoding="utf-8"))["encoder"]["revision"])
