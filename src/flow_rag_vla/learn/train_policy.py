@@ -82,7 +82,11 @@ def train_policy(
     trained = list(network.velocity.requires_grad_(True).parameters())
     optimiser = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.05
+        optimiser,
+        max_lr=training.learning_rate,
+        total_steps=training.iterations,
+        # Two steps at least: the scheduler divides by the warm-up's length less one.
+        pct_start=min(max(0.05, 2.0 / training.iterations), 1.0),
     )
     generator = torch.Generator().manual_seed(training.seed)
     rows_weight = torch.linspace(1.0, training.late_weight, horizon)[None, :, None]
