@@ -12,6 +12,7 @@ from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.memory import app as memory
+from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
 from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
@@ -34,6 +35,7 @@ app.command()(ask)
 app.command()(report)
 app.command()(evaluate)
 app.command()(external)
+app.command()(practice)
 app.command()(proof)
 app.command()(why)
 app.command()(replay)

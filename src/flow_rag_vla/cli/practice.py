@@ -1,0 +1,76 @@
+"""``flow_rag_vla practice``: a policy tries, and what would have been right where it fails becomes a bank of cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def practice(
+    task: Annotated[str, typer.Option(help="What is practised")],
+    output: Annotated[Path, typer.Option(help="Folder that gets the bank; must hold none yet")],
+    variant: Annotated[str, typer.Option(help="Scene variant")] = "object_size",
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder of the policy; default: the one that ships")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="How many")] = 80,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first start; tests begin at 100000")] = 70_000,
+    source: Annotated[
+        str, typer.Option(help="Who says what would have been right: expert, or search: nobody, what succeeds is kept")
+    ] = "expert",
+) -> None:
+    """Let a policy practise, and remember its failures with what would have been right.
+
+    With --source expert the simulator's scripted expert takes over where the policy is stuck. With --source search
+    nobody helps: the start is set up again and the policy tries with a shifted perception until it succeeds twice.
+
+    Examples:
+      flow_rag_vla practice --task open_drawer --episodes 80 --output runs/bank
+
+      flow_rag_vla practice --task open_drawer --source search --output runs/found
+
+      flow_rag_vla evaluate --task open_drawer --variant object_size --cases runs/found --memory off,consensus
+    """
+    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.core.goal import UnknownTaskError, check_task
+    from flow_rag_vla.evaluate.trials.bank import open_bank
+    from flow_rag_vla.evaluate.trials.practice import SOURCES, practise
+    from flow_rag_vla.evaluate.trials.protocol import TrialError
+    from flow_rag_vla.evaluate.trials.search import read_searches
+    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.policy.checkpoint import CheckpointError
+    from flow_rag_vla.policy.situation import SituationKeyError
+    from flow_rag_vla.sim.scene import VARIANTS
+
+    console = Console()
+    try:
+        check_task(task)
+        if variant not in VARIANTS:
+            raise TrialError(f"scene {variant!r} is not known; known: {', '.join(VARIANTS)}")
+        if source not in SOURCES:
+            raise TrialError(f"source {source!r} is not known; known: {', '.join(SOURCES)}")
+        spec = simulated_spec(task, variant, checkpoint=checkpoint)
+        with progress_display(console) as display:
+            bar = StageBars(display).bar("Practice")
+
+            def note(done: int, total: int, failures: int) -> None:
+                bar(done, total, f"failed {failures}")
+
+            failed = practise(output, spec, episodes, seed, source=source, progress=note)
+        cases = open_bank(output).cases()
+        searches = read_searches(output)
+    except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
+        console.print(f"[red]{error}", highlight=False)
+        raise typer.Exit(2) from error
+    console.print(f"failed {failed} of {episodes}; {len(cases)} cases in {output}", highlight=False)
+    if searches:
+        found = [item for item in searches if item.found is not None]
+        attempts = sum(item.attempts for item in searches)
+        rate = f"{attempts / len(found):.1f}" if found else "-"
+        console.print(
+            f"found a correction in {len(found)} of {len(searches)} failed episodes, {rate} attempts for each; "
+            f"{sum(item.luck for item in searches)} successes could not be confirmed, "
+            f"{sum(item.refused for item in searches)} cases were refused",
+            highlight=False,
+        )
