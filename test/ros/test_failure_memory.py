@@ -49,7 +49,8 @@ class Bench:
         self.killed = 0
 
     def start(self, **parameters: object) -> None:
-        settings = {"database": str(self.database), "threshold": 0.9, **parameters}
+        compared = {"key": "embedding", "corrector": "dispatch"}
+        settings = {"database": str(self.database), "threshold": 0.9, **compared, **parameters}
         arguments = [item for name, value in settings.items() for item in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flow_rag_vla.nodes.failure_memory", "--ros-args", *arguments],
@@ -89,13 +90,13 @@ class Bench:
         self.spin_until(future.done, what=f"an answer of {name}")
         return future.result()
 
-    def see(self, values: np.ndarray, stamp_ns: int, encoder: str = "compact") -> Any:
+    def see(self, values: np.ndarray, stamp_ns: int, encoder: str = "compact", revision: str = "abc") -> Any:
         """Publish an embedding and give the correction that answers it."""
         from flow_rag_vla.nodes.conversions import floats
         from flow_rag_vla.nodes.stamps import to_ns, to_stamp
         from flow_rag_vla_interfaces import msg
 
-        message = msg.Embedding(encoder=encoder, revision="abc", values=floats(values))
+        message = msg.Embedding(encoder=encoder, revision=revision, values=floats(values))
         message.header.stamp = to_stamp(stamp_ns)
         before = len(self.corrections)
         self.embedding.publish(message)
@@ -118,12 +119,12 @@ class Bench:
         state = RobotState(stamp_ns, np.array([0.5, 0.1, 0.2]), np.array([1.0, 0.0, 0.0, 0.0]))
         self.state.publish(robot_state_message(state, ["joint"] * 7, "base_link"))
 
-    def report(self, state: int, stamp_ns: int, episode: int = 1, phase: str = "reach") -> None:
+    def report(self, state: int, stamp_ns: int, episode: int = 1, phase: str = "reach", instruction: str = "") -> None:
         """Publish where the episode stands; wait until the node knows it, seen in the order of its answers."""
         from flow_rag_vla.nodes.stamps import to_stamp
         from flow_rag_vla_interfaces import msg
 
-        message = msg.EpisodeStatus(episode_id=episode, state=state, task="push", phase=phase)
+        message = msg.EpisodeStatus(episode_id=episode, state=state, task="push", phase=phase, instruction=instruction)
         message.header.stamp = to_stamp(stamp_ns)
         self.status.publish(message)
         self.settle()
@@ -513,3 +514,117 @@ def test_pictures_of_the_onset_are_kept_with_the_case(bench):
     case = bench.call(srv.GetFailureCase, topics.GET_CASE, case_id=bench.listed()[0].case_id).failure_case
     assert [item.name for item in case.images] == ["front", "wrist"]
     assert all(bytes(item.data[:4]) == b"\x89PNG" for item in case.images)
+
+
+class Situations:
+    """Keys of the policy that ships, and a database of cases in them."""
+
+    def __init__(self) -> None:
+        from flow_rag_vla.core.goal import Goal
+        from flow_rag_vla.core.state import RobotState
+        from flow_rag_vla.policy.observation import proprioception
+        from flow_rag_vla.policy.situation import SituationKey
+
+        self.make = SituationKey.load()
+        self.goal = Goal("push", "yellow_cylinder")
+        # As Bench.feel.
+        self.felt = proprioception(RobotState(0, np.array([0.5, 0.1, 0.2]), np.array([1.0, 0.0, 0.0, 0.0])))
+
+    def seen(self, seed: int) -> np.ndarray:
+        return unit(seed, self.make.embedding_dimension)
+
+    def key(self, seed: int) -> np.ndarray:
+        return self.make(self.seen(seed), self.felt, self.goal)
+
+    def fill(self, database: Path, seed: int, correction: np.ndarray, successes: int = 0, revision: str = "") -> None:
+        from flow_rag_vla.memory.case import EncoderStamp, FailureCase
+        from flow_rag_vla.memory.index import NumpyIndex
+        from flow_rag_vla.memory.ledger import SuccessSituation
+        from flow_rag_vla.memory.memory import FailureMemory
+        from flow_rag_vla.policy.situation import DIMENSION as KEY_DIMENSION
+
+        stamp = EncoderStamp("situation", revision or self.make.revision, KEY_DIMENSION)
+        memory, _ = FailureMemory.open(database, make_index=NumpyIndex)
+        case = FailureCase(
+            1, "push", "reach", stamp.encoder, stamp.revision, self.key(seed), motion(0.001), correction, "expert"
+        )
+        memory.add_all([case])
+        memory.observe_done(
+            [
+                SuccessSituation("push", "reach", stamp, self.key(seed), motion(0.001), episode)
+                for episode in range(successes)
+            ]
+        )
+        memory.close()
+
+
+def test_a_remembered_situation_gets_the_consensus_as_guidance_through_the_whole_flow(bench):
+    from flow_rag_vla_interfaces import msg
+
+    situations = Situations()
+    situations.fill(bench.database, 1, motion(0.008))
+    bench.start(key="situation", corrector="consensus")
+    asked = {"revision": situations.make.encoder_revision}
+    none, guidance = msg.Provenance.CORRECTION_NONE, msg.Provenance.CORRECTION_GUIDANCE
+    # No episode names a goal yet, then no robot state is near: no key, no answer.
+    assert bench.see(situations.seen(1), START_NS, **asked).correction == none
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS, instruction=situations.goal.instruction)
+    assert bench.see(situations.seen(1), START_NS + TICK_NS, **asked).correction == none
+    bench.feel(START_NS + 20 * TICK_NS)
+    bench.settle()
+    answer = bench.see(situations.seen(1), START_NS + 20 * TICK_NS, **asked)
+    assert answer.correction == guidance and answer.strength == 1.0 and answer.guidance_until == 1.0
+    assert [case.case_id for case in answer.cases] == [1]
+    assert answer.cases[0].similarity == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_allclose(np.array(answer.actions).reshape(-1, 7), motion(0.008), atol=1e-6)
+    # A state that is long past makes no key.
+    assert bench.see(situations.seen(1), START_NS + 40 * TICK_NS, **asked).correction == none
+    # Embeddings of another encoder would be misread.
+    bench.feel(START_NS + 60 * TICK_NS)
+    bench.settle()
+    assert bench.see(situations.seen(1), START_NS + 60 * TICK_NS).correction == none
+    code, output = bench.stop()
+    assert code == 0 and "Traceback" not in output
+    assert f"reads embeddings of revision {situations.make.encoder_revision}, but these are of compact@abc" in output
+
+
+def test_what_went_well_in_a_situation_keeps_the_memory_silent_there(bench):
+    from flow_rag_vla_interfaces import msg
+
+    situations = Situations()
+    situations.fill(bench.database, 1, motion(0.008), successes=6)
+    bench.start(key="situation", corrector="consensus")
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS, instruction=situations.goal.instruction)
+    bench.feel(START_NS + TICK_NS)
+    bench.settle()
+    answer = bench.see(situations.seen(1), START_NS + TICK_NS, revision=situations.make.encoder_revision)
+    assert answer.correction == msg.Provenance.CORRECTION_NONE
+    assert [case.case_id for case in answer.cases] == [1]
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "remedy"),
+    [
+        ("another policy", "situation", "set policy_checkpoint to the policy that they were made with"),
+        ("embeddings", "situation", "set the parameter key to embedding"),
+        ("situations", "embedding", "set the parameter key to situation"),
+    ],
+)
+def test_a_database_of_another_kind_is_refused_with_the_remedy(bench, held, asked, remedy):
+    from flow_rag_vla_interfaces import msg
+
+    situations = Situations()
+    if held == "embeddings":
+        bench.start()
+        assert bench.add(unit(1)).accepted
+        bench.stop()
+    else:
+        situations.fill(bench.database, 1, motion(0.008), revision="000000" if held == "another policy" else "")
+    bench.start(key=asked, corrector="consensus")
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS, instruction=situations.goal.instruction)
+    bench.feel(START_NS + TICK_NS)
+    bench.settle()
+    answer = bench.see(situations.seen(1), START_NS + TICK_NS, revision=situations.make.encoder_revision)
+    assert answer.correction == msg.Provenance.CORRECTION_NONE
+    _, output = bench.stop()
+    assert str(bench.database) in output and remedy in output

@@ -212,7 +212,13 @@ def teach(stand, spin_until, ticks: int = 24) -> None:
 
 @pytest.fixture
 def remembering(following, start_node, stand, spin_until, tmp_path):
-    process = start_node("failure_memory", database=str(tmp_path / "memory.db"), origin="this robot")
+    process = start_node(
+        "failure_memory",
+        database=str(tmp_path / "memory.db"),
+        origin="this robot",
+        key="embedding",
+        corrector="dispatch",
+    )
     stand.sees = unit(1)
     spin_until(lambda: stand.statistics, what="the memory")
     stand.episode()

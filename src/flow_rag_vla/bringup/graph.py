@@ -80,15 +80,22 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument("device", "auto", "Where the networks run", ("auto", "cpu", "cuda")),
     Argument(
         "corrector",
-        "dispatch",
-        "How the memory acts: dispatch by case, the rules and blend baseline, or off",
-        ("dispatch", "rules_blend", "off"),
+        "consensus",
+        "How the memory acts: by what similar cases agree on, dispatch by case, the rules and blend baseline, or off",
+        ("consensus", "dispatch", "rules_blend", "off"),
     ),
     Argument("run_folder", "", "Where episodes and the bag go; empty: nothing is written but ~/.ros"),
-    Argument("memory", "", "Database of the failure memory; empty: in the run folder, or ~/.ros without one"),
+    Argument(
+        "memory",
+        "",
+        "Database of the failure memory, or a folder that holds one; empty: in the run folder, or ~/.ros without one",
+    ),
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
     Argument("llm", "false", "Start the node of language models too", BOOLEAN),
 )
+
+MEMORY_DATABASE = "failure_memory.db"
+"""The failure memory in a run's folder, and in one that practice made."""
 
 Parameters = dict[str, Any]
 
@@ -113,6 +120,12 @@ class GraphError(ValueError):
     """The arguments of a bring-up make no sense."""
 
 
+def memory_database(memory: str) -> str:
+    """Database that the argument ``memory`` names: a file, or that of a run's or a bank's folder."""
+    path = Path(memory).expanduser()
+    return str(path / MEMORY_DATABASE) if path.is_dir() else memory
+
+
 def default_arguments() -> dict[str, str]:
     """Every argument at its default."""
     return {argument.name: argument.default for argument in ARGUMENTS}
@@ -135,11 +148,11 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     overrides["simulator"] |= {"mode": values["mode"], "gui": values["gui"] == "true"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
     overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
-    overrides["failure_memory"] |= {"corrector": values["corrector"]}
+    overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
     if values["memory"]:
-        overrides["failure_memory"]["database"] = values["memory"]
+        overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
-        overrides["failure_memory"]["database"] = str(folder / "failure_memory.db")
+        overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
     if folder is not None:
         overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
         overrides["recorder"]["bag"] = str(folder / "bag")

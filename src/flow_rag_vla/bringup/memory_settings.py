@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import ParameterError
+from flow_rag_vla.memory.answering import AnsweringSettings, Keying
+from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.credit import CreditSettings
 from flow_rag_vla.memory.guard import GuardSettings
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
+from flow_rag_vla.policy.situation import DIMENSION, SituationKey
 
 
 def tool_position(proprioception: NDArray[np.float32]) -> NDArray[np.floating] | None:
@@ -59,3 +62,33 @@ def memory_settings(parameters: FailureMemoryParameters, capacity: int | None = 
             tool_position=tool_position,
         ),
     )
+
+
+def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings:
+    """How the memory answers."""
+    return AnsweringSettings(
+        parameters.corrector,
+        parameters.without_correction,
+        parameters.minimum_credit,
+        parameters.match_phase,
+        ConsensusSettings(
+            parameters.consensus_neighbours,
+            parameters.consensus_sharpness,
+            parameters.consensus_confidence,
+            parameters.consensus_mass,
+            parameters.consensus_false_retrieval_rate,
+            parameters.minimum_credit,
+            parameters.consensus_until,
+        ),
+    )
+
+
+def keying(parameters: FailureMemoryParameters) -> Keying | None:
+    """What makes the keys; None: embeddings are compared.
+
+    Raises:
+        SituationKeyError: if the policy checkpoint cannot be read.
+    """
+    if parameters.key == "embedding":
+        return None
+    return Keying(SituationKey.load(parameters.policy_checkpoint), DIMENSION)

@@ -11,11 +11,13 @@ from pathlib import Path
 from flow_rag_vla.bringup.graph import (
     ARGUMENTS,
     BOOLEAN,
+    MEMORY_DATABASE,
     Argument,
     GraphError,
     NodeSpec,
     Parameters,
     Process,
+    memory_database,
     node_spec,
 )
 from flow_rag_vla.bringup.parameters.bag_player import BagPlayerParameters
@@ -91,7 +93,11 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
     settings: Mapping[str, Parameters] = {
         "camera_encoder": {"encoder": values["encoder"], "device": values["device"]},
         "flow_policy": {"checkpoint": values["checkpoint"], "device": values["device"]},
-        "failure_memory": {"corrector": values["corrector"], "database": _database(values["memory"], folder)},
+        "failure_memory": {
+            "corrector": values["corrector"],
+            "policy_checkpoint": values["checkpoint"],
+            "database": _database(values["memory"], folder),
+        },
         "recorder": {"bag": str(folder / "bag") if folder is not None else ""},
     }
     for name, chosen in settings.items():
@@ -114,8 +120,8 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
 def _database(memory: str, folder: Path | None) -> str:
     """The memory that is named, else a new one: a replay must not teach the robot's memory the same episode twice."""
     if memory:
-        return memory
-    return str(folder / "failure_memory.db") if folder is not None else "/tmp/flow_rag_vla_replay/failure_memory.db"
+        return memory_database(memory)
+    return str(folder / MEMORY_DATABASE) if folder is not None else "/tmp/flow_rag_vla_replay/failure_memory.db"
 
 
 def _checked(arguments: Mapping[str, str]) -> dict[str, str]:

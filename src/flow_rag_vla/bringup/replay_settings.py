@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from flow_rag_vla.bringup.loop_settings import loop_settings
-from flow_rag_vla.bringup.memory_settings import memory_settings
+from flow_rag_vla.bringup.memory_settings import answering_settings, keying, memory_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
@@ -20,6 +20,7 @@ from flow_rag_vla.core.parameters import ParameterError, load_parameters, parame
 from flow_rag_vla.evaluate.decisions.memory import MemoryReplaySettings
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings
+from flow_rag_vla.policy.situation import SituationKeyError
 
 T = TypeVar("T")
 
@@ -54,7 +55,11 @@ def replay_settings(recording: DecisionRecording) -> ReplaySettings:
             notes.append("no parameters are on record: every one is taken at its default")
     controller = _load(ControllerParameters, values.get("controller", {}), where, notes)
     policy = _load(FlowPolicyParameters, values.get("flow_policy", {}), where, notes)
-    memory = _load(FailureMemoryParameters, values.get("failure_memory", {}), where, notes)
+    remembered = values.get("failure_memory", {})
+    if remembered and "key" not in remembered:
+        # Recorded before there was a choice: embeddings were compared.
+        remembered = {"corrector": "dispatch", **remembered, "key": "embedding"}
+    memory = _load(FailureMemoryParameters, remembered, where, notes)
     changes = []
     for log_ns, node, changed in recording.changes:
         if node == "controller":
@@ -67,19 +72,22 @@ def replay_settings(recording: DecisionRecording) -> ReplaySettings:
         PolicySettings("heun" if policy.solver == "heun" else "euler", policy.steps, policy.samples),
         loop_settings(controller),
         tuple(changes),
-        _memory(memory),
+        _memory(memory, notes),
         policy.checkpoint,
         memory.database if "failure_memory" in values else "",
         tuple(dict.fromkeys(notes)),
     )
 
 
-def _memory(parameters: FailureMemoryParameters) -> MemoryReplaySettings:
+def _memory(parameters: FailureMemoryParameters, notes: list[str]) -> MemoryReplaySettings:
+    try:
+        made_with = keying(parameters)
+    except SituationKeyError as error:
+        made_with = None
+        notes.append(f"the memory compares embeddings in this replay: {error}")
     return MemoryReplaySettings(
-        parameters.corrector,
-        parameters.without_correction,
-        parameters.minimum_credit,
-        parameters.match_phase,
+        answering_settings(parameters),
+        made_with,
         int(parameters.history * 1e9),
         int(parameters.onset_tolerance * 1e9),
         int(parameters.later_success_window * 1e9),

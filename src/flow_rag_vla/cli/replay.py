@@ -43,7 +43,7 @@ def replay(
     loop: bool = typer.Option(False, "--loop", help="Begin again at the end."),
     paused: bool = typer.Option(False, "--paused", help="Begin paused."),
     database: str = typer.Option("", help="With --graph: failure memory to use and extend; empty: a new one."),
-    corrector: str = typer.Option("dispatch", help="With --graph: dispatch, rules_blend or off."),
+    corrector: str = typer.Option("consensus", help="With --graph: consensus, dispatch, rules_blend or off."),
     checkpoint: str = typer.Option("", help="Policy checkpoint; empty: the one that the bag names, or that ships."),
     seed: int = typer.Option(-1, help="With --memory: base of the noise seeds; -1: the noise that was recorded."),
     namespace: str = typer.Option("", help="Namespace of the graph."),

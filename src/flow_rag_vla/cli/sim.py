@@ -45,8 +45,10 @@ def sim(
     duration: float = typer.Option(0.0, min=0.0, help="Start episodes for so many seconds, instead of --episodes."),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
     gui: bool = typer.Option(False, "--gui", help="Open PyBullet's window (needs a screen)."),
-    corrector: str = typer.Option("dispatch", help="How the memory acts: dispatch, rules_blend or off."),
-    memory: str = typer.Option("", help="Failure memory to use and extend; empty: a new one in the run folder."),
+    corrector: str = typer.Option("consensus", help="How the memory acts: consensus, dispatch, rules_blend or off."),
+    memory: str = typer.Option(
+        "", help="Failure memory to use and extend, a database or its folder; empty: a new one."
+    ),
     encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
@@ -74,7 +76,7 @@ def sim(
         tasks = _tasks(task, instruction)
     except UnknownTaskError as error:
         raise typer.BadParameter(str(error)) from None
-    from flow_rag_vla.bringup.graph import GraphError, sim_graph
+    from flow_rag_vla.bringup.graph import GraphError, memory_database, sim_graph
     from flow_rag_vla.bringup.resources import default_params_file
 
     folder = _new_run_folder(runs)
@@ -116,7 +118,7 @@ def sim(
         ),
     )
     if memory and record:
-        _keep_memory(console, memory, folder)
+        _keep_memory(console, memory_database(memory), folder)
     code = _run(console, folder, processes, plan, namespace)
     if report:
         _report(console, folder)

@@ -21,20 +21,21 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.bringup.memory_settings import memory_settings
+from flow_rag_vla.bringup.memory_settings import answering_settings, keying, memory_settings
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.answering import Answering, MemoryAnswer, NoKeyError, Whereabouts
 from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, unit_embedding
-from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
+from flow_rag_vla.memory.consensus import Consensus
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
-from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
 from flow_rag_vla.memory.guard import STOPPED
 from flow_rag_vla.memory.index import make_backend
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.memory.results import AddResult, RetrievedCase
+from flow_rag_vla.memory.results import AddResult
 from flow_rag_vla.memory.store import CaseFilter, EncoderMismatchError, StoreError, UnknownCaseError
 from flow_rag_vla.memory.takeover import Takeover, TakeoverRecorder, correction_of
 from flow_rag_vla.nodes import conversions, qos
@@ -48,6 +49,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.policy.observation import proprioception
+from flow_rag_vla.policy.situation import SituationKeyError
 from flow_rag_vla_interfaces import msg, srv
 
 EXPECTED = (CaseError, StoreError, LookupError, MessageError, ExchangeError, BusyError, ValueError, OSError)
@@ -72,9 +74,10 @@ class FailureMemoryNode(Node):
         self._node_parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
         settings = self._node_parameters.value
         self._origin = memory_settings(settings).origin
-        self._corrector: Corrector = make_corrector(
-            settings.corrector, settings.without_correction, settings.minimum_credit
-        )
+        try:
+            made_with = keying(settings)
+        except SituationKeyError as error:
+            raise StartError(f"parameter policy_checkpoint: {error}") from error
         try:
             self._memory, self._salvaged = FailureMemory.open(
                 settings.database, memory_settings(settings), make_backend(settings.index, settings.device)
@@ -84,6 +87,14 @@ class FailureMemoryNode(Node):
         if self._salvaged is not None:
             self.get_logger().error(str(self._salvaged))
         self._episode = EpisodeMemory(int(settings.history * 1e9))
+        self._source = Answering(self._memory, self._episode, answering_settings(settings), made_with, deferred=True)
+        try:
+            self._source.renew()
+        except StoreError as error:
+            raise StartError(f"parameter database: {error}") from error
+        self._renewing = False
+        self._agreed: Consensus | None = None
+        self._unanswered: dict[str, int] = {}
         self._takeover = TakeoverRecorder()
         self._cameras = CaseCameras(self) if settings.keep_images else None
         self._status: msg.EpisodeStatus | None = None
@@ -137,21 +148,16 @@ class FailureMemoryNode(Node):
 
     def _on_embedding(self, message: msg.Embedding) -> None:
         self._answers += 1
-        correction = Correction(to_ns(message.header.stamp))
-        found: Sequence[RetrievedCase] = ()
-        search_ms = 0.0
-        threshold = self._memory.threshold
-        seen: SeenEmbedding | None = None
+        stamp_ns = to_ns(message.header.stamp)
+        answer = MemoryAnswer(Correction(stamp_ns), threshold=self._source.threshold)
         try:
-            values = unit_embedding(message.values)
-            seen = SeenEmbedding(values, EncoderStamp(message.encoder, message.revision, len(values)))
-            task, phase = self._situation(correction.stamp_ns)
-            result = self._memory.search(values, stamp=seen.stamp, threshold=-2.0, task=task, phase=phase)
-            found, search_ms = result.cases, result.search_ms
-            correction = self._correct(correction.stamp_ns, found, threshold)
-            if correction.mode is CorrectionMode.NONE:
-                self._episode.pass_over(item.case_id for item in found if item.similarity >= threshold)
+            answer = self._source.answer(
+                stamp_ns, message.values, message.encoder, message.revision, self._whereabouts()
+            )
             self._mismatch = ""
+        except NoKeyError as error:
+            # Expected before the first episode and the first robot state, so it is counted and no warning.
+            self._unanswered[error.reason] = self._unanswered.get(error.reason, 0) + 1
         except EncoderMismatchError as error:
             if not self._mismatch:
                 self.get_logger().error(str(error))
@@ -159,32 +165,35 @@ class FailureMemoryNode(Node):
         except EXPECTED as error:
             self._refuse(f"embedding of {message.encoder!r}: {error}")
         self._correction_publisher.publish(
-            messages.correction_message(correction, message, self._answers, found, threshold, search_ms)
+            messages.correction_message(
+                answer.correction, message, self._answers, answer.found, answer.threshold, answer.search_ms
+            )
         )
-        self._corrections += correction.mode != CorrectionMode.NONE
-        if seen is not None:
-            self._episode.embeddings.append(correction.stamp_ns, seen)
+        self._corrections += answer.correction.mode != CorrectionMode.NONE
+        self._agreed = answer.consensus or self._agreed
+        if self._source.stale:
+            self._renew()
 
-    def _situation(self, stamp_ns: int) -> tuple[str, str]:
-        """Task and phase to search in; without an episode manager every case is looked at.
-
-        The phase is that of the embedding's stamp, as a case's is that of its onset: the present one may be the next.
-        """
+    def _whereabouts(self) -> Whereabouts | None:
         status = self._status
-        if status is None:
-            return "", ""
-        if not self._node_parameters.value.match_phase:
-            return status.task, ""
-        return status.task, self._episode.phases.at(stamp_ns) or status.phase
+        return None if status is None else Whereabouts(status.task, status.phase, status.instruction)
 
-    def _correct(self, stamp_ns: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
-        credible = [item for item in found if item.similarity >= threshold]
-        # Between episodes nothing is sampled, so there is nothing to correct.
-        if not credible or not (self._status is None or self._episode.running):
-            return Correction(stamp_ns)
-        whole = self._memory.cases(item.case_id for item in credible)
-        cases = [CredibleCase(whole[item.case_id], item.similarity) for item in credible if item.case_id in whole]
-        return self._corrector.correct(stamp_ns, cases, threshold)
+    def _renew(self) -> None:
+        """Judge the consensus' gates on the reader's thread; answers use the last ones meanwhile."""
+        if self._renewing:
+            return
+        try:
+            judged = self._reader.submit(self._source.renew)
+        except BusyError:
+            return
+        self._renewing = True
+        judged.add_done_callback(self._renewed)
+
+    def _renewed(self, done: Future[None]) -> None:
+        self._renewing = False
+        error = done.exception()
+        if error is not None:
+            self._refuse(f"the consensus' gates are as they were: {error}")
 
     def _on_state(self, message: msg.RobotState) -> None:
         # Converted only if a failure asks for it: 40 of them come each second.
@@ -359,6 +368,8 @@ class FailureMemoryNode(Node):
 
     def _written(self, what: str, done: Future[None]) -> None:
         error = done.exception()
+        if self._source.stale:
+            self._renew()
         if error is not None:
             self._refuse(f"{what}: {error}")
 
@@ -381,6 +392,7 @@ class FailureMemoryNode(Node):
         except EXPECTED:
             self._memory.refuse()
             raise
+        self._source.check(case.stamp)
         images = messages.case_images(request.failure_case.images)
         result: AddResult = await self._writer.submit(lambda: self._memory.add(case, images))
         response.accepted, response.case_id, response.message = result.accepted, result.case_id, result.message
@@ -494,6 +506,8 @@ class FailureMemoryNode(Node):
             **{f"index_{key}": value for key, value in dataclasses.asdict(statistics.index).items()},
             "corrections": self._corrections,
             "answers": self._answers,
+            **{f"unanswered_{reason}": count for reason, count in self._unanswered.items()},
+            **self._consensus_figures(),
             "jobs_waiting": self._writer.waiting + self._reader.waiting,
             "encoder": str(statistics.stamp or ""),
             "database": str(self._memory.store.path),
@@ -511,13 +525,25 @@ class FailureMemoryNode(Node):
             return WARN, problem, figures
         return OK, f"{statistics.cases} cases", figures
 
+    def _consensus_figures(self) -> dict[str, float]:
+        """What the last answer by consensus rested on."""
+        agreed = self._agreed
+        if agreed is None:
+            return {}
+        return {
+            "consensus_confidence": round(agreed.confidence, 4),
+            "consensus_gate": round(agreed.gate, 4),
+            "consensus_failures": round(agreed.failures, 4),
+            "consensus_successes": round(agreed.successes, 4),
+        }
+
     def _refuse(self, problem: str) -> None:
         """Say what was wrong, each kind at most once a second in the log, and always on the diagnostics."""
         self._problem = problem
         self._complain(problem)
 
     def _configure(self, settings: FailureMemoryParameters) -> None:
-        self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
+        self._source.configure(answering_settings(settings))
         self._write("new parameters", lambda: self._memory.configure(memory_settings(settings)))
 
 

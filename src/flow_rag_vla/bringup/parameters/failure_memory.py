@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
+from flow_rag_vla.memory.consensus import ConsensusSettings
 
+_CONSENSUS = ConsensusSettings()
 _LIMITS = MotionLimits()
 
 
@@ -18,11 +20,56 @@ class FailureMemoryParameters:
         "~/.ros/flow_rag_vla/failure_memory.db", "SQLite file with the cases; created if it is not there"
     )
     origin: str = parameter("", "Name kept with each new case, such as the robot's; empty: the host's name")
+    key: str = parameter(
+        "situation",
+        "What cases are stored and compared by: where things are for the hand and what it feels, as the policy reads "
+        "it (situation), or the encoder's embedding (embedding). A database holds one kind",
+        choices=("situation", "embedding"),
+    )
+    policy_checkpoint: str = parameter(
+        "", "Folder of the policy checkpoint whose readout makes the situation key; empty: the one that ships"
+    )
     corrector: str = parameter(
-        "dispatch",
-        "What a credible case becomes: by its type and what is known (dispatch), the rule table with a blend of 0.3 as "
-        "the baseline (rules_blend), or nothing (off)",
-        choices=("dispatch", "rules_blend", "off"),
+        "consensus",
+        "What the cases that come up become: guidance to what the corrections of similar situations agree on, where "
+        "successes do not outweigh them (consensus), by type and what is known of the most similar ones (dispatch), "
+        "the rule table with a blend of 0.3 as the baseline (rules_blend), or nothing (off)",
+        choices=("consensus", "dispatch", "rules_blend", "off"),
+        live=True,
+    )
+    consensus_neighbours: int = parameter(
+        _CONSENSUS.neighbours, "Most similar cases that the consensus is of", minimum=1, maximum=1024, live=True
+    )
+    consensus_sharpness: float = parameter(
+        _CONSENSUS.sharpness,
+        "Power of the cosine similarity that is a situation's weight in the consensus; higher listens to nearer ones",
+        minimum=0.1,
+        maximum=100.0,
+        live=True,
+    )
+    consensus_confidence: float = parameter(
+        _CONSENSUS.confidence,
+        "Share of failures among the similar situations from which the consensus is followed, whatever the stored "
+        "successes say",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    consensus_mass: float = parameter(
+        _CONSENSUS.mass, "Smallest sum of the cases' weights that says anything", minimum=0.0, maximum=1e6, live=True
+    )
+    consensus_false_retrieval_rate: float = parameter(
+        _CONSENSUS.false_retrieval_rate,
+        "Share of stored successes, each judged without its own episode, that may reach the confidence that is needed",
+        minimum=0.001,
+        maximum=0.999,
+        live=True,
+    )
+    consensus_until: float = parameter(
+        _CONSENSUS.until,
+        "Share of the flow, from its start, during which the consensus guides; 1 leads to it whatever the policy sees",
+        minimum=0.01,
+        maximum=1.0,
         live=True,
     )
     without_correction: str = parameter(

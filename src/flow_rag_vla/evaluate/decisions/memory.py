@@ -10,7 +10,6 @@ import dataclasses
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +25,15 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import BagMessage, stamp_ns
 from flow_rag_vla.data.bag_values import evidence
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Seen, Status
-from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, unit_embedding
-from flow_rag_vla.memory.corrector import CredibleCase, make_corrector
+from flow_rag_vla.memory.answering import Answering, AnsweringSettings, Keying, NoKeyError, Whereabouts
+from flow_rag_vla.memory.case import Array, CaseError, FailureCase
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
-from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure, SeenEmbedding
+from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure
 from flow_rag_vla.memory.guard import STOPPED
 from flow_rag_vla.memory.index import faiss_factory
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.memory.results import MemorySettings, RetrievedCase
-from flow_rag_vla.memory.store import EncoderMismatchError, StoreError
+from flow_rag_vla.memory.results import MemorySettings
+from flow_rag_vla.memory.store import StoreError
 from flow_rag_vla.policy.observation import proprioception
 
 ORIGIN = "replay"
@@ -121,10 +120,8 @@ class RecordedMemory(NoMemory):
 class MemoryReplaySettings:
     """The failure memory's parameters, as far as they decide. Times in nanoseconds."""
 
-    corrector: str = "dispatch"
-    without_correction: str = "negative"
-    minimum_credit: float = 0.2
-    match_phase: bool = True
+    answering: AnsweringSettings = field(default_factory=AnsweringSettings)
+    keying: Keying | None = None
     history_ns: int = 60_000_000_000
     onset_tolerance_ns: int = 500_000_000
     later_success_window_ns: int = 20_000_000_000
@@ -159,8 +156,8 @@ class LivingMemory(NoMemory):
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
         self._episode = EpisodeMemory(settings.history_ns)
+        self._answering = Answering(self._memory, self._episode, settings.answering, settings.keying)
         self._status: Status | None = None
 
     def __enter__(self) -> LivingMemory:
@@ -181,20 +178,17 @@ class LivingMemory(NoMemory):
 
     def answer(self, seen: Seen) -> Answer:
         """Search and correct, as the node does on an embedding."""
-        threshold = self._memory.threshold
+        status = self._status
+        where = None if status is None else Whereabouts(status.task, status.phase, status.instruction)
         try:
-            values = unit_embedding(seen.values)
-            stamp = EncoderStamp(seen.encoder, seen.revision, len(values))
-            task, phase = self._situation(seen.stamp_ns)
-            found = self._memory.search(values, stamp=stamp, threshold=-2.0, task=task, phase=phase).cases
-        except (CaseError, StoreError, EncoderMismatchError) as error:
+            found = self._answering.answer(seen.stamp_ns, seen.values, seen.encoder, seen.revision, where)
+        except NoKeyError:
+            return Answer(Correction(seen.stamp_ns), threshold=self._answering.threshold)
+        except (CaseError, StoreError, ValueError) as error:
             self._note(f"embedding of {seen.encoder!r}: {error}")
-            return Answer(Correction(seen.stamp_ns), threshold=threshold)
-        correction = self._correct(seen.stamp_ns, found, threshold)
-        if correction.mode is CorrectionMode.NONE:
-            self._episode.pass_over(item.case_id for item in found if item.similarity >= threshold)
-        self._episode.embeddings.append(seen.stamp_ns, SeenEmbedding(values, stamp))
-        return Answer(correction, tuple((item.case_id, item.similarity) for item in found), threshold)
+            return Answer(Correction(seen.stamp_ns), threshold=self._answering.threshold)
+        similarities = tuple((item.case_id, item.similarity) for item in found.found)
+        return Answer(_as_sent(found.correction), similarities, found.threshold)
 
     def on_status(self, status: Status) -> None:
         """Begin, follow and end episodes."""
@@ -265,22 +259,6 @@ class LivingMemory(NoMemory):
     def case(self, case_id: int) -> FailureCase | None:
         """A stored case."""
         return self._memory.cases([case_id]).get(case_id)
-
-    def _situation(self, stamp: int) -> tuple[str, str]:
-        status = self._status
-        if status is None:
-            return "", ""
-        if not self._settings.match_phase:
-            return status.task, ""
-        return status.task, self._episode.phases.at(stamp) or status.phase
-
-    def _correct(self, stamp: int, found: Sequence[RetrievedCase], threshold: float) -> Correction:
-        credible = [item for item in found if item.similarity >= threshold]
-        if not credible or not (self._status is None or self._episode.running):
-            return Correction(stamp)
-        whole = self._memory.cases(item.case_id for item in credible)
-        cases = [CredibleCase(whole[item.case_id], item.similarity) for item in credible if item.case_id in whole]
-        return _as_sent(self._corrector.correct(stamp, cases, threshold))
 
     def _remember(self, case: FailureCase, pending: PendingFailure | None) -> None:
         try:
