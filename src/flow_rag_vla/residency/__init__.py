@@ -1,0 +1,1 @@
+"""Which model is in which memory, and when; and the pipeline whose steps take turns in that memory."""
