@@ -19,6 +19,13 @@ def practice(
     source: Annotated[
         str, typer.Option(help="Who says what would have been right: expert, or search: nobody, what succeeds is kept")
     ] = "expert",
+    attempts: Annotated[int, typer.Option(min=2, help="With search: attempts after a failure, at most")] = 8,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="With search: things stay as the failure left them, the arm goes home")
+    ] = False,
+    copies: Annotated[
+        int, typer.Option(min=0, help="With search: simulated copies in which shifts are tried beforehand")
+    ] = 0,
 ) -> None:
     """Let a policy practise, and remember its failures with what would have been right.
 
@@ -37,7 +44,7 @@ def practice(
     from flow_rag_vla.evaluate.trials.bank import open_bank
     from flow_rag_vla.evaluate.trials.practice import SOURCES, practise
     from flow_rag_vla.evaluate.trials.protocol import TrialError
-    from flow_rag_vla.evaluate.trials.search import read_searches
+    from flow_rag_vla.evaluate.trials.search import SearchSettings, read_searches
     from flow_rag_vla.evaluate.trials.simulated import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
@@ -57,7 +64,8 @@ def practice(
             def note(done: int, total: int, failures: int) -> None:
                 bar(done, total, f"failed {failures}")
 
-            failed = practise(output, spec, episodes, seed, source=source, progress=note)
+            settings = SearchSettings(attempts=attempts, reset=not in_place, copies=copies)
+            failed = practise(output, spec, episodes, seed, source=source, search=settings, progress=note)
         cases = open_bank(output).cases()
         searches = read_searches(output)
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
@@ -71,6 +79,7 @@ def practice(
         console.print(
             f"found a correction in {len(found)} of {len(searches)} failed episodes, {rate} attempts for each; "
             f"{sum(item.luck for item in searches)} successes could not be confirmed, "
-            f"{sum(item.refused for item in searches)} cases were refused",
+            f"{sum(item.refused for item in searches)} cases were refused; the first shift succeeded in "
+            f"{sum(item.first for item in searches)}",
             highlight=False,
         )

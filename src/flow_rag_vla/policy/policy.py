@@ -110,6 +110,18 @@ class FlowPolicy:
                 f"{revision}; set encoder: {own.name}, or train a policy for it: flow_rag_vla train --encoder {name}"
             )
 
+    def reading(self, embedding: NDArray[np.float32], state: RobotState) -> NDArray[np.float32]:
+        """(READING_DIM,) float32: where the policy's readout sees things, see ``policy.observation``.
+
+        Raises:
+            ValueError: for an embedding of another length or not of unit length, or a state that is not finite.
+        """
+        vector = torch.from_numpy(self._check_embedding(embedding))[None].to(self._device)
+        felt = torch.from_numpy(proprioception(state))[None].to(self._device)
+        with torch.inference_mode():
+            found: NDArray[np.float32] = self._network.readout(vector, felt)[0].cpu().numpy()
+        return found
+
     def act(
         self,
         embedding: NDArray[np.float32],

@@ -140,6 +140,7 @@ def test_the_same_seed_draws_the_same() -> None:
         ({"attempts": 1}, "attempts is 1"),
         ({"broad": 1.5}, "broad is 1.5"),
         ({"kept": 0}, "kept is 0"),
+        ({"copies": -1}, "copies is -1"),
         ({"attempt_s": 0.0}, "attempt_s is 0.0"),
         ({"spread": (0.01, 0.0, 0.01)}, "spread is 0.0"),
     ],
@@ -230,6 +231,17 @@ def test_attempts_are_bounded_and_nothing_found_is_nothing_remembered(rig: Rig, 
     assert line.cases == ()
     assert [(item.attempts, item.found) for item in search.searches] == [(3, None)]
     assert keeper.memory.statistics().cases == 0
+
+
+@pytest.mark.parametrize("settings", [{"reset": False}, {"copies": 1, "supposed": 1}])
+def test_attempts_in_place_and_after_a_look_at_copies_are_bounded_too(
+    rig: Rig, keeper: Keeper, settings: dict[str, object]
+) -> None:
+    search = Search(rig, keeper, SearchSettings(attempts=2, attempt_s=0.3, **settings))
+    assert not search.episode(0, Start(FAILS, FAILS)).success
+    (line,) = search.searches
+    assert (line.attempts, line.found, line.first) == (2, None, False)
+    assert line.copied == (0.0 if "copies" in settings else None)
 
 
 @pytest.mark.slow

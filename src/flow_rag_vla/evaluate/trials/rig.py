@@ -28,7 +28,17 @@ class Rig:
         self.encoder = make_encoder(spec.encoder)
         self.key = SituationKey.load(policy_folder(spec.checkpoint))
         self.world = World()
+        self._copies: World | None = None
+
+    @property
+    def copies(self) -> World:
+        """A second world, for what is only supposed."""
+        if self._copies is None:
+            self._copies = World()
+        return self._copies
 
     def close(self) -> None:
-        """Free the world."""
+        """Free the worlds."""
         self.world.close()
+        if self._copies is not None:
+            self._copies.close()

@@ -25,19 +25,20 @@ from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import Goal
-from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.evaluate.trials.bank import BankEpisode
+from flow_rag_vla.evaluate.trials.copies import Felt, likely_copies
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import scene_of
+from flow_rag_vla.evaluate.trials.simulated import HOME_TICKS, homeward, is_home, scene_of
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.policy import SHIFT_SHAPE, FlowPolicy
 from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.scene import SceneSpec
-from flow_rag_vla.sim.world import Snapshot
+from flow_rag_vla.sim.world import Snapshot, World
 
 Shift = NDArray[np.float64]
 
@@ -55,6 +56,10 @@ class SearchSettings:
     broad: share of draws that stay broad once something was found
     near: metres, standard deviation around a shift that succeeded; within so much of a failed one it is not repeated
     kept: shifts that are remembered, at most
+    reset: the start is set up again for every attempt, and what succeeded is confirmed; otherwise the arm goes home and
+        tries again with things as they are, and the first success counts
+    copies: simulated copies in which shifts are tried beforehand, see ``copies``; 0: none
+    supposed: shifts that are tried in every copy
     """
 
     attempts: int = 8
@@ -63,6 +68,9 @@ class SearchSettings:
     broad: float = 0.3
     near: float = 0.004
     kept: int = 32
+    reset: bool = True
+    copies: int = 0
+    supposed: int = 4
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -72,6 +80,10 @@ class SearchSettings:
             raise ValueError(f"broad is {self.broad}, expected 0 to 1")
         if self.kept < 1:
             raise ValueError(f"kept is {self.kept}, expected at least 1")
+        if self.copies < 0 or self.supposed < 1:
+            raise ValueError(
+                f"copies is {self.copies} and supposed {self.supposed}, expected at least 0 copies and 1 shift"
+            )
         for name, value in (("attempt_s", self.attempt_s), ("near", self.near), ("spread", min(self.spread))):
             if not value > 0.0:
                 raise ValueError(f"{name} is {value}, expected above 0")
@@ -146,6 +158,8 @@ class Searched:
 
     luck: attempts that succeeded and could not be confirmed
     known: whether it was drawn around one that had succeeded before
+    copied: share of the copies in which the first shift succeeded; None without copies
+    first: whether the first shift that was tried succeeded
     refused: cases that the memory did not take
     """
 
@@ -156,6 +170,8 @@ class Searched:
     known: bool = False
     cases: int = 0
     refused: int = 0
+    copied: float | None = None
+    first: bool = False
 
 
 @dataclass(slots=True)
@@ -163,6 +179,8 @@ class _Attempt:
     success: bool = False
     kind: FailureType = FailureType.TIMEOUT
     seen: list[Seen] = field(default_factory=list)
+    states: list[RobotState] = field(default_factory=list)
+    targets: list[CartesianTarget] = field(default_factory=list)
 
 
 class Search:
@@ -185,37 +203,43 @@ class Search:
         """One start: the policy alone, then, if it fails, with a shifted perception."""
         spec, world = self._rig.spec, self._rig.world
         scene = scene_of(spec.task, spec.scene, start)
-        world.reset(scene)
+        home = world.reset(scene)
         begin = world.save()
-        first = self._attempt(scene, begin, start.noise, None)
+        first = self._attempt(world, scene, home, start.noise, None)
         if first.success:
             done = [(item, item.chunk.actions) for item in first.seen]
             self._keeper.success(place, scene.task, scene.goal, done)
             return BankEpisode(place, spec.key, start, True)
-        ids = self._search(place, start, scene, begin, first)
+        ids = self._search(place, start, scene, begin, home, first)
         return BankEpisode(place, spec.key, start, False, ids)
 
-    def _search(self, place: int, start: Start, scene: SceneSpec, begin: Snapshot, first: _Attempt) -> tuple[int, ...]:
+    def _search(
+        self, place: int, start: Start, scene: SceneSpec, begin: Snapshot, home: RobotState, first: _Attempt
+    ) -> tuple[int, ...]:
+        settings, world = self.settings, self._rig.world
         rng = np.random.default_rng((start.seed, start.noise, 31))
         failed: list[Shift] = []
         tried: list[_Attempt] = [first]
-        draw: Draw | None = None
+        draw, copied = self._supposed(scene.goal, rng, first) if settings.copies else (None, None)
         attempts = luck = 0
+        at_once, confirming = False, False
         found: Draw | None = None
-        while attempts < self.settings.attempts and found is None:
-            confirming = draw is not None
+        while attempts < settings.attempts and found is None:
             draw = draw or self.proposal.draw(rng, failed)
             attempts += 1
-            tried.append(self._attempt(scene, begin, noise_seed(start.noise, -attempts), draw.shift))
+            state = world.restore(begin) if settings.reset else self._home(home)
+            tried.append(self._attempt(world, scene, state, noise_seed(start.noise, -attempts), draw.shift))
             if tried[-1].success:
-                found = draw if confirming else None
+                at_once = at_once or attempts == 1
+                found = draw if confirming or not settings.reset else None
+                confirming = True
                 continue
             luck += confirming
             failed.append(draw.shift)
             self.proposal.failed(draw)
-            draw = None
+            draw, confirming = None, False
         if found is None:
-            self.searches.append(Searched(place, attempts, None, luck))
+            self.searches.append(Searched(place, attempts, None, luck, copied=copied, first=at_once))
             return ()
         self.proposal.succeeded(found)
         refused = self._keeper.refused
@@ -225,15 +249,26 @@ class Search:
         )  # fmt: skip
         rows = tuple(tuple(round(float(value), 5) for value in row) for row in found.shift)
         self.searches.append(
-            Searched(place, attempts, rows, luck, found.known is not None, len(ids), self._keeper.refused - refused)
+            Searched(
+                place,
+                attempts,
+                rows,
+                luck,
+                found.known is not None,
+                len(ids),
+                self._keeper.refused - refused,
+                copied,
+                at_once,
+            )
         )
         return ids
 
     def _labelled(self, scene: SceneSpec, tried: Sequence[_Attempt], shift: Shift) -> list[Labelled]:
         """What the found shift says of every observation; attempts that succeeded with it say it themselves."""
         labelled = []
-        # The last two succeeded with the shift: theirs come first, so that the others do not take their place.
-        for attempt in (*tried[-2:], *tried[:-2]):
+        # Those that succeeded with the shift come first, so that the others do not take their place.
+        proven = 2 if self.settings.reset else 1
+        for attempt in (*tried[-proven:], *tried[:-proven]):
             for item in self._keeper.distinct(attempt.seen, scene.goal):
                 alone = seen_with(self._rig.policy, item, scene.goal, None)
                 right = item.chunk.actions
@@ -242,10 +277,41 @@ class Search:
                 labelled.append(Labelled(item, alone, within_limits(right), attempt.success))
         return labelled
 
-    def _attempt(self, scene: SceneSpec, begin: Snapshot, noise: int, shift: Shift | None) -> _Attempt:
-        """From the start until success or the time of an attempt is over."""
-        rig, world, settings = self._rig, self._rig.world, self._rig.spec.settings
-        state = world.restore(begin)
+    def _supposed(self, goal: Goal, rng: np.random.Generator, first: _Attempt) -> tuple[Draw, float]:
+        """The shift that succeeds in most copies of the situation, and in what share of them."""
+        seen, world = first.seen[0], self._rig.copies
+        reading = self._rig.policy.reading(seen.embedding, seen.state)
+        felt = Felt(tuple(first.states), tuple(first.targets))
+        copies = likely_copies(world, goal, reading, felt, self.settings.copies)
+        draws: list[Draw] = []
+        done: list[int] = []
+        for _ in range(self.settings.supposed):
+            # What was supposed before and did not help in most copies is not supposed again.
+            useless = [draw.shift for draw, count in zip(draws, done, strict=True) if 2 * count <= len(copies)]
+            draws.append(self.proposal.draw(rng, useless))
+            done.append(0)
+            for number, copy in enumerate(copies):
+                state = world.reset(copy.scene)
+                noise = int(rng.integers(2**31)) + number
+                done[-1] += self._attempt(world, copy.scene, state, noise, draws[-1].shift).success
+            if done[-1] == len(copies):
+                break
+        best = int(np.argmax(done))
+        return draws[best], done[best] / len(copies)
+
+    def _home(self, home: RobotState) -> RobotState:
+        """Things stay as they are; the arm goes back to where it began, as far as it gets in the time for that."""
+        world, integrator = self._rig.world, TargetIntegrator()
+        state = world.robot_state()
+        for tick in range(HOME_TICKS):
+            if is_home(state, home):
+                break
+            state = world.step(integrator.advance(homeward(state, home, tick), state)[0])
+        return state
+
+    def _attempt(self, world: World, scene: SceneSpec, state: RobotState, noise: int, shift: Shift | None) -> _Attempt:
+        """From here until success or the time of an attempt is over."""
+        rig, settings = self._rig, self._rig.spec.settings
         limit = round(self.settings.attempt_s * CONTROL_RATE_HZ)
         detector, integrator = FailureDetector(), TargetIntegrator()
         detector.start(Episode(1, scene.task, state.stamp_ns, limit * TICK_S, scene.goal))
@@ -254,7 +320,7 @@ class Search:
             rig.policy, rig.encoder, scene.goal, seed=noise, delay_ticks=settings.delay_ticks, corrector=self._look,
             shift=shift,
         )  # fmt: skip
-        result = _Attempt()
+        result = _Attempt(states=[state])
         reported = False
         for tick in range(limit):
             if tick % settings.replan_ticks == 0:
@@ -263,6 +329,8 @@ class Search:
             target, _, _ = integrator.advance(follower.action(tick, state), state)
             detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
             state = world.step(target)
+            result.states.append(state)
+            result.targets.append(target)
             reports = detector.update(state)
             if reports and not reported:
                 result.kind, reported = reports[0].failure_type, True

@@ -67,7 +67,10 @@ DISPLACED_BY, DISPLACED_TURN = 0.010, 0.10
 RETRIES = 3
 """Blind retries of one episode, at most."""
 
-_HOME_REACHED, _HOME_TICKS, _OPEN_TICKS = 0.015, 120, 10
+HOME_TICKS = 120
+"""Ticks that the way back to a start may take."""
+
+_HOME_REACHED, _OPEN_TICKS = 0.015, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +371,7 @@ class SimulatedEpisode:
             failures += [_seen(report) for report in reports]
             if self._lessons is not None:
                 self._lessons.watch(state, detector.phase.value, reports)
-            if rewinding and (_is_home(state, home) or tick - rewind_from >= _HOME_TICKS):
+            if rewinding and (is_home(state, home) or tick - rewind_from >= HOME_TICKS):
                 rewind_from = -1
                 self._count(follower)
                 follower = self._follower(noise_seed(self._noise, -retried))
@@ -476,7 +479,8 @@ def homeward(state: RobotState, home: RobotState, ticks: int) -> NDArray[np.floa
     return action.astype(np.float32)
 
 
-def _is_home(state: RobotState, home: RobotState) -> bool:
+def is_home(state: RobotState, home: RobotState) -> bool:
+    """Whether the tool is back at a start pose."""
     return float(np.linalg.norm(state.position - home.position)) < _HOME_REACHED
 
 
