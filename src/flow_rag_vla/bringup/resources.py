@@ -29,3 +29,8 @@ def share_folder() -> Path:
 def default_params_file() -> Path:
     """The parameter file that ships."""
     return share_folder() / "config" / "flow_rag_vla.yaml"
+
+
+def robots_folder() -> Path:
+    """The folder of the robot profiles that ship."""
+    return share_folder() / "config" / "robots"

@@ -18,6 +18,7 @@ from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
 from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
+from flow_rag_vla.cli.robot import robot
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.teleop import teleop
 from flow_rag_vla.cli.train import train
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sim)
+app.command()(robot)
 app.command()(ask)
 app.command()(report)
 app.command()(evaluate)

@@ -1,0 +1,24 @@
+"""Parameters of the robot bridge and of the mock robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flow_rag_vla.core.parameters import parameter
+
+
+@dataclass(frozen=True, slots=True)
+class RobotParameters:
+    """A real arm in the simulator's place: its topics, its limits, and a hold when something is wrong."""
+
+    profile: str = parameter("mock", "Robot profile: the name of one that ships, or a YAML file")
+
+
+@dataclass(frozen=True, slots=True)
+class MockRobotParameters:
+    """An arm that is not there: the topics of a profile, with limits and a watchdog of its own."""
+
+    profile: str = parameter("mock", "Robot profile: the name of one that ships, or a YAML file")
+    rate: float = parameter(100.0, "Joint states a second", unit="Hz", minimum=10.0, maximum=500.0)
+    time_constant: float = parameter(0.04, "Lag of the joints", unit="s", minimum=0.001, maximum=1.0)
+    image_rate: float = parameter(10.0, "Images a second of each camera", unit="Hz", minimum=0.5, maximum=60.0)

@@ -1,0 +1,123 @@
+"""The graph over a real arm, declared once for ``launch/robot.launch.py`` and ``flow_rag_vla robot``.
+
+It is the simulation graph with the robot bridge, and on request the mock robot, in the simulator's place. Limits of the
+loop follow the robot's profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flow_rag_vla.bringup.graph import (
+    ARGUMENTS,
+    BOOLEAN,
+    Argument,
+    GraphError,
+    NodeSpec,
+    Parameters,
+    Process,
+    node_spec,
+)
+from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotParameters
+from flow_rag_vla.bringup.resources import robots_folder
+from flow_rag_vla.control.integrator import MotionLimits
+from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.robot.fields import ProfileError
+from flow_rag_vla.robot.profile import RobotProfile, find_profile, load_profile
+
+ROBOT = NodeSpec("robot", RobotParameters, "bridge to a real arm: its topics to ours, our commands inside its limits")
+MOCK_ROBOT = NodeSpec("mock_robot", MockRobotParameters, "an arm that is not there, on the topics of a profile")
+
+_NODES = ("camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller", "episode_manager")
+_SHARED = (
+    "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
+    "record",
+)  # fmt: skip
+
+ROBOT_ARGUMENTS: tuple[Argument, ...] = (
+    Argument("profile", "", "Robot profile: the name of one in config/robots/, or the path of a YAML file"),
+    Argument("mock", "false", "Start a mock of the robot too, on the topics of the profile", BOOLEAN),
+    *(argument for argument in ARGUMENTS if argument.name in _SHARED),
+)
+
+
+def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process, ...]:
+    """The graph over an arm for these arguments.
+
+    Args:
+        arguments: values by name; what is missing takes its default.
+        params_file: the file to use when the argument ``params_file`` is empty.
+
+    Raises:
+        GraphError: for an unknown argument or value, or a profile that cannot be used.
+    """
+    values = _checked(arguments)
+    try:
+        profile = load_profile(find_profile(values["profile"], robots_folder()))
+    except ProfileError as error:
+        raise GraphError(str(error)) from None
+    folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
+    specs = [ROBOT, *([MOCK_ROBOT] if values["mock"] == "true" else []), *(node_spec(name) for name in _NODES)]
+    if folder is not None and values["record"] == "true":
+        specs.append(node_spec("recorder"))
+    overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": False} for spec in specs}
+    # The whole path: a node's working directory need not be the person's.
+    file = str(Path(profile.file).resolve())
+    overrides["robot"]["profile"] = file
+    if "mock_robot" in overrides:
+        overrides["mock_robot"]["profile"] = file
+    overrides["controller"] |= loop_limits(profile)
+    overrides["episode_manager"] |= {"reset": "none", "scoring": "person"}
+    overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
+    overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
+    overrides["failure_memory"] |= {"corrector": values["corrector"]}
+    if values["memory"]:
+        overrides["failure_memory"]["database"] = values["memory"]
+    elif folder is not None:
+        overrides["failure_memory"]["database"] = str(folder / "failure_memory.db")
+    if folder is not None:
+        overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
+        if "recorder" in overrides:
+            overrides["recorder"]["bag"] = str(folder / "bag")
+    return tuple(
+        Process(
+            spec,
+            values["namespace"],
+            values["params_file"] or str(params_file),
+            overrides[spec.name],
+            values["log_level"],
+        )
+        for spec in specs
+    )
+
+
+def loop_limits(profile: RobotProfile) -> Parameters:
+    """Parameters of the controller for an arm: the tighter of its own limits and the profile's."""
+    limits = MotionLimits()
+    return {
+        "workspace_low": list(profile.workspace_low),
+        "workspace_high": list(profile.workspace_high),
+        "gripper_width": max(profile.gripper.width_open, 0.001),
+        "max_translation": max(min(limits.translation, profile.tool_speed * TICK_S), 0.0005),
+        "max_rotation": max(min(limits.rotation, profile.turn_speed * TICK_S), 0.002),
+    }
+
+
+def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
+    values = {argument.name: argument.default for argument in ROBOT_ARGUMENTS}
+    for name, value in arguments.items():
+        if name not in values:
+            raise GraphError(f"unknown argument {name!r}; known: {', '.join(values)}")
+        values[name] = value
+    for argument in ROBOT_ARGUMENTS:
+        value = values[argument.name]
+        if argument.choices and value not in argument.choices:
+            raise GraphError(f"{argument.name} is {value!r}, expected one of {', '.join(argument.choices)}")
+    path = values["params_file"]
+    if path and not Path(path).is_file():
+        raise GraphError(f"params_file {path!r} does not exist; copy config/flow_rag_vla.yaml and edit the copy")
+    if not values["profile"]:
+        shipped = ", ".join(sorted(found.stem for found in robots_folder().glob("*.yaml")))
+        raise GraphError(f"profile is empty; name one of {shipped}, or a YAML file (docs/robot.md)")
+    return values

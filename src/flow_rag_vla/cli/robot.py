@@ -1,0 +1,158 @@
+"""``flow_rag_vla robot``: the graph over a real arm or its mock, and the check of a robot profile."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from flow_rag_vla.cli.sim import START_TIMEOUT_S, GraphEnded, _check, _interruptible, _new_run_folder, _uninterrupted
+from flow_rag_vla.core.files import write_text
+
+if TYPE_CHECKING:
+    from flow_rag_vla.bringup.graph import Process
+
+
+def robot(
+    profile: str = typer.Option(
+        "", "--profile", "-p", help="A profile that ships (mock, franka, ...), or a YAML file."
+    ),
+    mock: bool = typer.Option(False, "--mock", help="Start a mock of the robot too, on the profile's topics."),
+    check: str = typer.Option("", "--check", help="Only check a profile, and say what the arm can reach."),
+    instruction: str = typer.Option("", "--instruction", "-i", help="Do this once the graph is up, then end."),
+    encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
+    checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
+    corrector: str = typer.Option("dispatch", help="How the memory acts: dispatch, rules_blend or off."),
+    memory: str = typer.Option("", help="Failure memory to use and extend; empty: one in the run folder."),
+    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
+    log_level: str = typer.Option("info", help="Severity from which nodes log."),
+    runs: Path | None = typer.Option(None, help="Record the run into a folder of its own inside this one."),
+) -> None:
+    """Run the graph over an arm that takes joint or tool commands, until Ctrl-C.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla robot --check my_arm.yaml             is the profile right, what can the arm reach
+
+      flow_rag_vla robot --profile mock --mock           the whole graph over an arm that is not there
+
+      flow_rag_vla robot --profile my_arm.yaml --mock    your profile, before the real arm
+
+      flow_rag_vla robot --profile my_arm.yaml           the real arm
+    """
+    console = Console(soft_wrap=True)
+    if check:
+        raise typer.Exit(_check_profile(console, check))
+    from flow_rag_vla.bringup.graph import GraphError
+    from flow_rag_vla.bringup.resources import default_params_file
+    from flow_rag_vla.bringup.robot_graph import robot_graph
+
+    arguments = {
+        "profile": profile,
+        "mock": "true" if mock else "false",
+        "encoder": encoder,
+        "checkpoint": checkpoint,
+        "corrector": corrector,
+        "memory": memory,
+        "params_file": params_file,
+        "namespace": namespace,
+        "log_level": log_level,
+    }
+    try:
+        processes = robot_graph(arguments, default_params_file())
+        if runs is None:
+            with tempfile.TemporaryDirectory(prefix="flow_rag_vla_robot_") as temporary:
+                raise typer.Exit(_run(console, processes, Path(temporary), namespace, instruction))
+        folder = _new_run_folder(runs)
+        processes = robot_graph({**arguments, "run_folder": str(folder)}, default_params_file())
+    except GraphError as error:
+        raise typer.BadParameter(str(error)) from None
+    about = {
+        "command": ["flow_rag_vla", *sys.argv[1:]],
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "profile": profile,
+        "params_file": processes[0].params_file,
+        "parameters": {process.spec.name: process.overrides for process in processes},
+    }
+    write_text(folder / "run.json", json.dumps(about, indent=2))
+    console.print(f"run [bold]{folder}[/bold]")
+    raise typer.Exit(_run(console, processes, folder / "log", namespace, instruction))
+
+
+def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace: str, instruction: str) -> int:
+    from flow_rag_vla.bringup.supervisor import Supervisor
+    from flow_rag_vla.nodes.operator import Operator, OperatorError
+
+    supervisor = Supervisor(processes, logs, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    names = [process.spec.name for process in processes]
+    code, started = 0, time.monotonic()
+    try:
+        with _interruptible():
+            supervisor.start()
+            with Operator(namespace) as operator:
+                operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
+                console.print(f"ready after {time.monotonic() - started:.1f} s: {', '.join(names)}")
+                if instruction:
+                    from flow_rag_vla_interfaces.action import ExecuteTask
+
+                    result = operator.execute(ExecuteTask.Goal(instruction=instruction), lambda: _check(supervisor))
+                    console.print(f"{instruction}: {result.outcome} after {result.duration:.1f} s  {result.reason}")
+                    code = 0 if result.success else 1
+                else:
+                    console.print("the arm holds until a task is sent to the action execute_task; Ctrl-C ends")
+                    while True:
+                        _check(supervisor)
+                        time.sleep(0.2)
+    except KeyboardInterrupt:
+        console.print("stopping")
+    except (OperatorError, GraphEnded) as error:
+        console.print(f"[red]{error}[/red]")
+        code = 1
+    finally:
+        with _uninterrupted():
+            killed = supervisor.stop()
+    if killed:
+        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
+        code = 1
+    return code
+
+
+def _check_profile(console: Console, name: str) -> int:
+    import numpy as np
+
+    from flow_rag_vla.bringup.resources import robots_folder
+    from flow_rag_vla.robot.arm import Arm
+    from flow_rag_vla.robot.fields import ProfileError
+    from flow_rag_vla.robot.profile import find_profile, load_profile
+
+    try:
+        profile = load_profile(find_profile(name, robots_folder()))
+        arm = Arm(profile)
+    except ProfileError as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+    home = profile.limits("home")
+    position, orientation = arm.pose(home)
+    low, high = np.array(profile.workspace_low), np.array(profile.workspace_high)
+    inside = bool(((low <= position) & (position <= high)).all())
+    points = [low + (high - low) * np.array(share) for share in itertools.product(np.linspace(0.0, 1.0, 5), repeat=3)]
+    solutions = [arm.solve(point, orientation, home) for point in points]
+    turned = 0.02 if profile.orientation == "exact" else np.pi
+    reached = sum(one.position_error < 2e-3 and one.orientation_error <= turned for one in solutions)
+    console.print(f"{profile.name}: {len(profile.joints)} joints, {profile.mode} to {profile.command_topic}")
+    console.print(f"tool {profile.tool_frame} at home: {position.round(3).tolist()} m in {profile.base_frame}, "
+                  f"{'inside' if inside else '[yellow]outside[/yellow]'} the workspace")  # fmt: skip
+    console.print(f"reached from home, orientation as there: {reached} of {len(points)} points over the workspace")
+    for camera in profile.cameras:
+        console.print(f"camera {camera.role}: {camera.image}{' (compressed)' if camera.compressed else ''}")
+    console.print("the profile can be used")
+    return 0

@@ -1,0 +1,276 @@
+"""A real arm in the simulator's place: its topics to ours, our commands to its own, a hold when anything is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from geometry_msgs.msg import WrenchStamped
+from numpy.typing import NDArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from std_msgs.msg import Bool, String
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.robot import RobotParameters
+from flow_rag_vla.bringup.resources import robots_folder
+from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.core.state import CartesianTarget, RobotState
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.conversions import MessageError, image_message, robot_state_message
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.robot_messages import (
+    ARM_TYPES,
+    GRIPPER_TYPES,
+    arm_message,
+    decoded,
+    positions_message,
+    trajectory_message,
+)
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.robot.arm import Arm
+from flow_rag_vla.robot.fields import ProfileError
+from flow_rag_vla.robot.follower import Follower, Hold
+from flow_rag_vla.robot.profile import Camera, RobotProfile, find_profile, load_profile
+from flow_rag_vla_interfaces.msg import ControlCommand
+from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
+
+CAMERA_TOPICS = {
+    "front": (topics.FRONT_IMAGE, topics.FRONT_INFO),
+    "wrist": (topics.WRIST_IMAGE, topics.WRIST_INFO),
+}
+
+
+def profile_of(name: str) -> RobotProfile:
+    """A profile by name or file, for a node that cannot start without it.
+
+    Raises:
+        StartError: saying what is wrong with it.
+    """
+    try:
+        return load_profile(find_profile(name, robots_folder()))
+    except ProfileError as error:
+        raise StartError(str(error)) from None
+
+
+class Robot(Node):
+    """Owns the arm's command topic; nothing else in the graph writes to it."""
+
+    def __init__(self) -> None:
+        super().__init__("robot")
+        self._complain = Complaints(self.get_logger())
+        self._params = NodeParameters(self, RobotParameters)
+        self._profile = profile = profile_of(self._params.value.profile)
+        try:
+            self._arm = Arm(profile)
+        except ProfileError as error:
+            raise StartError(str(error)) from None
+        self._follower = Follower(profile, self._arm)
+        self._hold: Hold | None = None
+        self._holds = 0
+        self._sent = 0
+        self._last_tick: tuple[int, int] = (-1, -1)
+        self._published_ns = 0
+        self._before: tuple[int, NDArray[np.float64]] | None = None
+        self._gripper_width = profile.gripper.width_open
+        self._gripper_effort = 0.0
+        self._wrench = np.zeros(6)
+        self._stop_heard = False
+
+        self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
+        self._hold_publisher = self.create_publisher(String, topics.ROBOT_HOLD, qos.STATE)
+        self._arm_publisher = self.create_publisher(ARM_TYPES[profile.mode], profile.command_topic, 1)
+        self._gripper_publisher = (
+            None
+            if profile.gripper.kind == "none"
+            else self.create_publisher(GRIPPER_TYPES[profile.gripper.kind], profile.gripper.command_topic, 1)
+        )
+        # Reliable or best effort, drivers publish both; a best effort subscription takes either.
+        self.create_subscription(JointState, profile.joint_states, self._on_joints, qos.SENSOR)
+        if profile.wrench:
+            self.create_subscription(WrenchStamped, profile.wrench, self._on_wrench, qos.NEWEST)
+        self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
+        self.create_subscription(Bool, topics.EMERGENCY_STOP, self._on_stop, qos.STATE)
+        for camera in profile.cameras:
+            self._pass_on(camera)
+        # Steady: a clock that jumps must not stop or double the commands of an arm.
+        self.create_timer(1.0 / profile.command_rate, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._diagnostics = Diagnostics(self, profile.name, self._health)
+        self.get_logger().info(
+            f"{profile.name}: {profile.mode} to {self._arm_publisher.topic_name} at {profile.command_rate:g} Hz, "
+            f"waiting for joint states"
+        )
+
+    def _on_joints(self, message: JointState) -> None:
+        now, stamp_ns = time.monotonic_ns(), to_ns(message.header.stamp)
+        profile, names = self._profile, list(message.name)
+        gripper = profile.gripper
+        if gripper.kind != "none" and gripper.joint in names:
+            self._take_gripper(message, names.index(gripper.joint))
+            if not set(names) & set(profile.joint_names):
+                # A gripper's driver may publish on the same topic, without the arm.
+                return
+        age = (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
+        if abs(age) > profile.state_timeout:
+            # Not handed on: the follower's own limit then finds that joint states stopped.
+            self._complain(
+                f"joint state refused: stamped {age:.3f} s ago, limit {profile.state_timeout:g} s; set the clocks of "
+                "robot and computer alike (chrony), or look why the driver is late"
+            )
+            return
+        joints = self._follower.sense(names, message.position, now)
+        if joints is None or now - self._published_ns < 0.75e9 / profile.state_rate:
+            return
+        self._published_ns = now
+        velocities = self._velocities(message, names, stamp_ns, joints)
+        position, orientation = self._arm.pose(joints)
+        state = RobotState(
+            stamp_ns, position, orientation, joints, velocities, self._gripper_width, self._gripper_effort, self._wrench
+        )
+        self._state_publisher.publish(robot_state_message(state, profile.joint_names, profile.base_frame))
+
+    def _take_gripper(self, message: JointState, index: int) -> None:
+        if index < len(message.position) and np.isfinite(message.position[index]):
+            self._gripper_width = self._profile.gripper.width(float(message.position[index]))
+        if index < len(message.effort) and np.isfinite(message.effort[index]):
+            self._gripper_effort = abs(float(message.effort[index]))
+
+    def _velocities(
+        self, message: JointState, names: list[str], stamp_ns: int, joints: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """As the driver says, else by difference."""
+        before, self._before = self._before, (stamp_ns, joints)
+        if len(message.velocity) == len(names):
+            said = np.array([message.velocity[names.index(name)] for name in self._profile.joint_names])
+            if np.isfinite(said).all():
+                return said
+        if before is None or stamp_ns <= before[0]:
+            return np.zeros_like(joints)
+        return np.asarray((joints - before[1]) / ((stamp_ns - before[0]) / 1e9))
+
+    def _on_wrench(self, message: WrenchStamped) -> None:
+        force, torque = message.wrench.force, message.wrench.torque
+        values = np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z])
+        if np.isfinite(values).all():
+            self._wrench = values
+        else:
+            self._complain(f"wrench refused: {values.tolist()} is not all finite")
+
+    def _on_command(self, command: ControlCommand) -> None:
+        order = to_ns(command.header.stamp), int(command.tick)
+        age = (self.get_clock().now().nanoseconds - order[0]) / 1e9
+        if abs(age) > self._profile.command_timeout:
+            limit = self._profile.command_timeout
+            self._complain(f"command {command.tick} refused: stamped {age:.3f} s ago, limit {limit:g} s")
+            return
+        if order < self._last_tick and self._last_tick[0] - order[0] < 1_000_000_000:
+            self._complain(f"command {command.tick} refused: it is older than the one before")
+            return
+        self._last_tick = order
+        if command.mode == ControlCommand.MODE_EMERGENCY_STOP:
+            # From here on the controller latches it.
+            self._stop_heard = False
+            self._follower.stop()
+        elif not self._stop_heard:
+            pose = command.target
+            position, turn = pose.position, pose.orientation
+            target = CartesianTarget(
+                np.array([position.x, position.y, position.z]),
+                np.array([turn.x, turn.y, turn.z, turn.w]),
+                float(command.gripper_width),
+            )
+            self._follower.command(target, time.monotonic_ns())
+
+    def _on_stop(self, message: Bool) -> None:
+        self._stop_heard = bool(message.data)
+        if message.data:
+            self._follower.stop()
+
+    def _tick(self) -> None:
+        try:
+            output = self._follower.tick(time.monotonic_ns())
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # Nothing is sent; the arm's own watchdog is the next line.
+            self._complain(f"no command sent: {error}")
+            return
+        if output is None:
+            return
+        if output.hold is not self._hold:
+            self._say(output.hold, output.text)
+        stamp = self.get_clock().now().to_msg()
+        self._arm_publisher.publish(
+            arm_message(self._profile, stamp, output.joints, output.position, output.orientation, output.twist)
+        )
+        self._sent += 1
+        if self._gripper_publisher is not None and output.gripper_width is not None:
+            gripper = self._profile.gripper
+            value = np.array([gripper.joint_value(output.gripper_width)])
+            self._gripper_publisher.publish(
+                positions_message(value)
+                if gripper.kind == "position"
+                else trajectory_message([gripper.joint], value, 1.0 / self._profile.command_rate)
+            )
+
+    def _say(self, hold: Hold | None, text: str) -> None:
+        self._hold = hold
+        self._hold_publisher.publish(String(data=text))
+        if hold is None:
+            self.get_logger().info("following")
+        else:
+            self._holds += 1
+            self._complain(f"holding: {text}")
+
+    def _pass_on(self, camera: Camera) -> None:
+        image_topic, info_topic = CAMERA_TOPICS[camera.role]
+        resolve = self.resolve_topic_name
+        if camera.compressed or resolve(camera.image) != resolve(image_topic):
+            images = self.create_publisher(Image, image_topic, qos.SENSOR)
+            if camera.compressed:
+                self.create_subscription(CompressedImage, camera.image, self._decoder(images.publish), qos.NEWEST)
+            else:
+                self.create_subscription(Image, camera.image, images.publish, qos.NEWEST)
+        if camera.info and resolve(camera.info) != resolve(info_topic):
+            infos = self.create_publisher(CameraInfo, info_topic, qos.SENSOR)
+            self.create_subscription(CameraInfo, camera.info, infos.publish, qos.NEWEST)
+
+    def _decoder(self, publish: Callable[[Image], None]) -> Callable[[CompressedImage], None]:
+        def decode(message: CompressedImage) -> None:
+            try:
+                pixels = decoded(message)
+            except MessageError as error:
+                self._complain(str(error))
+                return
+            publish(image_message(pixels, to_ns(message.header.stamp), message.header.frame_id))
+
+        return decode
+
+    def _health(self) -> Health:
+        figures = {
+            "profile": self._profile.file,
+            "mode": self._profile.mode,
+            "sent": self._sent,
+            "holds": self._holds,
+            "hold": self._hold.name if self._hold else "",
+            "refusals": self._complain.count,
+            "last_refusal": self._complain.last,
+        }
+        if self._follower.measured is None:
+            return WARN, f"no joint state on {self._profile.joint_states}", figures
+        if self._hold is not None:
+            return WARN, f"holding: {self._hold.value}", figures
+        return OK, "following" if self._sent else "ready", figures
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the robot bridge."""
+    return run(Robot, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

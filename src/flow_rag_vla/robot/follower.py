@@ -1,0 +1,335 @@
+"""Decides what an arm is told: the controller's targets inside every limit, or a hold that says why.
+
+All of it is a function of what is handed in and of a steady clock that the caller reads, so it is tested without ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.rotation import (
+    quaternion_conjugate,
+    quaternion_from_rotation_vector,
+    quaternion_multiply,
+    rotation_vector_from_quaternion,
+)
+from flow_rag_vla.core.state import CartesianTarget
+from flow_rag_vla.robot.arm import Arm
+from flow_rag_vla.robot.profile import RobotProfile
+from flow_rag_vla.robot.tracker import Tracker
+
+Array = NDArray[np.float64]
+
+_POSITION_TOLERANCE = 2e-3
+_ORIENTATION_TOLERANCE = 0.02
+"""How far, in metres and radians, a solution may be from its target."""
+_GOOD_IN_A_ROW = 3
+"""Samples that make joint states believable again after one that was not."""
+_MEASURED_MARGIN = 0.02
+"""Radians by which a measured joint may be outside its limits: calibration and noise."""
+
+
+class Hold(Enum):
+    """Why the arm is held instead of following."""
+
+    NO_JOINT_STATES = "no joint state arrived yet"
+    JOINT_STATES_STALE = "joint states stopped"
+    JOINT_STATES_INVALID = "a joint state makes no sense"
+    JOINTS_OUTSIDE_LIMITS = "a joint is outside its limits"
+    NO_COMMAND = "no command arrives"
+    COMMAND_INVALID = "a command makes no sense"
+    EMERGENCY_STOP = "the emergency stop is latched"
+    OUTSIDE_WORKSPACE = "the target is outside the workspace"
+    JUMP = "the target is too far to reach in time"
+    UNREACHABLE = "no joint angles inside the limits reach the target"
+    NOT_TRACKING = "the arm does not go where it is told"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the arm is told now. Arrays are None where the profile's mode has no use for them.
+
+    joints: (J,) radians; position: (3,) metres and orientation: (4,) x y z w; twist: (6,) m/s and rad/s, base frame
+    gripper_width: metres, None before the first command
+    hold: None while following, else the reason; text: the same for people, with values
+    """
+
+    joints: Array | None
+    position: Array | None
+    orientation: Array | None
+    twist: Array | None
+    gripper_width: float | None
+    hold: Hold | None
+    text: str
+
+
+class Follower:
+    """Follows commanded tool poses with one arm. Times are integer nanoseconds of a steady clock."""
+
+    def __init__(self, profile: RobotProfile, arm: Arm) -> None:
+        self._profile, self._arm = profile, arm
+        self._names = profile.joint_names
+        self._period = 1.0 / profile.command_rate
+        self._low, self._high = profile.limits("low"), profile.limits("high")
+        self._speed = profile.limits("velocity")
+        self._joint_mode = profile.mode in ("joint_trajectory", "joint_position")
+        self._measured: Array | None = None
+        self._measured_ns = 0
+        self._bad_sample = ""
+        self._good_samples = 0
+        self._target: CartesianTarget | None = None
+        self._target_ns = 0
+        self._command_fault: tuple[Hold, str] | None = None
+        self._refused: tuple[Hold, str] | None = None
+        self._gripper: float | None = None
+        self._joints: Tracker | None = None
+        self._goal: Array | None = None
+        self._tool: Tracker | None = None
+        self._facing = np.array([0.0, 0.0, 0.0, 1.0])
+        self._ticked_ns = 0
+        self._lost = False
+
+    @property
+    def measured(self) -> Array | None:
+        """(J,) radians: the newest joint state that made sense."""
+        return self._measured
+
+    def sense(self, names: Sequence[str], positions: Sequence[float], now_ns: int) -> Array | None:
+        """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
+
+        After one that makes no sense the arm is held until some in a row do.
+        """
+        problem = ""
+        values = np.zeros(len(self._names))
+        if len(positions) < len(names) or len(set(names)) != len(names):
+            problem = f"{len(positions)} positions for the names {list(names)}"
+        else:
+            places = {name: index for index, name in enumerate(names)}
+            missing = [name for name in self._names if name not in places]
+            if missing:
+                problem = f"{', '.join(missing)} missing from {list(names)}; correct the profile's joint names"
+            else:
+                values = np.array([positions[places[name]] for name in self._names], dtype=np.float64)
+                if not np.isfinite(values).all():
+                    problem = f"joint positions {values.round(4).tolist()} are not all finite; check the driver"
+        if problem:
+            self._bad_sample, self._good_samples = problem, 0
+            return None
+        self._good_samples += 1
+        if self._bad_sample and self._good_samples < _GOOD_IN_A_ROW:
+            return None
+        self._bad_sample = ""
+        self._measured, self._measured_ns = values, now_ns
+        return values
+
+    def command(self, target: CartesianTarget, now_ns: int) -> None:
+        """Take the controller's newest target. One that makes no sense holds the arm until the next."""
+        numbers = np.concatenate([target.position, target.orientation, [target.gripper_width]])
+        length = float(np.linalg.norm(target.orientation))
+        self._target_ns = now_ns
+        self._command_fault, self._refused = None, None
+        if not np.isfinite(numbers).all() or abs(length - 1.0) > 1e-2:
+            self._target = None
+            text = f"{numbers.round(4).tolist()}, expected finite numbers and a unit quaternion"
+            self._command_fault = Hold.COMMAND_INVALID, text
+            return
+        self._target = CartesianTarget(target.position, target.orientation / length, target.gripper_width)
+
+    def stop(self) -> None:
+        """Hold for the emergency stop, until the next command."""
+        self._target, self._command_fault = None, (Hold.EMERGENCY_STOP, "released by the controller's service")
+
+    def tick(self, now_ns: int) -> Output | None:
+        """What to tell the arm now; None while there is nothing to say yet. Call it at the profile's command rate."""
+        elapsed = (now_ns - self._ticked_ns) / 1e9 if self._ticked_ns else self._period
+        self._ticked_ns = now_ns
+        problem = self._problem(now_ns)
+        if self._joints is None:
+            # Nothing is sent before an arm and a command are there: whoever has the arm until then keeps it.
+            if self._measured is None or problem is not None:
+                return None
+            self._joints = Tracker(
+                np.clip(self._measured, self._low, self._high), self._speed, self._profile.limits("acceleration"),
+                self._period,
+            )  # fmt: skip
+            self._tool = self._tool_at(self._measured)
+        return self._joint_output(problem, elapsed) if self._joint_mode else self._tool_output(problem, elapsed)
+
+    def _problem(self, now_ns: int) -> tuple[Hold, str] | None:
+        profile = self._profile
+        if self._bad_sample:
+            return Hold.JOINT_STATES_INVALID, self._bad_sample
+        if self._measured is None:
+            return Hold.NO_JOINT_STATES, f"expected on {profile.joint_states!r}"
+        age = (now_ns - self._measured_ns) / 1e9
+        if age > profile.state_timeout:
+            return Hold.JOINT_STATES_STALE, f"the last is {age:.3f} s old, limit {profile.state_timeout:g} s"
+        outside = np.maximum(self._low - self._measured, self._measured - self._high)
+        worst = int(outside.argmax())
+        if outside[worst] > _MEASURED_MARGIN:
+            return Hold.JOINTS_OUTSIDE_LIMITS, (
+                f"{self._names[worst]} is at {self._measured[worst]:.3f} rad, limits {self._low[worst]:g} to "
+                f"{self._high[worst]:g}; move it back by hand or with the maker's tools"
+            )
+        if self._command_fault is not None:
+            return self._command_fault
+        if self._target is None:
+            return Hold.NO_COMMAND, "none arrived yet"
+        age = (now_ns - self._target_ns) / 1e9
+        if age > profile.command_timeout:
+            return Hold.NO_COMMAND, f"the last is {age:.3f} s old, limit {profile.command_timeout:g} s"
+        return self._refused or self._outside(self._target)
+
+    def _outside(self, target: CartesianTarget) -> tuple[Hold, str] | None:
+        profile = self._profile
+        if self._measured is None:
+            return None
+        here, _ = self._arm.pose(self._measured)
+        for axis, name in enumerate("xyz"):
+            low, high = profile.workspace_low[axis], profile.workspace_high[axis]
+            # A tool that starts outside may come back in.
+            low, high = min(low, float(here[axis])), max(high, float(here[axis]))
+            if not low - 1e-3 <= target.position[axis] <= high + 1e-3:
+                return (
+                    Hold.OUTSIDE_WORKSPACE,
+                    f"{name} is {target.position[axis]:.3f} m, limits {low:.3f} to {high:.3f}",
+                )
+        return None
+
+    def _joint_output(self, problem: tuple[Hold, str] | None, elapsed: float) -> Output:
+        joints = self._joints
+        assert joints is not None and self._measured is not None
+        goal: Array | None = None
+        lag = np.abs(joints.value - self._measured)
+        worst = int(lag.argmax())
+        fresh = problem is None or problem[0] not in (
+            Hold.NO_JOINT_STATES, Hold.JOINT_STATES_STALE, Hold.JOINT_STATES_INVALID,
+        )  # fmt: skip
+        limit = self._profile.tracking
+        # Lost until it is well inside again: a threshold alone would let the arm be pushed in small steps.
+        self._lost = fresh and bool(lag[worst] > (0.5 * limit if self._lost else limit))
+        if self._lost:
+            if problem is None:
+                text = f"{self._names[worst]} is {lag[worst]:.3f} rad from what it was told, limit {limit:g} rad"
+                problem = Hold.NOT_TRACKING, text
+            # What it is told comes back to where it is, so that nothing leaps when it moves again.
+            goal = np.clip(self._measured, self._low, self._high)
+        if problem is None:
+            problem, goal = self._solved(joints.value)
+        if problem is not None:
+            self._goal = None
+        joints.step(goal, elapsed)
+        joints.limit(self._low, self._high)
+        return self._output(problem, joints=joints.value.copy())
+
+    def _solved(self, here: Array) -> tuple[tuple[Hold, str] | None, Array | None]:
+        target, profile = self._target, self._profile
+        assert target is not None
+        start = here if self._goal is None else self._goal
+        solution = self._arm.solve(target.position, target.orientation, start)
+        turned = profile.orientation == "exact" and solution.orientation_error > _ORIENTATION_TOLERANCE
+        if solution.position_error > _POSITION_TOLERANCE or turned:
+            self._refused = (
+                Hold.UNREACHABLE,
+                (
+                    f"{target.position.round(3).tolist()} is met to {1e3 * solution.position_error:.1f} mm and "
+                    f"{solution.orientation_error:.3f} rad (smallest singular value "
+                    f"{solution.smallest_singular_value:.3f})"
+                ),
+            )
+            return self._refused, None
+        share = np.abs(solution.joints - here) / (self._speed * profile.reach_time)
+        worst = int(share.argmax())
+        if share[worst] > 1.0:
+            self._refused = (
+                Hold.JUMP,
+                (
+                    f"{self._names[worst]} would need {share[worst] * profile.reach_time:.2f} s at its velocity limit, "
+                    f"limit {profile.reach_time:g} s"
+                ),
+            )
+            return self._refused, None
+        self._goal = solution.joints
+        return None, solution.joints
+
+    def _tool_output(self, problem: tuple[Hold, str] | None, elapsed: float) -> Output:
+        tool, target, profile = self._tool, self._target, self._profile
+        assert tool is not None and self._measured is not None
+        measured, facing = self._arm.pose(self._measured)
+        if problem is None:
+            assert target is not None
+            far = max(
+                float(np.linalg.norm(target.position - tool.value)) / (profile.tool_speed * profile.reach_time),
+                _angle(target.orientation, self._facing) / (profile.turn_speed * profile.reach_time),
+            )
+            if far > 1.0:
+                text = (
+                    f"it is {far * profile.reach_time:.2f} s away at the tool's limits, limit {profile.reach_time:g} s"
+                )
+                problem = self._refused = Hold.JUMP, text
+        if tool.at_rest and problem is not None:
+            # Whatever moved the arm while it was held is taken as it is.
+            tool.value, self._facing = measured.copy(), facing
+        before, before_facing = tool.value, self._facing
+        tool.step(None if problem is not None or target is None else target.position, elapsed)
+        if problem is None and target is not None:
+            turn = rotation_vector_from_quaternion(
+                quaternion_multiply(target.orientation, quaternion_conjugate(self._facing))
+            )
+            angle = float(np.linalg.norm(turn))
+            turn = turn * min(1.0, profile.turn_speed * min(elapsed, self._period) / max(angle, 1e-9))
+            self._facing = quaternion_multiply(quaternion_from_rotation_vector(turn), self._facing)
+            self._facing /= np.linalg.norm(self._facing)
+        if profile.mode == "cartesian_pose":
+            return self._output(problem, position=tool.value.copy(), orientation=self._facing.copy())
+        if problem is not None:
+            return self._output(problem, twist=np.concatenate([tool.velocity, np.zeros(3)]))
+        step = max(min(elapsed, self._period), 1e-4)
+        # What the arm did not follow so far is made up for in half a second, inside the limits.
+        linear = (tool.value - before) / step + 2.0 * (tool.value - measured)
+        turn = quaternion_multiply(self._facing, quaternion_conjugate(before_facing))
+        behind = quaternion_multiply(self._facing, quaternion_conjugate(facing))
+        angular = rotation_vector_from_quaternion(turn) / step + 2.0 * rotation_vector_from_quaternion(behind)
+        return self._output(
+            None,
+            twist=np.concatenate([_shortened(linear, profile.tool_speed), _shortened(angular, profile.turn_speed)]),
+        )
+
+    def _tool_at(self, joints: Array) -> Tracker:
+        profile = self._profile
+        position, self._facing = self._arm.pose(joints)
+        # An axis gets its share of the tool's limits, so that a diagonal keeps them too.
+        share = 1.0 / math.sqrt(3.0)
+        speed, acceleration = np.full(3, share * profile.tool_speed), np.full(3, share * profile.tool_acceleration)
+        return Tracker(position, speed, acceleration, self._period)
+
+    def _output(
+        self,
+        problem: tuple[Hold, str] | None,
+        *,
+        joints: Array | None = None,
+        position: Array | None = None,
+        orientation: Array | None = None,
+        twist: Array | None = None,
+    ) -> Output:
+        if problem is None and self._target is not None:
+            # Kept in every hold: what is grasped is not dropped.
+            self._gripper = self._target.gripper_width
+        hold, text = problem if problem is not None else (None, "")
+        if hold is not None:
+            text = f"{hold.name}: {hold.value}: {text}"
+        return Output(joints, position, orientation, twist, self._gripper, hold, text)
+
+
+def _angle(one: Array, other: Array) -> float:
+    return 2.0 * math.acos(min(1.0, abs(float(np.dot(one, other)))))
+
+
+def _shortened(vector: Array, longest: float) -> Array:
+    return vector * min(1.0, longest / max(float(np.linalg.norm(vector)), 1e-9))

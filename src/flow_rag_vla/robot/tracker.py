@@ -1,0 +1,52 @@
+"""Moves values toward goals inside limits of speed and acceleration, always able to stop in time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Tracker:
+    """Values (N,) with a velocity each. At every step each comes nearer to its goal as fast as its limits allow.
+
+    A value never runs past a goal at which it could have stopped: the speed is the one from which a stop in steps of
+    one period just ends there. Goals inside position limits thus keep the values inside.
+    """
+
+    def __init__(self, start: Array, speed: Array, acceleration: Array, period_s: float) -> None:
+        self.value = np.array(start, dtype=np.float64)
+        self.velocity = np.zeros_like(self.value)
+        self._speed, self._acceleration, self._period = speed, acceleration, period_s
+
+    def step(self, goal: Array | None, elapsed_s: float) -> Array:
+        """Values one step later; without a goal they come to rest.
+
+        Time that passed beyond one period does not count: a late step is no licence for a long one.
+        """
+        period, acceleration = self._period, self._acceleration
+        elapsed = min(max(elapsed_s, 0.0), period)
+        if goal is None:
+            wanted = np.zeros_like(self.value)
+        else:
+            away = goal - self.value
+            unit = acceleration * period**2
+            steps = (np.sqrt(1.0 + 8.0 * np.abs(away) / unit) - 1.0) / 2.0
+            fastest = np.minimum(np.minimum(steps * acceleration * period, np.abs(away) / period), self._speed)
+            wanted = np.sign(away) * fastest
+        change = acceleration * elapsed
+        self.velocity = np.clip(wanted, self.velocity - change, self.velocity + change)
+        self.value = self.value + self.velocity * elapsed
+        return self.value
+
+    def limit(self, low: Array, high: Array) -> None:
+        """Keep the values inside, whatever rounding did."""
+        inside = np.clip(self.value, low, high)
+        self.velocity = np.where(inside == self.value, self.velocity, 0.0)
+        self.value = inside
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing moves."""
+        return bool((np.abs(self.velocity) < 1e-9).all())
