@@ -342,12 +342,18 @@ class ResidencyManager:
         return lease
 
     def try_lease(self, *names: str) -> Lease | None:
-        """Hold models if all of them are there now; None otherwise. Loads nothing and waits for nothing."""
+        """Hold models if all of them are there now; None otherwise. Loads nothing and waits for nothing.
+
+        None as well while a barrier drains, or when somebody has waited so long that nothing may overtake.
+        """
         now = self._clock()
         with self._lock:
             self._open()
             request = self._request(names, 0, now, now, keep=True)
-            if not self._gate and all(self._entries[name].state is State.RESIDENT for name in request.closure):
+            overtakes = any(self._scheduler.aged(one, now) for one in self._queue) and not request.nested
+            if self._gate or overtakes:
+                return None
+            if all(self._entries[name].state is State.RESIDENT for name in request.closure):
                 return self._grant(request, now)
             return None
 
@@ -482,6 +488,20 @@ class ResidencyManager:
             self._measure(place)
             self._pump()
             return self._ledger.foreign[place]
+
+    def settle(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Return when no transfer is on its way; one that was given up is not waited for.
+
+        Raises:
+            DeadlineError: when one still is by then.
+        """
+        deadline = self._clock() + timeout_s
+        with self._lock:
+            self._pump()
+            while moving := [name for name, entry in self._entries.items() if _moving(entry)]:
+                if not self._idle.wait(max(0.0, deadline - self._clock())) and self._clock() >= deadline:
+                    raise DeadlineError(f"{', '.join(moving)} still on the way after {timeout_s} s; a loader may hang")
+                self._expire(self._clock())
 
     def close(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Refuse what waits, drain the leases, evict everything, pins too.
@@ -695,7 +715,7 @@ class ResidencyManager:
             self._expire(self._clock())
             self._take_orphans()
             held = sorted(one for one, entry in self._entries.items() if entry.claims)
-            moving = any(entry.state in (State.LOADING, State.EVICTING) for entry in self._entries.values())
+            moving = any(_moving(entry) for entry in self._entries.values())
             if not held and not moving:
                 return
             if self._clock() >= deadline:
@@ -988,7 +1008,10 @@ class ResidencyManager:
             entry.load_s = self._clock() - ticket.started
             if held is not None and error is None and not ticket.abandoned and self._settle(entry, held):
                 entry.ticket = None
+                if not self._plans:
+                    self._measure(home)
                 self._pump()
+                self._idle.notify_all()
                 return
             if held is not None:
                 drop.append((held.value, home))
@@ -1172,6 +1195,10 @@ class ResidencyManager:
         """One line of JSON a transfer; leases that find their model are not told."""
         if _LOG.isEnabledFor(level):
             _LOG.log(level, "%s", json.dumps({"event": event, **fields}, default=str))
+
+
+def _moving(entry: _Entry) -> bool:
+    return entry.state in (State.LOADING, State.EVICTING)
 
 
 def _again(error: Exception) -> Exception:
