@@ -23,6 +23,9 @@ def practice(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="With search: things stay as the failure left them, the arm goes home")
     ] = False,
+    relabel: Annotated[
+        bool, typer.Option(help="With search: the shift that was found also labels attempts that failed")
+    ] = True,
     copies: Annotated[
         int, typer.Option(min=0, help="With search: simulated copies in which shifts are tried beforehand")
     ] = 0,
@@ -64,7 +67,7 @@ def practice(
             def note(done: int, total: int, failures: int) -> None:
                 bar(done, total, f"failed {failures}")
 
-            settings = SearchSettings(attempts=attempts, reset=not in_place, copies=copies)
+            settings = SearchSettings(attempts=attempts, reset=not in_place, relabel=relabel, copies=copies)
             failed = practise(output, spec, episodes, seed, source=source, search=settings, progress=note)
         cases = open_bank(output).cases()
         searches = read_searches(output)

@@ -22,12 +22,14 @@ from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.search import (
     SEARCHES,
+    Attempt,
     Draw,
     Search,
     SearchSettings,
     ShiftProposal,
     read_searches,
     seen_with,
+    to_label,
 )
 from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of, simulated_spec
 from flow_rag_vla.memory.guard import beyond_limits
@@ -178,6 +180,17 @@ def test_labels_are_motions_that_the_guard_lets_pass_in_the_same_direction(actio
 def test_slow_motions_are_left_as_they_are() -> None:
     actions = np.full((16, 7), 0.002, dtype=np.float32)
     assert np.array_equal(within_limits(actions), actions)
+
+
+def test_what_succeeded_is_labelled_first_and_what_failed_only_if_asked(seen: Seen) -> None:
+    failed, luckless, found, confirmed = (Attempt(success, seen=[seen] * 20) for success in (False, False, True, True))
+    tried = [failed, luckless, found, confirmed]
+    everything = to_label(tried, SearchSettings(), 4)
+    assert [(len(some), success) for some, success in everything] == [(20, True)] * 2 + [(20, False)] * 2
+    assert [success for _, success in to_label(tried, SearchSettings(relabel=False), 4)] == [True, True]
+    # In place one success counts, and of the failure only where the arm was stuck in the end.
+    in_place = to_label(tried[:3], SearchSettings(reset=False), 4)
+    assert [(len(some), success) for some, success in in_place] == [(20, True), (10, False)]
 
 
 def keep(keeper: Keeper, items: list[Labelled]) -> tuple[int, ...]:

@@ -45,6 +45,9 @@ Shift = NDArray[np.float64]
 SEARCHES = "search.jsonl"
 """A line for each failed episode: what was tried and found."""
 
+STUCK_S = 1.0
+"""Seconds at the end of a failed attempt that are where the arm was stuck."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
@@ -56,8 +59,10 @@ class SearchSettings:
     broad: share of draws that stay broad once something was found
     near: metres, standard deviation around a shift that succeeded; within so much of a failed one it is not repeated
     kept: shifts that are remembered, at most
-    reset: the start is set up again for every attempt, and what succeeded is confirmed; otherwise the arm goes home and
-        tries again with things as they are, and the first success counts
+    reset: the start is set up again for every attempt, what succeeds is confirmed, and the shift labels all that was
+        seen; otherwise the first attempt goes on from where the arm is stuck, the others from home with things as they
+        are, the first success counts, and only that attempt and the place where the arm was stuck are labelled
+    relabel: the shift also labels what was seen in attempts that failed; otherwise only what succeeded is kept
     copies: simulated copies in which shifts are tried beforehand, see ``copies``; 0: none
     supposed: shifts that are tried in every copy
     """
@@ -69,6 +74,7 @@ class SearchSettings:
     near: float = 0.004
     kept: int = 32
     reset: bool = True
+    relabel: bool = True
     copies: int = 0
     supposed: int = 4
 
@@ -175,7 +181,9 @@ class Searched:
 
 
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
+    """What was seen and felt in one attempt, and how it ended. kind: of the first failure that was noticed."""
+
     success: bool = False
     kind: FailureType = FailureType.TIMEOUT
     seen: list[Seen] = field(default_factory=list)
@@ -214,12 +222,12 @@ class Search:
         return BankEpisode(place, spec.key, start, False, ids)
 
     def _search(
-        self, place: int, start: Start, scene: SceneSpec, begin: Snapshot, home: RobotState, first: _Attempt
+        self, place: int, start: Start, scene: SceneSpec, begin: Snapshot, home: RobotState, first: Attempt
     ) -> tuple[int, ...]:
         settings, world = self.settings, self._rig.world
         rng = np.random.default_rng((start.seed, start.noise, 31))
         failed: list[Shift] = []
-        tried: list[_Attempt] = [first]
+        tried: list[Attempt] = [first]
         draw, copied = self._supposed(scene.goal, rng, first) if settings.copies else (None, None)
         attempts = luck = 0
         at_once, confirming = False, False
@@ -227,7 +235,11 @@ class Search:
         while attempts < settings.attempts and found is None:
             draw = draw or self.proposal.draw(rng, failed)
             attempts += 1
-            state = world.restore(begin) if settings.reset else self._home(home)
+            if settings.reset:
+                state = world.restore(begin)
+            else:
+                # The first goes on from where the arm is stuck: that is where the memory will be asked.
+                state = world.robot_state() if attempts == 1 else self._home(home)
             tried.append(self._attempt(world, scene, state, noise_seed(start.noise, -attempts), draw.shift))
             if tried[-1].success:
                 at_once = at_once or attempts == 1
@@ -263,21 +275,17 @@ class Search:
         )
         return ids
 
-    def _labelled(self, scene: SceneSpec, tried: Sequence[_Attempt], shift: Shift) -> list[Labelled]:
-        """What the found shift says of every observation; attempts that succeeded with it say it themselves."""
+    def _labelled(self, scene: SceneSpec, tried: Sequence[Attempt], shift: Shift) -> list[Labelled]:
+        """What the found shift says of what was seen; attempts that succeeded with it say it themselves."""
         labelled = []
-        # Those that succeeded with the shift come first, so that the others do not take their place.
-        proven = 2 if self.settings.reset else 1
-        for attempt in (*tried[-proven:], *tried[:-proven]):
-            for item in self._keeper.distinct(attempt.seen, scene.goal):
+        for seen, success in to_label(tried, self.settings, self._rig.spec.settings.replan_ticks):
+            for item in self._keeper.distinct(seen, scene.goal):
                 alone = seen_with(self._rig.policy, item, scene.goal, None)
-                right = item.chunk.actions
-                if not attempt.success:
-                    right = seen_with(self._rig.policy, item, scene.goal, shift)
-                labelled.append(Labelled(item, alone, within_limits(right), attempt.success))
+                right = item.chunk.actions if success else seen_with(self._rig.policy, item, scene.goal, shift)
+                labelled.append(Labelled(item, alone, within_limits(right), success))
         return labelled
 
-    def _supposed(self, goal: Goal, rng: np.random.Generator, first: _Attempt) -> tuple[Draw, float]:
+    def _supposed(self, goal: Goal, rng: np.random.Generator, first: Attempt) -> tuple[Draw, float]:
         """The shift that succeeds in most copies of the situation, and in what share of them."""
         seen, world = first.seen[0], self._rig.copies
         reading = self._rig.policy.reading(seen.embedding, seen.state)
@@ -309,7 +317,7 @@ class Search:
             state = world.step(integrator.advance(homeward(state, home, tick), state)[0])
         return state
 
-    def _attempt(self, world: World, scene: SceneSpec, state: RobotState, noise: int, shift: Shift | None) -> _Attempt:
+    def _attempt(self, world: World, scene: SceneSpec, state: RobotState, noise: int, shift: Shift | None) -> Attempt:
         """From here until success or the time of an attempt is over."""
         rig, settings = self._rig, self._rig.spec.settings
         limit = round(self.settings.attempt_s * CONTROL_RATE_HZ)
@@ -320,7 +328,7 @@ class Search:
             rig.policy, rig.encoder, scene.goal, seed=noise, delay_ticks=settings.delay_ticks, corrector=self._look,
             shift=shift,
         )  # fmt: skip
-        result = _Attempt(states=[state])
+        result = Attempt(states=[state])
         reported = False
         for tick in range(limit):
             if tick % settings.replan_ticks == 0:
@@ -341,6 +349,24 @@ class Search:
 
     def _look(self, embedding: NDArray[np.float32], state: RobotState, goal: object, stamp_ns: int) -> None:
         self._embedding = embedding
+
+
+def to_label(tried: Sequence[Attempt], settings: SearchSettings, replan_ticks: int) -> list[tuple[list[Seen], bool]]:
+    """Which observations get a label: those of an attempt, and whether it says itself what was right.
+
+    What succeeded comes first, so that other observations of the same situations do not take its place.
+
+    Args:
+        tried: the failed attempt of the policy alone, then those of the search; the last succeeded.
+        settings: of the search.
+        replan_ticks: ticks from one observation to the next.
+    """
+    if settings.reset:
+        chosen = [(one.seen, one.success) for one in (*tried[-2:], *tried[:-2])]
+    else:
+        stuck = round(STUCK_S * CONTROL_RATE_HZ / replan_ticks)
+        chosen = [(tried[-1].seen, True), (tried[0].seen[-stuck:], False)]
+    return [(seen, success) for seen, success in chosen if success or settings.relabel]
 
 
 def seen_with(policy: FlowPolicy, item: Seen, goal: Goal, shift: Shift | None) -> NDArray[np.float32]:
