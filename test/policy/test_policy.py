@@ -201,3 +201,12 @@ def test_a_shifted_hand_feels_as_one_that_is_there(tiny_network, state) -> None:
 def test_a_shift_of_another_shape_or_not_finite_is_refused(policy, embedding, state, shift) -> None:
     with pytest.raises(ValueError, match=r"shift is .* of target, destination and hand"):
         act(policy, embedding, state, shift=shift)
+
+
+def test_a_reading_is_what_the_readout_says_and_a_wrong_embedding_is_refused(policy, embedding, state) -> None:
+    read = policy.reading(embedding, state)
+    assert read.shape == (35,) and read.dtype == np.float32
+    assert np.array_equal(read, policy.reading(embedding, state))
+    assert not np.array_equal(read, policy.reading(-embedding, state))
+    with pytest.raises(ValueError, match="embedding has shape"):
+        policy.reading(embedding[:-1], state)
