@@ -23,7 +23,7 @@ def arm_of(name: str):
     return profile, Arm(profile)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.sampled_from(["mock", "ur5e", "so101"]), st.integers(0, 2**32 - 1))
 def test_forward_of_inverse_is_the_tool_pose_within_a_millimetre(name, seed):
     profile, arm = arm_of(name)
@@ -68,7 +68,7 @@ def test_a_pose_out_of_reach_gives_finite_joints_inside_limits_and_says_how_far_
 
 
 def test_a_stretched_arm_moves_its_tool_out_without_a_leap_of_its_joints():
-    profile, arm = arm_of("ur5e")
+    _, arm = arm_of("ur5e")
     stretched = np.array([0.0, -0.3, 0.001, -1.2, -1.57, 0.0])
     position, orientation = arm.pose(stretched)
     solution = arm.solve(position + np.array([0.003, 0.0, 0.0]), orientation, stretched)

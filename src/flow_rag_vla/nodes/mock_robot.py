@@ -75,7 +75,7 @@ class MockRobot(Node):
             "cartesian_pose": self._on_pose,
             "cartesian_twist": self._on_twist,
         }[profile.mode]
-        self.create_subscription(ARM_TYPES[profile.mode], profile.command_topic, handler, 1)
+        self.create_subscription(ARM_TYPES[profile.mode], profile.command_topic, handler, 10)
         if profile.gripper.kind != "none":
             kind = GRIPPER_TYPES[profile.gripper.kind]
             self.create_subscription(kind, profile.gripper.command_topic, self._on_gripper, 1)
