@@ -12,6 +12,7 @@ from rosgraph_msgs.msg import Clock
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.core.action import TICK_NS, CorrectionMode
+from flow_rag_vla.core.correction import EARLY
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
@@ -20,12 +21,14 @@ from flow_rag_vla.evaluate.decisions.comparison import compare
 from flow_rag_vla.evaluate.decisions.memory import LivingMemory, NoMemory, RecordedMemory
 from flow_rag_vla.evaluate.decisions.recording import read_recording
 from flow_rag_vla.evaluate.decisions.replay import Replay, recorded_decisions
-from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.case import EncoderStamp, FailureCase
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import floats, robot_state_message
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla.policy.situation import DIMENSION, NAME, SituationKey
 from flow_rag_vla_interfaces.msg import ActionChunk, ControlCommand, Correction, Embedding, EpisodeStatus
 from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
 
@@ -39,7 +42,9 @@ FIRST_TICK = 400
 class Stepper:
     """The test as robot, camera, encoder and clock: nothing moves on until what was asked for has been answered."""
 
-    def __init__(self, node, spin_until, policy: FlowPolicy) -> None:
+    def __init__(self, node, spin_until, policy: FlowPolicy, follows: float) -> None:
+        # Share of the way to its target that the robot goes in a tick.
+        self._follows = follows
         self._spin, self._encoder = spin_until, policy.config.encoder
         self._rng = np.random.default_rng(5)
         self._clock = node.create_publisher(Clock, topics.CLOCK, 10)
@@ -67,7 +72,7 @@ class Stepper:
         self._clock.publish(Clock(clock=to_stamp(now)))
         self._spin(lambda: len(self.commands) > before, 20, f"the command of tick {number}")
         target = self.commands[-1].target.position
-        self.position = self.position + 0.5 * (np.array([target.x, target.y, target.z]) - self.position)
+        self.position = self.position + self._follows * (np.array([target.x, target.y, target.z]) - self.position)
         if number >= FIRST_TICK + 20 and number % 4 == 0:
             self._observe(number, now)
 
@@ -89,17 +94,23 @@ class Stepper:
         self._spin(lambda: now in self.chunks and now in self.answers, 20, f"the chunk of tick {number}")
 
 
-def seeded_memory(path: Path, policy: FlowPolicy, situation: np.ndarray) -> None:
+def seeded_memory(path: Path, policy: FlowPolicy, situation: np.ndarray, kind: str) -> None:
     """A memory that knows what to do in one of the three situations."""
+    encoder = policy.config.encoder
+    stamp = EncoderStamp(encoder.name, encoder.revision, len(situation))
+    if kind == "situation":
+        key = SituationKey.load()
+        state = RobotState(0, np.array([0.45, 0.0, 0.25]), np.array([1.0, 0.0, 0.0, 0.0]))
+        situation = key(situation, proprioception(state), GOAL)
+        stamp = EncoderStamp(NAME, key.revision, DIMENSION)
     actions = np.zeros((policy.horizon, 7), dtype=np.float32)
     actions[:, 1], actions[:, 6] = 0.008, 1.0
-    encoder = policy.config.encoder
     store = FailureStore(path)
     store.add(
         [
             FailureCase(
-                failure_type=FailureType.GRASP_FAILURE, task=GOAL.task, phase="reach", encoder=encoder.name,
-                encoder_revision=encoder.revision, embedding=situation, failed_actions=-actions, correction=actions,
+                failure_type=FailureType.GRASP_FAILURE, task=GOAL.task, phase="reach", encoder=stamp.encoder,
+                encoder_revision=stamp.revision, embedding=situation, failed_actions=-actions, correction=actions,
                 correction_source="human", proprioception=np.zeros(0, dtype=np.float32), created_ns=1,
             )
         ]
@@ -107,17 +118,22 @@ def seeded_memory(path: Path, policy: FlowPolicy, situation: np.ndarray) -> None
     store.close()
 
 
-def test_live_and_replayed_decisions_are_the_same_bytes(start_node, ros_node, spin_until, tmp_path):
+@pytest.mark.parametrize(("kind", "corrector"), [("situation", "consensus"), ("embedding", "dispatch")])
+def test_live_and_replayed_decisions_are_the_same_bytes(start_node, ros_node, spin_until, tmp_path, kind, corrector):
     policy = FlowPolicy.load()
-    stepper = Stepper(ros_node, spin_until, policy)
+    # A situation is also where the hand is: a robot that rests comes back to the remembered one.
+    stepper = Stepper(ros_node, spin_until, policy, 0.0 if kind == "situation" else 0.5)
     database = tmp_path / "cases.db"
-    seeded_memory(database, policy, stepper.situations[0])
+    seeded_memory(database, policy, stepper.situations[0], kind)
     before = tmp_path / "before.db"
     before.write_bytes(database.read_bytes())
     recorder = start_node("recorder", bag=str(tmp_path / "bag"), discovery_period=0.1, minimum_free=0.0)
     start_node("controller", use_sim_time=True)
     start_node("flow_policy", use_sim_time=True, device="cpu", correction_budget=0.1)
-    start_node("failure_memory", use_sim_time=True, database=str(database), device="cpu", calibrate=False)
+    start_node(
+        "failure_memory", use_sim_time=True, database=str(database), device="cpu", calibrate=False, key=kind,
+        corrector=corrector, consensus_mass=0.001, consensus_sharpness=1.0,
+    )  # fmt: skip
     counts = (2, 4, 3, 4)
     spin_until(
         lambda: all(
@@ -161,3 +177,5 @@ def test_live_and_replayed_decisions_are_the_same_bytes(start_node, ros_node, sp
     assert comparison.differences and set(comparison.cases) == {1}
     modes = {made.chunk.provenance.correction for made in live.chunks.values()}
     assert CorrectionMode.GUIDANCE in modes
+    told = {answer.value.until for answer in recording.corrections if answer.value is not None and answer.value.mode}
+    assert told == {1.0 if corrector == "consensus" else EARLY}
