@@ -40,7 +40,9 @@ def test_every_shipped_profile_loads_and_agrees_with_its_urdf(shipped):
     from flow_rag_vla.robot.arm import Arm
 
     position, _ = Arm(shipped).pose(shipped.limits("home"))
-    assert shipped.joint_names and (shipped.workspace_low <= position).all() and (position <= shipped.workspace_high).all()
+    assert (
+        shipped.joint_names and (shipped.workspace_low <= position).all() and (position <= shipped.workspace_high).all()
+    )
 
 
 @pytest.mark.parametrize(
