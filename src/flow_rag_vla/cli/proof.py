@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flow_rag_vla.core.files import write_text
+from flow_rag_vla.core.files import replaced_file, write_text
 
 
 def proof(
@@ -92,10 +93,12 @@ def proof(
             _print_summary(console, summary)
             console.print(f"report: {folder / REPORT}", highlight=False)
             if results is not None:
-                for name in (SUMMARY, TABLES, TRIALS):
-                    target = results / f"{item}-{name}"
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    write_text(target, (folder / name).read_text(encoding="utf-8"))
+                results.mkdir(parents=True, exist_ok=True)
+                for name in (SUMMARY, TABLES):
+                    write_text(results / f"{item}-{name}", (folder / name).read_text(encoding="utf-8"))
+                with replaced_file(results / f"{item}-{TRIALS}.gz") as temporary:
+                    # No time in the file: the same trials give the same bytes.
+                    temporary.write_bytes(gzip.compress((folder / TRIALS).read_bytes(), mtime=0))
             if summary.broken:
                 console.print(f"[red]{len(summary.broken)} trials broke; they are in {folder / TABLES}")
                 raise typer.Exit(1)

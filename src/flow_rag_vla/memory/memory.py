@@ -45,7 +45,7 @@ from flow_rag_vla.memory.store import CaseFilter, CaseSummary, FailureStore, Sto
 NEIGHBOURS_COMPARED = 64
 """Most similar cases whose actions a new case is compared with: a scene that stands still gives many alike."""
 
-PAYLOADS_KEPT = 256
+PAYLOADS_KEPT = 4096
 """Whole cases kept in memory; the others are read from the store when a search brings them up."""
 
 
