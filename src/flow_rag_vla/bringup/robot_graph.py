@@ -29,6 +29,12 @@ from flow_rag_vla.robot.profile import RobotProfile, find_profile, load_profile
 ROBOT = NodeSpec("robot", RobotParameters, "bridge to a real arm: its topics to ours, our commands inside its limits")
 MOCK_ROBOT = NodeSpec("mock_robot", MockRobotParameters, "an arm that is not there, on the topics of a profile")
 
+HOLD_TOPIC = "robot/hold"
+"""Why the bridge holds; empty while it does not."""
+
+VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC = "mock_robot/violations", "mock_robot/watchdog_stops"
+"""How often the mock was sent something beyond its limits, and stopped for want of commands."""
+
 _NODES = ("camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller", "episode_manager")
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",

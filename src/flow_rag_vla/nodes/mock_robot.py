@@ -18,8 +18,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
-from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.robot import MockRobotParameters
+from flow_rag_vla.bringup.robot_graph import VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
@@ -57,8 +57,8 @@ class MockRobot(Node):
         self._stops_told = -1
 
         self._joint_publisher = self.create_publisher(JointState, profile.joint_states, qos.SENSOR)
-        self._violations = self.create_publisher(UInt64, topics.MOCK_VIOLATIONS, qos.STATE)
-        self._stops = self.create_publisher(UInt64, topics.MOCK_WATCHDOG_STOPS, qos.STATE)
+        self._violations = self.create_publisher(UInt64, VIOLATIONS_TOPIC, qos.STATE)
+        self._stops = self.create_publisher(UInt64, WATCHDOG_STOPS_TOPIC, qos.STATE)
         self._wrench = self.create_publisher(WrenchStamped, profile.wrench, qos.SENSOR) if profile.wrench else None
         self._cameras: list[tuple[str, bool, Any, Any]] = [
             (

@@ -17,6 +17,7 @@ from std_msgs.msg import Bool, String
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.robot import RobotParameters
 from flow_rag_vla.bringup.resources import robots_folder
+from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.nodes import qos
@@ -84,7 +85,7 @@ class Robot(Node):
         self._stop_heard = False
 
         self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
-        self._hold_publisher = self.create_publisher(String, topics.ROBOT_HOLD, qos.STATE)
+        self._hold_publisher = self.create_publisher(String, HOLD_TOPIC, qos.STATE)
         self._arm_publisher = self.create_publisher(ARM_TYPES[profile.mode], profile.command_topic, 1)
         self._gripper_publisher = (
             None
