@@ -32,7 +32,11 @@ class Tracker:
         else:
             away = goal - self.value
             unit = acceleration * period**2
-            steps = (np.sqrt(1.0 + 8.0 * np.abs(away) / unit) - 1.0) / 2.0
+            # The speed from which a stop ends on the goal. From n + f steps, f below 1, a stop takes
+            # n (n + 1) / 2 + f (n + 1) units of way, this step among them.
+            distance = np.abs(away) / unit
+            whole = np.floor((np.sqrt(1.0 + 8.0 * distance) - 1.0) / 2.0)
+            steps = whole + (distance - whole * (whole + 1.0) / 2.0) / (whole + 1.0)
             fastest = np.minimum(np.minimum(steps * acceleration * period, np.abs(away) / period), self._speed)
             wanted = np.sign(away) * fastest
         change = acceleration * elapsed
