@@ -106,6 +106,8 @@ def interrupted(folder: Path, number: signal.Signals, workers: int) -> subproces
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # A suite that was started in the background inherits that Ctrl-C is ignored; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         while process.poll() is None and not (folder / TRIALS).is_file():
