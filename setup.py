@@ -54,12 +54,14 @@ TESTS = [
     "hypothesis",
     "import-linter",
     "mypy",
+    "playwright",
     "pytest",
     "pytest-cov",
     "pytest-randomly",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "schemathesis",
 ]
 
 setup(
