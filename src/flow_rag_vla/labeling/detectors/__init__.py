@@ -1,0 +1,1 @@
+"""Backends that find what prompts name."""

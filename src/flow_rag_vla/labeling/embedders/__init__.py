@@ -1,0 +1,1 @@
+"""Backends that turn what is in a box into a vector."""

@@ -1,0 +1,1 @@
+"""Backends that turn boxes into masks."""

@@ -1,0 +1,1 @@
+"""Frames of videos and bags, and the tracks of what is seen in them."""
