@@ -48,7 +48,7 @@ class Bench:
         if target is not None:
             self.follower.command(CartesianTarget(np.array(target), self.orientation, width), self.now)
         output = self.follower.tick(self.now)
-        if output is not None and output.joints is not None:
+        if output.joints is not None:
             self.told.append(output.joints)
             self.joints = output.joints
         return output
@@ -56,8 +56,10 @@ class Bench:
 
 def test_nothing_is_sent_before_an_arm_and_a_command_are_there():
     bench = Bench()
-    assert bench.tick(sense=False) is None and bench.tick() is None
-    assert bench.tick(bench.position).hold is None
+    for output, reason in ((bench.tick(sense=False), Hold.NO_JOINT_STATES), (bench.tick(), Hold.NO_COMMAND)):
+        assert output.hold is reason and output.joints is None and output.gripper_width is None
+    output = bench.tick(bench.position)
+    assert output.hold is None and output.joints is not None
 
 
 @settings(max_examples=12)

@@ -12,11 +12,13 @@ from pathlib import Path
 from flow_rag_vla.bringup.graph import (
     ARGUMENTS,
     BOOLEAN,
+    MEMORY_DATABASE,
     Argument,
     GraphError,
     NodeSpec,
     Parameters,
     Process,
+    memory_database,
     node_spec,
 )
 from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotParameters
@@ -77,11 +79,11 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     overrides["episode_manager"] |= {"reset": "none", "scoring": "person"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
     overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
-    overrides["failure_memory"] |= {"corrector": values["corrector"]}
+    overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
     if values["memory"]:
-        overrides["failure_memory"]["database"] = values["memory"]
+        overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
-        overrides["failure_memory"]["database"] = str(folder / "failure_memory.db")
+        overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
     if folder is not None:
         overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
         if "recorder" in overrides:

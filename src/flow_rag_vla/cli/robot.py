@@ -30,8 +30,10 @@ def robot(
     instruction: str = typer.Option("", "--instruction", "-i", help="Do this once the graph is up, then end."),
     encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
-    corrector: str = typer.Option("dispatch", help="How the memory acts: dispatch, rules_blend or off."),
-    memory: str = typer.Option("", help="Failure memory to use and extend; empty: one in the run folder."),
+    corrector: str = typer.Option("consensus", help="How the memory acts: consensus, dispatch, rules_blend or off."),
+    memory: str = typer.Option(
+        "", help="Failure memory to use and extend, a database or its folder; empty: one in the run folder."
+    ),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),

@@ -74,6 +74,7 @@ class Robot(Node):
             raise StartError(str(error)) from None
         self._follower = Follower(profile, self._arm)
         self._hold: Hold | None = None
+        self._said = False
         self._holds = 0
         self._sent = 0
         self._last_tick: tuple[int, int] = (-1, -1)
@@ -200,10 +201,10 @@ class Robot(Node):
             # Nothing is sent; the arm's own watchdog is the next line.
             self._complain(f"no command sent: {error}")
             return
-        if output is None:
-            return
-        if output.hold is not self._hold:
+        if output.hold is not self._hold or not self._said:
             self._say(output.hold, output.text)
+        if output.joints is None and output.position is None and output.twist is None:
+            return
         stamp = self.get_clock().now().to_msg()
         self._arm_publisher.publish(
             arm_message(self._profile, stamp, output.joints, output.position, output.orientation, output.twist)
@@ -219,10 +220,13 @@ class Robot(Node):
             )
 
     def _say(self, hold: Hold | None, text: str) -> None:
-        self._hold = hold
+        self._hold, self._said = hold, True
         self._hold_publisher.publish(String(data=text))
         if hold is None:
             self.get_logger().info("following")
+        elif not self._sent:
+            # Whoever has the arm keeps it until then: that is no fault.
+            self.get_logger().info(f"nothing is sent yet: {text}")
         else:
             self._holds += 1
             self._complain(f"holding: {text}")

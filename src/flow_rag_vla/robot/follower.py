@@ -53,7 +53,10 @@ class Hold(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the arm is told now. Arrays are None where the profile's mode has no use for them.
+    """What the arm is told now.
+
+    Arrays are None where the profile's mode has no use for them; all of them are, and nothing is to be sent, until an
+    arm and a first command that can be followed are there.
 
     joints: (J,) radians; position: (3,) metres and orientation: (4,) x y z w; twist: (6,) m/s and rad/s, base frame
     gripper_width: metres, None before the first command
@@ -145,15 +148,15 @@ class Follower:
         """Hold for the emergency stop, until the next command."""
         self._target, self._command_fault = None, (Hold.EMERGENCY_STOP, "released by the controller's service")
 
-    def tick(self, now_ns: int) -> Output | None:
-        """What to tell the arm now; None while there is nothing to say yet. Call it at the profile's command rate."""
+    def tick(self, now_ns: int) -> Output:
+        """What to tell the arm now, at most a reason why nothing. Call it at the profile's command rate."""
         elapsed = (now_ns - self._ticked_ns) / 1e9 if self._ticked_ns else self._period
         self._ticked_ns = now_ns
         problem = self._problem(now_ns)
         if self._joints is None:
             # Nothing is sent before an arm and a command are there: whoever has the arm until then keeps it.
             if self._measured is None or problem is not None:
-                return None
+                return self._output(problem)
             self._joints = Tracker(
                 np.clip(self._measured, self._low, self._high), self._speed, self._profile.limits("acceleration"),
                 self._period,

@@ -1,0 +1,219 @@
+"""The bridge to an arm and the mock of one, as processes: motion, limits, watchdogs, faults."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, String, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
+from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.conversions import image_array, pose_message, robot_state
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla_interfaces.msg import ControlCommand, RobotState
+
+PATIENCE_S = 60.0
+JOINTS, TRAJECTORY = "mock/joint_states", "mock/joint_trajectory"
+
+
+@pytest.fixture
+def heard(ros_node):
+    """What the bridge and the mock say: states, holds, violations, watchdog stops, images, what the arm is told."""
+    found = {}
+    for kind, name, key, profile in (
+        (RobotState, topics.ROBOT_STATE, "state", qos.SENSOR),
+        (String, HOLD_TOPIC, "hold", qos.STATE),
+        (UInt64, VIOLATIONS_TOPIC, "violations", qos.STATE),
+        (UInt64, WATCHDOG_STOPS_TOPIC, "stops", qos.STATE),
+        (Image, topics.FRONT_IMAGE, "image", qos.SENSOR),
+        (JointState, JOINTS, "joints", qos.SENSOR),
+        (JointTrajectory, TRAJECTORY, "told", qos.PLAN),
+    ):
+        found[key] = []
+        ros_node.create_subscription(kind, name, found[key].append, profile)
+    return found
+
+
+@pytest.fixture
+def wait(spin_until):
+    """``spin_until`` with the patience that a busy machine asks for."""
+    return lambda predicate, what: spin_until(predicate, PATIENCE_S, what)
+
+
+@pytest.fixture
+def arm(start_node, heard, ros_node, wait):
+    """The mock and the bridge, up and matched with everything in this test; ``fed`` sends a pose at 40 Hz."""
+    mock, bridge = start_node("mock_robot"), start_node("robot")
+    publisher = ros_node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
+    stops = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
+    wait(lambda: mock.said("mock of") and bridge.said("waiting for"), "both nodes")
+    wait(lambda: publisher.get_subscription_count() == 1 and stops.get_subscription_count() == 1, "the bridge")
+    wait(lambda: all(heard[key] for key in ("state", "hold", "violations", "stops", "joints")), "the arm")
+    wait(lambda: heard["hold"][-1].data.startswith("NO_COMMAND"), "the bridge, waiting for commands")
+    wait(lambda: ros_node.count_publishers(TRAJECTORY) == 1, "the bridge's topic")
+    fed = {"target": None, "tick": 0, "step": None}
+
+    def send():
+        if fed["target"] is None:
+            return
+        if fed["step"] is not None:
+            fed["target"] = fed["step"](fed["target"])
+        fed["tick"] += 1
+        position, orientation = fed["target"]
+        message = ControlCommand(tick=fed["tick"], target=pose_message(position, orientation), gripper_width=0.05)
+        message.mode = ControlCommand.MODE_FOLLOW
+        message.header.stamp = ros_node.get_clock().now().to_msg()
+        publisher.publish(message)
+
+    ros_node.create_timer(TICK_S, send)
+    start = robot_state(heard["state"][-1])
+    return {"mock": mock, "bridge": bridge, "fed": fed, "start": (start.position, start.orientation), "stops": stops}
+
+
+def toward(goal, step):
+    """A target that goes to ``goal`` by ``step`` metres a tick."""
+
+    def advance(target):
+        away = goal - target[0]
+        length = float(np.linalg.norm(away))
+        return (target[0] + away * min(1.0, step / max(length, 1e-9)), target[1])
+
+    return advance
+
+
+def follow(arm, heard, wait):
+    """Feed the pose at the start until the bridge follows it."""
+    arm["fed"].update(target=arm["start"])
+    wait(lambda: heard["hold"][-1].data == "", "following")
+
+
+def test_commands_move_the_tool_along_their_path_and_states_and_pictures_come_as_the_driver_stamped_them(
+    arm, heard, wait
+):
+    position, orientation = arm["start"]
+    goal = position + np.array([0.08, 0.06, -0.05])
+    assert heard["told"] == [], "nobody is moved before a command is there"
+    heard["state"].clear()
+    waiting = len(heard["hold"])
+    arm["fed"].update(target=(position, orientation), step=toward(goal, 0.004))
+
+    def there():
+        return heard["state"] and np.linalg.norm(robot_state(heard["state"][-1]).position - goal) < 3e-3
+
+    wait(there, "the tool at the goal")
+    path = np.array([robot_state(message).position for message in heard["state"]])
+    along = (goal - position) / np.linalg.norm(goal - position)
+    aside = (path - position) - np.outer((path - position) @ along, along)
+    assert np.linalg.norm(aside, axis=1).max() < 0.012
+    assert heard["violations"][-1].data == 0
+    wait(lambda: abs(heard["state"][-1].gripper_width - 0.05) < 2e-3, "the gripper at its width")
+    # A machine that stalls longer than the timeout makes either silent; nothing else may hold the arm.
+    silences = ("NO_COMMAND", "JOINT_STATES_STALE")
+    holds = [text.data for text in heard["hold"][waiting:]]
+    assert [text for text in holds if text and not text.startswith(silences)] == []
+    wait(lambda: heard["image"], "a decoded picture")
+    assert image_array(heard["image"][-1]).std() > 10
+
+    def of_the_driver():
+        stamps = {to_ns(message.header.stamp) for message in heard["joints"]}
+        return [message for message in heard["state"] if to_ns(message.header.stamp) in stamps]
+
+    # Both are best effort: some are lost on a busy machine, and then there is nothing to compare with.
+    wait(lambda: len(of_the_driver()) > 3, "states with stamps of joint states")
+    assert heard["state"][-1].header.frame_id == "panda_link0"
+    assert list(heard["state"][-1].joint_names) == [f"panda_joint{number}" for number in range(1, 8)]
+
+
+def test_targets_that_may_not_be_followed_are_refused_by_name_and_the_arm_stays(arm, heard, wait):
+    position, orientation = arm["start"]
+    for offset, reason in (
+        ((0.2, 0.0, 0.0), "JUMP"),
+        ((5.0, 0.0, 0.0), "OUTSIDE_WORKSPACE"),
+        ((math.nan, 0.0, 0.0), "COMMAND_INVALID"),
+    ):
+        follow(arm, heard, wait)
+        arm["fed"].update(target=(position + np.array(offset), orientation))
+        wait(lambda reason=reason: heard["hold"][-1].data.startswith(reason), reason)
+        assert np.linalg.norm(robot_state(heard["state"][-1]).position - position) < 2e-3
+    follow(arm, heard, wait)
+    assert heard["violations"][-1].data == 0
+
+
+def test_joint_states_that_are_not_numbers_hold_the_arm_and_it_goes_on_after_them(arm, heard, ros_node, wait):
+    position, orientation = arm["start"]
+    publisher = ros_node.create_publisher(JointState, JOINTS, qos.SENSOR)
+    wait(lambda: publisher.get_subscription_count() >= 2, "the bridge listening to the intruder")
+    arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.1, 0.0, 0.0]), 0.003))
+    wait(lambda: robot_state(heard["state"][-1]).position[0] > position[0] + 0.02, "motion")
+    intruding = {"on": True}
+
+    def intrude(message):
+        if intruding["on"] and not math.isnan(message.position[0]):
+            bad = JointState(name=message.name, position=[math.nan] * len(message.name))
+            bad.header.stamp = message.header.stamp
+            publisher.publish(bad)
+
+    ros_node.create_subscription(JointState, JOINTS, intrude, qos.SENSOR)
+    wait(lambda: heard["hold"][-1].data.startswith("JOINT_STATES_INVALID"), "the hold")
+
+    def at_rest():
+        real = [message for message in heard["joints"] if len(message.velocity)]
+        return max(abs(value) for value in real[-1].velocity) < 1e-3
+
+    wait(at_rest, "the arm at rest")
+    assert arm["bridge"].said("not all finite")
+    assert robot_state(heard["state"][-1]).position[0] < position[0] + 0.095
+    intruding["on"] = False
+    wait(lambda: heard["hold"][-1].data == "", "following again")
+    assert heard["violations"][-1].data == 0
+
+
+def test_the_emergency_stop_and_silence_hold_the_arm_by_name_while_the_bridge_goes_on_telling_it_to_stay(
+    arm, heard, wait
+):
+    follow(arm, heard, wait)
+    arm["stops"].publish(Bool(data=True))
+    wait(lambda: heard["hold"][-1].data.startswith("EMERGENCY_STOP"), "the emergency stop")
+    told = len(heard["told"])
+    wait(lambda: len(heard["told"]) > told + 8, "commands to stay")
+    stay = np.array([message.points[-1].positions for message in heard["told"][told:]])
+    assert np.abs(np.diff(stay, axis=0)).max() < 1e-6, "commands go on coming, and none of them is followed"
+    assert heard["hold"][-1].data.startswith("EMERGENCY_STOP")
+    arm["stops"].publish(Bool(data=False))
+    wait(lambda: heard["hold"][-1].data == "", "following again")
+    arm["fed"].update(target=None)
+    wait(lambda: heard["hold"][-1].data.startswith("NO_COMMAND"), "the hold for want of commands")
+    told = len(heard["told"])
+    wait(lambda: len(heard["told"]) > told + 8, "commands to stay")
+    assert heard["violations"][-1].data == 0
+
+
+def test_a_bridge_that_is_killed_leaves_the_arm_to_its_own_watchdog(arm, heard, wait):
+    position, orientation = arm["start"]
+    arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.2, 0.0, -0.1]), 0.004))
+    wait(lambda: robot_state(heard["state"][-1]).position[0] > position[0] + 0.02, "motion")
+    stops = heard["stops"][-1].data
+    os.kill(arm["bridge"].popen.pid, signal.SIGKILL)
+    wait(lambda: heard["stops"][-1].data > stops, "the mock's watchdog")
+    # What the bridge had sent may still arrive behind a stall; then there is silence, and a second of rest.
+    wait(lambda: all(not any(message.velocity) for message in heard["joints"][-100:]), "an arm that stays at rest")
+    assert arm["mock"].alive and heard["violations"][-1].data == 0
+
+
+def test_a_profile_that_is_wrong_ends_the_node_with_one_line(start_node, tmp_path):
+    text = (Path(__file__).parents[2] / "config" / "robots" / "mock.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        text.replace("mode: joint_trajectory", "mode: joint_velocity"), encoding="utf-8"
+    )
+    node = start_node("robot", profile=str(tmp_path / "mine.yaml"))
+    assert node.wait(PATIENCE_S) == 2
+    assert "mine.yaml" in node.text and "Traceback" not in node.text
