@@ -1,20 +1,16 @@
 """What can go wrong between a question and a validated answer, as types.
 
-Every error has a ``kind``, which messages and records carry instead of a class name, and a text that says what to do.
+See :mod:`flow_rag_vla.core.errors` for what all have in common.
 A text never holds a secret: what a server or a library says passes through :mod:`flow_rag_vla.llm.redaction` first.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from flow_rag_vla.core.errors import TypedError
 
 
-class LlmError(Exception):
+class LlmError(TypedError):
     """A question has no answer. The robot holds."""
-
-    kind: ClassVar[str] = "error"
-    retryable: ClassVar[bool] = False
-    """Whether the same request may succeed a moment later."""
 
 
 class BadRequestError(LlmError):

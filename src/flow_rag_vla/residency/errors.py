@@ -1,20 +1,12 @@
-"""What can go wrong between asking for a model and holding it, as types.
-
-Every error has a ``kind``, which messages and records carry instead of a class name, and a text with the value, the
-place and the remedy.
-"""
+"""What can go wrong between asking for a model and holding it, as types; see :mod:`flow_rag_vla.core.errors`."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from flow_rag_vla.core.errors import TypedError
 
 
-class ResidencyError(Exception):
+class ResidencyError(TypedError):
     """A model cannot be held. The robot holds."""
-
-    kind: ClassVar[str] = "error"
-    retryable: ClassVar[bool] = False
-    """Whether the same request may succeed a moment later."""
 
 
 class UnknownModelError(ResidencyError):
