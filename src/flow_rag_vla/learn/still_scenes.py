@@ -41,7 +41,7 @@ def posed_scene(goal: Goal, seed: int, frames: int, rng: np.random.Generator, re
     renderer.reset(spec)
     states, front, wrist, poses = [], [], [], []
     for index in range(frames):
-        state, scene = _random_pose(spec, index, rng)
+        state, scene = random_pose(spec, index, rng)
         renderer.update(scene)
         states.append(state_row(state))
         front.append(renderer.render(FRONT))
@@ -62,7 +62,8 @@ def posed_scene(goal: Goal, seed: int, frames: int, rng: np.random.Generator, re
     )
 
 
-def _random_pose(spec: SceneSpec, index: int, rng: np.random.Generator) -> tuple[RobotState, SceneState]:
+def random_pose(spec: SceneSpec, index: int, rng: np.random.Generator) -> tuple[RobotState, SceneState]:
+    """The robot posed anywhere over the table of a scene, often near what matters; ``index`` becomes the time stamp."""
     opening = np.zeros(0) if spec.drawer is None else np.array([_random_opening(rng)])
     objects: dict[str, Pose] = {
         item.name: (np.array(item.position), np.array(yaw_quaternion(item.yaw))) for item in spec.objects
