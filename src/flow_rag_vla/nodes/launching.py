@@ -1,0 +1,56 @@
+"""A declared graph as a launch description: what the files in ``launch/`` have in common.
+
+Only launch files import this module; everything else runs where launch is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from flow_rag_vla.bringup.graph import Argument, Process
+from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.bringup.supervisor import RESPAWN_DELAY_S
+from launch import LaunchContext, LaunchDescription
+
+
+def launch_description(
+    arguments: Sequence[Argument], graph: Callable[[Mapping[str, str], Path], tuple[Process, ...]]
+) -> LaunchDescription:
+    """Described arguments, then the nodes that ``graph`` makes of their values."""
+
+    def start(context: LaunchContext) -> list[Node]:
+        values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in arguments}
+        return [launch_node(process) for process in graph(values, default_params_file())]
+
+    declared = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.description,
+            choices=list(argument.choices) or None,
+        )
+        for argument in arguments
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def launch_node(process: Process) -> Node:
+    """The launch action that starts one process of the graph."""
+    return Node(
+        package="flow_rag_vla",
+        executable=process.spec.name,
+        name=process.spec.name,
+        namespace=process.namespace,
+        parameters=[process.params_file, process.overrides],
+        arguments=["--ros-args", "--log-level", process.log_level],
+        output="screen",
+        emulate_tty=True,
+        respawn=process.spec.respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+        on_exit=None if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended"),
+    )
