@@ -1,0 +1,158 @@
+"""Masks as one-bit PNG files, two levels of folders deep: ``ab/cd/<object id>-<random>.png``.
+
+A file is written under a temporary name, synced and renamed before the row that names it is committed: after a crash
+there may be a file without a row (``doctor`` removes it), but never a row without its file. The random part lets two
+writers change one object at once, and keeps the old mask for an undo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from flow_rag_vla.labeling.registry.errors import (
+    ErrorCode,
+    InvalidInputError,
+    StorageError,
+    disk_error,
+    files_checked,
+)
+from flow_rag_vla.labeling.registry.values import Mask
+
+LARGEST_MASK = 100_000
+"""Bytes a mask: what is larger is noise and no object."""
+WRITERS = 8
+"""Threads that wait for the disk at once."""
+_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{32}-[0-9a-f]{8}\.png")
+_TEMPORARY = ".writing-"
+
+
+def mask_png(mask: Mask) -> bytes:
+    """A mask (height, width) as PNG.
+
+    Raises:
+        InvalidInputError: the file would be larger than 100 kB.
+    """
+    buffer = io.BytesIO()
+    PillowImage.fromarray(np.ascontiguousarray(mask)).save(buffer, "PNG", optimize=False)
+    if buffer.tell() > LARGEST_MASK:
+        raise InvalidInputError(
+            ErrorCode.MASK_TOO_LARGE,
+            f"the mask takes {buffer.tell()} bytes as PNG, more than {LARGEST_MASK}",
+            "remove its specks: a mask this rough is noise",
+        )
+    return buffer.getvalue()
+
+
+def mask_name(object_id: str) -> str:
+    """A new path for a mask of an object, relative to the folder of masks."""
+    digest = hashlib.sha256(object_id.encode()).hexdigest()
+    return f"{digest[:2]}/{digest[2:4]}/{object_id}-{secrets.token_hex(4)}.png"
+
+
+class MaskFolder:
+    """The folder of masks of one registry."""
+
+    def __init__(self, root: Path) -> None:
+        """Refer to a folder; it is made when the first mask is written."""
+        self.root = root
+
+    def file(self, name: str) -> Path:
+        """Where a mask is.
+
+        Raises:
+            StorageError: the name is not one that this class gives out, and might lead elsewhere.
+        """
+        if not _NAME.fullmatch(name):
+            remedy = "someone changed the database by hand; restore a backup"
+            raise StorageError(ErrorCode.UNSAFE_PATH, f"mask path {name[:80]!r} is not one of the registry's", remedy)
+        return self.root / name
+
+    def write(self, files: dict[str, bytes]) -> None:
+        """Write masks by name; on return all are durable, on an error none is left.
+
+        Raises:
+            DiskFullError, StorageError: with the reason.
+        """
+        if not files:
+            return
+        try:
+            with ThreadPoolExecutor(min(WRITERS, len(files))) as pool:
+                folders = set(pool.map(lambda item: self._write_one(*item), files.items()))
+                list(pool.map(_sync_folder, sorted(folders)))
+        except OSError as error:
+            self.remove(list(files))
+            raise disk_error(error, str(self.root)) from error
+
+    def _write_one(self, name: str, data: bytes) -> Path:
+        target = self.file(name)
+        if not target.parent.is_dir():
+            _make_folder(target.parent)
+        temporary = target.with_name(f"{_TEMPORARY}{target.name}")
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target.parent
+
+    def read(self, name: str) -> Mask:
+        """A mask (height, width) bool.
+
+        Raises:
+            StorageError: its file is missing or damaged.
+        """
+        path = self.file(name)
+        try:
+            with PillowImage.open(path) as image:
+                return np.asarray(image.convert("1"), dtype=np.bool_)
+        except (OSError, SyntaxError) as error:
+            remedy = "'registry doctor --repair' drops masks that are lost; segment the object again"
+            raise StorageError(ErrorCode.MASK_LOST, f"{path}: the mask cannot be read ({error})", remedy) from error
+
+    def remove(self, names: list[str]) -> None:
+        """Remove masks that no row names; those that are not there are ignored."""
+        for name in names:
+            with files_checked(str(self.root)):
+                self.file(name).unlink(missing_ok=True)
+
+    def names(self) -> Iterator[tuple[str, float]]:
+        """Every file below the folder with its time of change in seconds, unfinished ones too."""
+        for folder, _, files in os.walk(self.root):
+            for file in files:
+                path = Path(folder, file)
+                try:
+                    yield path.relative_to(self.root).as_posix(), path.stat().st_mtime
+                except FileNotFoundError:
+                    continue  # A writer renamed it meanwhile.
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entry on disk."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for item in reversed(missing):
+        item.mkdir(exist_ok=True)
+        _sync_folder(item.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,119 @@
+"""What can be asked of the registry, and its answers, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from flow_rag_vla.labeling.detections import ScoreKind
+from flow_rag_vla.labeling.registry.values import Attribute, LabelledObject, ReviewState
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFilter:
+    """Which objects are meant; empty fields mean any. Fields are joined with AND, the values of one field with OR.
+
+    min_score, max_score: inclusive; captured_*_ns, created_*_ns: from inclusive, until exclusive, 0 for open
+    attributes: each name must have this value; validated: True for ACCEPTED and RELABELLED, False for the others
+    """
+
+    project: str = ""
+    categories: tuple[str, ...] = ()
+    source_ids: tuple[str, ...] = ()
+    image_ids: tuple[str, ...] = ()
+    track_ids: tuple[str, ...] = ()
+    episodes: tuple[str, ...] = ()
+    states: tuple[ReviewState, ...] = ()
+    validated: bool | None = None
+    validated_by: str = ""
+    models: tuple[str, ...] = ()
+    score_kinds: tuple[ScoreKind, ...] = ()
+    min_score: float | None = None
+    max_score: float | None = None
+    captured_from_ns: int = 0
+    captured_until_ns: int = 0
+    created_from_ns: int = 0
+    created_until_ns: int = 0
+    has_mask: bool | None = None
+    has_embedding: bool | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+class Order(str, Enum):
+    """How a listing is sorted; of equals the older object first, or the newer where newest come first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    LOWEST_SCORE = "lowest_score"
+    HIGHEST_SCORE = "highest_score"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some objects of a listing; cursor: give it to get the next ones, "" after the last."""
+
+    objects: tuple[LabelledObject, ...]
+    cursor: str = ""
+
+
+class Way(str, Enum):
+    """How a similarity search came to its answer."""
+
+    EXACT_ALL = "exact_all"
+    """Every vector was compared."""
+    EXACT_FILTERED = "exact_filtered"
+    """Every vector that passed the filter was compared."""
+    APPROXIMATE = "approximate"
+    """The index proposed candidates, which were then compared exactly."""
+    NOTHING = "nothing"
+    """Nothing passed the filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a search was answered.
+
+    index: kind of the index; matching: vectors that passed the filter; compared: vectors compared exactly
+    generation: last change that the index had seen; reason: why this way, in words
+    """
+
+    way: Way
+    index: str
+    matching: int
+    compared: int
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """An object with its cosine similarity to the query, 1 for the same direction."""
+
+    similarity: float
+    object: LabelledObject
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """The most similar objects, most similar first."""
+
+    hits: tuple[Similar, ...]
+    answered: Answered
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts of live objects; mapping keys are names. ``validated_share``: 0 to 1, of all objects."""
+
+    objects: int
+    sources: int
+    images: int
+    tracks: int
+    with_mask: int
+    with_embedding: int
+    by_category: Mapping[str, int]
+    by_state: Mapping[str, int]
+    by_model: Mapping[str, int]
+    mean_score: float
+    validated_share: float
