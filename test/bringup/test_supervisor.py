@@ -92,3 +92,19 @@ def test_stopping_asks_first_and_kills_only_the_deaf(supervise):
 
 def test_a_log_that_does_not_exist_is_no_error(tmp_path):
     assert last_line(tmp_path / "none.log") == "no log"
+
+
+def test_topics_can_be_given_other_names_and_nodes_an_environment_of_their_own(tmp_path):
+    process = Process(
+        NodeSpec("recorder", SimulatorParameters, ""), "", "p.yaml", {}, "info", remaps=(("a", "relayed/a"),)
+    )
+    assert "a:=relayed/a" in module.command_line(process)
+    printing = "import os; print(os.environ['ODD'], os.environ['FLOW_RAG_VLA_SUPERVISED'])"
+    shown = Supervisor([process], tmp_path, environment={"ODD": "said"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "command_line", lambda _process: [sys.executable, "-c", printing])
+        shown.start()
+    try:
+        wait_for(lambda: last_line(tmp_path / "recorder.log") == "said 1")
+    finally:
+        shown.stop(patience_s=0.1)

@@ -7,12 +7,13 @@ same parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
@@ -45,7 +46,10 @@ NODES: tuple[NodeSpec, ...] = (
     NodeSpec("recorder", RecorderParameters, "writes every topic to an MCAP bag"),
 )
 
-ON_REQUEST: tuple[NodeSpec, ...] = (NodeSpec("llm", LlmParameters, "words in, validated structures out"),)
+ON_REQUEST: tuple[NodeSpec, ...] = (
+    NodeSpec("llm", LlmParameters, "words in, validated structures out"),
+    NodeSpec("dashboard", DashboardParameters, "the live page, and one state over all nodes"),
+)
 """Started only if the argument of the same name says so."""
 
 EVERY_NODE: tuple[NodeSpec, ...] = (*NODES, *ON_REQUEST)
@@ -92,6 +96,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     ),
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
     Argument("llm", "false", "Start the node of language models too", BOOLEAN),
+    Argument("dashboard", "false", "Start the live page too", BOOLEAN),
 )
 
 MEMORY_DATABASE = "failure_memory.db"
@@ -109,6 +114,8 @@ class Process:
     params_file: str
     overrides: Parameters
     log_level: str
+    remaps: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    """Topics under other names: (name in the node, name in the graph)."""
 
     @property
     def module(self) -> str:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from flow_rag_vla.bringup.graph import Process
 
 RESPAWN_DELAY_S = 1.0
 """As in the launch file: long enough not to burn a core on a node that dies at once."""
+
+FIRST_DELAY_S = 0.05
+"""For a node that had lived long: nothing is gained by waiting."""
 
 GIVE_UP_AFTER = 5
 """Starts in a row that lasted under ``SHORT_LIFE_S``; then the node is left down and said to be down."""
@@ -37,6 +40,8 @@ def command_line(process: Process) -> list[str]:
     command += ["--params-file", process.params_file, "-r", f"__node:={process.spec.name}"]
     if process.namespace:
         command += ["-r", f"__ns:=/{process.namespace.strip('/')}"]
+    for inside, outside in process.remaps:
+        command += ["-r", f"{inside}:={outside}"]
     for name, value in process.overrides.items():
         command += ["-p", f"{name}:={_yaml(value)}"]
     return command
@@ -57,15 +62,22 @@ class _Child:
 class Supervisor:
     """Owns the node processes. ``events`` hears one sentence for each thing that happens to them.
 
+    ``environment`` is given to each of them beside this process' own.
+
     All methods belong to one thread, except that ``poll`` may be called from another as long as only one calls it.
     """
 
     def __init__(
-        self, processes: Sequence[Process], log_folder: Path, events: Callable[[str], None] | None = None
+        self,
+        processes: Sequence[Process],
+        log_folder: Path,
+        events: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._children = [_Child(process, log_folder / f"{process.spec.name}.log") for process in processes]
         self._log_folder = log_folder
         self._events = events or (lambda _sentence: None)
+        self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -126,17 +138,18 @@ class Supervisor:
             return f"{name} cannot start: {last}"
         if not child.process.spec.respawn:
             return f"{name} ended with code {code}: {last} (log: {child.log})"
-        child.short_lives = child.short_lives + 1 if now - child.started < SHORT_LIFE_S else 0
+        short = now - child.started < SHORT_LIFE_S
+        child.short_lives = child.short_lives + 1 if short else 0
         if child.short_lives >= GIVE_UP_AFTER:
             return (
                 f"{name} died {GIVE_UP_AFTER} times within {SHORT_LIFE_S:g} s of its start: {last} (log: {child.log})"
             )
         self._events(f"{name} ended with code {code}; starting it again")
-        child.due = now + RESPAWN_DELAY_S
+        child.due = now + (RESPAWN_DELAY_S if short else FIRST_DELAY_S)
         return None
 
     def _spawn(self, child: _Child) -> None:
-        environment = dict(os.environ, PYTHONUNBUFFERED="1", FLOW_RAG_VLA_SUPERVISED="1")
+        environment = dict(os.environ, PYTHONUNBUFFERED="1", FLOW_RAG_VLA_SUPERVISED="1") | self._environment
         # Threads of numerical libraries would spin beside the loop; a node that wants more says so in its parameters.
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.setdefault(variable, "1")
