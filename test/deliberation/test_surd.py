@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from flow_rag_vla.deliberation.surd import Decomposition, TooFewError, decompose, joint_counts, needed_episodes, split
+from flow_rag_vla.deliberation.surd import (
+    Decomposition,
+    TooFewError,
+    decompose,
+    joint_counts,
+    needed_episodes,
+    shuffled_together,
+    split,
+)
 
 BITS = list(itertools.product((0, 1), repeat=2))
 
@@ -158,3 +166,28 @@ def test_sources_that_make_no_sense_are_refused(sources, said):
 def test_counts_are_those_of_the_episodes():
     counts = joint_counts([np.array([0, 1, 1])], np.array([1, 0, 0]))
     assert counts.tolist() == [[0, 2], [1, 0]]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 1000))
+def test_outcomes_of_one_start_are_shuffled_together(starts, seed):
+    begun = np.array(starts)
+    # Each start has outcomes of its own, in an order of its own.
+    outcomes = begun * 100 + np.array([starts[:place].count(start) for place, start in enumerate(starts)])
+    moved = shuffled_together(outcomes, begun, np.random.default_rng(seed))
+    assert sorted(moved) == sorted(outcomes)
+    for start in set(starts):
+        here = moved[begun == start]
+        assert len(set(here // 100)) == 1 and (here % 100).tolist() == list(range(len(here)))
+
+
+def test_repeating_every_start_ten_times_makes_nothing_of_chance():
+    wrong = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        sources = {name: np.repeat(rng.integers(0, 2, 30), 10) for name in "ab"}
+        target, starts = np.repeat(rng.integers(0, 2, 30), 10), np.repeat(np.arange(30), 10)
+        result = decompose(sources, target, permutations=60, seed=seed, starts=starts)
+        wrong += result.information > result.bound
+        assert decompose(sources, target, permutations=60, seed=seed).bound < result.bound
+    # As many as nine of ten without keeping starts together.
+    assert wrong <= 2

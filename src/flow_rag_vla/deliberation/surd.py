@@ -89,6 +89,7 @@ def decompose(
     permutations: int = 200,
     seed: int = 0,
     confidence: float = 0.95,
+    starts: Labels | None = None,
 ) -> Decomposition:
     """Decompose what sources say about a target, with the bound of shuffled targets.
 
@@ -100,6 +101,8 @@ def decompose(
         seed: of the shuffles.
         confidence: share of shuffles that stay below the bound, over all parts together: each part is compared with
             the largest of its kind and size in every shuffle.
+        starts: from which start each episode began, (N,); None: each from its own. Outcomes of one start are alike, so
+            they are shuffled together: those of a whole start go to another with as many episodes.
 
     Raises:
         TooFewError: below enough episodes.
@@ -114,7 +117,21 @@ def decompose(
             f"{len(target)} episodes, {rarest} of the rarest outcome; {' x '.join(map(str, joint.shape))} states need "
             f"{need} and {LEAST_OF_EACH}: run more, or take fewer or coarser variables"
         )
-    return _bounded(names, sources, target, name, joint, permutations, seed, confidence)
+    rng = np.random.default_rng(seed)
+    alone = np.arange(len(target)) if starts is None else np.asarray(starts)
+    shuffles = [shuffled_together(target, alone, rng) for _ in range(permutations)]
+    return _bounded(names, sources, target, name, joint, shuffles, confidence)
+
+
+def shuffled_together(target: Labels, starts: Labels, rng: np.random.Generator) -> Labels:
+    """(N,) the targets, those of each start moved to a start with as many episodes, drawn at random."""
+    order = np.argsort(starts, kind="stable")
+    _, first, counts = np.unique(starts[order], return_index=True, return_counts=True)
+    found = np.array(target)
+    for size in np.unique(counts):
+        places = order[first[counts == size][:, None] + np.arange(size)]
+        found[places] = target[places[rng.permutation(len(places))]]
+    return found
 
 
 def needed_episodes(states: Sequence[int]) -> int:
@@ -190,17 +207,15 @@ def _bounded(
     target: Labels,
     name: str,
     joint: NDArray[np.float64],
-    permutations: int,
-    seed: int,
+    shuffles: Sequence[Labels],
     confidence: float,
 ) -> Decomposition:
     parts, information, entropy = split(joint, names)
-    rng = np.random.default_rng(seed)
     columns = [sources[one] for one in names]
     largest: dict[tuple[str, int], list[float]] = {}
     wholes = []
-    for _ in range(permutations):
-        shuffled, whole, _ = split(joint_counts(columns, rng.permutation(target)), names)
+    for shuffle in shuffles:
+        shuffled, whole, _ = split(joint_counts(columns, shuffle), names)
         wholes.append(whole)
         by_kind: dict[tuple[str, int], float] = {}
         for part in shuffled:
@@ -208,10 +223,10 @@ def _bounded(
             by_kind[kind] = max(by_kind.get(kind, 0.0), part.bits)
         for kind, value in by_kind.items():
             largest.setdefault(kind, []).append(value)
-    if permutations:
+    if shuffles:
         bounds = {kind: float(np.quantile(values, confidence)) for kind, values in largest.items()}
         parts = tuple(Part(part.kind, part.sources, part.bits, bounds[part.kind, len(part.sources)]) for part in parts)
-    bound = float(np.quantile(wholes, confidence)) if permutations else 0.0
+    bound = float(np.quantile(wholes, confidence)) if shuffles else 0.0
     return Decomposition(names, name, len(target), parts, information, entropy, bound)
 
 
