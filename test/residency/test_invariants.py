@@ -107,7 +107,8 @@ class Residency(RuleBasedStateMachine):
                 self.manager.evict(name)
         else:
             self.manager.evict(name)
-            assert self.manager.snapshot().models[name].state is State.COLD or name in self.failing
+            model = self.manager.snapshot().models[name]
+            assert model.state in (State.COLD, State.FAILED) and not model.charged
 
     @rule(name=NAMES)
     def break_loader(self, name: str) -> None:

@@ -12,7 +12,6 @@ A collected lease takes no lock at all: it leaves a note in ``Books.orphans``, a
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from flow_rag_vla.residency.lease import Note
 from flow_rag_vla.residency.ledger import Ledger
 from flow_rag_vla.residency.model import Device
 from flow_rag_vla.residency.models import Models
+from flow_rag_vla.residency.notes import note
 from flow_rag_vla.residency.records import Plan, Request
 from flow_rag_vla.residency.workers import Workers
 
@@ -70,5 +70,4 @@ class Books:
 
     def note(self, event: str, level: int = logging.DEBUG, **fields: Any) -> None:
         """One line of JSON a transfer; leases that find their model are not told."""
-        if _LOG.isEnabledFor(level):
-            _LOG.log(level, "%s", json.dumps({"event": event, **fields}, default=str))
+        note(_LOG, event, level, **fields)

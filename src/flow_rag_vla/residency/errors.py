@@ -64,3 +64,10 @@ class DeviceMemoryError(ResidencyError):
     """A device has not the bytes that were asked of it."""
 
     kind = "device_memory"
+
+
+class QueueFullError(ResidencyError):
+    """The pipeline's queue is full of tasks at least as urgent."""
+
+    kind = "queue_full"
+    retryable = True

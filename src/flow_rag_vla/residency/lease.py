@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,8 +11,8 @@ from typing import Any
 
 from flow_rag_vla.residency.errors import ClosedError
 
-Note = tuple[tuple[str, ...], int]
-"""What a lease holds, and the thread that it was granted to."""
+Note = tuple[tuple[str, ...], threading.Thread]
+"""What a lease holds, and the thread that it was granted to. Not its number, which is given anew once it has ended."""
 
 
 class Lease:

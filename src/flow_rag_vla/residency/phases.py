@@ -35,7 +35,7 @@ class Phases:
                 books.check_open()
                 closure = books.models.closure(models) if models else ()
                 books.models.check_fits(closure)
-                if self._requests.holds(threading.get_ident()):
+                if self._requests.holds(threading.current_thread()):
                     raise InUseError(f"phase {name!r}: this thread holds a lease; release it before the barrier")
                 books.gate = name or "phase"
                 self.drain(name, deadline, timeout_s)

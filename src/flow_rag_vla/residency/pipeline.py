@@ -2,105 +2,26 @@
 
 Runs on one asyncio loop. A task waits in the queue of its module's handler; all queues together are bounded. A handler
 has a number of places; one that hangs loses the place until it comes back, and when it has none left its tasks are
-refused at once. So nothing that a handler does keeps another's tasks, or a barrier, waiting.
+refused at once. So nothing that a handler does keeps another's tasks, or a barrier, waiting. The one exception cannot
+be helped: a coroutine that blocks the loop itself blocks everything; what computes is a plain function.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import inspect
-import json
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from flow_rag_vla.residency.errors import ClosedError, ResidencyError
+from flow_rag_vla.residency.calls import Call, Calls
+from flow_rag_vla.residency.errors import ClosedError, QueueFullError
 from flow_rag_vla.residency.messages import ResultMessage, Status, TaskMessage
-from flow_rag_vla.residency.workers import Workers
+from flow_rag_vla.residency.notes import note
+from flow_rag_vla.residency.routes import Handler, Job, Route, RouteMetrics
+from flow_rag_vla.residency.steps import StepReport, Steps
 
 _LOG = logging.getLogger(__name__)
-
-Handler = Callable[[TaskMessage], "Mapping[str, Any] | Awaitable[Mapping[str, Any]]"]
-"""``async def`` runs on the loop; a plain function in a thread. Raising fails the task."""
-
-MAX_STEPS = 1024
-_WINDOW = 1024
-
-
-class QueueFullError(ResidencyError):
-    """The queue is full of tasks at least as urgent."""
-
-    kind = "queue_full"
-    retryable = True
-
-
-@dataclass(frozen=True, slots=True)
-class RouteMetrics:
-    """One handler. Counts since it was registered; seconds are of the last 1,024 tasks."""
-
-    queued: int
-    running: int
-    stuck: int
-    done: int
-    failed: int
-    retried: int
-    queued_p50_s: float
-    queued_p95_s: float
-    run_p50_s: float
-    run_p95_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """How a step ended: tasks by status, and the modules that had not answered when the barrier gave them up."""
-
-    step: str
-    counts: Mapping[Status, int]
-    given_up: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every task ended well."""
-        return not self.given_up and all(status is Status.OK for status in self.counts)
-
-
-@dataclass(slots=True)
-class _Job:
-    task: TaskMessage
-    future: asyncio.Future[ResultMessage]
-    entered: float
-    began: float = 0.0
-    attempts: int = 0
-
-
-@dataclass(slots=True)
-class _Route:
-    module: str
-    handler: Handler
-    places: int
-    timeout_s: float
-    attempts: int
-    pause_s: float
-    budget: float
-    queue: list[tuple[int, int, _Job]] = field(default_factory=list)
-    running: int = 0
-    stuck: int = 0
-    done: int = 0
-    failed: int = 0
-    retried: int = 0
-    waits: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    runs: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-
-
-@dataclass(slots=True)
-class _Step:
-    pending: dict[str, _Job] = field(default_factory=dict)
-    counts: dict[Status, int] = field(default_factory=dict)
-    waiter: asyncio.Future[None] | None = None
 
 
 class Pipeline:
@@ -130,11 +51,10 @@ class Pipeline:
             raise ValueError(f"overflow is {overflow!r}, expected reject or shed")
         self._capacity, self._overflow, self._synchronize = capacity, overflow, synchronize
         self._retry_share, self._retry_start = retry_share, float(retry_start)
-        self._routes: dict[str, _Route] = {}
-        self._steps: dict[str, _Step] = {}
-        self._jobs: dict[str, _Job] = {}
-        self._workers = Workers("pipeline")
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._routes: dict[str, Route] = {}
+        self._steps = Steps()
+        self._jobs: dict[str, Job] = {}
+        self._calls = Calls()
         self._waiting = 0
         self._sequence = 0
         self._closed = False
@@ -166,12 +86,8 @@ class Pipeline:
         """
         if not module or module in self._routes:
             raise ValueError(f"module {module!r} is empty or has a handler already; unregister it first")
-        if places < 1 or attempts < 1 or not timeout_s > 0.0 or pause_s < 0.0:
-            raise ValueError(
-                f"places {places}, attempts {attempts}, timeout {timeout_s} s, pause {pause_s} s: too small"
-            )
-        self._routes[module] = _Route(module, handler, places, timeout_s, attempts, pause_s, self._retry_start)
-        _note("registered", module=module, places=places)
+        self._routes[module] = Route(module, handler, places, timeout_s, attempts, pause_s, self._retry_start)
+        note(_LOG, "registered", module=module, places=places)
 
     def unregister(self, module: str) -> None:
         """Take a handler off. Its waiting tasks end as ``no_handler``, running ones go on.
@@ -181,11 +97,8 @@ class Pipeline:
         """
         if module not in self._routes:
             raise KeyError(f"module {module!r} has no handler; registered: {', '.join(self._routes) or 'none'}")
-        route = self._routes.pop(module)
-        for _, _, job in route.queue:
-            self._leave_queue(job, Status.NO_HANDLER, f"the handler of {module!r} was unregistered")
-        route.queue.clear()
-        _note("unregistered", module=module)
+        self._refuse(self._routes.pop(module), Status.NO_HANDLER, f"the handler of {module!r} was unregistered")
+        note(_LOG, "unregistered", module=module)
 
     # Tasks.
 
@@ -202,22 +115,19 @@ class Pipeline:
         if task.task_id in self._jobs:
             raise ValueError(f"task {task.task_id!r} is on its way already; task ids are unique")
         route = self._routes.get(task.module)
-        job = _Job(task, asyncio.get_running_loop().create_future(), time.monotonic())
-        if route is not None and route.stuck < route.places and self._waiting >= self._capacity:
+        job = Job(task, asyncio.get_running_loop().create_future(), time.monotonic())
+        if route is not None and not route.dead and self._waiting >= self._capacity:
             self._make_room(task)
         self._jobs[task.task_id] = job
-        if task.step:
-            if task.step not in self._steps:
-                self._forget_steps()
-            self._steps.setdefault(task.step, _Step()).pending[task.task_id] = job
+        self._steps.add(job)
         if route is None:
             known = ", ".join(self._routes) or "none"
             self._end(job, Status.NO_HANDLER, error=f"module {task.module!r} has no handler; registered: {known}")
-        elif route.stuck >= route.places:
-            self._end(job, Status.FAILED, error=_dead(route))
+        elif route.dead:
+            self._end(job, Status.FAILED, error=route.death)
         else:
             self._sequence += 1
-            heapq.heappush(route.queue, (-task.priority, self._sequence, job))
+            route.push(job, self._sequence)
             self._waiting += 1
             self._dispatch(route)
         return job.future
@@ -231,41 +141,29 @@ class Pipeline:
         Raises:
             ValueError: when the step is waited for already.
         """
-        record = self._steps.get(step, _Step())
-        if record.waiter is not None:
-            raise ValueError(f"step {step!r} has a barrier already; one waits for all")
-        given_up: tuple[str, ...] = ()
         until = time.monotonic() + timeout_s
-        if record.pending:
-            record.waiter = asyncio.get_running_loop().create_future()
-            await asyncio.wait([record.waiter], timeout=timeout_s)
-            given_up = tuple(sorted({job.task.module for job in record.pending.values()}))
-            for job in tuple(record.pending.values()):
-                error = f"not done when the barrier of step {step!r} ended after {timeout_s} s"
-                self._end(job, Status.TIMEOUT, error=error)
-        self._steps.pop(step, None)
+        late = await self._steps.wait(step, timeout_s)
+        for job in late:
+            self._end(job, Status.TIMEOUT, error=f"not done when the barrier of step {step!r} ended: {timeout_s} s")
+        given_up = tuple(sorted({job.task.module for job in late}))
+        for module in given_up:
+            self._forget_ended(module)
+        counts = self._steps.close(step)
         if self._synchronize is not None:
-            outcome = self._in_thread(self._synchronize)
+            outcome = self._calls.in_thread(self._synchronize)
             # A device that does not answer must not hold the barrier either.
             done, _ = await asyncio.wait([outcome], timeout=max(0.0, until - time.monotonic()))
             if not done:
                 given_up = (*given_up, "synchronize")
             else:
                 outcome.result()
-        report = StepReport(step, dict(record.counts), given_up)
-        _note("step", step=step, given_up=given_up, **{status.value: count for status, count in report.counts.items()})
+        report = StepReport(step, counts, given_up)
+        note(_LOG, "step", step=step, given_up=given_up, **{status.value: count for status, count in counts.items()})
         return report
 
     def metrics(self) -> dict[str, RouteMetrics]:
         """By module."""
-        return {
-            name: RouteMetrics(
-                len(route.queue), route.running, route.stuck, route.done, route.failed, route.retried,
-                _quantile(route.waits, 0.5), _quantile(route.waits, 0.95),
-                _quantile(route.runs, 0.5), _quantile(route.runs, 0.95),
-            )
-            for name, route in self._routes.items()
-        }  # fmt: skip
+        return {name: route.metrics() for name, route in self._routes.items()}
 
     @property
     def waiting(self) -> int:
@@ -275,84 +173,77 @@ class Pipeline:
     def close(self) -> None:
         """End every task as ``canceled`` and take no more."""
         self._closed = True
-        for module in tuple(self._routes):
-            self._routes[module].queue.clear()
+        for route in self._routes.values():
+            route.queue.clear()
         self._waiting = 0
         for job in tuple(self._jobs.values()):
             self._end(job, Status.CANCELED, error="the pipeline was closed")
-        for task in tuple(self._tasks):
-            task.cancel()
-        self._workers.close()
+        self._calls.close()
 
     # Inside.
 
     def _make_room(self, task: TaskMessage) -> None:
-        lowest: tuple[int, int, _Job] | None = None
-        owner: _Route | None = None
-        if self._overflow == "shed":
-            for route in self._routes.values():
-                for item in route.queue:
-                    if lowest is None or item[:2] > lowest[:2]:
-                        lowest, owner = item, route
-        if lowest is None or owner is None or -lowest[0] >= task.priority:
-            raise QueueFullError(
-                f"{self._waiting} of {self._capacity} tasks wait, none less urgent than {task.priority}; "
-                "submit more slowly, raise the priority or the capacity"
-            )
-        owner.queue.remove(lowest)
-        heapq.heapify(owner.queue)
-        self._leave_queue(lowest[2], Status.SHED, f"pushed out by a task of priority {task.priority}")
+        candidates = [(item, route) for route in self._routes.values() if (item := route.lowest()) is not None]
+        if self._overflow == "shed" and candidates:
+            lowest, owner = max(candidates, key=lambda one: one[0][:2])
+            if -lowest[0] < task.priority:
+                owner.remove(lowest)
+                self._waiting -= 1
+                self._end(lowest[2], Status.SHED, error=f"pushed out by a task of priority {task.priority}")
+                return
+        raise QueueFullError(
+            f"{self._waiting} of {self._capacity} tasks wait, none less urgent than {task.priority}; "
+            "submit more slowly, raise the priority or the capacity"
+        )
 
-    def _leave_queue(self, job: _Job, status: Status, error: str) -> None:
-        self._waiting -= 1
-        self._end(job, status, error=error)
+    def _refuse(self, route: Route, status: Status, error: str) -> None:
+        """End everything in a handler's queue."""
+        jobs = [job for _, _, job in route.queue]
+        route.queue.clear()
+        self._waiting -= len(jobs)
+        for job in jobs:
+            self._end(job, status, error=error)
 
-    def _dispatch(self, route: _Route) -> None:
+    def _forget_ended(self, module: str) -> None:
+        """What a barrier gave up must not fill the queue of a handler that hangs."""
+        if module in self._routes:
+            self._waiting -= self._routes[module].keep_only(self._jobs)
+
+    def _dispatch(self, route: Route) -> None:
         while route.queue and route.running < route.places:
-            job = heapq.heappop(route.queue)[2]
+            job = route.pop()
             self._waiting -= 1
-            if job.future.done():  # its barrier gave it up, or its caller canceled it
+            if job.future.done():  # its caller canceled it
                 self._end(job, Status.CANCELED, error="canceled")
                 continue
             route.running += 1
             job.began = time.monotonic()
             route.waits.append(job.began - job.entered)
-            self._keep(asyncio.ensure_future(self._run(route, job)))
+            self._calls.keep(asyncio.ensure_future(self._run(route, job)))
 
-    def _keep(self, task: asyncio.Future[Any]) -> None:
-        # The loop itself holds tasks weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, route: _Route, job: _Job) -> None:
+    async def _run(self, route: Route, job: Job) -> None:
         freed = True
         try:
             while True:
                 job.attempts += 1
-                call = self._call(route.handler, job.task)
-                self._keep(call)
-                done, _ = await asyncio.wait([call], timeout=route.timeout_s)
+                call = self._calls.start(route.handler, job.task)
+                done, _ = await asyncio.wait([call.future], timeout=route.timeout_s)
                 if not done:
                     # Not awaited: a handler may ignore being canceled. It keeps its place until it is gone.
                     freed = False
                     self._give_up(route, job, call)
                     return
                 try:
-                    data = call.result()
+                    data = call.future.result()
                     if not isinstance(data, Mapping):
                         raise TypeError(f"the handler returned {type(data).__name__}, expected a mapping")
                 except (Exception, asyncio.CancelledError) as error:
-                    if job.attempts < route.attempts and route.budget >= 1.0 and not job.future.done():
-                        route.budget -= 1.0
-                        route.retried += 1
-                        await asyncio.sleep(route.pause_s * 2.0 ** (job.attempts - 1))
+                    if await self._may_retry(route, job):
                         continue
                     route.failed += 1
                     self._end(job, Status.FAILED, error=f"{type(error).__name__}: {error}")
-                    _note("task_failed", logging.WARNING, module=route.module, task=job.task.task_id, error=str(error))
                 else:
-                    route.done += 1
-                    route.budget = min(self._retry_start, route.budget + self._retry_share)
+                    route.earn_retry(self._retry_share, self._retry_start)
                     self._end(job, Status.OK, data=data)
                 return
         finally:
@@ -361,7 +252,14 @@ class Pipeline:
                 route.running -= 1
                 self._dispatch(route)
 
-    def _give_up(self, route: _Route, job: _Job, call: asyncio.Future[Any]) -> None:
+    async def _may_retry(self, route: Route, job: Job) -> bool:
+        """Pay for a retry and wait its pause; False when there is none left or nobody waits any more."""
+        if job.future.done() or not route.pay_retry(job):
+            return False
+        await asyncio.sleep(route.pause_s * 2.0 ** (job.attempts - 1))
+        return not job.future.done()
+
+    def _give_up(self, route: Route, job: Job, call: Call) -> None:
         route.stuck += 1
         route.failed += 1
 
@@ -371,102 +269,32 @@ class Pipeline:
             if not self._closed:
                 self._dispatch(route)
 
-        call.add_done_callback(back)
+        call.future.add_done_callback(back)
         call.cancel()
         self._end(job, Status.TIMEOUT, error=f"handler {route.module!r} did not answer in {route.timeout_s} s")
-        _note("handler_hangs", logging.ERROR, module=route.module, task=job.task.task_id, stuck=route.stuck)
-        if route.stuck >= route.places:
+        note(_LOG, "handler_hangs", logging.ERROR, module=route.module, task=job.task.task_id, stuck=route.stuck)
+        if route.dead:
             # Canceling takes the loop a turn: a handler that heeds it is back by then.
             asyncio.get_running_loop().call_later(route.timeout_s, self._refuse_if_dead, route)
 
-    def _refuse_if_dead(self, route: _Route) -> None:
-        if route.stuck >= route.places:
-            for _, _, job in route.queue:
-                self._leave_queue(job, Status.FAILED, _dead(route))
-            route.queue.clear()
+    def _refuse_if_dead(self, route: Route) -> None:
+        if route.dead:
+            self._refuse(route, Status.FAILED, route.death)
 
-    def _call(self, handler: Handler, task: TaskMessage) -> asyncio.Future[Any]:
-        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
-            return asyncio.ensure_future(cast(Awaitable[Any], handler(task)))
-        return self._in_thread(lambda: handler(task))
-
-    def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        came = loop.create_future()
-
-        def settle(value: Any, error: BaseException | None) -> None:
-            if came.done():
-                return
-            if error is not None:
-                came.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-            else:
-                came.set_result(value)
-
-        def work() -> None:
-            value, error = None, None
-            try:
-                value = call()
-            except BaseException as caught:
-                error = caught
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, value, error)
-
-        self._workers.run(work)
-        # A thread cannot be canceled: whoever cancels must not believe that it is gone.
-        return asyncio.ensure_future(_shielded(came))
-
-    def _end(self, job: _Job, status: Status, *, data: Mapping[str, Any] | None = None, error: str = "") -> None:
-        if self._jobs.pop(job.task.task_id, None) is None:
+    def _end(self, job: Job, status: Status, *, data: Mapping[str, Any] | None = None, error: str = "") -> None:
+        task = job.task
+        if self._jobs.pop(task.task_id, None) is None:
             return
         now = time.monotonic()
         began = job.began or now
+        queued_s, run_s = began - job.entered, now - began
         if not job.future.done():
-            result = ResultMessage(
-                job.task.task_id,
-                job.task.module,
-                status,
-                data or {},
-                error,
-                job.attempts,
-                began - job.entered,
-                now - began,
+            job.future.set_result(
+                ResultMessage(task.task_id, task.module, status, data or {}, error, job.attempts, queued_s, run_s)
             )
-            job.future.set_result(result)
-        record = self._steps.get(job.task.step) if job.task.step else None
-        if record is not None and record.pending.pop(job.task.task_id, None) is not None:
-            record.counts[status] = record.counts.get(status, 0) + 1
-            if not record.pending and record.waiter is not None and not record.waiter.done():
-                record.waiter.set_result(None)
-
-    def _forget_steps(self) -> None:
-        """Steps that ended and were never waited for must not add up."""
-        while len(self._steps) >= MAX_STEPS:
-            over = next((name for name, one in self._steps.items() if not one.pending and one.waiter is None), None)
-            if over is None:
-                return
-            del self._steps[over]
-
-
-async def _shielded(future: asyncio.Future[Any]) -> Any:
-    while not future.done():
-        try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if future.cancelled():
-                raise
-        except Exception:
-            break
-    return future.result()
-
-
-def _dead(route: _Route) -> str:
-    return f"all {route.places} places of handler {route.module!r} hang; unregister it, mend it, register it anew"
-
-
-def _quantile(values: deque[float], share: float) -> float:
-    return sorted(values)[int(share * (len(values) - 1))] if values else 0.0
-
-
-def _note(event: str, level: int = logging.DEBUG, **fields: Any) -> None:
-    if _LOG.isEnabledFor(level):
-        _LOG.log(level, "%s", json.dumps({"event": event, **fields}, default=str))
+        self._steps.ended(job, status)
+        level = logging.DEBUG if status is Status.OK else logging.WARNING
+        note(
+            _LOG, "task", level, module=task.module, task=task.task_id, status=status.value, error=error,
+            attempts=job.attempts, queued_s=round(queued_s, 6), run_s=round(run_s, 6),
+        )  # fmt: skip

@@ -146,7 +146,7 @@ class Request:
     priority: int
     since: float
     deadline: float
-    thread: int
+    thread: threading.Thread
     nested: bool
     keep: bool
     admitted: bool = False

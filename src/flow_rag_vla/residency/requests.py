@@ -21,7 +21,7 @@ class Requests:
         self._books = books
         self._room = room
         self._sequence = 0
-        self._holders: dict[int, int] = {}
+        self._holders: dict[threading.Thread, int] = {}
 
     def make(
         self, names: tuple[str, ...], priority: int, now: float, deadline: float, *, keep: bool, nested: bool = False
@@ -35,11 +35,11 @@ class Requests:
             raise UnknownModelError("no model was named; name at least one")
         closure = self._books.models.closure(names)
         self._sequence += 1
-        thread = threading.get_ident()
+        thread = threading.current_thread()
         nested = nested or self.holds(thread)
         return Request(self._sequence, names, closure, priority, now, deadline, thread, nested, keep)
 
-    def holds(self, thread: int) -> bool:
+    def holds(self, thread: threading.Thread) -> bool:
         """Whether a thread has a lease that is open."""
         return thread in self._holders
 
