@@ -129,7 +129,7 @@ def causes_page(causes: Causes, title: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>What failures depend on</title><style>{STYLE}</style></head><body><main>"
         f"<h1>What failures depend on</h1><p class='soft'>{escape(title)}</p>"
-        f"<div class='tiles'>{''.join(tiles)}</div><p>{escape(summary(causes))}</p>"
+        f"<div class='tiles'>{''.join(tiles)}</div><p style='margin:20px 0'>{escape(summary(causes))}</p>"
         f"<section class='card'><h3>Information about failing</h3><div class='legend'>{legend}"
         f"<span>dashed: what chance reaches</span></div>{_bars(ranked(found))}</section>"
         f"<h2>Failures by state</h2><section class='card scroll'>{_table(found.sources, causes.cells)}</section>"
