@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
+from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.memory.case import CaseError, EncoderStamp
 from flow_rag_vla.memory.credit import CaseUse
-from flow_rag_vla.memory.episode import EpisodeMemory, Failure, SeenEmbedding
+from flow_rag_vla.memory.episode import MOST_LEAD_IN, EpisodeMemory, Failure, SeenEmbedding
 from flow_rag_vla.memory.history import JUMP_NS, Series
 
 STAMP = EncoderStamp("compact", "abc", 16)
@@ -232,11 +232,91 @@ def test_an_undisturbed_success_says_what_was_done_where(make):
         robot.see(make.unit(place), place * 0.1)
         robot.act(place * 1e-3, place * 0.1)
     lesson = robot.end(2.0)
-    assert len(lesson.done) == 8 and {item.phase for item in lesson.done} == {"reach"}
+    assert len(lesson.done) == 20 and {item.phase for item in lesson.done} == {"reach"}
     for item in lesson.done:
         place = next(place for place in range(20) if np.array_equal(item.embedding, make.unit(place)))
         np.testing.assert_allclose(item.actions[0, 0], place * 1e-3, atol=1e-7)
     assert Robot(make).end(2.0).done == ()
+
+
+def test_of_a_success_in_which_the_memory_helped_only_what_the_policy_did_alone_is_a_success_of_its_own(make):
+    robot = Robot(make)
+    for place in range(6):
+        robot.see(make.unit(place), place * 0.1)
+        shaped = CorrectionMode.GUIDANCE if place in (2, 3) else CorrectionMode.NONE
+        stamp_ns = int(place * 0.1 * SECOND)
+        provenance = Provenance(stamp_ns, correction=shaped, case_ids=(7,) if shaped else ())
+        robot.memory.chunks.append(stamp_ns, ActionChunk(1, stamp_ns, make.motion(place * 1e-3), provenance=provenance))
+    robot.memory.use(CorrectionMode.GUIDANCE, [7], 1.0, chunk_id=3)
+    lesson = robot.end(1.0)
+    assert [round(float(item.actions[0, 0]) * 1e3) for item in lesson.done] == [0, 1, 4, 5]
+    assert lesson.situations == ()
+
+
+def test_a_situation_that_rests_is_one_success(make):
+    robot = Robot(make)
+    for place in range(50):
+        robot.see(make.unit(1), place * 0.1)
+        robot.act(0.001, place * 0.1)
+    assert len(robot.end(5.0).done) == 1
+
+
+def test_the_way_into_a_failure_becomes_cases_too_latest_first_and_each_situation_once(make, robot):
+    for place in range(10):
+        robot.see(make.unit(place // 2), place * 0.1)
+        robot.act(place * 1e-3, place * 0.1)
+        robot.memory.proprioception.append(int(place * 0.1 * SECOND), lambda place=place: np.full(2, place, np.float32))
+    robot.enter("grasp", 0.75)
+    failure = Failure(int(1.2 * SECOND), int(0.9 * SECOND), FailureType.DROP, "push", "grasp")
+    cases = robot.memory.cases_of(failure, "left", SECOND // 2, int(0.55 * SECOND))
+    # Of places 4 to 9 two by two are the same situation; 9 is the onset's.
+    assert [round(float(case.failed_actions[0, 0]) * 1e3) for case in cases] == [9, 7, 5]
+    assert [case.phase for case in cases] == ["grasp", "reach", "reach"]
+    assert [case.proprioception.tolist() for case in cases] == [[9, 9], [7, 7], [5, 5]]
+    assert {case.failure_type for case in cases} == {FailureType.DROP}
+    assert len(robot.memory.cases_of(failure, "left", SECOND // 2, 0)) == 1
+
+
+def test_the_way_into_a_failure_does_not_reach_into_the_episode_before(make, robot):
+    for place in range(6):
+        robot.see(make.unit(place), place * 0.1)
+        robot.act(0.001, place * 0.1)
+    robot.memory.begin(2, "push", int(0.35 * SECOND))
+    failure = Failure(SECOND, int(0.5 * SECOND), FailureType.DROP, "push", "grasp")
+    cases = robot.memory.cases_of(failure, "", SECOND // 2, SECOND)
+    assert len(cases) == 2
+    many = Robot(make)
+    for place in range(40):
+        many.see(make.unit(place), place * 0.02)
+        many.act(0.001, place * 0.02)
+    assert len(many.memory.cases_of(failure, "", SECOND // 2, SECOND)) == MOST_LEAD_IN + 1
+
+
+def test_every_case_of_a_failure_learns_from_the_attempt_that_went_well(make, robot):
+    for place in range(3):
+        robot.see(make.unit(place), place * 0.1)
+        robot.act(0.001, place * 0.1)
+    failure = Failure(SECOND, int(0.2 * SECOND), FailureType.DROP, "push", "reach")
+    for case in robot.memory.cases_of(failure, "", SECOND // 2, SECOND):
+        robot.memory.failed(failure, case)
+    for place in range(3):
+        robot.see(make.turned(make.unit(place), 0.99), 2.0 + place * 0.1)
+        robot.act(0.004 + place * 1e-3, 2.0 + place * 0.1)
+    corrections = robot.end(3.0).corrections
+    assert [round(float(item.actions[0, 0]) * 1e3) for item in corrections] == [6, 5, 4]
+
+
+def test_a_chunk_gives_each_case_its_share_of_the_credit_and_no_case_more_than_the_episode(make, robot):
+    memory = robot.memory
+    memory.answered(100, {1: 0.75, 2: 0.25})
+    memory.answered(200, {1: 0.5, 2: 0.3, 3: 0.2})
+    memory.use(CorrectionMode.GUIDANCE, [1, 2], 1.0, chunk_id=1, stamp_ns=100)
+    memory.use(CorrectionMode.GUIDANCE, [1, 2], 1.0, chunk_id=1, stamp_ns=100)
+    memory.use(CorrectionMode.GUIDANCE, [1, 2, 3], 1.0, chunk_id=2, stamp_ns=200)
+    # An answer that nobody remembers is shared alike.
+    memory.use(CorrectionMode.GUIDANCE, [4, 5], 1.0, chunk_id=3, stamp_ns=300)
+    shares = {use.case_id: use.share for use in robot.end(1.0).uses}
+    assert shares == pytest.approx({1: 1.0, 2: 0.55, 3: 0.2, 4: 0.5, 5: 0.5})
 
 
 def test_an_episode_with_a_takeover_teaches_nothing_about_the_policy_but_its_failures_stay_known(make):

@@ -15,16 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
-from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, unit_embedding
+from flow_rag_vla.memory.case import SITUATION, Array, CaseError, EncoderStamp, unit_embedding
 from flow_rag_vla.memory.consensus import Consensus, ConsensusMemory, ConsensusSettings
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
 from flow_rag_vla.memory.episode import EpisodeMemory, SeenEmbedding
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import RetrievedCase
 from flow_rag_vla.memory.store import EncoderMismatchError
-
-SITUATION = "situation"
-"""Where an encoder is named: the vectors are keys. Equals ``policy.situation.NAME``."""
 
 CONSENSUS = "consensus"
 """The corrector that asks all similar cases, and the successes, at once."""

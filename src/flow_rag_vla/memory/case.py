@@ -24,6 +24,9 @@ CORRECTION_SOURCES = ("", "rule", "language_model", "search", "later_success", "
 CHANGES = ("edited", "learned", "retired", "restored", "imported", "merged")
 """What may have happened to a case after it was made."""
 
+SITUATION = "situation"
+"""Where an encoder is named: the vectors are situation keys. Equals ``policy.situation.NAME``."""
+
 UNIT_TOLERANCE = 1e-2
 """How far from 1 the length of an embedding may be: float32 sums and other encoders' rounding stay well inside."""
 

@@ -73,7 +73,11 @@ class ConsensusSettings:
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """An answer and what it rests on. failures, successes: masses; gate: confidence that had to be reached."""
+    """An answer and what it rests on. failures, successes: masses; gate: confidence that had to be reached.
+
+    shares: of each of the correction's cases, in the order of its ids, how much of the answer is its own; they add up
+        to 1
+    """
 
     correction: Correction
     found: SearchResult
@@ -81,6 +85,7 @@ class Consensus:
     gate: float
     failures: float
     successes: float
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,8 @@ class ConsensusMemory:
             tuple(case.case_id for case, _ in said),
             settings.until,
         )
-        return Consensus(correction, found, confidence, place.gate, failures, successes)
+        shares = tuple((weights / failures).tolist())
+        return Consensus(correction, found, confidence, place.gate, failures, successes, shares)
 
     def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
         """The confidence that has to be reached for a task and phase."""

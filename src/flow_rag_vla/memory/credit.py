@@ -16,8 +16,10 @@ A case retires when P(p < q) exceeds a bound. With independent Beta posteriors
     P(p < q) = integral over x of density_q(x) * cumulated_p(x)
 
 (the probability that B beats A; Miller 2014, "Formulas for Bayesian A/B testing", gives a closed form for whole-number
-parameters, against which the quadrature here is tested). Episodes count once, whatever number of chunks a case shaped;
-cancelled ones, and those in which a person took over, are logged and not counted.
+parameters, against which the quadrature here is tested). An episode counts once at most, whatever number of chunks a
+case shaped, and only as far as the case had a say: a chunk that thirty cases agreed on is not thirty witnesses. What is
+left over is kept until it makes up a whole episode. Cancelled ones, and those in which a person took over, are logged
+and not counted.
 """
 
 from __future__ import annotations
@@ -56,12 +58,17 @@ COUNTED = frozenset({UseResult.FAILURE, UseResult.SUCCESS})
 
 @dataclass(frozen=True, slots=True)
 class CaseUse:
-    """How a case shaped an episode. mode: NONE if it came up and was not followed; strength: the largest, 0 to 1."""
+    """How a case shaped an episode. mode: NONE if it came up and was not followed; strength: the largest, 0 to 1.
+
+    share: of the episode's outcome that is its own, 0 to 1. Each chunk has a credit of one to give, to its cases in
+        proportion to their say; a case takes what it got of all chunks, at most 1
+    """
 
     case_id: int
     mode: CorrectionMode = CorrectionMode.NONE
     strength: float = 0.0
     chunks: int = 1
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +84,18 @@ class UseRecord:
     strength: float
     chunks: int
     result: UseResult
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Episodes, and those of them that succeeded."""
+    """Episodes, and those of them that succeeded; not whole numbers where cases share an episode."""
 
-    episodes: int = 0
-    successes: int = 0
+    episodes: float = 0
+    successes: float = 0
+
+    def __str__(self) -> str:
+        return f"{self.successes:.4g} of {self.episodes:.4g}"
 
     @property
     def rate(self) -> float:
@@ -130,9 +141,8 @@ class Worth:
 
     def __str__(self) -> str:
         return (
-            f"P(worse than no memory) is {self.chance_worse:.3f}: {self.used.successes} of {self.used.episodes} "
-            f"episodes with it succeeded; without it {self.passed_over.successes} of {self.passed_over.episodes} in "
-            f"this situation, {self.base_rate:.2f} in this task and phase"
+            f"P(worse than no memory) is {self.chance_worse:.3f}: {self.used} episodes with it succeeded; without it "
+            f"{self.passed_over} in this situation, {self.base_rate:.2f} in this task and phase"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase
 from flow_rag_vla.memory.credit import CaseUse
 from flow_rag_vla.memory.history import Series
 from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.lesson import Occasion, Situation, distinct, repeats, successes_of
 
 USING_MODES = frozenset(
     {
@@ -27,6 +28,18 @@ USING_MODES = frozenset(
 
 SITUATIONS_PER_EPISODE = 8
 """Embeddings of an episode without a failure that are kept for calibration; neighbours in time say the same twice."""
+
+MOST_DONE = 256
+"""Situations of one success that are looked at for the sample of successes: one long episode is no hundred."""
+
+MOST_LEAD_IN = 8
+"""Situations before the onset of one failure that become cases, at most: the latest ones."""
+
+FELT_NS = 100_000_000
+"""Farthest that a robot state may be from the embedding of its situation: four ticks."""
+
+SHARED_NS = 10_000_000_000
+"""How long the shares of an answer's cases are kept: its chunk follows within the policy's budget."""
 
 LAST_NS = 2**63 - 1
 """Later than any stamp."""
@@ -85,7 +98,7 @@ class EpisodeLesson:
     nothing failed and no case was needed
     uses: how the cases shaped it, and (mode NONE) which came up and were not followed
     failures: of it, with the cases made of them: the first episodes in which these came up and were not followed
-    phases: that it passed through; done: what was done in a success in which nothing failed and no case was needed
+    phases: that it passed through; done: what the policy did alone in a success in which nothing failed
     intervened: a person took over, so that it says nothing about the policy or a case
     """
 
@@ -112,6 +125,7 @@ class EpisodeMemory:
         self.phases: Series[str] = Series(span_ns)
         self.proprioception: Series[Callable[[], Array]] = Series(span_ns)
         """How to get (P,) float32 of each robot state: most are never asked for."""
+        self._shares: Series[Mapping[int, float]] = Series(min(span_ns, SHARED_NS))
         self._begin(0, "", 0)
 
     @property
@@ -129,22 +143,45 @@ class EpisodeMemory:
         self._begin(episode_id, task, stamp_ns)
         self._running = True
 
+    def answered(self, stamp_ns: int, shares: Mapping[int, float]) -> None:
+        """Note how much of the answer to the embedding of this stamp is each case's own."""
+        self._shares.append(stamp_ns, shares)
+
     def use(
-        self, mode: CorrectionMode, case_ids: Iterable[int], strength: float = 1.0, chunk_id: int | None = None
+        self,
+        mode: CorrectionMode,
+        case_ids: Iterable[int],
+        strength: float = 1.0,
+        chunk_id: int | None = None,
+        stamp_ns: int | None = None,
     ) -> None:
         """Note that cases shaped a chunk of the running episode, or a command of it.
 
-        chunk_id: which chunk; a command of one that is noted already is not another use.
+        A chunk has a credit of one to give: to each case its share of the answer, or to all the same where that is not
+        known.
+
+        Args:
+            mode: how they shaped it.
+            case_ids: all that had a say.
+            strength: of the correction.
+            chunk_id: which chunk; a command of one that is noted already is not another use.
+            stamp_ns: of the embedding that the answer was to.
         """
         if not self._running or mode not in USING_MODES:
             return
-        for case_id in case_ids:
+        ids = tuple(dict.fromkeys(case_ids))
+        said = None if stamp_ns is None else self._shares.nearest(stamp_ns, 0)
+        shares: Mapping[int, float] = {} if said is None else said[1]
+        for case_id in ids:
             self._used.add(case_id)
-            before = self._uses.get((case_id, mode), CaseUse(case_id, mode, 0.0, 0))
+            before = self._uses.get((case_id, mode), CaseUse(case_id, mode, 0.0, 0, 0.0))
             fresh = chunk_id is None or self._chunk_of.get((case_id, mode)) != chunk_id
             if chunk_id is not None:
                 self._chunk_of[case_id, mode] = chunk_id
-            self._uses[case_id, mode] = CaseUse(case_id, mode, max(before.strength, strength), before.chunks + fresh)
+            share = before.share + fresh * shares.get(case_id, 1.0 / len(ids))
+            self._uses[case_id, mode] = CaseUse(
+                case_id, mode, max(before.strength, strength), before.chunks + fresh, min(share, 1.0)
+            )
 
     def pass_over(self, case_ids: Iterable[int]) -> None:
         """Note that credible cases came up in the running episode and the answer was not to follow them."""
@@ -204,6 +241,63 @@ class EpisodeMemory:
             origin=origin,
         )
 
+    def cases_of(self, failure: Failure, origin: str, tolerance_ns: int, lead_in_ns: int) -> list[FailureCase]:
+        """Cases of a failure: that of its onset, then those of the way into it, each situation once, latest first.
+
+        What goes wrong has been going wrong for a while before it shows: the same answer is needed there.
+
+        Args:
+            failure: what happened.
+            origin: robot that it happened to.
+            tolerance_ns: how far from onset an embedding or robot state may be.
+            lead_in_ns: how long before the onset the way into it begins.
+
+        Raises:
+            CaseError: if nothing was seen or done near the onset, saying what is missing.
+        """
+        onset = self.case_of(failure, origin, tolerance_ns)
+        cases = [onset]
+        begin_ns = max(failure.onset_ns - lead_in_ns, self._started_ns) - 1
+        known = [onset.embedding]
+        for item in reversed(self.situations(begin_ns, failure.onset_ns)):
+            if len(cases) > MOST_LEAD_IN:
+                break
+            if item.stamp != onset.stamp or item.planned.shape != onset.failed_actions.shape:
+                continue
+            if not repeats(item.vector, known, item.stamp):
+                known.append(item.vector)
+                cases.append(
+                    replace(
+                        onset,
+                        phase=item.phase or onset.phase,
+                        embedding=item.vector,
+                        failed_actions=item.planned,
+                        proprioception=item.proprioception,
+                    )
+                )
+        return cases
+
+    def situations(self, after_ns: int, until_ns: int) -> list[Situation]:
+        """What was seen in (after, until] and planned there, oldest first; where no chunk was in force is left out."""
+        found = []
+        for stamp_ns, seen in self.embeddings.between(after_ns, until_ns):
+            chunk = self.chunk_at(stamp_ns)
+            if chunk is None:
+                continue
+            felt = self.proprioception.nearest(stamp_ns, FELT_NS)
+            found.append(
+                Situation(
+                    stamp_ns,
+                    self.phases.at(stamp_ns) or "",
+                    seen.values,
+                    seen.stamp,
+                    chunk.actions,
+                    proprioception=np.zeros(0, dtype=np.float32) if felt is None else felt[1](),
+                    alone=chunk.provenance.correction not in USING_MODES,
+                )
+            )
+        return found
+
     def failed(self, failure: Failure, case: FailureCase | None) -> PendingFailure | None:
         """Note a failure of the running episode, and its case if one could be made."""
         if not self._running:
@@ -233,13 +327,12 @@ class EpisodeMemory:
             for pending in self._pending
             if (found := self._later_success(pending, stamp_ns, threshold, window_ns))
         ]
-        undisturbed = not self._failures and not lesson.used
         return replace(
             lesson,
             success=True,
             corrections=tuple(corrections),
-            situations=self._situations(stamp_ns) if undisturbed else (),
-            done=self._done(stamp_ns) if undisturbed else (),
+            situations=self._situations(stamp_ns) if not self._failures and not lesson.used else (),
+            done=self._done(stamp_ns) if not self._failures else (),
         )
 
     def cancel(self) -> EpisodeLesson:
@@ -295,19 +388,11 @@ class EpisodeMemory:
         return LaterSuccess(pending, chunk.actions, best[0])
 
     def _done(self, end_ns: int) -> tuple[SuccessSituation, ...]:
-        """Some situations of the episode with the chunk in force in each."""
-        found = []
-        for stamp_ns, item in self.embeddings.between(self._started_ns - 1, end_ns):
-            chunk = self.chunk_at(stamp_ns)
-            if chunk is not None:
-                phase = self.phases.at(stamp_ns) or ""
-                found.append(
-                    SuccessSituation(self._task, phase, item.stamp, item.values, chunk.actions, self._episode_id)
-                )
-        if not found:
-            return ()
-        places = np.linspace(0, len(found) - 1, min(SITUATIONS_PER_EPISODE, len(found))).astype(int)
-        return tuple(found[place] for place in places.tolist())
+        """The episode's situations, each once, with what the policy alone planned there."""
+        found = distinct(item for item in self.situations(self._started_ns - 1, end_ns) if item.alone)
+        if len(found) > MOST_DONE:
+            found = [found[place] for place in np.linspace(0, len(found) - 1, MOST_DONE).astype(int).tolist()]
+        return tuple(successes_of(found, Occasion(self._task, episode_id=self._episode_id)))
 
     def _situations(self, end_ns: int) -> tuple[tuple[str, str, Array], ...]:
         seen = self.embeddings.between(self._started_ns - 1, end_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,8 @@ class Ledger:
     ) -> dict[int, Counts]:
         """Log how cases came up in an episode; give the new totals of those that it counts for.
 
-        A case is counted once an episode, whatever the number of its modes; ids that are not there are left out.
+        A case is counted once an episode at most, whatever the number of its modes, and by its share: one that had a
+        small say is counted when its shares make up a whole episode. Ids that are not there are left out.
 
         Raises:
             StoreError: if it cannot be written; nothing was logged then.
@@ -67,15 +69,30 @@ class Ledger:
             }
             present = [use for use in uses if known[use.case_id] is not None]
             connection.executemany(
-                "INSERT INTO uses (case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO uses (case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result, share) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (use.case_id, episode_id, origin, time.time_ns(), int(use.mode), use.strength, use.chunks, result)
+                    (
+                        use.case_id,
+                        episode_id,
+                        origin,
+                        time.time_ns(),
+                        int(use.mode),
+                        use.strength,
+                        use.chunks,
+                        result,
+                        use.share,
+                    )
                     for use in present
                 ],
             )
-            followed = {use.case_id for use in present if use.mode is not CorrectionMode.NONE}
+            followed: dict[int, float] = {}
+            for use in present:
+                if use.mode is not CorrectionMode.NONE:
+                    followed[use.case_id] = min(followed.get(use.case_id, 0.0) + use.share, 1.0)
             for case_id in sorted(followed) if result in COUNTED else ():
+                if not _whole(connection, case_id, result, followed[case_id]):
+                    continue
                 connection.execute(
                     "UPDATE cases SET uses = uses + 1, successes = successes + ? WHERE case_id = ?", (success, case_id)
                 )
@@ -98,14 +115,22 @@ class Ledger:
         """
         with self._store.reading() as connection:
             rows = connection.execute(
-                "SELECT use_id, case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result FROM uses "
+                "SELECT use_id, case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result, share FROM uses "
                 "WHERE case_id = ? ORDER BY use_id DESC LIMIT ?",
                 (case_id, limit),
             ).fetchall()
-        return [
-            UseRecord(row[0], row[1], row[2], row[3], row[4], CorrectionMode(row[5]), row[6], row[7], UseResult(row[8]))
-            for row in rows
-        ]
+        return [UseRecord(
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                CorrectionMode(row[5]),
+                row[6],
+                row[7],
+                UseResult(row[8]),
+                row[9],
+            ) for row in rows]
 
     def last_use(self) -> int:
         """Number of the newest entry in the log of uses; 0 if there is none."""
@@ -116,14 +141,15 @@ class Ledger:
         """Episodes here after an entry of the log that a case shaped, and in which it came up and was not followed."""
         with self._store.reading() as connection:
             rows = connection.execute(
-                "SELECT count(DISTINCT use_id), coalesce(sum(result), 0), mode = 0 FROM ("
+                "SELECT sum(share), sum(share * result), mode = 0 FROM ("
                 # One row an episode, whatever number of modes; episode 0 is not one but any.
-                "SELECT min(use_id) AS use_id, result, max(mode) AS mode FROM uses WHERE case_id = ? AND use_id > ? "
-                "AND result IN (0, 1) GROUP BY CASE WHEN episode_id = 0 THEN -use_id ELSE episode_id END, origin"
+                "SELECT min(sum(share), 1.0) AS share, result, max(mode) AS mode FROM uses WHERE case_id = ? "
+                "AND use_id > ? AND result IN (0, 1) "
+                "GROUP BY CASE WHEN episode_id = 0 THEN -use_id ELSE episode_id END, origin"
                 ") GROUP BY mode = 0",
                 (case_id, after_use),
             ).fetchall()
-        found = {bool(row[2]): Counts(int(row[0]), int(row[1])) for row in rows}
+        found = {bool(row[2]): Counts(float(row[0]), float(row[1])) for row in rows}
         return found.get(False, Counts()), found.get(True, Counts())
 
     # Episodes without a case.
@@ -245,3 +271,17 @@ class Ledger:
                 "SELECT name, format, data, checksum FROM images WHERE case_id = ? ORDER BY name", (case_id,)
             ).fetchall()
         return tuple(CaseImage(row[0], row[1], row[2]) for row in rows if zlib.crc32(row[2]) == row[3])
+
+
+def _whole(connection: sqlite3.Connection, case_id: int, result: UseResult, share: float) -> bool:
+    """Put a case's share of an episode to what it had before; say whether that makes up a whole one, now spent."""
+    row = connection.execute("SELECT share FROM shares WHERE case_id = ? AND result = ?", (case_id, result)).fetchone()
+    total = share + (0.0 if row is None else float(row[0]))
+    # Thirds add up to one as far as a float can say it.
+    whole = total >= 1.0 - 1e-9
+    if row is not None or not whole or total > 1.0:
+        connection.execute(
+            "INSERT INTO shares VALUES (?, ?, ?) ON CONFLICT (case_id, result) DO UPDATE SET share = excluded.share",
+            (case_id, result, max(total - whole, 0.0)),
+        )
+    return whole

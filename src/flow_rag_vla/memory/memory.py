@@ -533,7 +533,7 @@ class FailureMemory:
             totals = self.ledger.record_uses(known, result, episode_id, self.settings.origin)
             for case_id, counts in totals.items():
                 self._summaries[case_id] = dataclasses.replace(
-                    self._summaries[case_id], uses=counts.episodes, successes=counts.successes
+                    self._summaries[case_id], uses=int(counts.episodes), successes=int(counts.successes)
                 )
             self._changed()
             retired: dict[int, FailureCase] = {}

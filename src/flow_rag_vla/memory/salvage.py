@@ -23,7 +23,8 @@ MOST_IDS_TRIED = 2_000_000
 
 BESIDE = {
     "images": "case_id, name, format, data, checksum",
-    "uses": "use_id, case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result",
+    "uses": "use_id, case_id, episode_id, origin, stamp_ns, mode, strength, chunks, result, share",
+    "shares": "case_id, result, share",
     "baselines": "task, phase, episodes, successes",
     "successes": "success_id, task, phase, encoder, encoder_revision, embedding, actions, episode_id, origin",
     "reservoirs": "task, phase, seen",

@@ -150,5 +150,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # Of the episode's outcome, what is the case's own: many cases share a chunk.
+        "ALTER TABLE uses ADD COLUMN share REAL NOT NULL DEFAULT 1.0",
+        """
+        CREATE TABLE shares (               -- what of shared episodes does not make up a whole one yet
+            case_id INTEGER NOT NULL REFERENCES cases (case_id) ON DELETE CASCADE,
+            result INTEGER NOT NULL,        -- UseResult
+            share REAL NOT NULL,            -- 0 to 1
+            PRIMARY KEY (case_id, result)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 """Statements by version: applying entry n makes version n + 1. Entries are never changed, only added."""

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.evaluate.trials.bank import SETTINGS, CaseBank
-from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, disagreement, within_limits
+from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
@@ -33,6 +33,7 @@ from flow_rag_vla.evaluate.trials.search import (
 )
 from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of, simulated_spec
 from flow_rag_vla.memory.guard import beyond_limits
+from flow_rag_vla.memory.lesson import disagreement
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.policy.follower import ChunkFollower

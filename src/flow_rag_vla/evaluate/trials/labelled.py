@@ -1,14 +1,13 @@
 """Observations of practice, and what becomes of them: cases where the policy does otherwise than what was right there.
 
-Whoever says what would have been right (see ``practice`` and ``search``): a situation in which the policy does that
-already is a stored success, the others are cases; a situation that an earlier one of the episode says again is left
-out.
+Whoever says what would have been right (see ``practice`` and ``search``), what is learned of it is what a robot learns
+of a person who takes over: see ``memory.lesson``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +19,16 @@ from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.memory.case import EncoderStamp, FailureCase
-from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.case import EncoderStamp
+from flow_rag_vla.memory.lesson import Occasion, Situation, distinct, split, successes_of
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.policy.action_space import FREE_DIM, normalised
 from flow_rag_vla.policy.observation import READING_DIM, proprioception
 from flow_rag_vla.policy.situation import DIMENSION, NAME, SituationKey
 from flow_rag_vla.sim.world import Snapshot
 
-DISAGREEMENT = 0.25
-"""Root mean square, in normalised units, between what the policy would do and what was right: a failure from here."""
-
-SAME_SITUATION = 0.956
-"""Cosine of keys above which a situation says again what an earlier one of its episode said."""
-
-COMPARED = slice(3, 12)
-"""Rows of chunks that are compared: those before are committed, those after are rarely executed."""
+ORIGIN = "simulator"
+"""Robot that cases and successes of practice are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,70 +120,39 @@ class Keeper:
         Returns:
             Ids of the cases.
         """
-        kept: list[NDArray[np.float32]] = []
-        ids: list[int] = []
-        fine: list[tuple[Seen, NDArray[np.float32]]] = []
+        situations = []
         for item in labelled:
-            felt = proprioception(item.seen.state)
+            found = self._situation(item.seen, goal)
+            situations.append(replace(found, planned=item.alone, right=item.right, trusted=item.succeeded))
             self.labels.embedding.append(item.seen.embedding)
-            self.labels.proprioception.append(felt)
+            self.labels.proprioception.append(found.proprioception)
             self.labels.goal.append(goal.index)
             self.labels.chunks.append(normalised(item.right))
-            key = self._key(item.seen.embedding, felt, goal)
-            if any(float(key @ other) > SAME_SITUATION for other in kept):
-                continue
-            kept.append(key)
-            if disagreement(item.alone, item.right) < DISAGREEMENT:
-                if item.succeeded:
-                    fine.append((item.seen, item.right))
-                continue
-            case = FailureCase(
-                failure_type=kind,
-                task=task,
-                phase=item.seen.phase,
-                encoder=self._stamp.encoder,
-                encoder_revision=self._stamp.revision,
-                embedding=key,
-                failed_actions=item.alone,
-                correction=item.right,
-                correction_source=source,
-                proprioception=felt,
-                note=note,
-                origin="simulator",
-            )
+        cases, successes = split(situations, Occasion(task, kind, source, note, ORIGIN, place + 1))
+        ids: list[int] = []
+        for case in cases:
             result = self.memory.add(case)
             self.refused += not result.accepted
             if result.case_id:
                 ids.append(result.case_id)
-        self.success(place, task, goal, fine)
+        self.memory.observe_done(successes)
         return tuple(dict.fromkeys(ids))
 
     def distinct(self, seen: Sequence[Seen], goal: Goal) -> list[Seen]:
         """Those that say what no earlier one said."""
-        keys: list[NDArray[np.float32]] = []
-        found = []
-        for item in seen:
-            key = self._key(item.embedding, proprioception(item.state), goal)
-            if not any(float(key @ other) > SAME_SITUATION for other in keys):
-                keys.append(key)
-                found.append(item)
-        return found
+        situations = [self._situation(item, goal) for item in seen]
+        kept = {id(item) for item in distinct(situations)}
+        return [item for item, situation in zip(seen, situations, strict=True) if id(situation) in kept]
 
     def success(self, place: int, task: str, goal: Goal, done: Sequence[tuple[Seen, NDArray[np.float32]]]) -> None:
         """Situations in which nothing needs to be corrected, with what was right there (H, 7)."""
-        kept: list[SuccessSituation] = []
-        for item, actions in done:
-            key = self._key(item.embedding, proprioception(item.state), goal)
-            if any(float(key @ other.embedding) > SAME_SITUATION for other in kept):
-                continue
-            kept.append(SuccessSituation(task, item.phase, self._stamp, key, actions, place + 1, "simulator"))
-        self.memory.observe_done(kept)
+        situations = [replace(self._situation(item, goal), planned=actions) for item, actions in done]
+        self.memory.observe_done(successes_of(situations, Occasion(task, origin=ORIGIN, episode_id=place + 1)))
 
-
-def disagreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Root mean square of the difference of two chunks' motion (H, 7) over the rows compared, normalised units."""
-    difference = (normalised(one) - normalised(other))[COMPARED, : FREE_DIM - 1]
-    return float(np.sqrt(np.mean(np.square(difference))))
+    def _situation(self, item: Seen, goal: Goal) -> Situation:
+        felt = proprioception(item.state)
+        vector = self._key(item.embedding, felt, goal)
+        return Situation(item.chunk.stamp_ns, item.phase, vector, self._stamp, item.chunk.actions, proprioception=felt)
 
 
 def within_limits(actions: NDArray[np.float32]) -> NDArray[np.float32]:
