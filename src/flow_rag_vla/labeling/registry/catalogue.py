@@ -71,9 +71,7 @@ def categories_of(connection: sa.Connection, project_id: int) -> list[Any]:
     return list(connection.execute(statement))
 
 
-def category_ids(
-    connection: sa.Connection, project_id: int, names: Iterable[str], *, create: bool
-) -> dict[str, int]:
+def category_ids(connection: sa.Connection, project_id: int, names: Iterable[str], *, create: bool) -> dict[str, int]:
     """Ids of categories by the names given; a synonym counts as its category.
 
     Args:
@@ -156,9 +154,7 @@ def select_images() -> sa.Select[Any]:
 
 def image_of(row: Any) -> Image:
     """A row of images joined with its source's id as a value."""
-    return Image(
-        row.name, row.width, row.height, row.frame, row.stamp_ns, row.digest, row.image_id, row.source_id
-    )
+    return Image(row.name, row.width, row.height, row.frame, row.stamp_ns, row.digest, row.image_id, row.source_id)
 
 
 def image_rows(connection: sa.Connection, image_ids: Sequence[str]) -> dict[str, Any]:

@@ -264,3 +264,24 @@ class Change:
     after: Mapping[str, object]
     undoes: int = 0
     undone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One thing through the frames of a source.
+
+    object_ids: its live objects in the order of time (stamp, then frame, then age)
+    start_frame, end_frame: of the first and last; start_ns, end_ns: their times of capture, 0 unknown
+    mean_score: 0 to 1; categories: every category that its objects have, the most frequent first
+    """
+
+    track_id: str
+    source_id: str
+    name: str
+    object_ids: tuple[str, ...]
+    start_frame: int
+    end_frame: int
+    start_ns: int
+    end_ns: int
+    mean_score: float
+    categories: tuple[str, ...]

@@ -178,7 +178,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("object_id", name=op.f("uq_objects_object_id")),
     )
     op.create_index(
-        "ix_objects_category",
+        "ix_objects_category_age",
+        "objects",
+        ["category_id", "row_id"],
+        unique=False,
+        sqlite_where=LIVE,
+        postgresql_where=LIVE,
+    )
+    op.create_index(
+        "ix_objects_category_score",
         "objects",
         ["category_id", "score", "row_id"],
         unique=False,
@@ -195,7 +203,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_objects_image", "objects", ["image_row"], unique=False)
     op.create_index(
-        "ix_objects_project",
+        "ix_objects_project_age",
+        "objects",
+        ["project_id", "row_id"],
+        unique=False,
+        sqlite_where=LIVE,
+        postgresql_where=LIVE,
+    )
+    op.create_index(
+        "ix_objects_project_score",
         "objects",
         ["project_id", "score", "row_id"],
         unique=False,
@@ -207,7 +223,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_objects_source", "objects", ["source_row", "row_id"], unique=False)
     op.create_index(
-        "ix_objects_state",
+        "ix_objects_state_age", "objects", ["state", "row_id"], unique=False, sqlite_where=LIVE, postgresql_where=LIVE
+    )
+    op.create_index(
+        "ix_objects_state_score",
         "objects",
         ["state", "score", "row_id"],
         unique=False,
