@@ -1,0 +1,247 @@
+"""The shipped network, ready for pictures: loading, saving, and one pass that detects, segments and embeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from flow_rag_vla.core.files import file_revision, replaced_file, write_text
+from flow_rag_vla.labeling.compact.categories import ALONE
+from flow_rag_vla.labeling.compact.grouping import group_things
+from flow_rag_vla.labeling.compact.network import CompactConfig, CompactNetwork, working_size
+from flow_rag_vla.labeling.compact.pooling import pooled_features
+from flow_rag_vla.labeling.detections import Detections, Masks, Origin, ScoreKind, Vectors
+from flow_rag_vla.labeling.pipeline.boxes import box_of
+from flow_rag_vla.labeling.pipeline.errors import ModelError
+from flow_rag_vla.labeling.pipeline.images import Image
+
+CONFIG_FILE = "detector.json"
+WEIGHTS_FILE = "detector.safetensors"
+CARD_FILE = "MODEL_CARD.md"
+SHIPPED = Path(__file__).parent / "checkpoint"
+"""The folder that comes with the package."""
+NAME = "compact"
+_FORMAT = "flow_rag_vla.compact_detector/1"
+
+
+class CompactModel:
+    """The network on one device. Not safe for use by two threads at once."""
+
+    def __init__(self, network: CompactNetwork, revision: str, device: str | torch.device = "cpu") -> None:
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._device = torch.device(device)
+        self.revision = revision
+        """Hash of the weights."""
+        self._alone = tuple(name in ALONE for name in network.config.categories)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What it knows, in the order of its outputs."""
+        return self._network.config.categories
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self._network.config.dimension
+
+    @torch.inference_mode()
+    def run(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The bare network on (B, 3, h, w) float32 in 0..1; see ``CompactNetwork.forward``."""
+        result: tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]] = self._network(planes)
+        return result
+
+    def planes(self, image: Image) -> torch.Tensor:
+        """(3, h, w) float32 in 0..1 at working size on the model's device."""
+        from PIL import Image as Pillow
+
+        size = working_size(image.shape[1], image.shape[0], self._network.config.pixels)
+        scaled = Pillow.fromarray(image)
+        if scaled.size != size:
+            scaled = scaled.resize(size, Pillow.Resampling.BILINEAR)
+        values = torch.from_numpy(np.array(scaled)).to(self._device)
+        return (values.permute(2, 0, 1).float() / 255.0).contiguous()
+
+    @torch.inference_mode()
+    def find(self, images: Sequence[Image], categories: Sequence[str], threshold: float) -> list[Detections]:
+        """Things of some categories with masks and embeddings, best scores first.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB.
+            categories: of ``self.categories``.
+            threshold: least score, 0 to 1.
+        """
+        planes = [self.planes(image) for image in images]
+        wanted = [self.categories.index(name) for name in categories]
+        found: list[Detections | None] = [None] * len(images)
+        for rows in _same_sizes(planes):
+            logits, votes, features = self.run(torch.stack([planes[row] for row in rows]))
+            probabilities = logits.softmax(dim=1)
+            for place, row in enumerate(rows):
+                own = tuple(part[place] for part in features)
+                found[row] = self._things(
+                    images[row], planes[row], probabilities[place], votes[place], own, wanted, threshold
+                )
+        return [item for item in found if item is not None]
+
+    @torch.inference_mode()
+    def embed(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Vectors]:
+        """(N, D) float32 of unit length a picture: of what is in each mask, or in each box where there are none."""
+        results = []
+        for image, item in zip(images, found, strict=True):
+            if not len(item):
+                results.append(np.zeros((0, self.dimension), np.float32))
+                continue
+            planes = self.planes(image)
+            _, _, features = self.run(planes[None])
+            masks = _box_masks(item) if item.masks is None else item.masks
+            shares = self._shares(masks, planes)
+            results.append(self._embedded(planes, tuple(part[0] for part in features), shares))
+        return results
+
+    def _things(
+        self,
+        image: Image,
+        planes: torch.Tensor,
+        probabilities: torch.Tensor,
+        votes: torch.Tensor,
+        features: tuple[torch.Tensor, ...],
+        wanted: Sequence[int],
+        threshold: float,
+    ) -> Detections:
+        height, width = image.shape[:2]
+        groups = group_things(probabilities.float().cpu().numpy(), votes.float().cpu().numpy(), self._alone)
+        chosen = [group for group in groups if group.category in wanted and group.score >= threshold]
+        full = _at_full_size(probabilities, [(item.category, item.mask) for item in chosen], (height, width))
+        boxes = [box_of(mask) for mask in full]
+        seen = [row for row, box in enumerate(boxes) if box is not None]
+        seen.sort(key=lambda row: -chosen[row].score)
+        masks: Masks = full[seen] if seen else np.zeros((0, height, width), np.bool_)
+        embeddings = np.zeros((0, self.dimension), np.float32)
+        if seen:
+            shares = torch.from_numpy(np.stack([chosen[row].mask for row in seen])).to(self._device)
+            embeddings = self._embedded(planes, features, shares)
+        return Detections(
+            width,
+            height,
+            np.asarray([boxes[row] for row in seen], np.float32).reshape(-1, 4),
+            np.clip(np.asarray([chosen[row].score for row in seen], np.float32), 0.0, 1.0),
+            tuple(self.categories[chosen[row].category] for row in seen),
+            ScoreKind.SOFTMAX,
+            Origin(NAME, self.revision, "; ".join(self.categories[index] for index in wanted), threshold),
+            masks,
+            embeddings,
+        )
+
+    def _embedded(self, planes: torch.Tensor, features: tuple[torch.Tensor, ...], masks: torch.Tensor) -> Vectors:
+        vectors = self._network.embedding(pooled_features(planes, features, masks))
+        unit: Vectors = nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+        return unit
+
+    def _shares(self, masks: Masks, planes: torch.Tensor) -> torch.Tensor:
+        """Masks of the picture's size at working size, each pixel the share that is covered."""
+        stacked = torch.from_numpy(masks).to(self._device).float()
+        return nn.functional.interpolate(stacked[None], size=planes.shape[1:], mode="area")[0]
+
+    @classmethod
+    def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> CompactModel:
+        """Load from a folder written by ``save_compact``; None: the one that is shipped.
+
+        Raises:
+            ModelError: when files are missing, damaged or of another kind.
+        """
+        folder = SHIPPED if folder is None else Path(folder).expanduser()
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise ModelError(
+                    f"no {name} in {folder}; give a folder with a compact detector, or make one: "
+                    "flow_rag_vla label train-compact"
+                )
+        config = _read_config(folder / CONFIG_FILE)
+        try:
+            network = CompactNetwork(config)
+            network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except (SafetensorError, RuntimeError, ValueError, TypeError, OSError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"the weights in {folder / WEIGHTS_FILE} do not load ({first}); copy them again or retrain",
+                "model_damaged",
+            ) from error
+        return cls(network, file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE), device)
+
+
+def save_compact(network: CompactNetwork, folder: str | Path) -> str:
+    """Write the network to a folder; give its revision."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replaced_file(folder / WEIGHTS_FILE) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, temporary)
+    config: dict[str, Any] = {"format": _FORMAT, **asdict(network.config)}
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    return file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
+
+
+def _read_config(path: Path) -> CompactConfig:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format", None) != _FORMAT:
+            raise ModelError(f"{path} is not of format {_FORMAT!r}; it belongs to another version: retrain")
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+        return CompactConfig(**fields)
+    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is damaged ({error}); copy it again or retrain", "model_damaged") from error
+
+
+def _same_sizes(planes: Sequence[torch.Tensor]) -> list[list[int]]:
+    """Rows that can go through the network together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, part in enumerate(planes):
+        groups.setdefault(tuple(part.shape), []).append(row)
+    return list(groups.values())
+
+
+def _at_full_size(
+    probabilities: torch.Tensor, chosen: Sequence[tuple[int, NDArray[np.bool_]]], size: tuple[int, int]
+) -> Masks:
+    """(N, H, W) bool: masks at the picture's size, their rims where the probability crosses that of all others.
+
+    Only the surroundings of each thing are scaled up: a picture is mostly table.
+    """
+    height, width = size
+    full = np.zeros((len(chosen), height, width), np.bool_)
+    rows, columns = probabilities.shape[1:]
+    for index, (category, mask) in enumerate(chosen):
+        box = box_of(mask)
+        assert box is not None
+        left, top = max(0, int(box[0]) - 2), max(0, int(box[1]) - 2)
+        right, bottom = min(columns, int(box[2]) + 2), min(rows, int(box[3]) + 2)
+        part = probabilities[:, top:bottom, left:right]
+        others = part.clone()
+        others[category + 1] = 0.0
+        margin = part[category + 1] - others.amax(dim=0)
+        # Pixels of a twin next to it are not its own, however probable.
+        foreign = (margin > 0) & ~torch.from_numpy(mask[top:bottom, left:right]).to(margin.device)
+        margin = torch.where(foreign, -margin, margin)
+        x0, x1 = round(left * width / columns), round(right * width / columns)
+        y0, y1 = round(top * height / rows), round(bottom * height / rows)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        scaled = nn.functional.interpolate(margin[None, None], size=(y1 - y0, x1 - x0), mode="bilinear")[0, 0]
+        full[index, y0:y1, x0:x1] = (scaled > 0).cpu().numpy()
+    return full
+
+
+def _box_masks(found: Detections) -> Masks:
+    masks = np.zeros((len(found), found.height, found.width), np.bool_)
+    for row, (left, top, right, bottom) in enumerate(found.boxes):
+        masks[row, int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+    return masks

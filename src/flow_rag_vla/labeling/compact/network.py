@@ -1,0 +1,106 @@
+"""The shipped network: what each pixel shows, and where the middle of its thing is.
+
+Instances from pixel classes and votes for centres follow Panoptic-DeepLab (Cheng et al. 2020, arXiv 1911.10194),
+without its heat map: the votes themselves are counted. The shape is that of a U-Net (Ronneberger et al. 2015, arXiv
+1505.04597).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+OFFSET_UNIT = 16.0
+"""Working pixels that a vote of 1 means."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactConfig:
+    """Shape of the network.
+
+    categories: labels in the order of the outputs
+    channels: feature maps at 1/2, 1/4, 1/8 and 1/16 of the working size
+    pixels: of the working size: pictures are scaled to this area, both sides multiples of 16
+    dimension: length of an embedding
+    """
+
+    categories: tuple[str, ...]
+    channels: tuple[int, int, int, int] = (16, 24, 48, 64)
+    pixels: int = 320 * 240
+    dimension: int = 64
+
+
+class Block(nn.Module):
+    """Convolutions of 3 x 3, each with batch normalisation and ReLU; the first may halve the size."""
+
+    def __init__(self, wide: int, out: int, count: int, stride: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(count):
+            step = stride if index == 0 else 1
+            layers += [
+                nn.Conv2d(wide if index == 0 else out, out, 3, stride=step, padding=1, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        """(B, wide, h, w) to (B, out, h / stride, w / stride)."""
+        result: torch.Tensor = self.layers(planes)
+        return result
+
+
+class CompactNetwork(nn.Module):
+    """(B, 3, h, w) float32 in 0..1, sides multiples of 16, to class logits, votes and features; see ``forward``."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.config = config
+        half, quarter, eighth, sixteenth = config.channels
+        self.stem = Block(3, half, 1, stride=2)
+        self.down1 = Block(half, quarter, 2, stride=2)
+        self.down2 = Block(quarter, eighth, 2, stride=2)
+        self.down3 = Block(eighth, sixteenth, 3, stride=2)
+        self.up2 = Block(sixteenth + eighth, eighth, 1)
+        self.up1 = Block(eighth + quarter, quarter, 1)
+        self.up0 = Block(quarter + half, half, 1)
+        # Four logits a class and place at half the working size, laid out to its full size.
+        self.classes = nn.Conv2d(half, 4 * (1 + len(config.categories)), 1)
+        self.shuffle = nn.PixelShuffle(2)
+        self.votes = nn.Conv2d(half, 2, 1)
+        self.embedding = nn.Linear(self.feature_width, config.dimension)
+
+    @property
+    def feature_width(self) -> int:
+        """Length of what a thing's pixels are averaged to before it becomes an embedding: features, colour, spread."""
+        half, quarter, eighth, _ = self.config.channels
+        return half + quarter + eighth + 6
+
+    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Logits, votes, features.
+
+        logits: (B, 1 + C, h, w), the first of no category; votes: (B, 2, h / 2, w / 2), how far the middle of a pixel's
+        thing lies to the right and below, in units of ``OFFSET_UNIT`` working pixels; features: (B, F, h / s, w / s)
+        for s of 2, 4 and 8
+        """
+        half = self.stem(planes * 2.0 - 1.0)
+        quarter = self.down1(half)
+        eighth = self.down2(quarter)
+        deep = self.down3(eighth)
+        up2 = self.up2(torch.cat([_doubled(deep), eighth], dim=1))
+        up1 = self.up1(torch.cat([_doubled(up2), quarter], dim=1))
+        up0 = self.up0(torch.cat([_doubled(up1), half], dim=1))
+        return self.shuffle(self.classes(up0)), self.votes(up0), (up0, up1, up2)
+
+
+def _doubled(planes: torch.Tensor) -> torch.Tensor:
+    return nn.functional.interpolate(planes, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def working_size(width: int, height: int, pixels: int) -> tuple[int, int]:
+    """(width, height) of about ``pixels`` and the picture's proportions, both multiples of 16 and at least 16."""
+    scale = (pixels / (width * height)) ** 0.5
+    return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)

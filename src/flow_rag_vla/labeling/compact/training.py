@@ -1,0 +1,211 @@
+"""Trains the shipped network on the simulator's own segmentation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from flow_rag_vla.labeling.compact.categories import ALONE, CATEGORIES
+from flow_rag_vla.labeling.compact.network import OFFSET_UNIT, CompactConfig, CompactNetwork, working_size
+from flow_rag_vla.labeling.compact.pooling import pooled_features
+from flow_rag_vla.labeling.compact.scenes import FRAMES_A_SCENE, TRAINING_SEEDS, labelled_frames
+from flow_rag_vla.labeling.compact.truth import TruthFrame
+from flow_rag_vla.learn.progress import Progress, silent
+
+IGNORED = 255
+"""Class value of pixels that say nothing."""
+THING_WEIGHT = 3.0
+"""Of a pixel of a loose thing beside any other: they are few."""
+VOTE_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class CompactTraining:
+    """Length and pace of training.
+
+    scenes: simulated layouts, each seen ``FRAMES_A_SCENE`` times; crop: side of the squares learned from, pixels
+    noise: deviation of pixel noise, 0..1
+    """
+
+    scenes: int = 260
+    iterations: int = 900
+    batch: int = 8
+    crop: int = 192
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-4
+    noise: float = 0.015
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingFrame:
+    """A frame at the network's working size: image (h, w, 3), classes and instances (h, w), all uint8."""
+
+    image: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+
+
+def working_frame(frame: TruthFrame, pixels: int, scale: float = 1.0) -> WorkingFrame:
+    """A frame scaled to ``pixels`` times ``scale`` squared, as inference scales it."""
+    from PIL import Image as Pillow
+
+    height, width = frame.classes.shape
+    size = working_size(width, height, int(pixels * scale * scale))
+    image = np.asarray(Pillow.fromarray(frame.image).resize(size, Pillow.Resampling.BILINEAR))
+    classes = np.asarray(Pillow.fromarray(frame.classes).resize(size, Pillow.Resampling.NEAREST))
+    instances = np.asarray(Pillow.fromarray(frame.instances).resize(size, Pillow.Resampling.NEAREST))
+    return WorkingFrame(image, classes, instances)
+
+
+def collect(training: CompactTraining, config: CompactConfig, progress: Progress = silent) -> list[WorkingFrame]:
+    """Render the training frames."""
+    rng = np.random.default_rng([training.seed, 1])
+    total = training.scenes * FRAMES_A_SCENE
+    frames = []
+    for index, frame in enumerate(labelled_frames(TRAINING_SEEDS + training.seed * 10_000, training.scenes)):
+        frames.append(working_frame(frame, config.pixels, float(rng.uniform(0.85, 1.15))))
+        if index % 10 == 9 or index + 1 == total:
+            progress(index + 1, total)
+    return frames
+
+
+def train_compact(
+    frames: list[WorkingFrame],
+    config: CompactConfig | None = None,
+    training: CompactTraining | None = None,
+    *,
+    progress: Progress = silent,
+) -> CompactNetwork:
+    """Train the network, then fit its embedding; the same frames and seed give the same network on one machine.
+
+    Raises:
+        ValueError: without frames.
+    """
+    if not frames:
+        raise ValueError("no frames to learn from; collect some first")
+    config, training = config or CompactConfig(CATEGORIES), training or CompactTraining()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        network = CompactNetwork(config)
+    network.train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.15
+    )
+    weights = torch.tensor([1.0] + [1.0 if name in ALONE else THING_WEIGHT for name in config.categories])
+    rng = np.random.default_rng([training.seed, 2])
+    running = math.nan
+    begin = time.process_time()
+    for iteration in range(training.iterations):
+        planes, classes, votes, voting = _batch(frames, training, rng)
+        logits, guessed, _ = network(planes)
+        loss = nn.functional.cross_entropy(logits, classes, weight=weights, ignore_index=IGNORED)
+        loss = loss + VOTE_WEIGHT * ((guessed - votes).abs().sum(dim=1) * voting).sum() / voting.sum().clamp(min=1.0)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        value = float(loss.detach())
+        running = value if math.isnan(running) else 0.97 * running + 0.03 * value
+        progress(iteration + 1, training.iterations, f"loss {running:.4f}, {time.process_time() - begin:.0f} s CPU")
+    network.eval().requires_grad_(False)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    fit_embedding(network, frames[:: max(1, len(frames) // 200)])
+    return network
+
+
+@torch.inference_mode()
+def fit_embedding(network: CompactNetwork, frames: Iterable[WorkingFrame]) -> None:
+    """Set the embedding to the principal parts of what things look like, each of deviation one, centred.
+
+    Cosines then compare what differs between things instead of what all pictures share.
+    """
+    rows = []
+    for frame in frames:
+        planes = torch.from_numpy(frame.image.copy()).permute(2, 0, 1)[None].float() / 255.0
+        _, _, features = network(planes)
+        masks = [frame.instances == index for index in range(1, int(frame.instances.max()) + 1)]
+        masks = [mask for mask in masks if np.count_nonzero(mask) >= 12]
+        if masks:
+            rows.append(
+                pooled_features(planes[0], tuple(part[0] for part in features), torch.from_numpy(np.stack(masks)))
+            )
+    samples = torch.cat(rows).double()
+    mean = samples.mean(dim=0)
+    deviation = samples.std(dim=0).clamp(min=1e-4)
+    scaled = (samples - mean) / deviation
+    _, strength, axes = torch.linalg.svd(scaled, full_matrices=False)
+    count = min(network.config.dimension, len(strength))
+    spread = (strength[:count] / math.sqrt(max(1, len(samples) - 1))).clamp(min=0.1)
+    # Parts of hardly any spread are noise: they are not blown up to the size of the others.
+    matrix = torch.zeros(network.config.dimension, samples.shape[1], dtype=torch.float64)
+    matrix[:count] = axes[:count] / spread.sqrt()[:, None] / deviation
+    network.embedding.weight.copy_(matrix)
+    network.embedding.bias.copy_(-(matrix @ mean))
+
+
+def _batch(
+    frames: list[WorkingFrame], training: CompactTraining, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    images, classes, votes, voting = [], [], [], []
+    for _ in range(training.batch):
+        frame = frames[int(rng.integers(len(frames)))]
+        height, width = frame.classes.shape
+        side = training.crop
+        top, left = int(rng.integers(0, max(1, height - side + 1))), int(rng.integers(0, max(1, width - side + 1)))
+        window = (slice(top, top + side), slice(left, left + side))
+        image, kinds, things = frame.image[window], frame.classes[window], frame.instances[window]
+        if rng.random() < 0.5:
+            image, kinds, things = image[:, ::-1], kinds[:, ::-1], things[:, ::-1]
+        vote, counted = centre_votes(things, kinds)
+        images.append(_disturbed(image, training, rng))
+        classes.append(np.ascontiguousarray(kinds))
+        votes.append(vote)
+        voting.append(counted)
+    planes = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    return (
+        planes,
+        torch.from_numpy(np.stack(classes)).long(),
+        torch.from_numpy(np.stack(votes)),
+        torch.from_numpy(np.stack(voting)),
+    )
+
+
+def centre_votes(
+    instances: NDArray[np.uint8], classes: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where each pixel shall vote for, and how much it counts, at half size.
+
+    Returns:
+        (2, h / 2, w / 2) float32 in units of ``OFFSET_UNIT`` to the middle of the visible part of the pixel's thing;
+        (h / 2, w / 2) float32, 1 where the thing may have a twin, more for small ones, else 0.
+    """
+    small, kinds = instances[::2, ::2], classes[::2, ::2]
+    rows, columns = np.indices(small.shape, dtype=np.float32)
+    count = np.bincount(small.ravel(), minlength=256).astype(np.float32)
+    row = np.bincount(small.ravel(), weights=rows.ravel(), minlength=256) / np.maximum(count, 1.0)
+    column = np.bincount(small.ravel(), weights=columns.ravel(), minlength=256) / np.maximum(count, 1.0)
+    vote = np.stack([column[small] - columns, row[small] - rows]) * (2.0 / OFFSET_UNIT)
+    alone = np.asarray([True] + [name in ALONE for name in CATEGORIES])
+    weight = np.where(alone[kinds], 0.0, np.clip(300.0 / np.maximum(count[small], 1.0), 0.3, 3.0))
+    return vote.astype(np.float32), weight.astype(np.float32)
+
+
+def _disturbed(image: NDArray[np.uint8], training: CompactTraining, rng: np.random.Generator) -> NDArray[np.float32]:
+    values = image.astype(np.float32) / 255.0
+    gain = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3)
+    values = values * gain.astype(np.float32) + np.float32(rng.uniform(-0.05, 0.05))
+    noise = rng.random() * training.noise * 1.7
+    values += noise * rng.standard_normal(values.shape, dtype=np.float32)
+    clipped: NDArray[np.float32] = np.clip(values, 0.0, 1.0)
+    return clipped
