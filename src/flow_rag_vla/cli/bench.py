@@ -13,9 +13,10 @@ BENCHMARKS = {
     "graph": "the loop and each stage's latency under the whole graph",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
+    "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
 }
-ON_REQUEST = ("detection", "llm")
-"""Benchmarks of many minutes, or that need an extra (llm): they run only when they are named."""
+ON_REQUEST = ("detection", "llm", "residency")
+"""Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
@@ -26,7 +27,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, graph, detection, llm; none: the first three.",
+        help="Which: loop, memory, graph, detection, llm, residency; none: the first three.",
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
@@ -48,8 +49,10 @@ def bench(
       flow_rag_vla bench memory --cases 1000000
 
       flow_rag_vla bench detection --quick   about 3 minutes of a processor; in full about 20
+
+      flow_rag_vla bench residency           about a minute
     """
-    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory
+    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, residency
 
     chosen = names or [name for name in BENCHMARKS if name not in ON_REQUEST]
     unknown = [name for name in chosen if name not in BENCHMARKS]
@@ -69,5 +72,7 @@ def bench(
             memory.main(["--cases", str(cases), *output])
         elif name == "llm":
             llm.main(output)
+        elif name == "residency":
+            residency.main(output)
         else:
             graph.main(["--seconds", str(seconds), *output])

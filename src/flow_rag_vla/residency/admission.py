@@ -38,13 +38,20 @@ class Admission:
         self._requests.take_orphans()
         self.expire(now)
         blocked = False
+        refused: set[tuple[tuple[str, ...], int, bool]] = set()
         self._room.forget()
         for request in self._scheduler.order([one for one in books.queue if not one.admitted], now):
             if (blocked or books.gate) and not request.nested:
                 continue
             aged = self._scheduler.aged(request, now)
-            if not self._admit(request, now, aged=aged) and aged:
-                blocked = True
+            # Until somebody is admitted, who asks for the same gets the same answer.
+            same = request.closure, request.priority, aged
+            if same not in refused:
+                if self._admit(request, now, aged=aged):
+                    refused.clear()
+                    continue
+                refused.add(same)
+            blocked = blocked or aged
         self._advance(now)
 
     def overtakes(self, request: Request, now: float) -> bool:

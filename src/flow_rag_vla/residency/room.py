@@ -19,10 +19,12 @@ class Room:
         self._books = books
         self._policy = policy
         self._listed: dict[tuple[Place, int, bool], list[Candidate]] = {}
+        self._counted: dict[Place, int] = {}
 
     def forget(self) -> None:
-        """List idle models anew: some were claimed, given back, or time has passed."""
+        """Count bytes and list idle models anew: some were claimed, given back, or time has passed."""
         self._listed.clear()
+        self._counted.clear()
 
     def available(self, place: Place) -> int:
         """Bytes that nobody was promised, counting what is leaving. Below 0 when promised room was lost."""
@@ -44,10 +46,12 @@ class Room:
         """Idle models whose leaving makes room for ``need``; empty when there is room; None when nothing makes it."""
         chosen: dict[str, None] = {}
         for place, size in need.items():
-            short = size - self.available(place) - sum(self._books.ledger.of(name, place) for name in chosen)
+            # With a full memory all that waits finds the same room and the same idle models: counted once a look.
+            if place not in self._counted:
+                self._counted[place] = self.available(place)
+            short = size - self._counted[place] - sum(self._books.ledger.of(name, place) for name in chosen)
             if short <= 0:
                 continue
-            # With a full memory all that waits finds the same few idle models, or none: listed once a look.
             key = place, request.priority, aged
             idle = self._listed.get(key)
             if idle is None:

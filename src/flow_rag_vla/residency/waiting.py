@@ -46,7 +46,7 @@ class Waiting:
         return request.result
 
     def _sleep(self, request: Request, cancel: Cancel | None) -> None:
-        books = self._books
+        books, woken = self._books, True
         while True:
             with books.lock:
                 # Before the look at the token: what it sets from here on ends the wait below.
@@ -54,12 +54,13 @@ class Waiting:
                 if not request.done and cancel is not None and cancel.canceled:
                     self._requests.fail(request, _withdrawn(request))
                     books.look()
-                if not request.done:
+                # Whoever changes something looks itself; here only time has passed.
+                if not request.done and not woken:
                     books.look()
                 if request.done:
                     return
                 pause = self._admission.next_event(request) - books.clock()
-            request.wake.wait(max(0.0, min(pause, LOOK_S)))
+            woken = request.wake.wait(max(0.0, min(pause, LOOK_S)))
 
 
 def _withdrawn(request: Request) -> CanceledError:
