@@ -68,6 +68,8 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
     yield start
     for process in started:
+        # pytest shows it when the test fails.
+        print(f"--- {process.name}, {'alive' if process.alive else process.popen.returncode}\n{process.text[-4000:]}")
         if process.alive:
             os.killpg(process.popen.pid, signal.SIGKILL)
             process.popen.wait()

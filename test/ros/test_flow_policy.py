@@ -63,10 +63,10 @@ class Bench:
         message.actions = floats(np.zeros((16, ACTION_DIM)))
         self._correction.publish(message)
 
-    def observe(self, correction=None):
+    def observe(self, correction=None, **state):
         """Send one observation with its state, and the memory's answer if there is one."""
         stamp = self.now()
-        self.send_state(stamp)
+        self.send_state(stamp, **state)
         if correction is not None:
             self.send_correction(stamp, correction)
         self.send_embedding(stamp)
@@ -136,7 +136,7 @@ def test_bad_input_is_named_and_the_next_good_observation_makes_a_chunk(bench, s
         (lambda stamp: bench.send_embedding(stamp, revision="000000000000"), "trained on embeddings of"),
         (lambda stamp: bench.send_embedding(stamp - 10_000_000_000), "s old, limit"),
         (lambda stamp: bench.send_embedding(stamp + 10_000_000_000), "in the future"),
-        (lambda stamp: bench.send_state(stamp, gripper_width=math.nan), "not finite"),
+        (lambda _stamp: bench.observe(gripper_width=math.nan), "not finite"),
         (lambda _stamp: bench.start_episode("make coffee", number=2), "'make coffee' is not understood"),
     )
     for send, said in attempts:

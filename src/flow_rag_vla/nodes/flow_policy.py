@@ -30,6 +30,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
@@ -37,7 +38,7 @@ from flow_rag_vla.policy.checkpoint import CheckpointError
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla_interfaces import msg
 
-STATES_KEPT = 40
+STATES_KEPT = qos.LAST_SECOND.depth
 """One second of robot states: an embedding is matched to the state of its own stamp."""
 
 DELAYS_KEPT = 20
@@ -80,7 +81,9 @@ class FlowPolicyNode(Node):
         self._last_ms = 0.0
 
         self._publisher = self.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
-        self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR)
+        # Read when an embedding is there: a node that was not scheduled for a while then has every state up to it,
+        # and 40 messages a second wake nobody.
+        self._feed = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
         self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
         self.create_subscription(msg.Correction, topics.CORRECTION, self._on_correction, qos.PLAN)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
@@ -100,15 +103,16 @@ class FlowPolicyNode(Node):
         if hasattr(self, "_budget"):
             self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
 
-    def _on_state(self, message: msg.RobotState) -> None:
-        try:
-            state = conversions.robot_state(message)
-        except MessageError as error:
-            self._complain(str(error))
-            return
-        if self._states and state.stamp_ns < self._states[-1].stamp_ns:
-            self._forget()
-        self._states.append(state)
+    def _take_states(self) -> None:
+        for message, _ in self._feed.take():
+            try:
+                state = conversions.robot_state(message)
+            except MessageError as error:
+                self._complain(str(error))
+                continue
+            if self._states and state.stamp_ns < self._states[-1].stamp_ns:
+                self._forget()
+            self._states.append(state)
 
     def _on_episode(self, status: msg.EpisodeStatus) -> None:
         episode = (int(status.episode_id), int(status.state))
@@ -136,6 +140,7 @@ class FlowPolicyNode(Node):
     def _on_embedding(self, message: msg.Embedding) -> None:
         if self._goal is None:
             return
+        self._take_states()
         try:
             observation = self._observe(message, self._goal)
         except (MessageError, CheckpointError) as error:

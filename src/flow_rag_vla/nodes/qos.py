@@ -23,6 +23,14 @@ NEWEST = QoSProfile(
 )
 """The reading side of a sensor whose older samples are of no use once a newer one is there."""
 
+LAST_SECOND = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=40,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""The reading side of a sensor of 40 Hz that is looked at more rarely: by what was newest at a stamp."""
+
 PLAN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
 """Chunks and corrections."""
 
