@@ -14,6 +14,7 @@ from flow_rag_vla.memory.answering import AnsweringSettings, Keying
 from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.credit import CreditSettings
 from flow_rag_vla.memory.guard import GuardSettings
+from flow_rag_vla.memory.learning import LearningSettings
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
 from flow_rag_vla.policy.situation import DIMENSION, SituationKey
@@ -80,6 +81,17 @@ def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings
             parameters.minimum_credit,
             parameters.consensus_until,
         ),
+    )
+
+
+def learning_settings(parameters: FailureMemoryParameters) -> LearningSettings:
+    """How far what happened is taken together."""
+    return LearningSettings(
+        parameters.origin or socket.gethostname(),
+        round(parameters.onset_tolerance * 1e9),
+        round(parameters.lead_in * 1e9),
+        round(parameters.later_success_window * 1e9),
+        round(parameters.takeover_window * 1e9),
     )
 
 

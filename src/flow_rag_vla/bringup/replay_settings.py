@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ from typing import Any, TypeVar
 import yaml
 
 from flow_rag_vla.bringup.loop_settings import loop_settings
-from flow_rag_vla.bringup.memory_settings import answering_settings, keying, memory_settings
+from flow_rag_vla.bringup.memory_settings import answering_settings, keying, learning_settings, memory_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.control.loop import LoopSettings
 from flow_rag_vla.core.parameters import ParameterError, load_parameters, parameter_table
-from flow_rag_vla.evaluate.decisions.memory import MemoryReplaySettings
+from flow_rag_vla.evaluate.decisions.memory import ORIGIN, MemoryReplaySettings
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings
 from flow_rag_vla.policy.situation import SituationKeyError
@@ -89,8 +90,7 @@ def _memory(parameters: FailureMemoryParameters, notes: list[str]) -> MemoryRepl
         answering_settings(parameters),
         made_with,
         int(parameters.history * 1e9),
-        int(parameters.onset_tolerance * 1e9),
-        int(parameters.later_success_window * 1e9),
+        dataclasses.replace(learning_settings(parameters), origin=ORIGIN),
         memory_settings(parameters),
     )
 

@@ -134,6 +134,11 @@ class EpisodeMemory:
         return self._episode_id
 
     @property
+    def task(self) -> str:
+        """Its task."""
+        return self._task
+
+    @property
     def running(self) -> bool:
         """Whether an episode is running."""
         return self._running

@@ -119,7 +119,8 @@ class Ledger:
                 "WHERE case_id = ? ORDER BY use_id DESC LIMIT ?",
                 (case_id, limit),
             ).fetchall()
-        return [UseRecord(
+        return [
+            UseRecord(
                 row[0],
                 row[1],
                 row[2],
@@ -130,7 +131,9 @@ class Ledger:
                 row[7],
                 UseResult(row[8]),
                 row[9],
-            ) for row in rows]
+            )
+            for row in rows
+        ]
 
     def last_use(self) -> int:
         """Number of the newest entry in the log of uses; 0 if there is none."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.memory.case import Array, CaseError, FailureCase
+from flow_rag_vla.memory.lesson import Situation
 
 LONGEST = 4096
 """Commands kept of one takeover: 100 s, longer than any task's time limit."""
@@ -126,14 +128,38 @@ def correction_of(
             f"the takeover never stood in the situation of the failure ({found}); bring the robot back to where it "
             "went wrong and do it from there"
         )
-    rows = _consecutive(takeover, start, case.horizon)
-    if len(rows) < (case.horizon + 1) // 2:
+    return _rows_from(takeover, start, case.horizon)
+
+
+def done_in(takeover: Takeover, situations: Iterable[Situation]) -> list[Situation]:
+    """The situations of a takeover, each with what the person did from there on.
+
+    Those towards the end, from where less than half a chunk was done, say nothing and are left out.
+    """
+    found = []
+    for item in situations:
+        if not takeover.start_ns <= item.stamp_ns <= takeover.end_ns:
+            continue
+        start = int(np.searchsorted(takeover.stamps_ns, item.stamp_ns))
+        with suppress(CaseError):
+            found.append(replace(item, right=_rows_from(takeover, start, len(item.planned))))
+    return found
+
+
+def _rows_from(takeover: Takeover, start: int, horizon: int) -> Array:
+    """(horizon, 7): what was done from a row on, then rest.
+
+    Raises:
+        CaseError: if that is less than half of it.
+    """
+    rows = _consecutive(takeover, start, horizon)
+    if len(rows) < (horizon + 1) // 2:
         raise CaseError(
             f"the takeover has {len(rows)} commands in a row from the situation of the failure on, expected at least "
-            f"{(case.horizon + 1) // 2} of {case.horizon}; keep the robot longer"
+            f"{(horizon + 1) // 2} of {horizon}; keep the robot longer"
         )
-    if len(rows) < case.horizon:
-        rest = np.zeros((case.horizon - len(rows), ACTION_DIM), dtype=np.float32)
+    if len(rows) < horizon:
+        rest = np.zeros((horizon - len(rows), ACTION_DIM), dtype=np.float32)
         rest[:, 6] = rows[-1, 6]
         rows = np.concatenate([rows, rest])
     return rows

@@ -135,6 +135,14 @@ class FailureMemoryParameters:
         maximum=10.0,
         live=True,
     )
+    lead_in: float = parameter(
+        1.0,
+        "How long before the onset of a failure the situations on the way into it become cases, too; 0: only the onset",
+        unit="s",
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+    )
     later_success_window: float = parameter(
         20.0,
         "How long after a failure an attempt that succeeds still becomes its correction",
@@ -166,8 +174,9 @@ class FailureMemoryParameters:
         live=True,
     )
     successes_kept: int = parameter(
-        256,
-        "Situations of successful episodes kept of each task and phase, on which new cases are tried",
+        4096,
+        "Situations of successful episodes kept of each task and phase, on which new cases are tried and which have a "
+        "say in the consensus",
         minimum=0,
         maximum=100_000,
     )

@@ -26,11 +26,10 @@ from flow_rag_vla.data.bag import BagMessage, stamp_ns
 from flow_rag_vla.data.bag_values import evidence
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Seen, Status
 from flow_rag_vla.memory.answering import Answering, AnsweringSettings, Keying, NoKeyError, Whereabouts
-from flow_rag_vla.memory.case import Array, CaseError, FailureCase
-from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
-from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure
-from flow_rag_vla.memory.guard import STOPPED
+from flow_rag_vla.memory.case import CaseError, FailureCase
+from flow_rag_vla.memory.episode import EpisodeMemory, Failure
 from flow_rag_vla.memory.index import faiss_factory
+from flow_rag_vla.memory.learning import Learner, LearningSettings
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.store import StoreError
@@ -123,8 +122,7 @@ class MemoryReplaySettings:
     answering: AnsweringSettings = field(default_factory=AnsweringSettings)
     keying: Keying | None = None
     history_ns: int = 60_000_000_000
-    onset_tolerance_ns: int = 500_000_000
-    later_success_window_ns: int = 20_000_000_000
+    learning: LearningSettings = field(default_factory=lambda: LearningSettings(ORIGIN))
     memory: MemorySettings = field(default_factory=MemorySettings)
 
 
@@ -158,6 +156,7 @@ class LivingMemory(NoMemory):
             raise
         self._episode = EpisodeMemory(settings.history_ns)
         self._answering = Answering(self._memory, self._episode, settings.answering, settings.keying)
+        self._learner = Learner(self._memory, self._episode, settings.learning, self._told)
         self._status: Status | None = None
 
     def __enter__(self) -> LivingMemory:
@@ -192,21 +191,19 @@ class LivingMemory(NoMemory):
 
     def on_status(self, status: Status) -> None:
         """Begin, follow and end episodes."""
-        episode = self._episode
-        if status.running:
-            if not episode.running or episode.episode_id != status.episode_id:
-                episode.begin(status.episode_id, status.task, status.stamp_ns)
-            if status.phase:
-                episode.phases.append(status.stamp_ns, status.phase)
-        elif episode.running:
-            if status.state in (SUCCEEDED, FAILED):
-                window_ns = self._settings.later_success_window_ns
-                success = status.state == SUCCEEDED
-                lesson = episode.end(success, status.stamp_ns, self._memory.threshold, window_ns)
-                result = UseResult.SUCCESS if success else UseResult.FAILURE
-            else:
-                lesson, result = episode.cancel(), UseResult.CANCELLED
-            self._learn(lesson, UseResult.INTERVENED if lesson.intervened else result)
+        found = self._learner.follow(
+            status.episode_id,
+            status.task,
+            status.phase,
+            running=status.running,
+            success={SUCCEEDED: True, FAILED: False}.get(status.state),
+            stamp_ns=status.stamp_ns,
+        )
+        if found is not None:
+            try:
+                self._learner.learn(*found)
+            except (CaseError, StoreError, LookupError, ValueError) as error:
+                self._note(f"an episode's lesson was not learned: {error}")
         self._status = status
 
     def on_state(self, state: RobotState) -> None:
@@ -217,7 +214,7 @@ class LivingMemory(NoMemory):
         """Keep the chunk, and which cases shaped it."""
         self._episode.chunks.append(chunk.stamp_ns, chunk)
         used = chunk.provenance
-        self._episode.use(used.correction, used.case_ids, used.correction_strength, chunk.chunk_id)
+        self._episode.use(used.correction, used.case_ids, used.correction_strength, chunk.chunk_id, chunk.stamp_ns)
 
     def on_command(self, command: Command) -> None:
         """Note cases that the controller applied itself."""
@@ -246,54 +243,23 @@ class LivingMemory(NoMemory):
             self._note(f"failure event {message.event_id}: {error}")
             return
         try:
-            case = self._episode.case_of(failure, ORIGIN, self._settings.onset_tolerance_ns)
+            # The moment of the failure, not of the replay: two replays store the same.
+            pending = self._learner.failed(failure, shown_ns)
         except CaseError as error:
             self._note(f"failure event {message.event_id} made no case: {error}")
-            self._episode.failed(failure, None)
             return
-        # The moment of the failure, not of the replay: two replays store the same.
-        case = dataclasses.replace(case, created_ns=shown_ns)
-        pending = self._episode.failed(failure, case)
-        self._remember(case, pending)
+        try:
+            self._learner.remember(pending)
+        except (CaseError, StoreError) as error:
+            self._note(f"a case was not stored: {error}")
 
     def case(self, case_id: int) -> FailureCase | None:
         """A stored case."""
         return self._memory.cases([case_id]).get(case_id)
 
-    def _remember(self, case: FailureCase, pending: PendingFailure | None) -> None:
-        try:
-            result = self._memory.add(case)
-        except (CaseError, StoreError) as error:
-            self._note(f"a case was not stored: {error}")
-            return
-        if pending is not None:
-            pending.case_id = result.case_id
-
-    def _learn(self, lesson: EpisodeLesson, result: UseResult) -> None:
-        known = {use.case_id for use in lesson.uses}
-        founded = sorted({item.case_id for item in lesson.failures if item.case_id} - known)
-        try:
-            self._memory.record_uses((*lesson.uses, *map(CaseUse, founded)), result, lesson.episode_id)
-            if not lesson.used and result in COUNTED and lesson.task:
-                self._memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
-            for later in lesson.corrections:
-                self._learn_correction(later.pending.case_id, later.actions)
-            if lesson.situations and self._memory.stamp is not None:
-                self._memory.observe_success(lesson.situations)
-            if lesson.done:
-                self._memory.observe_done([dataclasses.replace(item, origin=ORIGIN) for item in lesson.done])
-        except (CaseError, StoreError, LookupError, ValueError) as error:
-            self._note(f"an episode's lesson was not learned: {error}")
-
-    def _learn_correction(self, case_id: int, actions: Array) -> None:
-        try:
-            if not case_id or self._memory.get(case_id).correction is not None:
-                return
-            case = self._memory.edit(case_id, correction=actions, correction_source="later_success")
-            if case.retired and case.retired_reason.startswith(STOPPED):
-                self._memory.retire(case_id, False, "its correction by later_success passes the guard")
-        except (CaseError, StoreError, LookupError) as error:
-            self._note(f"case {case_id} did not learn its correction: {error}")
+    def _told(self, what: str, warn: bool) -> None:
+        if warn:
+            self._note(what)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
