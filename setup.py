@@ -52,7 +52,7 @@ MCP = ["mcp"]
 # Kinematics of real arms from their URDF (BSD); wheels for Linux and macOS, Python 3.10 to 3.13.
 ROBOT = ["pin", "opencv-python-headless"]
 # The live page and every other page and route over HTTP.
-WEB = ["fastapi", "uvicorn", "websockets", "pillow"]
+WEB = ["fastapi", "python-multipart", "uvicorn", "websockets", "pillow"]
 TESTS = [
     "hypothesis",
     "import-linter",
@@ -84,6 +84,7 @@ setup(
         f"{PACKAGE}.policy": ["checkpoints/**/*"],
         f"{PACKAGE}.failure": ["checkpoints/**/*"],
         f"{PACKAGE}.evaluate": ["templates/**/*"],
+        f"{PACKAGE}.gateway": ["**/page/**/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),

@@ -1,0 +1,1 @@
+"""Labels over HTTP: find, correct and accept what the labelling pipeline saw; see docs/review.md."""

@@ -1,0 +1,166 @@
+"""What the models see in one picture: found, cut out, and on demand registered."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, File, Form, UploadFile
+
+from flow_rag_vla.gateway.access import Labeller, Viewer
+from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of
+from flow_rag_vla.gateway.labeling.paging import IdempotencyKey
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.gateway.labeling.source_routes import registered
+from flow_rag_vla.gateway.labeling.uploads import decoded
+from flow_rag_vla.gateway.labeling.views import base64_png, found_fields
+from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
+from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.registry.values import Embedder
+
+Classes = Annotated[
+    str, Form(max_length=4000, description="words for what is looked for, comma between; empty: all that is known")
+]
+Confidence = Annotated[float, Form(ge=0.0, le=1.0, allow_inf_nan=False, description="least score that is kept")]
+Upload = Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP")]
+
+
+def model_routes(labels: Labels) -> APIRouter:
+    """The routes that run models."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+
+    @router.get("/models")
+    def models(_person: Viewer) -> schemas.Models:
+        """What labels pictures here."""
+        problem = labels.models.problem()
+        if problem:
+            return schemas.Models(ready=False, name="", revision="", vocabulary=[], problem=problem)
+        return labels.models.run(_described)
+
+    @router.post("/detect")
+    def detect(image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5) -> schemas.Found:
+        """Boxes, labels and scores of what is in a picture."""
+        pixels, request = decoded(image.file.read()).pixels, _request(classes, confidence)
+        found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=False))
+        return schemas.Found(**found_fields(found, seconds))
+
+    @router.post("/detect_and_segment")
+    def detect_and_segment(
+        image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5
+    ) -> schemas.FoundWithMasks:
+        """The same, with a mask of each."""
+        pixels, request = decoded(image.file.read()).pixels, _request(classes, confidence)
+        found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=True))
+        masks = [] if found.masks is None else [base64_png(mask) for mask in found.masks]
+        return schemas.FoundWithMasks(masks=masks, **found_fields(found, seconds))
+
+    @router.post("/segment")
+    def segment(
+        image: Upload,
+        _person: Labeller,
+        boxes: Annotated[str, Form(max_length=20_000, description="JSON: [[left, top, right, bottom], ...] in pixels")],
+    ) -> schemas.Segmented:
+        """A mask for each box, in the order of the boxes."""
+        pixels = decoded(image.file.read()).pixels
+        asked = _boxes(boxes, pixels)
+        masks, seconds = labels.models.run(lambda pipeline: _masks(pipeline, pixels, asked))
+        return schemas.Segmented(
+            width=asked.width,
+            height=asked.height,
+            masks=[base64_png(mask) if mask.any() else None for mask in masks],
+            seconds=seconds,
+        )
+
+    @router.post("/auto_label", status_code=201)
+    def auto_label(
+        image: Upload,
+        person: Labeller,
+        classes: Classes = "",
+        confidence: Confidence = 0.5,
+        project: Annotated[str, Form(min_length=1, max_length=schemas.LONGEST_WORD)] = "default",
+        idempotency_key: IdempotencyKey = None,
+    ) -> schemas.AutoLabelled:
+        """Find, cut out, embed and register what is in a picture."""
+        picture, request = decoded(image.file.read()), _request(classes, confidence)
+        found, seconds, embedder = labels.models.run(
+            lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
+        )
+        source, kept = registered(labels, picture, project)
+        key = batch_key(person, idempotency_key)
+        made = labels.registry.register_detections(kept.image_id, found, who=person.name, embedder=embedder, key=key)
+        return schemas.AutoLabelled(
+            masks_count=0 if found.masks is None else sum(bool(mask.any()) for mask in found.masks),
+            source_id=source.source_id,
+            image_id=kept.image_id,
+            object_ids=list(made.object_ids),
+            repeated=made.repeated,
+            **found_fields(found, seconds),
+        )
+
+    return router
+
+
+def _described(pipeline: LabelingPipeline) -> schemas.Models:
+    words = list(pipeline.detector.vocabulary)
+    return schemas.Models(ready=True, name=pipeline.name, revision=pipeline.revision, vocabulary=words, problem="")
+
+
+def _request(classes: str, confidence: float) -> LabelRequest:
+    words = tuple(word.strip() for word in classes.split(",")) if classes.strip() else ()
+    return LabelRequest(words, confidence)
+
+
+def _labelled(
+    pipeline: LabelingPipeline, pixels: Any, request: LabelRequest, *, masks: bool
+) -> tuple[Detections, float]:
+    # A pipeline without its later stages costs no models: they are the same objects.
+    used = pipeline if masks else LabelingPipeline(pipeline.detector)
+    done = used.label([pixels], request)[0]
+    return done.detections, done.times.total
+
+
+def _labelled_for_good(
+    pipeline: LabelingPipeline, pixels: Any, request: LabelRequest
+) -> tuple[Detections, float, Embedder | None]:
+    found, seconds = _labelled(pipeline, pixels, request, masks=True)
+    return found, seconds, embedder_of(pipeline, found)
+
+
+def _masks(pipeline: LabelingPipeline, pixels: Any, asked: Detections) -> tuple[Any, float]:
+    if pipeline.segmenter is None:
+        raise GatewayError(503, "no_segmenter", "this server has no segmenter", "start it with one")
+    begin = time.perf_counter()
+    masks = pipeline.segmenter.segment([pixels], [asked])[0]
+    return masks, time.perf_counter() - begin
+
+
+def _boxes(text: str, pixels: Any) -> Detections:
+    """The boxes as what a person found.
+
+    Raises:
+        GatewayError: 422 ``invalid_boxes`` or what is wrong with one of them.
+    """
+    height, width = pixels.shape[:2]
+    try:
+        sent = json.loads(text)
+        boxes = np.asarray(sent, np.float32)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _invalid_boxes(f"boxes: {error}") from None
+    if not isinstance(sent, list) or boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) > schemas.MOST_BOXES:
+        raise _invalid_boxes(f"boxes have the shape {boxes.shape}")
+    count = len(boxes)
+    try:
+        return Detections(
+            width, height, boxes, np.ones(count, np.float32), ("box",) * count, ScoreKind.HUMAN, Origin("person")
+        )
+    except ValueError as error:
+        raise _invalid_boxes(str(error)) from None
+
+
+def _invalid_boxes(message: str) -> GatewayError:
+    remedy = f"send 1 to {schemas.MOST_BOXES} boxes inside the picture: [[left, top, right, bottom], ...] in pixels"
+    return GatewayError(422, "invalid_boxes", message, remedy)

@@ -1,0 +1,61 @@
+"""The one labelling pipeline of a server: made when it is first needed, used by one request at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from flow_rag_vla.gateway.errors import GatewayError, unavailable
+from flow_rag_vla.labeling.pipeline import LabelingError, LabelingPipeline
+
+T = TypeVar("T")
+
+MOST_WAITING = 16
+"""Requests under way with the models; further ones are refused, not kept waiting."""
+
+
+class Models:
+    """Runs work with the pipeline; any thread may ask."""
+
+    def __init__(self, make: Callable[[], LabelingPipeline] | None, most_waiting: int = MOST_WAITING) -> None:
+        """Take what makes the pipeline; None: this server labels nothing, it only shows."""
+        self._make, self._most_waiting = make, most_waiting
+        self._pipeline: LabelingPipeline | None = None
+        self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
+
+    def run(self, work: Callable[[LabelingPipeline], T]) -> T:
+        """The result of ``work``, alone with the pipeline.
+
+        Raises:
+            GatewayError: 503 ``busy`` or ``no_models``.
+            LabelingError: what the pipeline refuses.
+        """
+        with self._count:
+            if self._waiting >= self._most_waiting:
+                raise unavailable("busy", f"{self._waiting} requests wait for the models", "send it again later")
+            self._waiting += 1
+        try:
+            with self._turn:
+                return work(self._made())
+        finally:
+            with self._count:
+                self._waiting -= 1
+
+    def problem(self) -> str:
+        """Why there is no pipeline; empty: there is one."""
+        try:
+            with self._turn:
+                self._made()
+        except (LabelingError, GatewayError) as error:
+            return str(error)
+        return ""
+
+    def _made(self) -> LabelingPipeline:
+        if self._make is None:
+            raise unavailable("no_models", "this server was started without models", "start it without --no-models")
+        if self._pipeline is None:
+            self._pipeline = self._make()
+        return self._pipeline

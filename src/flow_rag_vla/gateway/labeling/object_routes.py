@@ -1,0 +1,272 @@
+"""Objects: registered, found, corrected, taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from flow_rag_vla.gateway.access import Labeller, Person, Reviewer, Role, Viewer
+from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict
+from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, box_of, draft_of, searched_vector
+from flow_rag_vla.gateway.labeling.paging import (
+    USUAL_PAGE,
+    Cursor,
+    IdempotencyKey,
+    IfMatch,
+    Limit,
+    tag_of,
+    version_of,
+)
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.gateway.labeling.views import change_given, object_given, png_of, search_given
+from flow_rag_vla.labeling.detections import ScoreKind
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+from flow_rag_vla.labeling.registry.values import ChangeKind, LabelledObject, ObjectChange, ObjectDraft, ReviewState
+
+ObjectId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
+Words = Annotated[list[schemas.Word], Query(max_length=50)]
+Ids = Annotated[list[schemas.Identity], Query(max_length=200)]
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "A PNG file."}}
+
+
+def object_routes(labels: Labels) -> APIRouter:
+    """The routes below ``objects``."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+    registry = labels.registry
+
+    @router.post("/objects", status_code=201)
+    def register_one(
+        sent: schemas.OneObjectSent, person: Labeller, response: Response, idempotency_key: IdempotencyKey = None
+    ) -> schemas.ObjectGiven:
+        """Register one object."""
+        made = registry.register(_drafts(labels, sent.source_id, [sent], person), **_by(person, idempotency_key))
+        return _tagged(registry.get(made.object_ids[0]), response)
+
+    @router.post("/objects/batch", status_code=201)
+    def register_batch(
+        sent: schemas.BatchSent, person: Labeller, idempotency_key: IdempotencyKey = None
+    ) -> schemas.BatchGiven:
+        """Register objects of one source, all or none."""
+        drafts = _drafts(labels, sent.source_id, sent.objects, person)
+        made = registry.register(drafts, **_by(person, idempotency_key))
+        return schemas.BatchGiven(object_ids=list(made.object_ids), repeated=made.repeated)
+
+    @router.post("/objects/search/embedding")
+    def search_embedding(sent: schemas.EmbeddingSearchSent, _person: Viewer) -> schemas.SearchGiven:
+        """The objects that look most like a vector."""
+        where = ObjectFilter(
+            project=sent.project or "",
+            categories=() if sent.category is None else (sent.category,),
+            validated=sent.is_validated,
+            min_score=sent.min_confidence,
+        )
+        vector, embedder = searched_vector(labels, sent.embedding, sent.embedder)
+        return search_given(registry.search(vector, embedder, k=sent.top_k, where=where))
+
+    @router.get("/objects")
+    def find(
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        project: Annotated[str, Query(max_length=schemas.LONGEST_WORD)] = "",
+        source_id: Ids = [],  # noqa: B006
+        image_id: Ids = [],  # noqa: B006
+        track_id: Ids = [],  # noqa: B006
+        episode: Words = [],  # noqa: B006
+        model: Words = [],  # noqa: B006
+        score_kind: Annotated[list[ScoreKind], Query()] = [],  # noqa: B006
+        state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
+        is_validated: bool | None = None,
+        validated_by: Annotated[str, Query(max_length=schemas.LONGEST_WORD)] = "",
+        min_confidence: schemas.Share | None = None,
+        max_confidence: schemas.Share | None = None,
+        has_mask: bool | None = None,
+        has_embedding: bool | None = None,
+        captured_from_ns: schemas.Nanoseconds = 0,
+        captured_until_ns: schemas.Nanoseconds = 0,
+        created_from_ns: schemas.Nanoseconds = 0,
+        created_until_ns: schemas.Nanoseconds = 0,
+        order: Order = Order.NEWEST,
+        limit: Limit = USUAL_PAGE,
+        cursor: Cursor = "",
+    ) -> schemas.ObjectPage:
+        """A page of objects that meet every condition; values of one condition are alternatives."""
+        where = ObjectFilter(
+            project=project,
+            categories=tuple(category),
+            source_ids=tuple(source_id),
+            image_ids=tuple(image_id),
+            track_ids=tuple(track_id),
+            episodes=tuple(episode),
+            states=tuple(state),
+            validated=is_validated,
+            validated_by=validated_by,
+            models=tuple(model),
+            score_kinds=tuple(score_kind),
+            min_score=min_confidence,
+            max_score=max_confidence,
+            captured_from_ns=captured_from_ns,
+            captured_until_ns=captured_until_ns,
+            created_from_ns=created_from_ns,
+            created_until_ns=created_until_ns,
+            has_mask=has_mask,
+            has_embedding=has_embedding,
+        )
+        page = registry.list_objects(where, order=order, limit=limit, cursor=cursor)
+        return schemas.ObjectPage(items=[object_given(item) for item in page.objects], next_cursor=page.cursor)
+
+    @router.get("/objects/{object_id}", responses={304: {"description": "It is as If-None-Match says."}})
+    def get(
+        object_id: ObjectId,
+        _person: Viewer,
+        response: Response,
+        if_none_match: Annotated[str | None, Header(max_length=40)] = None,
+    ) -> schemas.ObjectGiven:
+        """One object; its ETag names the version."""
+        item = registry.get(object_id)
+        if if_none_match is not None and if_none_match == tag_of(item.version):
+            response.status_code = 304
+        return _tagged(item, response)
+
+    @router.patch("/objects/{object_id}")
+    def update(
+        object_id: ObjectId,
+        sent: schemas.ObjectChangeSent,
+        person: Labeller,
+        response: Response,
+        if_match: IfMatch = None,
+    ) -> schemas.ObjectGiven:
+        """Change an object. With If-Match, a change by somebody else since then refuses this one (412)."""
+        change = _change(sent, person)
+        version = version_of(if_match)
+        if change.state is None and (change.category is not None or change.box is not None):
+            item = registry.get(object_id)
+            if item.state is not ReviewState.UNREVIEWED:
+                # What somebody accepted is not what it says now; the version read here keeps a review in between.
+                change = _reopened(change)
+                version = item.version if version is None else version
+        return _tagged(registry.update(object_id, change, who=person.name, expected_version=version), response)
+
+    @router.delete("/objects/{object_id}", status_code=204)
+    def delete(object_id: ObjectId, person: Reviewer, if_match: IfMatch = None) -> None:
+        """Take an object out of everything; its history stays, and an undo brings it back."""
+        registry.delete(object_id, who=person.name, expected_version=version_of(if_match))
+
+    @router.get("/objects/{object_id}/history")
+    def history(object_id: ObjectId, _person: Viewer) -> schemas.HistoryGiven:
+        """All that was done to an object."""
+        return schemas.HistoryGiven(items=[change_given(change) for change in registry.history(object_id)])
+
+    @router.post("/objects/{object_id}/undo")
+    def undo(object_id: ObjectId, person: Labeller, response: Response) -> schemas.ObjectGiven:
+        """Take back the newest change of an object. What somebody else did needs a reviewer."""
+        return _tagged(_undone(labels, object_id, person), response)
+
+    @router.get("/objects/{object_id}/mask", response_class=Response, responses=_PNG)
+    def mask(object_id: ObjectId, _person: Viewer) -> Response:
+        """The mask, in the size of its picture, 0 or 255."""
+        return Response(png_of(registry.mask(object_id)), media_type="image/png")
+
+    @router.get("/objects/{object_id}/crop", response_class=Response, responses=_PNG)
+    def crop(object_id: ObjectId, _person: Viewer, side: Annotated[int, Query(ge=16, le=512)] = 96) -> Response:
+        """What is in the box, with a margin."""
+        item = registry.get(object_id)
+        source, image = labels.picture_of(item.image_id)
+        return Response(labels.pictures.crop(source, image, item.box, side), media_type="image/png")
+
+    @router.get("/objects/{object_id}/similar")
+    def similar(
+        object_id: ObjectId,
+        _person: Viewer,
+        top_k: Annotated[int, Query(ge=1, le=500)] = 10,
+        category: Annotated[str | None, Query(max_length=schemas.LONGEST_WORD)] = None,
+    ) -> schemas.SearchGiven:
+        """The objects that look most like this one."""
+        where = ObjectFilter(categories=() if category is None else (category,))
+        return search_given(registry.similar(object_id, k=top_k, where=where))
+
+    return router
+
+
+def _by(person: Person, key: str | None) -> dict[str, str]:
+    return {"who": person.name, "key": batch_key(person, key)}
+
+
+def _tagged(item: LabelledObject, response: Response) -> schemas.ObjectGiven:
+    response.headers["ETag"] = tag_of(item.version)
+    return object_given(item)
+
+
+def _drafts(
+    labels: Labels, source_id: str, sent: list[schemas.ObjectSent] | list[schemas.OneObjectSent], person: Person
+) -> list[ObjectDraft]:
+    only: str | None = None
+    drafts = []
+    for item in sent:
+        if item.image_id is None and only is None:
+            only = _only_image(labels, source_id)
+        image_id = item.image_id or only
+        assert image_id is not None
+        drafts.append(draft_of(item, image_id, person))
+    return drafts
+
+
+def _only_image(labels: Labels, source_id: str) -> str:
+    images = labels.registry.images(source_id, limit=2)
+    if len(images) == 1:
+        return images[0].image_id
+    count = "no picture" if not images else "several pictures"
+    raise GatewayError(422, "image_needed", f"source {source_id} has {count}", "name image_id in each object")
+
+
+def _change(sent: schemas.ObjectChangeSent, person: Person) -> ObjectChange:
+    state = sent.state
+    if sent.is_validated is not None:
+        implied = ReviewState.ACCEPTED if sent.is_validated else ReviewState.UNREVIEWED
+        if state is not None and state.validated != sent.is_validated:
+            raise bad_request("contradiction", f"state {state.value} and is_validated {sent.is_validated}", "send one")
+        state = state or implied
+    if state is not None and person.role < Role.REVIEWER:
+        raise GatewayError(
+            403,
+            "role_too_low",
+            f"{person.name!r} is {person.role.word}; state and is_validated need {Role.REVIEWER.word}",
+            "leave them out, or use the token of a reviewer",
+        )
+    change = ObjectChange(
+        category=sent.category,
+        box=None if sent.bbox is None else box_of(sent.bbox),
+        convention=sent.convention,
+        state=state,
+        quality=sent.quality_score,
+        track_id=sent.track_id,
+        attributes=sent.attributes,
+    )
+    if change == ObjectChange(convention=sent.convention):
+        raise bad_request("nothing_to_change", "the body names nothing to change", "name at least one field")
+    return change
+
+
+def _reopened(change: ObjectChange) -> ObjectChange:
+    return replace(change, state=ReviewState.UNREVIEWED)
+
+
+def _undone(labels: Labels, object_id: str, person: Person) -> LabelledObject:
+    changes = labels.registry.history(object_id)
+    newest = next((change for change in reversed(changes) if not change.undone and change.kind in _UNDOABLE), None)
+    if newest is None:
+        raise conflict("nothing_to_undo", f"nothing of object {object_id} is left to be taken back", "see its history")
+    if newest.who != person.name and person.role < Role.REVIEWER:
+        raise GatewayError(
+            403,
+            "not_your_change",
+            f"the newest change of object {object_id} is by {newest.who!r}",
+            "ask that person, or a reviewer",
+        )
+    labels.registry.undo(who=person.name, change_id=newest.change_id)
+    return labels.registry.get(object_id)
+
+
+_UNDOABLE = (ChangeKind.CREATED, ChangeKind.UPDATED, ChangeKind.DELETED)

@@ -1,0 +1,424 @@
+// The reviewer's bench: a queue of objects, one picture, keys for what is said of it. The server holds the truth: every
+// change names the version that was seen, and a change by somebody else in between is shown instead of overwritten.
+
+import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFromLink } from "./api.js";
+import { View, colourOf, tinted } from "./view.js";
+
+const PAGE = 50;
+const SIMILAR = 8;
+const OTHERS = 40; // boxes drawn of a picture
+const STATES = { unreviewed: "not reviewed", accepted: "accepted", relabelled: "corrected", rejected: "rejected" };
+
+const element = (id) => document.getElementById(id);
+const bench = {
+  person: null, // {name, role, may_review}
+  items: [], // objects, in the order of the queue
+  cursor: "", // of the next page; "" after the last
+  place: 0,
+  categories: [], // names, most frequent first
+  done: [], // ids of the objects that were changed here, oldest first
+  shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
+};
+let work = Promise.resolve(); // changes go out one after the other
+
+const view = new View(element("picture"), (box) => change({ bbox: box, ...corrected() }));
+const pictures = remembered((id) => picture(`images/${id}/picture`), 12, (bitmap) => bitmap.close());
+const crops = remembered((key) => blobAddress(`objects/${key.split("@")[0]}/crop`), 400, URL.revokeObjectURL);
+
+// Redrawing and relabelling correct what a model said; without the right to review, the object goes on waiting.
+const corrected = () => (bench.person.may_review ? { state: "relabelled" } : {});
+
+function notice(text, problem = false) {
+  const line = element("notice");
+  line.textContent = text;
+  line.classList.toggle("problem", problem);
+}
+
+function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+// Start and sign-in.
+
+async function open() {
+  if (!tokenFromLink()) return signIn("");
+  try {
+    bench.person = await json("me");
+  } catch (error) {
+    if (error.status === 401) forgetToken();
+    return signIn(error.message);
+  }
+  element("sign-in").hidden = true;
+  element("bench").hidden = false;
+  element("person").textContent = `${bench.person.name}, ${bench.person.role}`;
+  await statistics();
+  await refill();
+}
+
+function signIn(problem) {
+  element("bench").hidden = true;
+  element("sign-in").hidden = false;
+  element("sign-in-problem").textContent = problem;
+  element("token").focus();
+}
+
+element("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(element("token").value.trim());
+  element("token").value = "";
+  open();
+});
+
+// The queue.
+
+function address(cursor) {
+  const query = new URLSearchParams({ limit: PAGE, order: element("order").value });
+  for (const name of ["state", "category"]) if (element(name).value) query.set(name, element(name).value);
+  if (cursor) query.set("cursor", cursor);
+  return `objects?${query}`;
+}
+
+async function refill() {
+  try {
+    const page = await json(address(""));
+    Object.assign(bench, { items: page.items, cursor: page.next_cursor, place: 0 });
+    element("queue").replaceChildren(...bench.items.map(entry));
+    await show(0);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+async function more() {
+  const { cursor } = bench;
+  if (!cursor) return;
+  bench.cursor = ""; // asked for once
+  try {
+    const page = await json(address(cursor));
+    const known = new Set(bench.items.map((item) => item.object_id));
+    const fresh = page.items.filter((item) => !known.has(item.object_id));
+    element("queue").append(...fresh.map((item, at) => entry(item, bench.items.length + at)));
+    bench.items.push(...fresh);
+    bench.cursor = page.next_cursor;
+  } catch (error) {
+    bench.cursor = cursor;
+    failed(error);
+  }
+}
+
+const onSight = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    onSight.unobserve(target);
+    crop(target, target.dataset.key);
+  }
+});
+
+function crop(image, key) {
+  crops(key).then((made) => { image.src = made; }, () => { image.alt = "no picture"; });
+}
+
+const keyOf = (item) => `${item.object_id}@${item.bbox.join(",")}`;
+
+function entry(item, at) {
+  const image = make("img", { alt: "" });
+  image.dataset.key = keyOf(item);
+  onSight.observe(image);
+  const button = make("button", { type: "button", className: item.state });
+  button.append(image, make("span", { className: "name" }, item.category, make("span", { className: "detail" })));
+  button.querySelector(".detail").textContent = `${item.confidence.toFixed(2)}  ${STATES[item.state]}`;
+  button.addEventListener("click", () => show(bench.items.findIndex((other) => other.object_id === item.object_id)));
+  button.setAttribute("aria-current", String(at === bench.place));
+  return button;
+}
+
+// What is shown of one object.
+
+async function show(at) {
+  const before = element("queue").children[bench.place];
+  bench.place = Math.max(0, Math.min(at, bench.items.length - 1));
+  before?.setAttribute("aria-current", "false");
+  const item = bench.items[bench.place];
+  const ticket = ++bench.shown;
+  buttons(item);
+  element("empty").hidden = Boolean(item);
+  if (!item) {
+    view.show(null);
+    element("picture").getContext("2d").clearRect(0, 0, element("picture").width, element("picture").height);
+    for (const id of ["title", "facts", "similar", "similar-note"]) element(id).replaceChildren();
+    return;
+  }
+  const button = element("queue").children[bench.place];
+  button?.setAttribute("aria-current", "true");
+  button?.scrollIntoView({ block: "nearest" });
+  facts(item);
+  if (bench.place >= bench.items.length - 5) more();
+  const late = () => ticket !== bench.shown;
+  similar(item, late);
+  try {
+    const bitmap = await pictures(item.image_id);
+    if (late()) return;
+    const drawn = [boxOf(item, true)];
+    view.show({ bitmap, objects: drawn });
+    element("picture").dataset.object = item.object_id;
+    const around = await json(`objects?${new URLSearchParams({ image_id: item.image_id, limit: OTHERS })}`);
+    if (late()) return;
+    const others = around.items.filter((other) => other.object_id !== item.object_id && other.state !== "rejected");
+    drawn.unshift(...others.map((other) => boxOf(other, false)));
+    view.draw();
+    await Promise.all([item, ...others].filter((other) => other.has_mask).map(async (other) => {
+      const mask = await picture(`objects/${other.object_id}/mask`);
+      if (late()) return;
+      const row = drawn.find((box) => box.id === other.object_id);
+      row.mask = await tinted(mask, row.colour);
+      view.draw();
+    }));
+    const following = bench.items[bench.place + 1];
+    if (following) pictures(following.image_id).catch(() => {});
+  } catch (error) {
+    if (!late()) failed(error);
+  }
+}
+
+function boxOf(item, current) {
+  const colour = colourOf(bench.categories, item.category);
+  const label = current ? `${item.category} ${item.confidence.toFixed(2)}` : item.category;
+  return { id: item.object_id, box: item.bbox, colour, label, current, mask: null };
+}
+
+function buttons(item) {
+  const may = Boolean(item) && bench.person.role !== "viewer";
+  for (const id of ["accept", "reject"]) element(id).disabled = !item || !bench.person.may_review;
+  element("undo").disabled = !bench.done.length;
+  element("relabel-word").disabled = !may;
+  element("previous").disabled = bench.place === 0;
+  element("next").disabled = bench.place >= bench.items.length - 1;
+  for (const button of element("classes").children) button.disabled = !may;
+}
+
+function facts(item) {
+  element("title").textContent = item.category;
+  const rows = {
+    state: STATES[item.state] + (item.validated_by ? ` by ${item.validated_by}` : ""),
+    score: `${item.confidence.toFixed(3)} (${item.score_kind.replace("_", " ")})`,
+    model: item.model,
+    box: item.bbox.map((value) => Math.round(value)).join(", "),
+    picture: item.frame ? `frame ${item.frame}` : "",
+    track: item.track_id ? item.track_id.slice(0, 8) : "",
+    prompt: item.prompt,
+  };
+  const shown = Object.entries(rows).filter(([, value]) => value);
+  element("facts").replaceChildren(...shown.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+}
+
+async function similar(item, late) {
+  const note = element("similar-note");
+  try {
+    const found = await json(`objects/${item.object_id}/similar?top_k=${SIMILAR}`);
+    if (late()) return;
+    note.textContent = found.items.length ? "" : "nothing else looks like it";
+    element("similar").replaceChildren(...found.items.map(({ similarity, object }) => {
+      const image = make("img", { alt: object.category, title: `${object.category}, ${STATES[object.state]}` });
+      crop(image, keyOf(object));
+      const caption = make("figcaption", {}, `${object.category} ${similarity.toFixed(2)}`);
+      return make("figure", { className: object.state }, image, caption);
+    }));
+  } catch (error) {
+    if (late()) return;
+    element("similar").replaceChildren();
+    note.textContent = error.code === "no_embedding" ? "this object has no vector" : error.message;
+  }
+}
+
+// Statistics.
+
+async function statistics() {
+  try {
+    const [counts, known] = await Promise.all([json("stats"), json("categories")]);
+    const names = Object.entries(counts.by_category).sort(([a, x], [b, y]) => y - x || a.localeCompare(b));
+    const rest = known.items.map((category) => category.name).filter((name) => !(name in counts.by_category));
+    const before = bench.categories.join("\n");
+    // The numbers of the keys stay where they are while somebody works.
+    const all = [...names.map(([name]) => name), ...rest];
+    bench.categories = [...bench.categories.filter((name) => all.includes(name)), ...all.filter((name) => !bench.categories.includes(name))];
+    if (before !== bench.categories.join("\n")) classes();
+    progress(counts);
+    distribution(names, counts.objects);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function classes() {
+  const made = bench.categories.slice(0, 9).map((name, at) => {
+    const button = make("button", { type: "button" }, make("kbd", {}, String(at + 1)), ` ${name}`);
+    button.style.borderLeftColor = colourOf(bench.categories, name);
+    button.addEventListener("click", () => relabel(name));
+    return button;
+  });
+  element("classes").replaceChildren(...made);
+  element("known").replaceChildren(...bench.categories.map((name) => make("option", { value: name })));
+  const chosen = element("category").value;
+  const options = bench.categories.map((name) => make("option", { value: name }, name));
+  element("category").replaceChildren(make("option", { value: "" }, "every class"), ...options);
+  element("category").value = bench.categories.includes(chosen) ? chosen : "";
+}
+
+function progress(counts) {
+  const judged = counts.objects - (counts.by_state.unreviewed ?? 0);
+  element("progress-bar").style.width = `${(100 * judged) / Math.max(1, counts.objects)}%`;
+  element("progress-text").textContent = `${judged} of ${counts.objects}`;
+  const states = Object.entries(counts.by_state).filter(([, count]) => count);
+  const said = states.map(([state, count]) => `${count} ${STATES[state] ?? state}`).join(", ");
+  element("statistics").textContent = `${counts.images} pictures, ${counts.objects} objects: ${said || "none"}`;
+}
+
+function distribution(names, total) {
+  const most = Math.max(1, ...names.map(([, count]) => count));
+  element("distribution").replaceChildren(...names.flatMap(([name, count]) => {
+    const bar = make("div", { className: "bar" }, make("div"));
+    bar.firstChild.style.width = `${(100 * count) / most}%`;
+    bar.firstChild.style.background = colourOf(bench.categories, name);
+    bar.title = `${((100 * count) / Math.max(1, total)).toFixed(1)} %`;
+    return [make("span", {}, name), bar, make("span", { className: "count" }, String(count))];
+  }));
+}
+
+// Changes.
+
+// The next object is shown at once; the change goes out behind it. Only a refusal brings a person back.
+function change(wanted, { onward = false } = {}) {
+  const item = bench.items[bench.place];
+  if (!item || bench.person.role === "viewer") {
+    view.cancel();
+    return;
+  }
+  const id = item.object_id;
+  work = work.then(async () => {
+    try {
+      const now = bench.items[placeOf(id)] ?? item;
+      const made = await json(`objects/${id}`, { method: "PATCH", body: wanted, version: now.version });
+      if (made.version > now.version) bench.done.push(id); // else it was so before, and nothing is to be taken back
+      notice(`${made.category}: ${STATES[made.state]}`);
+      replace(made);
+      statistics();
+      const shown = bench.items[bench.place];
+      if (shown?.object_id === id) await show(bench.place);
+      else buttons(shown);
+    } catch (error) {
+      await recover(error, id);
+    }
+  });
+  if (onward && bench.place < bench.items.length - 1) show(bench.place + 1);
+}
+
+const placeOf = (id) => bench.items.findIndex((item) => item.object_id === id);
+
+function replace(made) {
+  const at = placeOf(made.object_id);
+  if (at < 0) return;
+  bench.items[at] = made;
+  element("queue").children[at]?.replaceWith(entry(made, at));
+}
+
+async function recover(error, id) {
+  view.cancel();
+  const at = placeOf(id);
+  if (at >= 0 && (error.code === "stale_version" || error.code === "object_deleted")) {
+    try {
+      replace(await json(`objects/${id}`));
+      await show(at);
+      notice("somebody else changed this one meanwhile: look at it again", true);
+      return;
+    } catch (second) {
+      error = second;
+    }
+  } else if (at >= 0) {
+    await show(at);
+  }
+  failed(error);
+}
+
+function judge(state) {
+  if (bench.person.may_review) change({ state }, { onward: true });
+}
+
+function relabel(category) {
+  if (category && category !== bench.items[bench.place]?.category) change({ category, ...corrected() }, { onward: true });
+  else judge("accepted");
+}
+
+function undo() {
+  work = work.then(async () => {
+    const id = bench.done.pop(); // what cannot be taken back now never can: then the one before is next
+    if (!id) return;
+    try {
+      const made = await json(`objects/${id}/undo`, { method: "POST" });
+      if (placeOf(id) < 0) {
+        bench.items.unshift(made);
+        element("queue").prepend(entry(made, 0));
+      }
+      replace(made);
+      statistics();
+      await show(placeOf(id));
+      notice(`taken back: ${made.category}, ${STATES[made.state]}`);
+    } catch (error) {
+      buttons(bench.items[bench.place]);
+      failed(error);
+    }
+  });
+}
+
+function failed(error) {
+  if (error.status === 401) signIn(error.message);
+  else notice(error.message, true);
+}
+
+// Keys and buttons.
+
+const keys = {
+  a: () => judge("accepted"),
+  r: () => judge("rejected"),
+  z: undo,
+  t: () => element("relabel-word").focus(),
+  m: () => { view.masks = !view.masks; view.draw(); },
+  f: () => { view.close = !view.close; view.draw(); },
+  arrowleft: () => show(bench.place - 1),
+  arrowright: () => show(bench.place + 1),
+  escape: () => view.cancel(),
+  "?": () => element("help").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (element("bench").hidden || event.ctrlKey || event.metaKey || event.altKey || element("help").open) return;
+  if (event.target.closest("input, select")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const key = event.key.toLowerCase();
+  const act = keys[key] ?? (/^[1-9]$/.test(key) && bench.categories[key - 1] ? () => relabel(bench.categories[key - 1]) : null);
+  if (!act || (event.repeat && !key.startsWith("arrow"))) return;
+  event.preventDefault();
+  act();
+});
+
+element("accept").addEventListener("click", keys.a);
+element("reject").addEventListener("click", keys.r);
+element("undo").addEventListener("click", keys.z);
+element("previous").addEventListener("click", keys.arrowleft);
+element("next").addEventListener("click", keys.arrowright);
+element("help-button").addEventListener("click", keys["?"]);
+element("relabel").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const word = element("relabel-word").value.trim();
+  element("relabel-word").value = "";
+  element("relabel-word").blur();
+  if (word) relabel(word);
+});
+for (const id of ["state", "category", "order"]) {
+  element(id).addEventListener("change", () => { element(id).blur(); refill(); });
+}
+
+open();

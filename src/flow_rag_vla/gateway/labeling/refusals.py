@@ -1,0 +1,59 @@
+"""Refusals of the registry and of the pipeline as refusals of the gateway: same code, same words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling.schemas import Refusal
+from flow_rag_vla.labeling.pipeline.errors import LabelingError, ModelError
+from flow_rag_vla.labeling.registry.errors import ErrorCode, RegistryError
+
+_STATUS = {"image_too_large": 413, "image_missing": 404, "source_missing": 404}
+_NOT_ACCEPTABLE_NOW = 412
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": text}
+    for status, text in (
+        (400, "The request makes no sense."),
+        (401, "No token came with it, or not a valid one."),
+        (403, "The role is too low."),
+        (404, "It is not there."),
+        (409, "The present state forbids it."),
+        (412, "It was changed since the version that If-Match names."),
+        (413, "It is too large."),
+        (415, "It is of a kind that is not taken."),
+        (422, "A value makes no sense."),
+    )
+}
+"""What any route here may answer besides its own."""
+
+
+def refusal_of(error: RegistryError | LabelingError) -> GatewayError:
+    """The same refusal over HTTP."""
+    if isinstance(error, RegistryError):
+        status = _NOT_ACCEPTABLE_NOW if error.code is ErrorCode.STALE_VERSION else error.http_status
+        return GatewayError(status, error.code.value, error.message, error.remedy)
+    message, _, remedy = str(error).rpartition(": ")
+    status = 503 if isinstance(error, ModelError) else _STATUS.get(error.code, 422)
+    return GatewayError(status, error.code, message or str(error), remedy if message else "see the message")
+
+
+class LabelRoute(APIRoute):
+    """A route whose refusals keep their codes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI, with the domain's errors translated."""
+        answer = super().get_route_handler()
+
+        async def translated(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except (RegistryError, LabelingError) as error:
+                raise refusal_of(error) from error
+
+        return translated

@@ -1,0 +1,54 @@
+"""The section of the gateway in which labels are found, corrected and accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fastapi import APIRouter
+
+from flow_rag_vla.gateway.access import Role, Viewer
+from flow_rag_vla.gateway.app import Section
+from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.model_routes import model_routes
+from flow_rag_vla.gateway.labeling.object_routes import object_routes
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.gateway.labeling.source_routes import source_routes
+from flow_rag_vla.gateway.labeling.summary_routes import summary_routes
+from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
+from flow_rag_vla.gateway.metrics import Metric, gauge, labelled
+from flow_rag_vla.labeling.registry.errors import RegistryError
+
+NAME = "labeling"
+PAGE = Path(__file__).with_name("page")
+_ROOM_FOR_FORM = 1 << 20
+
+
+def labeling_section(labels: Labels) -> Section:
+    """Everything below ``/api/labeling``, and the review page at ``/labeling/``."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+
+    @router.get("/me")
+    def me(person: Viewer) -> schemas.Me:
+        """Whose token this is, and what it permits."""
+        return schemas.Me(name=person.name, role=person.role.word, may_review=person.role >= Role.REVIEWER)
+
+    for routes in (model_routes, source_routes, object_routes, summary_routes):
+        router.include_router(routes(labels))
+
+    def metrics() -> Iterable[Metric]:
+        counts = labels.registry.statistics()
+        states = {name: float(count) for name, count in counts.by_state.items()}
+        yield gauge("flow_rag_vla_label_sources", "Registered sources.", counts.sources)
+        yield gauge("flow_rag_vla_label_images", "Registered pictures.", counts.images)
+        yield labelled("flow_rag_vla_label_objects", "gauge", "Objects by state of review.", "state", states)
+
+    def missing() -> Sequence[str]:
+        try:
+            labels.registry.statistics()
+        except RegistryError as error:
+            return (str(error),)
+        return ()
+
+    return Section(NAME, router, PAGE, MOST_BYTES + _ROOM_FOR_FORM, metrics, missing)

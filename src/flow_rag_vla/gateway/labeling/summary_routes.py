@@ -1,0 +1,60 @@
+"""Tracks, categories and statistics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from flow_rag_vla.gateway.access import Labeller, Viewer
+from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.gateway.labeling.views import category_given, object_given, statistics_given, track_given
+from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Track
+
+_ID = r"^[0-9a-f]{32}$"
+TrackId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
+SourceId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
+Project = Annotated[str, Query(max_length=schemas.LONGEST_WORD)]
+
+
+def summary_routes(labels: Labels) -> APIRouter:
+    """The routes below ``tracks``, ``categories`` and ``stats``."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+    registry = labels.registry
+
+    @router.post("/tracks", status_code=201)
+    def register_track(sent: schemas.TrackSent, person: Labeller) -> schemas.TrackGiven:
+        """Say of objects of one source that they are one thing."""
+        made = registry.add_track(sent.source_id, sent.object_ids, who=person.name, name=sent.name)
+        return _track(labels, made)
+
+    @router.get("/tracks/{track_id}")
+    def track(track_id: TrackId, _person: Viewer) -> schemas.TrackGiven:
+        """One thing with its objects, in the order of time."""
+        return _track(labels, registry.track(track_id))
+
+    @router.get("/sources/{source_id}/tracks")
+    def tracks(source_id: SourceId, _person: Viewer) -> schemas.TrackList:
+        """The tracks of a source, by when they begin."""
+        return schemas.TrackList(items=[track_given(item) for item in registry.tracks(source_id)])
+
+    @router.get("/stats")
+    def statistics(_person: Viewer, project: Project = "") -> schemas.StatisticsGiven:
+        """Counts of what is registered: of one project, or of all."""
+        return statistics_given(registry.statistics(project))
+
+    @router.get("/categories")
+    def categories(_person: Viewer, project: Project = DEFAULT_PROJECT) -> schemas.CategoryList:
+        """The classes of a project, with how many objects each has."""
+        found = registry.categories(project, counted=True)
+        return schemas.CategoryList(items=[category_given(category) for category in found])
+
+    return router
+
+
+def _track(labels: Labels, track: Track) -> schemas.TrackGiven:
+    objects = labels.registry.get_many(track.object_ids)
+    given = track_given(track)
+    return schemas.TrackGiven(**dict(given), objects=[object_given(item) for item in objects])
