@@ -118,13 +118,13 @@ def ros_node(ros_executor: Executor, ros_context: Context) -> Node:
 
 @pytest.fixture
 def spin_until(ros_executor: Executor) -> Callable[..., None]:
-    """``spin_until(predicate, timeout=20.0, what="")``: run callbacks until the predicate holds.
+    """``spin_until(predicate, timeout=60.0, what="")``: run callbacks until the predicate holds.
 
     It waits in the executor, which an event wakes; the short limit a wait only serves predicates on the graph itself
     (how many subscribers there are), of which no event tells. It fails the test after ``timeout`` seconds.
     """
 
-    def spin(predicate: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+    def spin(predicate: Callable[[], object], timeout: float = 60.0, what: str = "") -> None:
         end = time.monotonic() + timeout
         while not predicate():
             remaining = end - time.monotonic()

@@ -41,10 +41,12 @@ class Bench:
         self.events: list[Any] = []
         self.scores: list[Any] = []
         self.health: list[Any] = []
-        node.create_subscription(msg.FailureEvent, topics.FAILURE_EVENT, self.events.append, qos.EVENT)
+        self.heard = node.create_subscription(msg.FailureEvent, topics.FAILURE_EVENT, self.events.append, qos.EVENT)
         node.create_subscription(msg.FailureScore, topics.FAILURE_SCORE, self.scores.append, qos.SENSOR)
         from diagnostic_msgs.msg import DiagnosticArray
+        from rcl_interfaces.srv import GetParameters
 
+        self._echo, self._ask = node.create_client(GetParameters, "failure_detector/get_parameters"), GetParameters
         node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_health, 10)
         # Reliable, so that a test's few messages all arrive.
         self.state = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.EVENT)
@@ -69,8 +71,19 @@ class Bench:
     def wait_for_node(self) -> None:
         publishers = (self.state, self.embedding, self.command, self.status, self.chunk)
         self.spin_until(
-            lambda: self.health and all(item.get_subscription_count() == 1 for item in publishers), what="the node"
+            lambda: (
+                self.health
+                and all(item.get_subscription_count() == 1 for item in publishers)
+                and self.heard.get_publisher_count() == 1
+                and self._echo.service_is_ready()
+            ),
+            what="the node",
         )
+
+    def _acknowledged(self) -> None:
+        """Return once the node has gone round its inputs: it keeps five states, and takes one a round."""
+        answer = self._echo.call_async(self._ask.Request(names=["calibration"]))
+        self.spin_until(answer.done, what="the node's next round")
 
     def episode(
         self, episode_id: int = 7, running: bool = True, instruction: str = "put the red cube in the bin"
@@ -115,6 +128,7 @@ class Bench:
             )
             self.state.publish(robot_state_message(state, [f"joint{i}" for i in range(7)], topics.BASE_FRAME))
             self.sent += 1
+            self._acknowledged()
 
     def see(self, values: np.ndarray, revision: str = ORIGIN.encoder_revision) -> None:
         from flow_rag_vla.nodes.conversions import floats

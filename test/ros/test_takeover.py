@@ -109,13 +109,19 @@ class Console:
     """The console command with its keyboard on a pipe."""
 
     def __init__(self, log) -> None:
-        self.log = log
+        self.log, self._pressed = log, 0.0
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "flow_rag_vla.cli.main", "teleop", "--person", "ada"],
             stdin=subprocess.PIPE,
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
         )
+
+    def hold(self, key: str) -> None:
+        """Press it again if 50 ms have passed, as a keyboard repeats a key that is held down."""
+        if time.monotonic() - self._pressed > 0.05:
+            self._pressed = time.monotonic()
+            self.press(key)
 
     def press(self, keys: str) -> None:
         assert self.popen.stdin is not None
@@ -148,7 +154,7 @@ def test_the_keyboard_moves_the_robot_and_gives_it_back(following, stand, consol
     spin_until(lambda: stand.said(Command.MODE_TAKEOVER), what="the takeover")
     assert (stand.last.provenance.policy, stand.last.provenance.policy_revision) == ("human", "ada")
     assert stand.last.reason == Command.REASON_TAKEOVER and stand.last.chunk_id == 0
-    spin_until(lambda: stand.position[0] > start[0] + 0.01, what="motion along x")
+    spin_until(lambda: person.hold("w") or stand.position[0] > start[0] + 0.01, what="motion along x")
     person.press("c")
     spin_until(lambda: stand.last.gripper_width == 0.0, what="a closed gripper")
     person.press("\n")
