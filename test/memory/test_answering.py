@@ -10,6 +10,7 @@ from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.memory import answering
 from flow_rag_vla.memory.answering import Answering, AnsweringSettings, Keying, NoKeyError, Whereabouts
 from flow_rag_vla.memory.case import EncoderStamp
+from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.episode import EpisodeMemory
 from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.store import EncoderMismatchError
@@ -100,7 +101,8 @@ def test_between_episodes_nothing_is_corrected(open_memory, make, episode):
 def test_answers_use_the_gates_of_the_last_renewal_and_say_when_they_are_out_of_date(open_memory, make, episode):
     memory, vector = open_memory(), make.unit(1)
     memory.add_all([case_of(make, vector)])
-    source = Answering(memory, episode, None, Keying(Reversed(), 16), deferred=True)
+    settings = AnsweringSettings(consensus=ConsensusSettings(confidence=0.4))
+    source = Answering(memory, episode, settings, Keying(Reversed(), 16), deferred=True)
     source.renew()
 
     def mode() -> CorrectionMode:
@@ -123,10 +125,9 @@ def test_successes_of_every_phase_count_when_phases_are_not_matched(open_memory,
     memory.observe_done(
         [SuccessSituation("push", "reach", STAMP, key, make.motion(0.001), number) for number in range(6)]
     )
+    settings = AnsweringSettings(match_phase=False, consensus=ConsensusSettings(confidence=0.4))
     for deferred in (False, True):
-        source = Answering(
-            memory, episode, AnsweringSettings(match_phase=False), Keying(Reversed(), 16), deferred=deferred
-        )
+        source = Answering(memory, episode, settings, Keying(Reversed(), 16), deferred=deferred)
         source.renew()
         answer = source.answer(SECOND, vector, "compact", "abc", PUSH)
         assert answer.correction.mode is CorrectionMode.NONE

@@ -593,7 +593,7 @@ def test_what_went_well_in_a_situation_keeps_the_memory_silent_there(bench):
 
     situations = Situations()
     situations.fill(bench.database, 1, motion(0.008), successes=6)
-    bench.start(key="situation", corrector="consensus")
+    bench.start(key="situation", corrector="consensus", consensus_confidence=0.4)
     bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS, instruction=situations.goal.instruction)
     bench.feel(START_NS + TICK_NS)
     bench.settle()

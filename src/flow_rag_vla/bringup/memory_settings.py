@@ -75,6 +75,7 @@ def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings
         ConsensusSettings(
             parameters.consensus_neighbours,
             parameters.consensus_sharpness,
+            parameters.consensus_ridge,
             parameters.consensus_confidence,
             parameters.consensus_mass,
             parameters.consensus_false_retrieval_rate,

@@ -225,6 +225,8 @@ class Answering:
     def _agreed(self, stamp_ns: int, seen: SeenEmbedding, task: str, phase: str) -> MemoryAnswer:
         agreed = self._consensus.answer(seen.values, stamp=seen.stamp, task=task, phase=phase, stamp_ns=stamp_ns)
         self._pass_over(agreed.correction, agreed.found.cases)
+        if agreed.shares:
+            self._episode.answered(stamp_ns, dict(zip(agreed.correction.case_ids, agreed.shares, strict=True)))
         return MemoryAnswer(
             agreed.correction, agreed.found.cases, agreed.found.threshold, agreed.found.search_ms, agreed
         )

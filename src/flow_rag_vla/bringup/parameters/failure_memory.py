@@ -38,13 +38,25 @@ class FailureMemoryParameters:
         live=True,
     )
     consensus_neighbours: int = parameter(
-        _CONSENSUS.neighbours, "Most similar cases that the consensus is of", minimum=1, maximum=1024, live=True
+        _CONSENSUS.neighbours,
+        "Most similar cases, and successes, that the consensus is of",
+        minimum=1,
+        maximum=1024,
+        live=True,
     )
     consensus_sharpness: float = parameter(
         _CONSENSUS.sharpness,
         "Power of the cosine similarity that is a situation's weight in the consensus; higher listens to nearer ones",
         minimum=0.1,
         maximum=100.0,
+        live=True,
+    )
+    consensus_ridge: float = parameter(
+        _CONSENSUS.ridge,
+        "Noise of a single stored chunk in the consensus, as variance; the more, the more it is a mean of its "
+        "neighbourhood",
+        minimum=0.001,
+        maximum=1e6,
         live=True,
     )
     consensus_confidence: float = parameter(
@@ -60,9 +72,10 @@ class FailureMemoryParameters:
     )
     consensus_false_retrieval_rate: float = parameter(
         _CONSENSUS.false_retrieval_rate,
-        "Share of stored successes, each judged without its own episode, that may reach the confidence that is needed",
+        "Share of stored successes, each judged without its own episode, that may reach the confidence that is needed; "
+        "1: no more is needed than consensus_confidence",
         minimum=0.001,
-        maximum=0.999,
+        maximum=1.0,
         live=True,
     )
     consensus_until: float = parameter(
