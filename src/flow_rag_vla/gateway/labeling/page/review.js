@@ -44,6 +44,7 @@ function make(tag, properties = {}, ...children) {
 
 async function open() {
   if (!tokenFromLink()) return signIn("");
+  bench.done = [];
   try {
     bench.person = await json("me");
   } catch (error) {
@@ -142,6 +143,7 @@ async function show(at) {
   before?.setAttribute("aria-current", "false");
   const item = bench.items[bench.place];
   const ticket = ++bench.shown;
+  delete element("picture").dataset.object; // says which object is drawn
   buttons(item);
   element("empty").hidden = Boolean(item);
   if (!item) {
@@ -222,7 +224,7 @@ async function similar(item, late) {
     element("similar").replaceChildren(...found.items.map(({ similarity, object }) => {
       const image = make("img", { alt: object.category, title: `${object.category}, ${STATES[object.state]}` });
       crop(image, keyOf(object));
-      const caption = make("figcaption", {}, `${object.category} ${similarity.toFixed(2)}`);
+      const caption = make("figcaption", {}, `${similarity.toFixed(2)}`, make("br"), object.category);
       return make("figure", { className: object.state }, image, caption);
     }));
   } catch (error) {
@@ -420,5 +422,7 @@ element("relabel").addEventListener("submit", (event) => {
 for (const id of ["state", "category", "order"]) {
   element(id).addEventListener("change", () => { element(id).blur(); refill(); });
 }
+
+window.addEventListener("hashchange", open); // a link with another token, opened in this tab
 
 open();
