@@ -1,0 +1,165 @@
+"""The review page in a real browser: what a person does on it is what the registry holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.gateway.server import Server
+from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
+
+
+@pytest.fixture
+def review(filled, page):
+    """``review(Role.REVIEWER)`` opens the page with that person's token; (page, registry, ids)."""
+    served, _, ids = filled
+    with Server(served.app, port=0) as server:
+
+        def open_page(role):
+            page.goto(f"{server.url}labeling/#token={served.secrets[role]}")
+            page.wait_for_function(
+                "role => document.getElementById('person').textContent.endsWith(role)", arg=role.word
+            )
+            showing(page, ids[0])
+            return page, served.registry, ids
+
+        yield open_page
+
+
+def showing(page, object_id):
+    """Wait until the picture of an object is drawn."""
+    page.wait_for_selector(f"#picture[data-object='{object_id}']")
+
+
+def said(page, text):
+    page.wait_for_function("text => document.getElementById('notice').textContent.includes(text)", arg=text)
+
+
+def settled(page, judged):
+    """Wait until the statistics count so many judged objects."""
+    page.wait_for_function(
+        "text => document.getElementById('progress-text').textContent.startsWith(text)", arg=f"{judged} of"
+    )
+
+
+def drag(page, image_box, size=(320, 240)):
+    """Drag over a box given in pixels of the picture, which is drawn whole with a margin of 12."""
+    bounds = page.locator("#picture").bounding_box()
+    scale = min((bounds["width"] - 24) / size[0], (bounds["height"] - 24) / size[1])
+    left = bounds["x"] + (bounds["width"] - scale * size[0]) / 2
+    top = bounds["y"] + (bounds["height"] - scale * size[1]) / 2
+    page.mouse.move(left + scale * image_box[0], top + scale * image_box[1])
+    page.mouse.down()
+    page.mouse.move(left + scale * image_box[2], top + scale * image_box[3], steps=4)
+    page.mouse.up()
+
+
+def test_a_reviewer_accepts_rejects_relabels_redraws_and_undoes(review):
+    page, registry, ids = review(Role.REVIEWER)
+    assert "token" not in page.url
+
+    page.keyboard.press("a")
+    showing(page, ids[1])
+    page.keyboard.press("r")
+    showing(page, ids[2])
+    names = page.locator("#classes button").all_inner_texts()
+    page.keyboard.press(next(text.split()[0] for text in names if "red cube" in text))
+    showing(page, ids[3])
+    settled(page, 3)
+
+    page.keyboard.press("t")
+    page.keyboard.type("cup")
+    page.keyboard.press("Enter")
+    showing(page, ids[4])
+    settled(page, 4)
+
+    drag(page, (40, 50, 140, 150))
+    said(page, "corrected")
+    settled(page, 5)
+    page.keyboard.press("a")
+    showing(page, ids[5])
+
+    states = [registry.get(name) for name in ids]
+    assert [item.state.value for item in states[:4]] == ["accepted", "rejected", "relabelled", "relabelled"]
+    assert [item.category for item in states[:4]] == ["red cube", "bin", "red cube", "cup"]
+    assert {item.validated_by for item in states[:5]} == {"reviewer"}
+    # One pixel of the screen is a third of one of the picture.
+    assert states[4].box == pytest.approx((40, 50, 140, 150), abs=1.0)
+    assert states[4].state is ReviewState.ACCEPTED
+    assert [item.version for item in states[5:]] == [1] * 4
+
+    for count, undone in enumerate((4, 4, 3, 2), 1):
+        page.keyboard.press("z")
+        said(page, "taken back")
+        showing(page, ids[undone])
+        page.wait_for_function(f"() => document.getElementById('undo').disabled === {str(count > 5).lower()}")
+    settled(page, 2)
+    after = [registry.get(name) for name in ids]
+    assert [item.state.value for item in after[:5]] == ["accepted", "rejected"] + ["unreviewed"] * 3
+    assert [item.category for item in after[2:4]] == ["drawer", "red cube"]
+    assert after[4].box == registry.get(ids[4]).box == (120, 80, 190, 150)
+    assert after[4].mask_path, "the mask of the old box is back"
+
+
+def test_two_quick_keys_judge_two_objects(review):
+    page, registry, ids = review(Role.REVIEWER)
+    for key in "arar":
+        page.keyboard.press(key)
+    settled(page, 4)
+    states = [registry.get(name).state.value for name in ids]
+    assert states[:5] == ["accepted", "rejected", "accepted", "rejected", "unreviewed"]
+
+
+def test_what_somebody_else_changed_meanwhile_is_shown_not_overwritten(review):
+    page, registry, ids = review(Role.REVIEWER)
+    registry.update(ids[0], ObjectChange(category="cup", state=ReviewState.RELABELLED), who="grace")
+    page.keyboard.press("r")
+    said(page, "somebody else")
+    showing(page, ids[0])
+    assert page.locator("#title").inner_text() == "cup"
+    assert (registry.get(ids[0]).state, registry.get(ids[0]).validated_by) == (ReviewState.RELABELLED, "grace")
+
+
+def test_similar_objects_statistics_and_classes_stand_beside_the_picture(review):
+    page, _, _ = review(Role.REVIEWER)
+    page.wait_for_selector("#similar img[src^=blob]")
+    figures = page.locator("#similar figcaption")
+    assert figures.count() == 8
+    assert figures.nth(0).inner_text().endswith("red cube")
+    assert page.locator("#distribution .count").all_inner_texts() == ["3", "3", "3"]
+    assert "9 objects: 9 not reviewed" in page.locator("#statistics").inner_text()
+    page.select_option("#category", label="bin")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 3")
+    page.select_option("#order", "highest_score")
+    page.wait_for_function("() => document.querySelector('#queue .detail').textContent.startsWith('0.65')")
+
+
+def test_a_labeller_corrects_but_cannot_accept_and_a_viewer_only_looks(review):
+    page, registry, ids = review(Role.LABELLER)
+    assert page.locator("#accept").is_disabled()
+    page.keyboard.press("a")
+    page.keyboard.press("1")
+    said(page, "not reviewed")
+    item = registry.get(ids[0])
+    assert (item.category, item.state, item.version) == ("bin", ReviewState.UNREVIEWED, 2)
+    page, registry, ids = review(Role.VIEWER)
+    assert page.locator("#classes button").first.is_disabled()
+    page.keyboard.press("2")
+    page.keyboard.press("ArrowRight")
+    showing(page, ids[1])
+    assert registry.get(ids[0]).version == 2
+
+
+def test_a_wrong_token_is_refused_with_the_reason_and_a_right_one_opens(filled, page):
+    served, _, ids = filled
+    with Server(served.app, port=0) as server:
+        page.goto(f"{server.url}labeling/#token=wrong")
+        page.wait_for_selector("#sign-in:not([hidden])")
+        page.wait_for_function("() => document.getElementById('sign-in-problem').textContent.includes('not known')")
+        page.fill("#token", served.secrets[Role.VIEWER])
+        page.keyboard.press("Enter")
+        showing(page, ids[0])
+        kept = json.loads(page.evaluate("JSON.stringify(localStorage)"))
+        assert not kept
