@@ -73,11 +73,12 @@ def test_why_prints_and_writes_a_page(bag, tmp_path):
         (["replay", "/nowhere"], "does not exist"),
         (["replay", "BAG", "--graph", "--remake", "soup"], "soup"),
         (["record", "--profile", "soup"], "soup"),
-        (["dataset", "import", "/nowhere", "--to", "/tmp/never"], "LeRobot"),
+        (["dataset", "import", "/nowhere", "--to", "NEVER"], "LeRobot"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_started(bag, arguments, said, tmp_path):
-    values = [str(bag) if part == "BAG" else part for part in arguments]
+    places = {"BAG": str(bag), "NEVER": str(tmp_path / "never")}
+    values = [places.get(part, part) for part in arguments]
     if "--graph" in values:
         values += ["--runs", str(tmp_path / "runs")]
     result = runner.invoke(app, values, env={"COLUMNS": "200"})

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def _database(memory: str, folder: Path | None) -> str:
     """The memory that is named, else a new one: a replay must not teach the robot's memory the same episode twice."""
     if memory:
         return memory_database(memory)
-    return str(folder / MEMORY_DATABASE) if folder is not None else "/tmp/flow_rag_vla_replay/failure_memory.db"
+    home = folder if folder is not None else Path(tempfile.mkdtemp(prefix="flow_rag_vla_replay_"))
+    return str(home / MEMORY_DATABASE)
 
 
 def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
