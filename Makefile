@@ -1,7 +1,7 @@
 # Everything is a target: `make` prints them. A target sets up first what it needs; nothing has to be sourced.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup ready sim train test bench proof lint format docs shell lock clean
+.PHONY: help setup ready sim train test bench chaos proof lint format docs shell lock clean
 MAKEFLAGS += --no-print-directory
 
 ARGS ?=
@@ -34,6 +34,9 @@ test: ready ## lint, types, layers, then every test with coverage (ARGS go to py
 
 bench: ready ## measure the loop, the memory and the policy beside their baselines
 	@exec $(RUN) flow_rag_vla bench $(ARGS)
+
+chaos: ready ## inject faults into the running graph and check every command (ARGS="-n 1000" takes about an hour)
+	@exec $(RUN) flow_rag_vla chaos $(ARGS)
 
 proof: ready ## show again, from nothing, what the failure memory is worth (about an hour; ARGS="--help")
 	@exec $(RUN) flow_rag_vla proof --results docs/results/proof $(ARGS)

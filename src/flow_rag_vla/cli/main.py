@@ -8,10 +8,12 @@ from flow_rag_vla import __version__
 from flow_rag_vla.cli.ask import ask
 from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
+from flow_rag_vla.cli.chaos import chaos
 from flow_rag_vla.cli.causes import causes
 from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
+from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
@@ -21,6 +23,7 @@ from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.robot import robot
 from flow_rag_vla.cli.sim import sim
+from flow_rag_vla.cli.soak import soak
 from flow_rag_vla.cli.teleop import teleop
 from flow_rag_vla.cli.train import train
 from flow_rag_vla.cli.why import why
@@ -34,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(sim)
 app.command()(robot)
+app.command()(live)
 app.command()(ask)
 app.command()(report)
 app.command()(evaluate)
@@ -50,6 +54,8 @@ app.add_typer(memory, name="memory")
 app.add_typer(dataset, name="dataset")
 app.command()(teleop)
 app.command()(bench)
+app.command()(chaos)
+app.command()(soak)
 app.command()(reference)
 
 

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces.action import ExecuteTask
-from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase
+from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics
 from flow_rag_vla_interfaces.srv import AddFailureCase, GetFailureCase, ListFailureCases
 
 INSTRUCTION = "put the red cube in the bin"
@@ -47,6 +47,8 @@ class ChaosClient:
         """Goals that were accepted."""
         node = self._node
         node.create_subscription(EpisodeStatus, topics.EPISODE_STATUS, self._on_status, qos.STATE)
+        node.create_subscription(LoopStatistics, topics.LOOP_STATISTICS, self._on_figures, qos.STATE)
+        self._figures: LoopStatistics | None = None
         self._goals = ActionClient(node, ExecuteTask, topics.EXECUTE_TASK)
         self._stops = node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
         self._release = node.create_client(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
@@ -127,6 +129,14 @@ class ChaosClient:
         answer = self._call(self._get, GetFailureCase.Request(case_id=number), timeout_s)
         return None if answer is None else bool(answer.found)
 
+    def latency(self) -> tuple[float, float] | None:
+        """From picture to command over the loop's last window: median and 99th percentile in ms; None if unknown."""
+        figures, self._figures = self._figures, None
+        if figures is None:
+            return None
+        stages = [stage for stage in figures.stages if stage.stage == "capture_to_command" and stage.count]
+        return (float(stages[0].p50_ms), float(stages[0].p99_ms)) if stages else None
+
     def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
         if not client.wait_for_service(timeout_sec=timeout_s):
             return None
@@ -140,6 +150,9 @@ class ChaosClient:
 
     def _on_status(self, status: EpisodeStatus) -> None:
         self._status = status.state
+
+    def _on_figures(self, figures: LoopStatistics) -> None:
+        self._figures = figures
 
     def _keep_running(self) -> None:
         """Ask for the task whenever no episode runs: after an emergency stop, or a manager that is new."""

@@ -17,6 +17,7 @@ from rclpy.task import Future
 
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.nodes.clock_guard import ClockGuard
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
@@ -53,7 +54,8 @@ def run(
     try:
         node = make_node()
         executor.add_node(node)
-        executor.spin_until_future_complete(stop)
+        with ClockGuard(executor):
+            executor.spin_until_future_complete(stop)
     except ExternalShutdownException:
         pass
     except (ParameterError, StartError) as error:

@@ -17,7 +17,9 @@ OFFSET_VARIABLE = "FLOW_RAG_VLA_CLOCK_OFFSET"
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -57,6 +59,26 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     now->tv_sec = precise.tv_sec;
     now->tv_usec = precise.tv_nsec / 1000;
     return 0;
+}
+
+/* A wait until a moment of the system clock, as libraries built against an old C library do for every timeout. The
+   kernel compares with the clock as it is then: one that is set back meanwhile makes the wait longer. */
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
+    typedef int (*wait_function)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    static wait_function wait;
+    struct timespec now;
+    if (!wait) wait = (wait_function)dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!wait) wait = (wait_function)dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    clock_gettime(CLOCK_REALTIME, &now);
+    /* Far from the system clock: the condition uses the steady one. */
+    if (!offset || llabs((long long)until->tv_sec - now.tv_sec) > 100000000) return wait(condition, mutex, until);
+    for (;;) {
+        int64_t before = *offset;
+        int64_t moment = (int64_t)until->tv_sec * 1000000000 + until->tv_nsec - before;
+        struct timespec true_moment = {moment / 1000000000, moment % 1000000000};
+        int result = wait(condition, mutex, &true_moment);
+        if (result != ETIMEDOUT || *offset >= before) return result;
+    }
 }
 
 time_t time(time_t *out) {

@@ -1,0 +1,133 @@
+"""``flow_rag_vla chaos``: faults injected into the running graph, and an independent watch on every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flow_rag_vla.cli.sim import _interruptible, _new_run_folder, _uninterrupted
+from flow_rag_vla.core.files import write_text
+
+_DOMAINS = 60, 101
+"""Higher ones use ports that Linux hands out to others."""
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Kinds of faults for the shell's completion."""
+    from flow_rag_vla.evaluate.chaos.plan import KINDS
+
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
+def own_domain() -> None:
+    """Keep the graph of a trial apart from others, unless the caller chose a domain."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(_DOMAINS[0] + os.getpid() % (_DOMAINS[1] - _DOMAINS[0])))
+
+
+def chaos(
+    rounds: int = typer.Option(100, "--rounds", "-n", min=1, help="Faults to inject, one after the other."),
+    seed: int = typer.Option(0, min=0, help="Draws the faults; the same seed draws the same ones."),
+    minutes: float = typer.Option(0.0, min=0.0, help="Stop after so many minutes, whatever --rounds says; 0: never."),
+    only: list[str] = typer.Option(
+        [], "--only", help="Only this kind of fault; repeat it.", autocompletion=complete_kind
+    ),
+    runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
+    json_copy: Path | None = typer.Option(None, "--json", help="Also write the figures to this file."),
+) -> None:
+    """Inject faults into the whole graph on the mock arm, and check every command that it sends meanwhile.
+
+    Nodes are killed, stopped and restarted; messages delayed, lost, doubled and swapped; the disk is full, the database
+    damaged, the clock set, the processors busy, the emergency stop pressed. A process of its own compares every command
+    with every limit. Exit code 1 if anything was violated.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla chaos -n 200 --minutes 10         about ten minutes
+
+      flow_rag_vla chaos -n 1000                     the long run, about an hour
+
+      flow_rag_vla chaos -n 30 --only kill           every node killed, how long each takes to come back
+
+      flow_rag_vla chaos -n 30 --seed 7              again, with other faults
+    """
+    from flow_rag_vla.evaluate.chaos.plan import KINDS
+
+    for kind in only:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    own_domain()
+    from flow_rag_vla.cli.chaos_run import ChaosError, ChaosRun
+    from flow_rag_vla.evaluate.chaos.report import page, summary
+
+    console = Console(soft_wrap=True)
+    folder = _new_run_folder(runs)
+    console.print(f"run [bold]{folder}[/bold]")
+    started = datetime.now().astimezone()
+    content, code = None, 0
+    try:
+        with console.status("starting the graph"):
+            run = ChaosRun(folder, seed)
+            with _interruptible():
+                run.__enter__()
+        try:
+            console.print(f"graph up: first command after {run.first_command_s:.1f} s")
+            try:
+                with _interruptible():
+                    _inject(console, run, seed, rounds, tuple(only), minutes)
+            except KeyboardInterrupt:
+                console.print("stopping; the report covers the rounds so far")
+            except ChaosError as error:
+                console.print(f"[red]the graph ended: {error}[/red]")
+                run.rounds[-1].problems.append(("graph ended", str(error)))
+            content = run.finish()
+        finally:
+            with _uninterrupted():
+                run.__exit__(None, None, None)
+    except KeyboardInterrupt:
+        console.print("stopped before the first fault")
+        raise typer.Exit(1) from None
+    except ChaosError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    content["about"] = {
+        "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
+        "seed": seed,
+        "started": started.isoformat(timespec="seconds"),
+        "minutes": (datetime.now().astimezone() - started).total_seconds() / 60.0,
+    }
+    text = json.dumps(content, indent=1)
+    write_text(folder / "chaos.json", text)
+    write_text(folder / "chaos.html", page(content))
+    if json_copy is not None:
+        write_text(json_copy, text)
+    for line in summary(content):
+        console.print(line, highlight=False)
+    for item in content["violations"][:20]:
+        console.print(f"[red]round {item['round']}: {item['kind']}: {item['text']}[/red]", highlight=False)
+        code = 1
+    console.print(f"report: {folder / 'chaos.html'}", highlight=False)
+    raise typer.Exit(code)
+
+
+def _inject(console: Console, run, seed: int, rounds: int, only: tuple[str, ...], minutes: float) -> None:
+    limit = time.monotonic() + 60.0 * minutes if minutes else float("inf")
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=rounds)
+        for fault in run.plan(seed, rounds, only):
+            if time.monotonic() > limit:
+                return
+            progress.update(bar, description=fault.text)
+            done = run.inject(fault)
+            progress.advance(bar)
+            for _, text in done.problems:
+                console.print(f"[red]round {done.number}, {fault.text}: {text}[/red]", highlight=False)

@@ -1,0 +1,134 @@
+"""What each process of a graph holds over time, and by how much it grew once it was warm; the page of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.evaluate.report.style import STYLE
+
+Array = NDArray[np.float64]
+Content = Mapping[str, Any]
+
+MEASURES = {
+    "rss_mb": ("resident memory", "MB"),
+    "threads": ("threads", ""),
+    "descriptors": ("open descriptors", ""),
+    "cpu": ("processor", "% of a core"),
+}
+"""Field of a sample: its name and unit."""
+
+WARM_UP = 0.25
+"""Share of the run that does not count: caches fill, pools grow to their size."""
+_ENDS = 0.2
+"""Share of what is left that its beginning and its end are each taken from."""
+
+WIDTH, HEIGHT = 300, 90
+
+
+def growth(values: Sequence[float]) -> float:
+    """Growth in percent from the median of the first fifth to that of the last fifth, the warm-up left out.
+
+    Medians, so that one sample taken at a bad moment says nothing. 0 for fewer than five samples.
+    """
+    kept = np.asarray(values[int(WARM_UP * len(values)) :], dtype=np.float64)
+    count = max(1, int(_ENDS * len(kept)))
+    if len(kept) < 5:
+        return 0.0
+    before, after = float(np.median(kept[:count])), float(np.median(kept[-count:]))
+    return 100.0 * (after - before) / max(abs(before), 1e-9)
+
+
+def rows(content: Content) -> list[dict[str, Any]]:
+    """One row a node: the last value and the growth of each measure, and how often it was started again."""
+    found = []
+    for node, samples in sorted(content["nodes"].items()):
+        row: dict[str, Any] = {"node": node, "samples": len(samples["rss_mb"])}
+        for measure in MEASURES:
+            values = samples[measure]
+            row[measure] = values[-1] if values else 0.0
+            row[f"{measure}_growth"] = growth(values)
+        found.append(row)
+    return found
+
+
+def summary(content: Content) -> list[str]:
+    """The run in a few lines, for a terminal."""
+    lines = [
+        f"{content['seconds'] / 60.0:.1f} minutes, {content['restarts']} restarts; growth from the end of the warm-up "
+        "(a quarter of the run) to the end:"
+    ]
+    for row in rows(content):
+        lines.append(
+            f"{row['node']:<17} memory {row['rss_mb']:7.1f} MB {row['rss_mb_growth']:+6.2f} %   threads "
+            f"{row['threads']:.0f} {row['threads_growth']:+.1f} %   descriptors {row['descriptors']:.0f} "
+            f"{row['descriptors_growth']:+.1f} %   processor {row['cpu']:.0f} %"
+        )
+    latency = content["latency_ms"]
+    if latency:
+        worst = max(latency, key=lambda item: float(item["p99"]))
+        medians = [item["p50"] for item in latency]
+        lines.append(
+            f"picture to command: median {np.median(medians):.1f} ms, worst 99th percentile of a window "
+            f"{worst['p99']:.1f} ms, growth of the median {growth(medians):+.1f} %"
+        )
+    return lines
+
+
+def page(content: Content) -> str:
+    """The whole page."""
+    about = content.get("about", {})
+    cards = []
+    for row in rows(content):
+        samples = content["nodes"][row["node"]]
+        charts = "".join(
+            f"<div><div class='note'>{escape(name)}{', ' + escape(unit) if unit else ''}: {row[measure]:.4g}"
+            f"{'' if measure == 'cpu' else _grown(row[f'{measure}_growth'])}</div>"
+            f"{chart(samples['at_s'], samples[measure], content['seconds'])}</div>"
+            for measure, (name, unit) in MEASURES.items()
+        )
+        cards.append(f"<h2>{escape(row['node'])}</h2><div class='card two'>{charts}</div>")
+    latency = content["latency_ms"]
+    if latency:
+        at = [item["at_s"] for item in latency]
+        charts = "".join(
+            f"<div><div class='note'>picture to command, {name}, ms</div>"
+            f"{chart(at, [item[name] for item in latency], content['seconds'])}</div>"
+            for name in ("p50", "p99")
+        )
+        cards.insert(0, f"<h2>Latency</h2><div class='card two'>{charts}</div>")
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Soak</title><style>{STYLE}</style></head><body><main><header><h1>Soak</h1><div class='soft'>"
+        f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')))} · "
+        f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts</div></header>"
+        "<p class='note'>Growth: from the median of the first fifth behind the warm-up (the first quarter, shaded) to "
+        f"that of the last fifth.</p>{''.join(cards)}</main></body></html>\n"
+    )
+
+
+def chart(at_s: Sequence[float], values: Sequence[float], seconds: float) -> str:
+    """One line over time as SVG, from zero; the warm-up is shaded."""
+    top = 1.15 * max([*values, 1e-9])
+    points = " ".join(
+        f"{WIDTH * at / max(seconds, 1e-9):.1f},{HEIGHT * (1.0 - value / top):.1f}"
+        for at, value in zip(at_s, values, strict=True)
+    )
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 16}' width='100%' role='img'>"
+        f"<rect width='{WIDTH * WARM_UP:.0f}' height='{HEIGHT}' fill='var(--line)' opacity='0.5'/>"
+        f"<line class='grid' x1='0' x2='{WIDTH}' y1='{HEIGHT}' y2='{HEIGHT}'/>"
+        f"<polyline points='{points}' fill='none' stroke='var(--accent)' stroke-width='1.6'/>"
+        f"<text x='0' y='{HEIGHT + 13}'>0</text>"
+        f"<text x='{WIDTH}' y='{HEIGHT + 13}' text-anchor='end'>{seconds / 60.0:.1f} min</text></svg>"
+    )
+
+
+def _grown(percent: float) -> str:
+    colour = "bad" if percent > 1.0 else "good"
+    return f" <span class='{colour}'>{percent:+.2f} %</span>"
