@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from flow_rag_vla.evaluate.intervals import (
     Difference,
@@ -86,7 +87,6 @@ def test_without_pairs_no_difference_is_known() -> None:
 
 @given(fixed=COUNTS, broken=COUNTS, rest=COUNTS)
 def test_mcnemar_is_the_exact_binomial_test_of_the_discordant_pairs(fixed, broken, rest) -> None:
-    from scipy import stats
     expected = stats.binomtest(fixed, fixed + broken, 0.5).pvalue if fixed + broken else 1.0
     assert mcnemar_p(Pairs(rest, fixed, broken, 0)) == pytest.approx(expected, rel=1e-9)
 
@@ -98,7 +98,6 @@ def test_mcnemar_stays_a_number_for_many_pairs() -> None:
 
 @given(successes=COUNTS, failures=COUNTS, confidence=st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilson_is_that_of_scipy(successes, failures, confidence) -> None:
-    from scipy import stats
     trials = successes + failures
     if trials == 0:
         return
@@ -115,7 +114,6 @@ def test_pairs_are_counted_from_outcomes() -> None:
 
 
 def test_a_bootstrap_of_one_cluster_is_that_of_its_values() -> None:
-    from scipy import stats
     values = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], p=[0.05, 0.75, 0.2], size=150)
     found = cluster_bootstrap([[values]], np.random.default_rng(2), draws=4000)
     known = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(3))

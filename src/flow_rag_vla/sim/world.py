@@ -182,7 +182,11 @@ class World:
         return Snapshot(state_id, self._episode, self._ticks, self._held, self.robot_state(), self.scene_state())
 
     def restore(self, snapshot: Snapshot) -> RobotState:
-        """Return to a moment of this episode; what follows is what would have followed then.
+        """Return to a moment of this episode.
+
+        Poses and velocities come back as they were; the forces by which PyBullet warm-starts its contact solver do not.
+        So what follows is what would have followed exactly as long as nothing touches, and else nearly so: only
+        ``reset`` and the same actions again give the same bits after a contact.
 
         Raises:
             ValueError: for a snapshot of another episode, or one that was forgotten.
