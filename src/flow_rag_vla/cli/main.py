@@ -8,8 +8,8 @@ from flow_rag_vla import __version__
 from flow_rag_vla.cli.ask import ask
 from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
-from flow_rag_vla.cli.chaos import chaos
 from flow_rag_vla.cli.causes import causes
+from flow_rag_vla.cli.chaos import chaos
 from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
