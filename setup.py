@@ -10,6 +10,7 @@ NODES = (
     "bag_player",
     "camera_encoder",
     "controller",
+    "deliberation",
     "dashboard",
     "episode_manager",
     "failure_detector",

@@ -23,6 +23,8 @@ NODES = {
     "bag_player",
     "camera_encoder",
     "controller",
+    "dashboard",
+    "deliberation",
     "episode_manager",
     "failure_detector",
     "failure_memory",

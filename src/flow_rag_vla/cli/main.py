@@ -15,6 +15,7 @@ from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.memory import app as memory
+from flow_rag_vla.cli.pairs import pairs
 from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
 from flow_rag_vla.cli.record import record
@@ -43,6 +44,7 @@ app.command()(report)
 app.command()(evaluate)
 app.command()(external)
 app.command()(practice)
+app.command()(pairs)
 app.command()(proof)
 app.command()(why)
 app.command()(causes)

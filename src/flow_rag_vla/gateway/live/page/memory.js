@@ -1,0 +1,158 @@
+// The memory browser: look, edit, retire, export. Everything is text: nothing from a case is ever taken as HTML.
+
+import { Refused, request } from "./wire.js";
+import { plan } from "./draw.js";
+
+const PAGE = 12;
+const $ = (id) => document.getElementById(id);
+
+export function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+export function words(name) {
+  return name.replaceAll("_", " ");
+}
+
+export class Memory {
+  constructor(say, may) {
+    this.say = say;
+    this.may = may;
+    this.offset = 0;
+    this.known = null;
+    this.types = [];
+    $("filters").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.offset = 0;
+      this.show();
+    });
+    $("newer").addEventListener("click", () => this.turn(-PAGE));
+    $("older").addEventListener("click", () => this.turn(PAGE));
+    $("export").addEventListener("click", () => this.attempt(() => this.export()));
+    $("case-close").addEventListener("click", () => $("case").close());
+  }
+
+  setTypes(types) {
+    this.types = types;
+    $("filter-type").append(...types.map((name) => element("option", { value: name, textContent: words(name) })));
+  }
+
+  // The list is asked for again only when the memory says that something changed.
+  changed(statistics) {
+    const known = `${statistics.cases}/${statistics.retired}/${statistics.added}`;
+    $("memory-note").textContent =
+      `${statistics.cases} cases, ${statistics.retired} retired, ${statistics.corrections} corrections given, ` +
+      `search ${statistics.search_p99_ms.toFixed(2)} ms (p99)`;
+    if (known !== this.known) {
+      this.known = known;
+      this.show();
+    }
+  }
+
+  turn(by) {
+    this.offset = Math.max(0, this.offset + by);
+    this.show();
+  }
+
+  async attempt(work) {
+    try {
+      return await work();
+    } catch (error) {
+      this.say(error instanceof Refused ? `${error.message}; ${error.remedy}` : String(error), true);
+      return undefined;
+    }
+  }
+
+  async show() {
+    const query = new URLSearchParams({ offset: this.offset, limit: PAGE, retired: $("filter-retired").checked });
+    if ($("filter-task").value) query.set("task", $("filter-task").value.trim());
+    if ($("filter-phase").value) query.set("phase", $("filter-phase").value.trim());
+    if ($("filter-type").value) query.set("failure_type", $("filter-type").value);
+    const answer = await this.attempt(() => request(`/memory/cases?${query}`));
+    if (!answer) return;
+    const last = this.offset + answer.cases.length;
+    $("page-note").textContent = answer.total ? `${this.offset + 1} to ${last} of ${answer.total}` : "no case fits";
+    $("newer").disabled = this.offset === 0;
+    $("older").disabled = last >= answer.total;
+    $("cases").replaceChildren(...answer.cases.map((item) => this.row(item)));
+  }
+
+  row(item) {
+    const cells = [
+      item.id, new Date(item.created).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }), words(item.type), words(item.task), item.phase,
+      item.has_correction ? words(item.correction_source || "known") : "none", item.uses, item.successes,
+      item.retired ? `retired: ${item.retired_reason}` : item.note,
+    ];
+    const row = element("tr", { tabIndex: 0, className: item.retired ? "retired" : "" });
+    row.append(...cells.map((text, i) => element("td", { textContent: text, className: i === 6 || i === 7 ? "number" : "" })));
+    row.addEventListener("click", () => this.open(item.id));
+    row.addEventListener("keydown", (event) => event.key === "Enter" && this.open(item.id));
+    return row;
+  }
+
+  async open(id) {
+    const item = await this.attempt(() => request(`/memory/cases/${id}`));
+    if (!item) return;
+    this.fill(item);
+    if (!$("case").open) $("case").showModal();
+    this.plot(item);
+  }
+
+  fill(item) {
+    $("case-title").textContent = `Case ${item.id}: ${words(item.type)} while ${words(item.task)}, ${item.phase}`;
+    const part = (title, wide, ...children) => element("section", { className: wide ? "wide" : "" }, element("h3", { textContent: title }), ...children);
+    const list = (texts, none) =>
+      texts.length ? element("ul", {}, ...texts.map((text) => element("li", { textContent: text }))) : element("span", { className: "note", textContent: none });
+    const note = element("textarea", { value: item.note, maxLength: 2000, disabled: !this.may("reviewer") });
+    note.setAttribute("aria-label", "Note");
+    const type = element("select", { disabled: !this.may("reviewer") }, ...this.types.map((name) => element("option", { value: name, textContent: words(name), selected: name === item.type })));
+    type.setAttribute("aria-label", "Failure type");
+    const button = (text, work, off = false) => {
+      const made = element("button", { type: "button", textContent: text, disabled: off || !this.may("reviewer") });
+      made.addEventListener("click", () => this.attempt(work));
+      return made;
+    };
+    const change = async (what, path, body) => {
+      const changed = await request(`/memory/cases/${item.id}/${path}`, body);
+      this.say(what);
+      this.fill(changed);
+      this.plot(changed);
+      this.show();
+    };
+    const reason = element("input", { placeholder: "why", maxLength: 500, disabled: !this.may("reviewer") });
+    reason.setAttribute("aria-label", "Reason");
+    $("case-body").replaceChildren(
+      part("What the cameras saw", true, ...(item.images.length ? item.images.map((image) => element("img", { src: image.url, alt: image.name })) : [element("span", { className: "note", textContent: "no pictures were kept" })])),
+      part("What failed, mm per tick", false, element("canvas", { className: "plot", id: "plan-failed" })),
+      part(item.correction.length ? `What would have been right (${words(item.correction_source)})` : "No correction is known", false, ...(item.correction.length ? [element("canvas", { className: "plot", id: "plan-right" })] : [])),
+      part("Evidence", false, list(item.evidence.map((entry) => `${words(entry.name)} ${short(entry.value)} ${entry.unit}, threshold ${short(entry.threshold)}`), "none")),
+      part("Worth", false, list([`${item.uses} uses, ${item.successes} led to success`, ...item.credits.map((entry) => `${entry.origin}: ${entry.uses} uses, ${entry.successes} successes`)], "")),
+      part("Note and type", true, note, element("div", { className: "actions" }, type,
+        button("Save", () => change("saved", "edit", { note: note.value, failure_type: type.value })),
+        button("Forget correction", () => change("the correction is forgotten", "edit", { forget_correction: true }), !item.correction.length))),
+      part(item.retired ? `Retired: ${item.retired_reason}` : "In use", true, element("div", { className: "actions" }, reason,
+        button(item.retired ? "Restore" : "Retire", () => change(item.retired ? "back in use" : "retired", "retire", { retired: !item.retired, reason: reason.value })))),
+      part("History", true, list(item.history.map((entry) => `${new Date(entry.t).toLocaleString()}: ${entry.change} by ${entry.origin}. ${entry.detail}`), "unchanged since it was made")),
+    );
+  }
+
+  plot(item) {
+    if (item.failed_actions.length) plan($("plan-failed"), item.failed_actions);
+    if (item.correction.length) plan($("plan-right"), item.correction);
+  }
+
+  async export() {
+    const answer = await request("/memory/export", { include_retired: $("filter-retired").checked });
+    this.say(`${answer.exported} cases in ${answer.folder}/${answer.file}`);
+    const file = await request(`/memory/exports/${answer.file}`);
+    const link = element("a", { href: URL.createObjectURL(file), download: answer.file });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+}
+
+function short(value) {
+  return value === null ? "?" : Number(value.toPrecision(3)).toString();
+}

@@ -1,0 +1,220 @@
+"""What the live page asks of the graph, as service calls and actions that the gateway's event loop awaits.
+
+Calls are made from the gateway's thread; their answers come on the executor's and are handed over. Nothing here waits
+on the executor's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from action_msgs.srv import CancelGoal
+from rclpy.action import ActionClient
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.task import Future
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.gateway.errors import GatewayError, conflict, not_found, unavailable
+from flow_rag_vla.gateway.live.board import Board
+from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Order
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.dashboard_views import case_view
+from flow_rag_vla.nodes.operator import OUTCOMES
+from flow_rag_vla_interfaces import srv
+from flow_rag_vla_interfaces.action import ExecuteTask
+
+T = TypeVar("T")
+
+PATIENCE_S = 10.0
+RELEASE_TRIES = 20
+RELEASE_PAUSE_S = 0.05
+
+
+class GraphCalls:
+    """Implements ``gateway.live.graph.Graph`` on a node."""
+
+    def __init__(self, node: Node, board: Board) -> None:
+        self._board = board
+        self._stop = node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
+        self._latch = node.create_client(Trigger, topics.EMERGENCY_STOP_SERVICE)
+        self._reset = node.create_client(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
+        self._list = node.create_client(srv.ListFailureCases, topics.LIST_CASES)
+        self._get = node.create_client(srv.GetFailureCase, topics.GET_CASE)
+        self._edit = node.create_client(srv.EditFailureCase, topics.EDIT_CASE)
+        self._retire = node.create_client(srv.RetireFailureCase, topics.RETIRE_CASE)
+        self._export = node.create_client(srv.ExportFailureCases, topics.EXPORT_CASES)
+        self._task = ActionClient(node, ExecuteTask, topics.EXECUTE_TASK)
+        self._cancel = node.create_client(CancelGoal, f"{topics.EXECUTE_TASK}/_action/cancel_goal")
+
+    def destroy(self) -> None:
+        """Give the action client back; the node does the rest."""
+        self._task.destroy()
+
+    def publish_stop(self) -> None:
+        """Latch the emergency stop on its topic: no service, no executor, no lock between the button and the wire."""
+        self._stop.publish(Bool(data=True))
+
+    async def confirm_stop(self) -> str:
+        """Have the controller say that it is stopped."""
+        return str((await _call(self._latch, Trigger.Request(), "controller")).message)
+
+    async def release(self) -> str:
+        """Release the emergency stop."""
+        _ready(self._reset, "controller")
+        self._stop.publish(Bool(data=False))
+        for _ in range(RELEASE_TRIES):
+            answer = await _call(self._reset, Trigger.Request(), "controller")
+            if answer.success:
+                return str(answer.message)
+            # The service may overtake the topic by a tick.
+            await asyncio.sleep(RELEASE_PAUSE_S)
+        raise conflict("still_stopped", str(answer.message), "somebody else holds the stop; release it there")
+
+    async def start(self, order: Order) -> str:
+        """Begin an episode."""
+        if not self._task.server_is_ready():
+            raise _down("episode_manager")
+        goal = ExecuteTask.Goal(
+            instruction=order.instruction,
+            task=order.task,
+            variant=order.variant,
+            seed=order.seed,
+            timeout=order.timeout,
+        )
+        what = order.instruction or order.task
+        handle: Any = await _answer(self._task.send_goal_async(goal), "episode_manager")
+        if not handle.accepted:
+            raise conflict(
+                "refused",
+                f"the episode manager refused {what!r}: an episode is running, or an emergency stop is latched",
+                "stop the running episode first; /diagnostics names the reason under last_rejection",
+            )
+        self._board.set_part("task", {"asked": what, "outcome": "", "reason": ""})
+        handle.get_result_async().add_done_callback(lambda done: self._ended(what, done))
+        return f"accepted: {what}"
+
+    def _ended(self, what: str, done: Future[Any]) -> None:
+        if done.exception() is not None or done.result() is None:
+            return
+        result = done.result().result
+        outcome = OUTCOMES.get(result.outcome, str(result.outcome))
+        self._board.set_part("task", {"asked": what, "outcome": outcome, "reason": result.reason})
+
+    async def stop(self) -> str:
+        """Cancel every goal; a request without an id means all of them (action_msgs/srv/CancelGoal)."""
+        answer = await _call(self._cancel, CancelGoal.Request(), "episode_manager")
+        if not answer.goals_canceling:
+            raise conflict("nothing_runs", "no episode is running that could be stopped", "start one first")
+        return "stopping"
+
+    async def cases(self, query: CaseQuery) -> Mapping[str, Any]:
+        """A page of cases."""
+        answer = await _call(
+            self._list,
+            srv.ListFailureCases.Request(
+                task=query.task,
+                phase=query.phase,
+                failure_types=list(query.failure_types),
+                include_retired=query.include_retired,
+                offset=query.offset,
+                limit=query.limit,
+            ),
+            "failure_memory",
+        )
+        if answer.message:
+            raise _refused(answer.message)
+        return {"total": answer.total, "cases": [case_view(item) for item in answer.cases]}
+
+    async def case(self, case_id: int) -> Mapping[str, Any]:
+        """One case, whole."""
+        answer = await _call(self._get, srv.GetFailureCase.Request(case_id=case_id), "failure_memory")
+        if not answer.found:
+            raise not_found("no_case", answer.message or f"there is no case {case_id}", "list the cases")
+        return case_view(answer.failure_case, whole=True)
+
+    async def edit(self, case_id: int, edit: CaseEdit) -> None:
+        """Change a case."""
+        request = srv.EditFailureCase.Request(
+            case_id=case_id,
+            set_note=edit.note is not None,
+            note=edit.note or "",
+            set_failure_type=edit.failure_type is not None,
+            failure_type=edit.failure_type or 0,
+            set_correction=edit.forget_correction,
+        )
+        answer = await _call(self._edit, request, "failure_memory")
+        if not answer.ok:
+            raise _refused(answer.message)
+
+    async def retire(self, case_id: int, retired: bool, reason: str) -> None:
+        """Take a case out of searches, or back in."""
+        request = srv.RetireFailureCase.Request(case_id=case_id, retired=retired, reason=reason)
+        answer = await _call(self._retire, request, "failure_memory")
+        if not answer.ok:
+            raise _refused(answer.message)
+
+    async def export(self, path: Path, include_retired: bool) -> int:
+        """Write cases to a file."""
+        request = srv.ExportFailureCases.Request(path=str(path), include_retired=include_retired)
+        answer = await _call(self._export, request, "failure_memory")
+        if not answer.ok:
+            raise _refused(answer.message)
+        return int(answer.exported)
+
+
+def _ready(client: Client, server: str) -> None:
+    if not client.service_is_ready():
+        raise _down(server)
+
+
+async def _call(client: Client, request: Any, server: str) -> Any:
+    _ready(client, server)
+    future = client.call_async(request)
+    try:
+        return await _answer(future, server)
+    except GatewayError:
+        client.remove_pending_request(future)
+        raise
+
+
+async def _answer(future: Future[T], server: str) -> T:
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[T] = loop.create_future()
+
+    def hand_over(done: Future[T]) -> None:
+        error = done.exception()
+        if waiting.done():
+            return
+        if error is not None:
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(done.result())  # type: ignore[arg-type]
+
+    def answered(done: Future[T]) -> None:
+        # The page, and with it the loop, may end while a call is under way.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(hand_over, done)
+
+    future.add_done_callback(answered)
+    try:
+        return await asyncio.wait_for(waiting, PATIENCE_S)
+    except asyncio.TimeoutError:
+        raise unavailable(
+            "no_answer", f"{server} did not answer within {PATIENCE_S:g} s", "look at its log and at the node list"
+        ) from None
+
+
+def _down(server: str) -> GatewayError:
+    return unavailable("node_down", f"{server} is not running, or not in this namespace", f"start {server}")
+
+
+def _refused(message: str) -> GatewayError:
+    if message.startswith("no failure case has id"):
+        return not_found("no_case", message, "list the cases")
+    return conflict("refused", message, "change what the message names")

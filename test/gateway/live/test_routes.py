@@ -1,0 +1,348 @@
+"""The live page over HTTP, above a graph that lives in memory."""
+
+import json
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from flow_rag_vla.core.action import TICK_NS
+from flow_rag_vla.gateway.access import Access, Role, new_token
+from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.errors import conflict, not_found, unavailable
+from flow_rag_vla.gateway.live.board import Board, CommandSeen, Picture
+from flow_rag_vla.gateway.live.health import Readiness
+from flow_rag_vla.gateway.live.pace import Audience, Pace
+from flow_rag_vla.gateway.live.routes import PAGE, live_section
+
+
+class MemoryGraph:
+    """A graph without nodes: cases in a dictionary, and a note of what was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.down = False
+        self.running = False
+        self.store = {
+            number: {"id": number, "type": "drop", "note": "", "retired": False, "value": float("nan")}
+            for number in range(1, 4)
+        }
+
+    def _check(self):
+        if self.down:
+            raise unavailable("node_down", "controller is not running", "start controller")
+
+    def publish_stop(self):
+        self.asked.append("stop published")
+
+    async def confirm_stop(self):
+        self._check()
+        return "latched"
+
+    async def release(self):
+        self._check()
+        return "released"
+
+    async def start(self, order):
+        self._check()
+        if self.running:
+            raise conflict("refused", "an episode is running", "stop it first")
+        self.running = True
+        self.asked.append(order)
+        return "accepted"
+
+    async def stop(self):
+        self.running = False
+        return "stopping"
+
+    async def cases(self, query):
+        self.asked.append(query)
+        return {"total": len(self.store), "cases": list(self.store.values())[query.offset :][: query.limit]}
+
+    async def case(self, case_id):
+        if case_id not in self.store:
+            raise not_found("no_case", f"there is no case {case_id}", "list the cases")
+        return self.store[case_id]
+
+    async def edit(self, case_id, edit):
+        await self.case(case_id)
+        self.asked.append(edit)
+        if edit.note is not None:
+            self.store[case_id]["note"] = edit.note
+
+    async def retire(self, case_id, retired, reason):
+        await self.case(case_id)
+        self.store[case_id] |= {"retired": retired, "retired_reason": reason}
+
+    async def export(self, path, include_retired):
+        path.write_bytes(b"PK cases")
+        return len(self.store)
+
+
+@pytest.fixture
+def graph():
+    return MemoryGraph()
+
+
+@pytest.fixture
+def board():
+    return Board()
+
+
+@pytest.fixture
+def audience():
+    return Audience(capacity=2)
+
+
+@pytest.fixture
+def pace():
+    return Pace(image_hz=50.0, data_hz=100.0)
+
+
+@pytest.fixture
+def tokens():
+    return {role: new_token(role.word, role) for role in Role}
+
+
+@pytest.fixture
+def client(graph, board, audience, pace, tokens, tmp_path):
+    section = live_section(board, graph, pace, audience, Readiness(("controller",)), tmp_path / "exports")
+    return TestClient(make_app(Access([token for token, _ in tokens.values()]), [section]))
+
+
+@pytest.fixture
+def as_role(tokens):
+    return lambda role: {"Authorization": f"Bearer {tokens[role][1]}"}
+
+
+ROUTES = [
+    ("GET", "/person", None, Role.VIEWER),
+    ("GET", "/vocabulary", None, Role.VIEWER),
+    ("GET", "/memory/cases", None, Role.VIEWER),
+    ("GET", "/memory/cases/1", None, Role.VIEWER),
+    ("POST", "/memory/cases/1/edit", {"note": "n"}, Role.REVIEWER),
+    ("POST", "/memory/cases/1/retire", {"retired": True}, Role.REVIEWER),
+    ("POST", "/memory/export", {}, Role.REVIEWER),
+    ("POST", "/start", {"task": "push"}, Role.OPERATOR),
+    ("POST", "/stop", None, Role.OPERATOR),
+    ("POST", "/release", None, Role.OPERATOR),
+    ("POST", "/emergency_stop", None, Role.OPERATOR),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "needed"), ROUTES)
+def test_every_route_asks_for_its_role(client, as_role, graph, method, path, body, needed):
+    assert client.request(method, f"/api/live{path}", json=body).json()["code"] == "token_missing"
+    for role in Role:
+        response = client.request(method, f"/api/live{path}", json=body, headers=as_role(role))
+        if role < needed:
+            assert (response.status_code, response.json()["code"]) == (403, "role_too_low")
+            assert graph.asked == []
+        else:
+            assert response.status_code == 200, response.text
+            graph.running = False
+
+
+def test_the_stop_is_published_before_anybody_is_asked_and_also_when_nobody_answers(client, as_role, graph):
+    graph.down = True
+    answer = client.post("/api/live/emergency_stop", headers=as_role(Role.OPERATOR)).json()
+    assert graph.asked == ["stop published"]
+    assert (answer["latched"], answer["confirmed"]) == (True, False)
+    assert "not running" in answer["message"]
+    graph.down = False
+    assert client.post("/api/live/emergency_stop", headers=as_role(Role.OPERATOR)).json()["confirmed"] is True
+
+
+def test_a_form_of_a_foreign_page_moves_nothing(client, graph):
+    """What a browser can send across sites without asking: a form post, with cookies, without our header."""
+    response = client.post(
+        "/api/live/start",
+        content="instruction=push",
+        headers={"Content-Type": "text/plain", "Origin": "http://elsewhere", "Cookie": "token=x"},
+    )
+    assert response.status_code == 401
+    assert graph.asked == []
+    preflight = client.options(
+        "/api/live/start", headers={"Origin": "http://elsewhere", "Access-Control-Request-Method": "POST"}
+    )
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+def test_an_instruction_becomes_an_order_and_a_second_one_waits(client, as_role, graph):
+    body = {"instruction": "push the yellow cylinder to the green zone", "seed": 7}
+    assert client.post("/api/live/start", json=body, headers=as_role(Role.OPERATOR)).status_code == 200
+    assert (graph.asked[0].instruction, graph.asked[0].seed) == (body["instruction"], 7)
+    response = client.post("/api/live/start", json=body, headers=as_role(Role.OPERATOR))
+    assert (response.status_code, response.json()["code"]) == (409, "refused")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 400, "nothing_asked"),
+        ({"instruction": "make coffee"}, 400, "not_understood"),
+        ({"task": "juggle"}, 400, "not_understood"),
+        ({"instruction": "x" * 501}, 422, "invalid_request"),
+        ({"task": "push", "seed": -1}, 422, "invalid_request"),
+        ({"task": "push", "seed": 2**31}, 422, "invalid_request"),
+        ({"task": "push", "timeout": 1e9}, 422, "invalid_request"),
+        ({"task": "push", "speed": 3}, 422, "invalid_request"),
+        ({"task": ["push"]}, 422, "invalid_request"),
+        ([], 422, "invalid_request"),
+    ],
+)
+def test_an_order_that_makes_no_sense_moves_nothing_and_says_why(client, as_role, graph, body, status, code):
+    response = client.post("/api/live/start", json=body, headers=as_role(Role.OPERATOR))
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.json()["remedy"]
+    assert graph.asked == []
+
+
+def test_cases_are_listed_by_page_and_kind(client, as_role, graph):
+    response = client.get(
+        "/api/live/memory/cases?failure_type=drop&failure_type=timeout&task=push&offset=1&limit=1&retired=true",
+        headers=as_role(Role.VIEWER),
+    )
+    assert [item["id"] for item in response.json()["cases"]] == [2]
+    assert response.json()["cases"][0]["value"] is None, "what is not a number is null"
+    query = graph.asked[0]
+    assert (query.failure_types, query.task, query.include_retired) == ((3, 5), "push", True)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("failure_type=melted", 400),
+        ("offset=-1", 422),
+        ("limit=0", 422),
+        ("limit=1000000", 422),
+        ("retired=maybe", 422),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_a_4xx(client, as_role, query, status):
+    assert client.get(f"/api/live/memory/cases?{query}", headers=as_role(Role.VIEWER)).status_code == status
+
+
+@pytest.mark.parametrize("case_id", ["0", "-1", "99", str(2**63), str(10**30), "x", "1.5", "%00"])
+def test_a_case_that_is_not_there_is_a_4xx(client, as_role, case_id):
+    response = client.get(f"/api/live/memory/cases/{case_id}", headers=as_role(Role.VIEWER))
+    assert response.status_code in (404, 422)
+    assert response.json()["remedy"]
+
+
+def test_an_edit_changes_what_it_names_and_an_empty_one_is_refused(client, as_role, graph):
+    own = as_role(Role.REVIEWER)
+    body = {"note": "the lid was wet", "failure_type": "collision"}
+    assert client.post("/api/live/memory/cases/2/edit", json=body, headers=own).json()["note"] == body["note"]
+    assert (graph.asked[0].note, graph.asked[0].failure_type) == (body["note"], 2)
+    assert client.post("/api/live/memory/cases/2/edit", json={}, headers=own).json()["code"] == "nothing_changes"
+    long = client.post("/api/live/memory/cases/2/edit", json={"note": "x" * 2001}, headers=own)
+    assert long.status_code == 422
+    wide = client.post("/api/live/memory/cases/2/edit", json={"note": "x" * 20_000}, headers=own)
+    assert wide.json()["code"] == "too_large"
+
+
+def test_who_retires_without_a_reason_is_named_as_the_reason(client, as_role):
+    own = as_role(Role.REVIEWER)
+    item = client.post("/api/live/memory/cases/2/retire", json={"retired": True}, headers=own).json()
+    assert item["retired"] is True
+    assert item["retired_reason"] == "retired by reviewer on the live page"
+    item = client.post("/api/live/memory/cases/2/retire", json={"retired": False, "reason": "dry"}, headers=own).json()
+    assert (item["retired"], item["retired_reason"]) == (False, "dry")
+
+
+def test_exported_cases_can_be_fetched_and_nothing_else_can(client, as_role, tmp_path):
+    own = as_role(Role.REVIEWER)
+    answer = client.post("/api/live/memory/export", json={}, headers=own).json()
+    assert answer["exported"] == 3
+    assert client.get(f"/api/live/memory/exports/{answer['file']}", headers=own).content == b"PK cases"
+    (tmp_path / "exports" / "secret.txt").write_text("x")
+    for name in ("secret.txt", "..%2fsecret.txt", "cases_20200101_000000_000000.npz", answer["file"] + "%00"):
+        assert client.get(f"/api/live/memory/exports/{name}", headers=own).status_code == 404
+    assert client.get(f"/api/live/memory/exports/{answer['file']}", headers=as_role(Role.VIEWER)).status_code == 403
+
+
+def test_a_folder_that_cannot_be_made_is_named(client, as_role, tmp_path):
+    (tmp_path / "exports").write_text("a file")
+    response = client.post("/api/live/memory/export", json={}, headers=as_role(Role.REVIEWER))
+    assert (response.status_code, response.json()["code"]) == (503, "no_export_folder")
+
+
+def command(tick):
+    return CommandSeen(tick * TICK_NS, tick, (0.0,) * 7, None, "follow", "", 0, 0, 0, 1.0)
+
+
+def open_stream(client, tokens, role=Role.VIEWER):
+    socket = client.websocket_connect("/api/live/stream")
+    return socket, json.dumps({"token": tokens[role][1]})
+
+
+def test_a_page_gets_one_frame_for_each_request_and_none_unasked(client, tokens, board, audience):
+    board.set_picture(Picture("front", 1, 4, 4, b"jpeg"))
+    board.add_commands([command(1)])
+    socket, token = open_stream(client, tokens)
+    with socket:
+        socket.send_text(token)
+        socket.send_json({"next": True, "images": True})
+        frame = socket.receive_json()
+        assert "front" in frame["pictures"]
+        assert len(frame["commands"]["t"]) == 1
+        assert frame["pace"]["level"] == 0
+        # While it draws, much happens; what it then gets is one frame with what is still there.
+        for tick in range(2, 2000):
+            board.add_commands([command(tick)])
+        socket.send_json({"next": True, "images": False})
+        frame = socket.receive_json()
+        assert len(frame["commands"]["t"]) < 500
+        assert "pictures" not in frame
+        assert audience.size == 1
+    assert audience.size == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"next": 1}', '{"next": true, "images": 3}', "[" * 50_000])
+def test_a_stream_that_talks_nonsense_is_closed(client, tokens, audience, text):
+    socket, token = open_stream(client, tokens)
+    with socket:
+        socket.send_text(token)
+        socket.send_text(text)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+        assert closed.value.code == 4400
+    assert audience.size == 0
+
+
+def test_a_page_too_many_is_turned_away(client, tokens, audience):
+    assert audience.enter() and audience.enter()
+    socket, token = open_stream(client, tokens)
+    with socket:
+        socket.send_text(token)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+        assert closed.value.code == 4429
+
+
+def test_ready_and_metrics_tell_of_the_nodes(client, as_role, board):
+    import time
+
+    assert client.get("/ready").json()["missing"]["live"] == ["controller has not reported on /diagnostics"]
+    figures = {"memory_mb": "12.5", "model": "flow"}
+    board.set_node("controller", {"level": 0, "message": "", "heard": time.monotonic(), "figures": figures})
+    board.set_part("loop", {"rate_hz": 39.5, "tick_error_p99_ms": 2.0, "late_ticks": 3})
+    assert client.get("/ready").status_code == 200
+    lines = client.get("/metrics", headers=as_role(Role.VIEWER)).text.splitlines()
+    assert 'flow_rag_vla_node_up{node="controller"} 1.0' in lines
+    assert 'flow_rag_vla_node_memory_bytes{node="controller"} 12500000.0' in lines
+    assert "flow_rag_vla_loop_rate_hertz 39.5" in lines
+    assert "flow_rag_vla_loop_tick_error_p99_seconds 0.002" in lines
+    assert "flow_rag_vla_loop_late_ticks_total 3.0" in lines
+    pattern = re.compile(r"(# (HELP|TYPE) .*|[a-z_0-9]+(\{[a-z_]+=\"[^\"]*\"\})? [-+.0-9a-zA-Z]+)")
+    assert all(pattern.fullmatch(line) for line in lines)
+
+
+def test_the_page_names_no_other_server(client):
+    assert client.get("/").url.path == "/live/"
+    for path in PAGE.iterdir():
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text and "https://" not in text, path
+        assert client.get(f"/live/{path.name}").status_code == 200
