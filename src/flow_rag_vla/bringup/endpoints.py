@@ -113,4 +113,6 @@ SERVICES: tuple[Service, ...] = (
     Service(topics.LIST_PROVIDERS, f"{_OWN}/srv/ListProviders", "llm", "which language models can be chosen"),
     Service(topics.SET_PROVIDER, f"{_OWN}/srv/SetProvider", "llm", "changes the language model"),
     Service(topics.GENERATE, f"{_OWN}/action/Generate", "llm", "answers while it is being written (an action)"),
+    Service(topics.DELIBERATE_TASK, f"{_OWN}/action/DeliberateTask", "deliberation", "words to a checked plan"),
+    Service(topics.APPROVE_PLAN, f"{_OWN}/srv/ApprovePlan", "deliberation", "a person's word on a plan that waits"),
 )  # fmt: skip

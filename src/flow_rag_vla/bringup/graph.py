@@ -14,6 +14,7 @@ from typing import Any
 from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
+from flow_rag_vla.bringup.parameters.deliberation import DeliberationParameters
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
@@ -48,6 +49,7 @@ NODES: tuple[NodeSpec, ...] = (
 
 ON_REQUEST: tuple[NodeSpec, ...] = (
     NodeSpec("llm", LlmParameters, "words in, validated structures out"),
+    NodeSpec("deliberation", DeliberationParameters, "words to a checked plan, or a hold with its reason"),
     NodeSpec("dashboard", DashboardParameters, "the live page, and one state over all nodes"),
 )
 """Started only if the argument of the same name says so."""
@@ -96,6 +98,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     ),
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
     Argument("llm", "false", "Start the node of language models too", BOOLEAN),
+    Argument("deliberation", "false", "Start the node that decides about commands too; it asks the node llm", BOOLEAN),
     Argument("dashboard", "false", "Start the live page too", BOOLEAN),
 )
 
@@ -163,6 +166,8 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     if folder is not None:
         overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
         overrides["recorder"]["bag"] = str(folder / "bag")
+        overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
+    overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")
     recording = folder is not None and values["record"] == "true"
     return tuple(
         Process(

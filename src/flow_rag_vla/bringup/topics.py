@@ -49,5 +49,7 @@ EMBED_TEXT = "llm/embed"
 LIST_PROVIDERS = "llm/list_providers"
 SET_PROVIDER = "llm/set_provider"
 GENERATE = "llm/generate"
+DELIBERATE_TASK = "deliberate_task"
+APPROVE_PLAN = "deliberation/approve"
 
 BASE_FRAME = "base_link"

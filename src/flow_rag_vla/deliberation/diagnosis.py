@@ -1,0 +1,162 @@
+"""Why something went wrong, as far as the evidence says: by a language model, or by fixed sentences.
+
+A model that can fill the structure FailureDiagnosis is asked with the evidence and similar cases as data; what it cites
+must have been given. The embedded provider cannot, and then the diagnosis is made of the evidence by a table of
+sentences that says so: its certainty is the detector's confidence, and it never proposes an offset, because no evidence
+gives one. A diagnosis is a proposal. It acts only after a check (see ``admission``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.deliberation.stages import SimilarFailure
+from flow_rag_vla.llm.errors import LlmError, StructureError, UnsupportedSchemaError
+from flow_rag_vla.llm.knowledge import case_text
+from flow_rag_vla.llm.prompts import make_request
+from flow_rag_vla.llm.request import Message, Request, deadline_in
+from flow_rag_vla.llm.schemas import FailureDiagnosis, Offset
+from flow_rag_vla.llm.service import LanguageModel
+
+TEMPLATE = "template"
+"""Who made a diagnosis that no model made."""
+
+QUESTION = "Why did this attempt fail, and what might be tried? similar_cases are numbers of given cases."
+
+_CAUSES: Mapping[FailureType, tuple[str, str]] = {
+    FailureType.GRASP_FAILURE: ("the hand closed and held nothing", "regrasp"),
+    FailureType.COLLISION: ("something pushed against the hand harder than the task needs", "slower"),
+    FailureType.DROP: ("what the hand held left it before its goal", "regrasp"),
+    FailureType.MISALIGNMENT: ("the tool did not go where it was commanded to", "slower"),
+    FailureType.TIMEOUT: ("nothing moved on within the time allowed", "retry"),
+    FailureType.UNKNOWN: ("the evidence fits no known kind of failure", "ask_a_person"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSeen:
+    """A failure as the detector told it.
+
+    confidence: 0 to 1; wrench: newtons and newton metres at the tool; empty if not known
+    """
+
+    kind: FailureType
+    task: str
+    phase: str
+    evidence: tuple[Evidence, ...] = ()
+    confidence: float = 0.0
+    description: str = ""
+    wrench: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosed:
+    """A diagnosis and who made it. note: why no model made it; empty if one did."""
+
+    diagnosis: FailureDiagnosis
+    source: str
+    note: str = ""
+
+
+def by_template(seen: FailureSeen, similar: Sequence[SimilarFailure] = ()) -> FailureDiagnosis:
+    """A diagnosis made of the evidence by fixed sentences.
+
+    Where two or more similar cases carry a correction, trying again is proposed: the memory then has something to say.
+    """
+    cause, proposal = _CAUSES[seen.kind]
+    lines = [_line(item) for item in seen.evidence] + _felt(seen.wrench)
+    if not lines:
+        lines = [f"the detector said so with confidence {seen.confidence:.2f}, and gave no value"]
+        proposal = "ask_a_person"
+    alike = [case for case in similar if case.task == seen.task and case.failure == seen.kind.name.lower()]
+    if sum(bool(case.corrected_by) for case in alike) >= 2 and proposal != "ask_a_person":
+        proposal = "retry"
+    where = f" in the phase {seen.phase}" if seen.phase else ""
+    return FailureDiagnosis.model_validate(
+        {
+            "failure": seen.kind.name.lower(),
+            "cause": f"{cause}{where}"[:200],
+            "evidence": [line[:200] for line in lines[:6]],
+            "similar_cases": [case.case_id for case in alike if case.case_id >= 1][:5],
+            "proposal": proposal,
+            "offset": Offset(dx_mm=0, dy_mm=0, dz_mm=0),
+            "certainty": min(max(seen.confidence, 0.0), 1.0) if math.isfinite(seen.confidence) else 0.0,
+        }
+    )
+
+
+def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tuple[Message, ...]:
+    """Evidence and similar cases, quoted; cases are named by the numbers that an answer may cite."""
+    said = case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
+    parts = [said, *_felt(seen.wrench)]
+    cases = tuple(
+        Message(
+            "data",
+            f"{case.failure} in task {case.task}, phase {case.phase}; corrected by {case.corrected_by or 'nobody'}; "
+            f"{case.successes} of {case.uses} uses succeeded",
+            f"case {case.case_id}",
+        )
+        for case in similar
+    )
+    return (Message("data", "\n".join(parts), "evidence"), *cases)
+
+
+def check_cited(value: BaseModel, similar: Sequence[SimilarFailure]) -> None:
+    """Make sure that a diagnosis cites only cases that were given.
+
+    Raises:
+        StructureError: naming the first that was not.
+    """
+    assert isinstance(value, FailureDiagnosis)
+    known = {case.case_id for case in similar}
+    for case_id in value.similar_cases:
+        if case_id not in known:
+            given = ", ".join(map(str, sorted(known))) or "none"
+            raise StructureError(f"the answer cites case {case_id}, which was not given; given were {given}")
+
+
+def diagnosis_request(seen: FailureSeen, similar: Sequence[SimilarFailure], deadline: float) -> Request:
+    """The request for a diagnosis; ``deadline`` is seconds from now."""
+    return make_request(
+        QUESTION,
+        deadline_in(deadline),
+        FailureDiagnosis,
+        data=diagnosis_data(seen, similar),
+        check=lambda value: check_cited(value, similar),
+    )
+
+
+async def diagnose(
+    model: LanguageModel | None, seen: FailureSeen, similar: Sequence[SimilarFailure] = (), deadline: float = 30.0
+) -> Diagnosed:
+    """A diagnosis in time: the model's, else the template's with the reason. Never raises for what a model does."""
+    if model is None:
+        return Diagnosed(by_template(seen, similar), TEMPLATE, "no language model was asked")
+    try:
+        answer = await model.ask(diagnosis_request(seen, similar, deadline))
+    except UnsupportedSchemaError:
+        note = f"provider {model.provider.name!r} fills no diagnoses"
+        return Diagnosed(by_template(seen, similar), TEMPLATE, note)
+    except LlmError as error:
+        return Diagnosed(by_template(seen, similar), TEMPLATE, f"{error.kind}: {error}")
+    assert isinstance(answer.value, FailureDiagnosis)  # the service checked it
+    return Diagnosed(answer.value, f"{answer.provider} {answer.model}")
+
+
+def _line(item: Evidence) -> str:
+    beside = "above" if item.value > item.threshold else "below"
+    unit = f" {item.unit}" if item.unit else ""
+    return f"{item.name.replace('_', ' ')} {item.value:.4g}{unit} is {beside} its threshold {item.threshold:.4g}{unit}"
+
+
+def _felt(wrench: Sequence[float]) -> list[str]:
+    if len(wrench) < 3 or not all(math.isfinite(value) for value in wrench[:3]):
+        return []
+    force = math.sqrt(sum(value * value for value in wrench[:3]))
+    x, y, z = wrench[:3]
+    return [f"force at the tool {force:.3g} N ({x:.2g}, {y:.2g}, {z:.2g})"]

@@ -1,0 +1,95 @@
+"""The language model node's ``Ask``, awaited on an asyncio loop beside the executor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.task import Future
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.deliberation.stages import Planned
+from flow_rag_vla.llm.request import Message
+from flow_rag_vla.nodes.deliberation_messages import plan_of
+from flow_rag_vla.nodes.event_loop import EventLoopThread
+from flow_rag_vla_interfaces.msg import QuotedText
+from flow_rag_vla_interfaces.srv import Ask
+
+APPEARANCE_S = 3.0
+"""How long the service is looked for: a node that was just started is not seen at once."""
+
+_PAUSE_S = 0.05
+
+
+class AskError(RuntimeError):
+    """The language model node gave no answer; kind: as in Ask."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+class LlmClient:
+    """Asks the language model node. ``ask`` and ``plan`` belong to the event loop's thread."""
+
+    def __init__(self, node: Node, loop: EventLoopThread) -> None:
+        self._client = node.create_client(Ask, topics.ASK)
+        self._executor = loop
+
+    async def ask(self, request: Ask.Request) -> Ask.Response:
+        """The node's answer.
+
+        Raises:
+            AskError: if there is no such node, or it has none.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + min(APPEARANCE_S, max(float(request.deadline), _PAUSE_S))
+        while not self._client.service_is_ready():
+            if loop.time() >= ends:
+                raise AskError(
+                    "provider_down", f"{self._client.srv_name} does not answer; start the node llm (argument llm:=true)"
+                )
+            await asyncio.sleep(_PAUSE_S)
+        answer: asyncio.Future[Any] = loop.create_future()
+        calls: list[Future[Any]] = []
+
+        def settle(response: Any) -> None:
+            if not answer.done():
+                answer.set_result(response)
+
+        def came(reply: Future[Any]) -> None:
+            loop.call_soon_threadsafe(settle, reply.result())
+
+        def send() -> None:
+            if answer.done():
+                return
+            calls.append(self._client.call_async(request))
+            calls[0].add_done_callback(came)
+
+        def forget() -> None:
+            for call in calls:
+                self._client.remove_pending_request(call)
+
+        self._executor.post(send)
+        try:
+            response: Ask.Response = await answer
+        except asyncio.CancelledError:
+            self._executor.post(forget)
+            raise
+        if not response.ok:
+            raise AskError(response.kind, response.message)
+        return response
+
+    async def plan(self, instruction: str, data: Sequence[Message], deadline: float) -> Planned:
+        """See ``deliberation.stages.Planner``.
+
+        Raises:
+            AskError: as ``ask``.
+            ValueError: if what came is no plan.
+        """
+        quoted = [QuotedText(text=message.text, source=message.source) for message in data]
+        request = Ask.Request(question=instruction, schema="TaskPlan", data=quoted, deadline=float(deadline))
+        response = await self.ask(request)
+        return Planned(plan_of(response.plan), response.provider, response.model)

@@ -1,0 +1,140 @@
+"""The deliberation node with the real language model node: plans, people, holds, cancels and explained failures."""
+
+from __future__ import annotations
+
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.deliberation import FAILURE_DIAGNOSIS, PLAN_REVIEW
+from flow_rag_vla.nodes import qos
+from flow_rag_vla_interfaces.action import DeliberateTask
+from flow_rag_vla_interfaces.msg import Evidence, FailureDiagnosis, FailureEvent, PlanReview, SceneObject
+from flow_rag_vla_interfaces.srv import ApprovePlan
+
+WAIT_S = 60.0
+PLACES = {"red cube": (0.45, -0.1, 0.02), "bin": (0.5, 0.24, 0.0)}
+
+
+def thing(name: str, place: tuple[float, float, float], **fields: object) -> SceneObject:
+    made = SceneObject(name=name, position_known=True, certainty=0.9, source="labels", **fields)
+    made.position.x, made.position.y, made.position.z = place
+    return made
+
+
+TABLE = [thing(name, place) for name, place in PLACES.items()]
+
+
+@pytest.fixture
+def deliberate(ros_node, spin_until):
+    """``deliberate("put the red cube in the bin", scene)``: the goal's handle, its result's future, and feedback."""
+    client = ActionClient(ros_node, DeliberateTask, topics.DELIBERATE_TASK)
+
+    def send(instruction, scene=None, deadline=WAIT_S):
+        spin_until(client.server_is_ready, WAIT_S, "the action")
+        feedback = []
+        goal = DeliberateTask.Goal(instruction=instruction, deadline=deadline, scene_known=scene is not None)
+        goal.scene = scene or []
+        future = client.send_goal_async(goal, lambda message: feedback.append(message.feedback))
+        spin_until(future.done, WAIT_S, "the goal's acceptance")
+        handle = future.result()
+        assert handle.accepted
+        return handle, handle.get_result_async(), feedback
+
+    yield send
+    client.destroy()
+
+
+@pytest.fixture
+def reviews(ros_node):
+    """Plans for review as they come."""
+    heard: list[PlanReview] = []
+    ros_node.create_subscription(PlanReview, PLAN_REVIEW, heard.append, qos.STATE)
+    return heard
+
+
+def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
+    start_node, deliberate, reviews, call, spin_until, monkeypatch
+):
+    monkeypatch.delenv("LLM_PROVIDER", raising=False)
+    start_node("llm", provider="rules")
+    start_node("deliberation")
+
+    # Accepted, with feedback of each stage.
+    _, done, feedback = deliberate("put the red cube in the bin", TABLE)
+    spin_until(done.done, WAIT_S, "the decision")
+    result = done.result().result
+    assert done.result().status == GoalStatus.STATUS_SUCCEEDED
+    assert result.outcome == DeliberateTask.Result.OUTCOME_ACCEPTED, result.reason
+    assert [step.instruction for step in result.plan.steps] == ["put the red cube in the bin"]
+    assert result.provider == "rules" and result.speed_scale == 1.0 and len(result.score.terms) == 7
+    spin_until(lambda: len(feedback) == 7, WAIT_S, "the feedback")
+    assert [item.number for item in feedback] == list(range(1, 8))
+
+    # Refused: what is named is not there, and no step comes back.
+    _, done, _ = deliberate("put the blue box in the bin", TABLE)
+    spin_until(done.done, WAIT_S, "the decision")
+    result = done.result().result
+    assert result.outcome == DeliberateTask.Result.OUTCOME_REFUSED and "no blue box; nearest names" in result.reason
+    assert len(result.plan.steps) == 0 and result.speed_scale == 0.0
+
+    # Risky: somebody is near. A person approves one plan and rejects the other.
+    near = [*TABLE, thing("somebody", (0.45, 0.9, 0.3), person=True)]
+    for approved, outcome in ((True, "accepted"), (False, "rejected")):
+        seen = len(reviews)
+        _, done, _ = deliberate("put the red cube in the bin", near)
+        spin_until(lambda: any(review.open for review in reviews[seen:]), WAIT_S, "the review")  # noqa: B023
+        review = next(review for review in reversed(reviews) if review.open)
+        assert "somebody is" in review.questions[0] and review.time_left > 0.0
+        nameless = call(ApprovePlan, topics.APPROVE_PLAN, deliberation_id=review.deliberation_id, approved=True)
+        assert not nameless.ok and "say who" in nameless.message
+        said = {"deliberation_id": review.deliberation_id, "approved": approved, "person": "Kim"}
+        assert call(ApprovePlan, topics.APPROVE_PLAN, **said).ok
+        spin_until(done.done, WAIT_S, "the decision")
+        result = done.result().result
+        assert result.outcome == outcome and result.approved_by == ("Kim" if approved else "")
+        assert len(result.plan.steps) == approved
+        spin_until(lambda: not reviews[-1].open, WAIT_S, "the end of the review")
+        late = call(ApprovePlan, topics.APPROVE_PLAN, **said)
+        assert not late.ok and "waiting: none" in late.message
+
+    # Withdrawn while a person is asked.
+    seen = len(reviews)
+    handle, done, _ = deliberate("put the red cube in the bin", near)
+    spin_until(lambda: any(review.open for review in reviews[seen:]), WAIT_S, "the review")
+    spin_until(handle.cancel_goal_async().done, WAIT_S, "the cancellation")
+    spin_until(done.done, WAIT_S, "the result")
+    assert done.result().status == GoalStatus.STATUS_CANCELED
+    assert done.result().result.outcome == DeliberateTask.Result.OUTCOME_CANCELED
+
+
+def test_without_a_language_model_the_robot_holds_and_failures_are_explained_by_a_template(
+    start_node, deliberate, ros_node, spin_until
+):
+    node = start_node("deliberation")
+    _, done, _ = deliberate("put the red cube in the bin", TABLE)
+    spin_until(done.done, WAIT_S, "the decision")
+    assert done.result().status == GoalStatus.STATUS_ABORTED
+    result = done.result().result
+    assert result.outcome == DeliberateTask.Result.OUTCOME_HELD and result.stage == "interpret"
+    assert "start the node llm" in result.reason and len(result.plan.steps) == 0
+
+    _, done, _ = deliberate("put the red cube in the bin", [thing("cup", (450.0, 0.0, 0.0))])
+    spin_until(done.done, WAIT_S, "the decision")
+    assert "metres in the base frame" in done.result().result.reason
+
+    heard: list[FailureDiagnosis] = []
+    ros_node.create_subscription(FailureDiagnosis, FAILURE_DIAGNOSIS, heard.append, qos.EVENT)
+    publisher = ros_node.create_publisher(FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
+    spin_until(lambda: publisher.get_subscription_count() == 1, WAIT_S, "the node's subscription")
+    spin_until(lambda: ros_node.count_publishers(FAILURE_DIAGNOSIS) == 1, WAIT_S, "the node's publisher")
+    evidence = [Evidence(name="gripper_width", value=0.001, threshold=0.012, unit="m")]
+    event = FailureEvent(event_id=7, failure_type=FailureEvent.TYPE_GRASP_FAILURE, task="push", evidence=evidence)
+    event.confidence = 0.9
+    publisher.publish(event)
+    spin_until(lambda: heard, WAIT_S, "the diagnosis")
+    assert heard[0].event_id == 7 and heard[0].source == "template" and heard[0].proposal == "regrasp"
+    assert "gripper width 0.001 m is below its threshold 0.012 m" in heard[0].evidence[0]
+    assert node.stop() == 0
+    assert "Traceback" not in node.text
