@@ -190,7 +190,7 @@ class CataloguingRegistry(OpenedRegistry):
             ConflictError: an image of this name and frame has another size.
             InvalidInputError: a name that climbs (``unsafe_path``), or a size out of range.
         """
-        wanted = [
+        wanted: list[dict[str, Any]] = [
             {
                 "name": checked_path(draft.name, "image name", relative=True),
                 "frame": checked_whole(draft.frame, "frame", most=(1 << 31) - 1),

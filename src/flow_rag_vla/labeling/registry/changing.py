@@ -223,7 +223,7 @@ def _to_undo(connection: sa.Connection, who: str, change_id: int | None, object_
             raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {change_id} of it", remedy)
         return found
     kinds = [kind.value for kind in ChangeKind if kind not in (ChangeKind.UNDONE, ChangeKind.EMBEDDED)]
-    terms = [t.history.c.kind.in_(kinds), t.history.c.undone.is_(False)]
+    terms: list[sa.ColumnElement[bool]] = [t.history.c.kind.in_(kinds), t.history.c.undone.is_(False)]
     if object_id is not None:
         terms.append(t.history.c.row_id == object_row(connection, object_id).row_id)
     else:

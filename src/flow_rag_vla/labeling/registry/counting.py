@@ -41,6 +41,7 @@ def statistics(connection: sa.Connection, project: str) -> Statistics:
     states = {state.value: 0 for state in ReviewState} | grouped(o.state, t.objects)
     validated = sum(states[state.value] for state in ReviewState if state.validated)
     of_source = t.sources.c.source_row
+    in_category = t.objects.join(t.categories, t.categories.c.category_id == o.category_id)
     return Statistics(
         objects=total,
         sources=count(sa.select(sa.func.count()).select_from(t.sources).where(*placed)),
@@ -52,9 +53,7 @@ def statistics(connection: sa.Connection, project: str) -> Statistics:
         ),
         with_mask=masks,
         with_embedding=vectors,
-        by_category=grouped(
-            t.categories.c.name, t.objects.join(t.categories, t.categories.c.category_id == o.category_id)
-        ),
+        by_category=grouped(t.categories.c.name, in_category),
         by_state=states,
         by_model=grouped(t.origins.c.model, t.objects.join(t.origins)),
         mean_score=float(score or 0.0),

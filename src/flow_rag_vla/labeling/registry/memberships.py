@@ -145,7 +145,7 @@ class DatasetRecords:
             UnknownError: there is no such project.
         """
         with self._database.read() as connection:
-            terms = [sa.true()]
+            terms: list[sa.ColumnElement[bool]] = [sa.true()]
             if project:
                 terms.append(t.datasets.c.project_id == project_row(connection, project).project_id)
             if name:

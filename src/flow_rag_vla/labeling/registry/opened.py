@@ -15,6 +15,7 @@ from flow_rag_vla.labeling.registry.database import BUSY_TIMEOUT_S, Database
 from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError, StorageError, files_checked
 from flow_rag_vla.labeling.registry.masks import MaskFolder
 from flow_rag_vla.labeling.registry.migrating import upgrade
+from flow_rag_vla.labeling.registry.searching import Searching
 
 DATABASE_FILE = "registry.db"
 MASK_FOLDER = "masks"
@@ -35,6 +36,7 @@ class OpenedRegistry:
         location: str | Path,
         *,
         files: str | Path | None = None,
+        index: str = "faiss",
         create: bool = True,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
@@ -43,6 +45,7 @@ class OpenedRegistry:
         Args:
             location: the folder, ``~`` is the home; or ``postgresql://user:password@host/database``.
             files: the folder for masks, images and index where the location is a URL.
+            index: how similar objects are found among many: ``faiss``, ``chroma`` (an extra) or ``exact``.
             create: make it where there is none.
             busy_timeout_s: how long a write waits for others before it is refused as busy.
 
@@ -76,6 +79,7 @@ class OpenedRegistry:
         try:
             self.upgraded_from = upgrade(self.database)
             self.registry_id = self._identity()
+            self.searching = Searching(self.database, self.registry_id, self.index_folder, index)
         except BaseException:
             self.database.close()
             raise
@@ -95,7 +99,8 @@ class OpenedRegistry:
         return str(found)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close the indexes and every connection."""
+        self.searching.close()
         self.database.close()
 
     def __enter__(self: Self) -> Self:

@@ -26,7 +26,7 @@ from flow_rag_vla.labeling.registry.memberships import DatasetRecords
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Page, SearchAnswer, Statistics
 from flow_rag_vla.labeling.registry.registering import register_batch, unit_vector
 from flow_rag_vla.labeling.registry.rows import object_of, object_row, objects_by_id, page_of
-from flow_rag_vla.labeling.registry.searching import MOST_HITS, scan
+from flow_rag_vla.labeling.registry.searching import MOST_HITS
 from flow_rag_vla.labeling.registry.values import (
     Attribute,
     Batch,
@@ -341,7 +341,7 @@ class Registry(CataloguingRegistry):
                 another embedder.
             UnknownError: an unknown project.
         """
-        return scan(self.database, vector, embedder, k, where or ObjectFilter())
+        return self.searching.search(vector, embedder, k, where or ObjectFilter())
 
     def similar(self, object_id: str, *, k: int = 10, where: ObjectFilter | None = None) -> SearchAnswer:
         """The live objects most similar to an object, without itself; see ``search``.
@@ -373,3 +373,11 @@ class Registry(CataloguingRegistry):
     def datasets(self) -> DatasetRecords:
         """Versions of datasets and who is in them."""
         return DatasetRecords(self.database)
+
+    def build_index(self) -> None:
+        """Build the index of every embedder now and save it, so that the next one who opens the registry is quick.
+
+        Raises:
+            DiskFullError, StorageError: it could not be saved; this process has it all the same.
+        """
+        self.searching.build()

@@ -1,4 +1,7 @@
-"""What the registry stores and gives back, as values. All times are UTC nanoseconds since 1970; all ids 32 hex digits."""
+"""What the registry stores and gives back, as values.
+
+All times are UTC nanoseconds since 1970, all ids 32 hex digits.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +180,8 @@ class ObjectDraft:
 class LabelledObject:
     """An object as the registry holds it.
 
-    box: LTRB in pixels; convention: how it was given; area: of the box, square pixels; version: 1 and up, counts changes
+    box: LTRB in pixels; convention: how it was given; area: of the box, square pixels
+    version: 1 and up, counts changes
     mask_path: relative to the folder of masks, "" for none; embedder: None where there is no embedding
     deleted: it has a tombstone: only ``get`` and ``history`` still show it, and an undo brings it back
     """
