@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from tiny import make_tiny_model
 from wire import WireServer
 
 SECRET = "sk-test-0123456789abcdef"
@@ -48,39 +49,8 @@ def hosted(wire: Callable[[str], WireServer]) -> Callable[[str], tuple[Any, Wire
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an EXAONE 4 of 30,000 random weights, with a byte-level tokenizer and a chat format made here."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Exaone4Config, Exaone4ForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny_model")
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=["<pad>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    raw.train_from_iterator(["put the red cube in the bin", '{"steps": [], "refusal": "none"}'], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="<pad>")
-    tokenizer.chat_template = (
-        "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
-        "{% if add_generation_prompt %}[assistant]{% endif %}"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Exaone4Config(
-        vocab_size=len(tokenizer) + 8,  # as many models have: more rows than tokens
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Exaone4ForCausalLM(config).save_pretrained(folder)
-    return folder
+    """Folder of an EXAONE 4 of 30,000 random weights; see :mod:`tiny`."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny_model"))
 
 
 @pytest.fixture(scope="session")

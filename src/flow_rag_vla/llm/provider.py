@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from flow_rag_vla.llm.holding import KeepAll, ModelHolder
 from flow_rag_vla.llm.request import RawAnswer, Request
 
 Emit = Callable[[str], None]
@@ -69,3 +70,5 @@ class ProviderSettings:
     load_in_4bit: str = "auto"
     environment: Mapping[str, str] | None = field(default=None, repr=False)
     """Where keys are looked up; None: the process' environment. Not shown, because it holds keys."""
+    holder: ModelHolder = field(default_factory=KeepAll, repr=False, compare=False)
+    """Who keeps the weights of a model that runs here."""

@@ -2,6 +2,9 @@
 
 Threads. The executor only takes requests and hands out answers. A loop on a thread of its own waits for providers; one
 job thread computes text embeddings. No callback blocks, and nothing of the 40 Hz loop waits for this node.
+
+Models that run here, the local provider's and the text embedder's, are held as leases within the memory of two
+parameters: each is loaded by its first use, and an idle one leaves when the other needs its room.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -18,6 +22,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.model_memory import ModelMemory
 from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.llm.accounting import Ledger, parse_prices
 from flow_rag_vla.llm.cache import ResponseCache
@@ -57,6 +62,7 @@ class LlmNode(Node):
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         self._node_parameters = NodeParameters(self, LlmParameters)
         settings = self._node_parameters.value
+        self._memory = ModelMemory(int(settings.host_memory * 1e6), int(settings.gpu_memory * 1e6))
         try:
             self._service_settings = _service_settings(settings)
             self._model = self._made(_provider_settings(settings), settings.provider)
@@ -184,7 +190,8 @@ class LlmNode(Node):
     def _embed(self, texts: list[str]) -> Any:
         settings = self._node_parameters.value
         if self._embedder is None:
-            self._embedder = make_embedder(settings.embedder, EmbedderSettings(settings.embedder_model))
+            wanted = EmbedderSettings(settings.embedder_model, holder=self._memory)
+            self._embedder = make_embedder(settings.embedder, wanted)
         return self._embedder.stamp, self._embedder.embed(texts)
 
     async def _on_list(
@@ -223,6 +230,7 @@ class LlmNode(Node):
         return response
 
     def _made(self, settings: ProviderSettings, name: str) -> LanguageModel:
+        settings = replace(settings, holder=self._memory)
         return LanguageModel(make_provider(chosen_provider(name), settings), self._service_settings)
 
     def _retire(self, model: LanguageModel) -> None:
@@ -248,6 +256,7 @@ class LlmNode(Node):
             "failed": self._failed,
             "under_way": sum(self._users.values()),
             "last_failure": self._last_failure,
+            **self._memory.figures(),
         }
         for (name, model), account in accounts.items():
             figures[f"{name}/{model}"] = (

@@ -23,6 +23,15 @@ class LlmParameters:
         "Whether a local model is loaded with 4 bits a weight; auto does if CUDA and bitsandbytes are there",
         choices=("auto", "always", "never"),
     )
+    host_memory: float = parameter(
+        0.0,
+        "Memory that models which run here may take together on the CPU; an idle one leaves when another needs its "
+        "room; 0: the machine's",
+        unit="MB",
+        minimum=0.0,
+        maximum=1e7,
+    )
+    gpu_memory: float = parameter(0.0, "The same on the GPU; 0: the GPU's", unit="MB", minimum=0.0, maximum=1e7)
     deadline: float = parameter(
         30.0,
         "Time for an answer, retries included, when the request names none",

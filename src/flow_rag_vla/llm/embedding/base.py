@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.llm.errors import BadRequestError, ProtocolError, UnknownProviderError
+from flow_rag_vla.llm.holding import KeepAll, ModelHolder
 
 VARIABLE = "EMBEDDING_PROVIDER"
 DEFAULT = "minilm"
@@ -59,6 +60,7 @@ class EmbedderSettings:
     model: folder, hub id or name; empty takes the embedder's default
     dimension: of openai; 0 takes the default
     pooling: of local folders that do not say how: auto, cls or mean
+    holder: who keeps the weights of a model that runs here
     """
 
     model: str = ""
@@ -68,6 +70,7 @@ class EmbedderSettings:
     pooling: str = "auto"
     device: str = "cpu"
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    holder: ModelHolder = field(default_factory=KeepAll, repr=False, compare=False)
 
 
 def embedder_names() -> tuple[str, ...]:

