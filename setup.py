@@ -45,6 +45,9 @@ DATASETS = ["pyarrow", "av", "pillow"]
 GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
 METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
 POSTGRES = ["psycopg[binary]"]
+# The registry of labelled objects; chroma is one of its three indexes, the others need nothing further.
+REGISTRY = ["alembic", "sqlalchemy>=2", "pillow"]
+CHROMA = ["chromadb"]
 LLM = ["anthropic>=2", "openai>=3"]
 # Any causal language model of transformers; bitsandbytes is used if it is there.
 LLM_LOCAL = ["llguidance", "transformers", *TORCH]
@@ -100,6 +103,8 @@ setup(
         "report": REPORTS,
         "dataset": DATASETS,
         "postgres": POSTGRES,
+        "registry": REGISTRY,
+        "chroma": CHROMA,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,
         "llm": LLM,
