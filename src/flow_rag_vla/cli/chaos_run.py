@@ -86,6 +86,7 @@ class ChaosRun:
         self._down: list[Stretch] = []
         self._waits = ProcessorWaits()
         self._acknowledged: dict[int, int] = {}
+        self._stored = 0
         self._destroyed = 0
         self._ended = ""
         self._closing = threading.Event()
@@ -222,7 +223,7 @@ class ChaosRun:
             "lost_ticks": count.get("lost", 0),
             "first_command_s": self.first_command_s,
             "first_follow_s": self.first_follow_s,
-            "cases": {"acknowledged": len(self._acknowledged), "lost": len(lost), "destroyed": self._destroyed},
+            "cases": {"acknowledged": self._stored, "lost": len(lost), "destroyed": self._destroyed},
             "episodes": self._client.episodes,
             "notes": self.notes,
         }
@@ -354,6 +355,7 @@ class ChaosRun:
                 number = self._add_case(2.0)
                 if number is not None:
                     self._acknowledged[number] = done.number
+                    self._stored += 1
                 done.notes.append("a case was refused" if number is None else f"case {number} was acknowledged")
             time.sleep(done.fault.seconds)
         finally:
@@ -367,9 +369,11 @@ class ChaosRun:
         self._signal(done.fault.target, signal.SIGSTOP)
         # What was written last is still in the log beside the database.
         files = [self.folder / f"{MEMORY_DATABASE}{suffix}" for suffix in ("", "-wal")]
-        path = max(files, key=lambda file: file.stat().st_size if file.exists() else 0)
-        size = path.stat().st_size if path.exists() else 0
-        if size > 8192:
+        sizes = {file: file.stat().st_size for file in files if file.exists()}
+        large = [file for file, size in sizes.items() if size > 8192]
+        if large:
+            path = large[int(self._random.integers(len(large)))]
+            size = sizes[path]
             with path.open("r+b") as stream:
                 for place in self._random.integers(4096, size - 512, _CORRUPTED_PLACES):
                     stream.seek(int(place))
@@ -441,6 +445,7 @@ class ChaosRun:
                 time.sleep(0.1)
                 continue
             self._acknowledged[case] = done.number
+            self._stored += 1
             stored += 1
         if stored < number:
             done.problems.append(("memory", f"no case was taken within {RECOVERY_TIMEOUT_S:g} s"))

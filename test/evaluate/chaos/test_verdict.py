@@ -1,0 +1,79 @@
+"""Whose a gap is."""
+
+from __future__ import annotations
+
+import json
+
+from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
+from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, Stretch, judge_gap
+from flow_rag_vla.evaluate.chaos.watch import Gap
+
+MS = 1_000_000
+TIMEOUT = 50 * MS
+
+
+def judge(gap, stalls=(), waits=None, down=(), holds=()):
+    return judge_gap(Gap(gap[0] * MS, gap[1] * MS), stalls, waits or ProcessorWaits(), down, holds, TIMEOUT)
+
+
+def stretch(start, end):
+    return Stretch(start * MS, end * MS)
+
+
+def waited(*readings):
+    waits = ProcessorWaits()
+    for at, pid, value in readings:
+        waits.add(at * MS, pid, value * MS)
+    return waits
+
+
+def test_a_gap_without_an_excuse_is_the_loops_and_wrong_unless_it_was_held():
+    verdict = judge((1000, 1080))
+    assert (verdict.owner, verdict.held, verdict.wrong) == (LOOP, False, True)
+    verdict = judge((1000, 1080), holds=[stretch(1070, 1082)])
+    assert (verdict.owner, verdict.held, verdict.wrong) == (LOOP, True, False)
+
+
+def test_what_an_empty_timer_lost_as_well_is_the_machines():
+    assert judge((1000, 1080), stalls=[stretch(1020, 1085)]).owner == MACHINE
+    assert judge((1000, 1200), stalls=[stretch(1020, 1060)]).owner == LOOP, "it explains a part only"
+    assert judge((1000, 1080), stalls=[stretch(3000, 3200)]).owner == LOOP, "it was at another time"
+
+
+def test_what_the_loop_spent_ready_to_run_is_the_machines():
+    waits = waited((990, 7, 5), (1010, 7, 10), (1090, 7, 45))
+    verdict = judge((1000, 1080), waits=waits)
+    assert (verdict.owner, verdict.waited_ms) == (MACHINE, 40.0)
+    assert judge((1000, 1100), waits=waits).owner == LOOP, "40 ms do not explain 100"
+    other = waited((990, 7, 5), (1090, 8, 45))
+    assert judge((1000, 1080), waits=other).owner == LOOP, "the readings are of two processes"
+
+
+def test_a_controller_that_is_down_must_be_held_for_by_name_once_the_timeout_is_over():
+    down = [stretch(1010, 1500)]
+    assert judge((1000, 1500), down=down).wrong
+    verdict = judge((1000, 1500), down=down, holds=[stretch(1060, 1510)])
+    assert (verdict.owner, verdict.held, verdict.wrong) == (DOWN, True, False)
+    assert not judge((1000, 1090), down=down).wrong, "no hold is due yet"
+    assert judge((1000, 1500), down=[stretch(1700, 1800)]).owner == LOOP
+
+
+def test_the_watchers_files_are_read_while_they_are_written(tmp_path):
+    path = tmp_path / "monitor.jsonl"
+    tail = Tail(path)
+    assert tail.read() == []
+    lines = [
+        {"ns": 10, "what": "hold", "text": "NO_COMMAND: silence"},
+        {"ns": 15, "what": "count", "commands": 3},
+        {"ns": 20, "what": "hold", "text": ""},
+        {"ns": 30, "what": "hold", "text": "JUMP: too far"},
+        {"ns": 40, "what": "hold", "text": "NO_COMMAND: silence"},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    path.write_text(text[:60], encoding="utf-8")
+    first = tail.read()
+    path.write_text(text, encoding="utf-8")
+    assert first + tail.read() == lines == tail.lines
+    assert of(lines, "count") == [lines[1]]
+    assert holds(lines, "NO_COMMAND", 100) == [Stretch(10, 20), Stretch(40, 100)]
+    assert stalls([{"start_ns": 1, "end_ns": 4}]) == [Stretch(1, 4)]

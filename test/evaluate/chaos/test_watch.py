@@ -1,0 +1,130 @@
+"""The watch lets pass what is right, and names each thing that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flow_rag_vla.control.integrator import MotionLimits, TargetIntegrator
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.evaluate.chaos.watch import (
+    EMERGENCY_STOP,
+    FOLLOW,
+    PERIOD_NS,
+    CommandLimits,
+    CommandSample,
+    CommandWatch,
+)
+
+change = dataclasses.replace
+
+
+def kinds(watch, samples):
+    return [violation.kind for sample in samples for violation in watch.take(sample)[0]]
+
+
+def test_an_even_stream_inside_every_limit_says_nothing(watch, stream):
+    assert kinds(watch, stream(15, x=0.004)) == []
+    assert (watch.commands, watch.lost, watch.restarts, watch.modes) == (15, 0, 0, {FOLLOW: 15})
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"position": (0.9, 0.0, 0.3)}, "workspace"),
+        ({"position": (math.nan, 0.0, 0.3)}, "not finite"),
+        ({"gripper_width": 0.09}, "gripper"),
+        ({"gripper_width": -0.01}, "gripper"),
+        ({"orientation": (0.5, 0.0, 0.0, 0.0)}, "quaternion"),
+        ({"orientation": (0.0, 0.0, 0.0, 0.0)}, "no target"),
+        ({"age_ms": 640.0}, "too old"),
+        ({"chunk_id": 0}, "no origin"),
+        ({"mode": 2, "reason": 2}, "no reason"),
+        ({"mode": 2, "reason_text": "chunks ran dry"}, "no reason"),
+    ],
+)
+def test_a_command_that_is_wrong_by_itself_is_named(watch, stream, fields, kind):
+    assert kinds(watch, stream(1, **fields)) == [kind]
+
+
+def test_a_step_beyond_the_velocity_and_a_turn_beyond_the_rotation_are_named(watch, stream):
+    one, other = stream(2)
+    half = 0.04
+    turned = (math.cos(half), math.sin(half), 0.0, 0.0)
+    assert kinds(watch, [one, change(other, position=(0.513, 0.0, 0.3), orientation=turned)]) == [
+        "velocity",
+        "rotation",
+    ]
+
+
+def test_a_change_of_the_step_beyond_the_acceleration_is_named_unless_a_wall_cut_it_short(stream):
+    samples = stream(3, x=0.004)
+    for clamps, expected in ((0, ["acceleration"]), (1, []), (16, []), (4, ["acceleration"])):
+        back = change(samples[2], position=(0.5 + 0.004 - 0.003, 0.0, 0.3), clamps=clamps)
+        assert kinds(CommandWatch(LIMITS), [*samples[:2], back]) == expected
+
+
+def test_ticks_that_were_not_heard_are_counted_and_give_the_time_that_they_took(watch, stream):
+    samples = stream(6, x=0.01)
+    assert kinds(watch, [samples[0], samples[1], samples[5]]) == []
+    assert watch.lost == 3
+    assert kinds(watch, [samples[5]]) == ["repeated"]
+
+
+def test_another_process_may_begin_where_the_tool_is_and_nowhere_else(watch, stream):
+    assert kinds(watch, stream(5, first=900) + stream(3, start_ns=2_000_000_000, position=(0.53, 0.0, 0.3))) == []
+    assert kinds(watch, stream(1, start_ns=3_000_000_000, first=1, position=(0.6, 0.0, 0.3))) == ["restart"]
+    assert watch.restarts == 2
+
+
+def test_more_than_two_periods_without_a_command_is_a_gap(watch, stream):
+    even = stream(2)
+    late = [change(sample, tick=sample.tick + 2) for sample in stream(2, start_ns=1_000_000_000 + 4 * PERIOD_NS)]
+    gaps = [watch.take(sample)[1] for sample in [*even, *late]]
+    assert [gap and gap.ms for gap in gaps] == [None, None, 75.0, None]
+
+
+def test_an_emergency_stop_must_be_obeyed_with_the_next_tick_and_last(watch, stream):
+    samples = stream(12)
+    stopped = {"mode": EMERGENCY_STOP, "reason": 8, "reason_text": "asked for"}
+    assert kinds(watch, samples[:3]) == []
+    watch.stop_asked(samples[2].sent_ns + 5_000_000)
+    # One tick may have begun before the message came.
+    assert kinds(watch, [samples[3], change(samples[4], **stopped)]) == []
+    assert watch.stop_delays_ms == [45.0]
+    assert kinds(watch, [samples[5]]) == ["not latched"]
+    watch.stop_released()
+    assert kinds(watch, samples[6:8]) == []
+    watch.stop_asked(samples[7].sent_ns + 1)
+    assert kinds(watch, samples[8:12]) == ["emergency stop", "emergency stop"]
+
+
+LIMITS = CommandLimits(0.012, 0.06, 0.006, (0.25, -0.4, 0.005), (0.75, 0.4, 0.6), 0.08, 0.04, 600.0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_whatever_is_asked_of_the_integrator_the_watch_finds_nothing(seed):
+    random = np.random.default_rng(seed)
+    limits = MotionLimits()
+    integrator, watch = TargetIntegrator(limits), CommandWatch(LIMITS)
+    tool, facing = np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0])
+    found = []
+    for tick in range(60):
+        action = random.normal(size=7) * random.choice([0.001, 0.01, 0.3])
+        target, _, clamps = integrator.advance(action, RobotState(0, tool, facing))
+        tool = tool + random.uniform(0.0, 0.6) * (target.position - tool)
+        facing = target.orientation
+        sent = (tick + 1) * PERIOD_NS
+        sample = stream_sample(sent, tick + 1, target, int(clamps))
+        found += watch.take(sample)[0]
+    assert found == []
+
+
+def stream_sample(sent, tick, target, clamps):
+    position, turn = tuple(target.position.tolist()), tuple(target.orientation.tolist())
+    return CommandSample(sent, sent, tick, FOLLOW, 0, "", position, turn, target.gripper_width, clamps, 1, 50.0)

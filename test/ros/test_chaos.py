@@ -1,0 +1,50 @@
+"""Faults in the running graph, the short form: the whole graph on the mock arm, watched by a process of its own.
+
+What a busy machine alone can bring about (gaps between commands, and how soon a stop is obeyed) is measured by
+``flow_rag_vla chaos``, not asserted here.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from flow_rag_vla.cli.chaos_run import ChaosRun
+from flow_rag_vla.evaluate.chaos.plan import CLOCK, DELAY, DISK_FULL, KILL, PAUSE, STOP, Fault
+from flow_rag_vla.evaluate.chaos.report import page, summary
+
+TIMING = {"gap", "emergency stop"}
+"""Violations that are about time."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_whole_graph_survives_one_fault_of_each_sort_without_an_unsafe_command(tmp_path):
+    faults = [
+        Fault(STOP, "", 0.4),
+        Fault(KILL, "robot"),
+        Fault(DELAY, "action_chunk", 0.8, 0.5),
+        Fault(PAUSE, "controller", 0.5),
+        Fault(DISK_FULL, "failure_memory", 0.3),
+        Fault(KILL, "failure_memory"),
+    ]
+    if shutil.which("cc"):
+        # Without the clock guard every timer would stand still for ten minutes when it is set back.
+        faults.append(Fault(CLOCK, "", 0.5, 600.0))
+    with ChaosRun(tmp_path, seed=0) as run:
+        for fault in faults:
+            run.inject(fault)
+        content = run.finish()
+    assert [item for item in content["violations"] if item["kind"] not in TIMING] == []
+    rounds = {done["fault"]: done for done in content["rounds"]}
+    assert len(rounds) == len(faults) and all(done["following_ms"] is not None for done in rounds.values())
+    assert rounds["kill robot"]["back_ms"] is not None and rounds["kill failure_memory"]["back_ms"] is not None
+    assert "8" in rounds["emergency stop for 0.4 s"]["reactions"], "the emergency stop was named"
+    delayed = rounds["delay action_chunk 500 ms for 0.8 s"]["reactions"]
+    assert {"2", "3"} & set(delayed), "a chunk that came too late was not followed, and that was named"
+    assert len(content["stop_delays_ms"]) == 1
+    paused = [gap for gap in content["gaps"] if gap["owner"] == "controller down"]
+    assert paused and all(gap["held"] for gap in paused), "the bridge held while the controller was stopped"
+    assert content["cases"]["lost"] == 0 and content["commands"] > 100
+    assert "Surviving" in page(content) and summary(content)
