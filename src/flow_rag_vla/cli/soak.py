@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import typer
@@ -18,6 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from flow_rag_vla.cli.chaos import own_domain
 from flow_rag_vla.cli.sim import START_TIMEOUT_S, GraphEnded, _check, _interruptible, _new_run_folder, _uninterrupted
 from flow_rag_vla.core.files import write_text
+
+if TYPE_CHECKING:
+    from flow_rag_vla.nodes.chaos_client import ChaosClient
 
 _SAMPLES = 2000
 """At most so many of each process, however long the run is."""
@@ -59,14 +62,14 @@ def soak(
     supervisor = Supervisor(processes, folder / "log", lambda text: console.print(f"[yellow]{text}[/yellow]"))
     started = datetime.now().astimezone()
     console.print(f"run [bold]{folder}[/bold]")
-    content: dict[str, Any] = {"seconds": 0.0, "nodes": {}, "latency_ms": []}
+    content: dict[str, Any] = {"seconds": 0.0, "nodes": {}, "latency_ms": [], "cases": []}
     code = 0
     try:
         with _interruptible(), ChaosClient() as client:
             supervisor.start()
             with Operator() as operator, console.status(f"starting {len(names)} nodes"):
                 operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
-            _sample(console, content, seconds, period, lambda: _alive(supervisor, names), client.latency)
+            _sample(console, content, seconds, period, lambda: _alive(supervisor, names), client)
     except KeyboardInterrupt:
         console.print("stopping; the report covers the time so far")
     except (OperatorError, GraphEnded) as error:
@@ -107,7 +110,7 @@ def _sample(
     seconds: float,
     period: float,
     pids: Callable[[], dict[str, int]],
-    latency: Callable[[], tuple[float, float] | None],
+    client: ChaosClient,
 ) -> None:
     """Sample until the time is over, into ``content``, which is whole after each turn."""
     period = max(period, seconds / _SAMPLES)
@@ -134,7 +137,8 @@ def _sample(
                 series = content["nodes"].setdefault(name, {key: [] for key in values})
                 for key, value in values.items():
                     series[key].append(value)
-            measured = latency()
+            content["cases"].append(client.cases)
+            measured = client.latency()
             if measured is not None:
                 content["latency_ms"].append({"at_s": elapsed, "p50": measured[0], "p99": measured[1]})
             content["seconds"] = elapsed

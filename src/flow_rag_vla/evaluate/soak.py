@@ -68,6 +68,10 @@ def summary(content: Content) -> list[str]:
             f"{row['threads']:.0f} {row['threads_growth']:+.1f} %   descriptors {row['descriptors']:.0f} "
             f"{row['descriptors_growth']:+.1f} %   processor {row['cpu']:.0f} %"
         )
+    cases = content.get("cases", [])
+    if cases:
+        warm = cases[int(WARM_UP * len(cases))]
+        lines.append(f"the failure memory learned: {warm} cases at the end of the warm-up, {cases[-1]} at the end")
     latency = content["latency_ms"]
     if latency:
         worst = max(latency, key=lambda item: float(item["p99"]))
@@ -106,7 +110,7 @@ def page(content: Content) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>Soak</title><style>{STYLE}</style></head><body><main><header><h1>Soak</h1><div class='soft'>"
         f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')))} · "
-        f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts</div></header>"
+        f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts{_learned(content)}</div></header>"
         "<p class='note'>Growth: from the median of the first fifth behind the warm-up (the first quarter, shaded) to "
         f"that of the last fifth.</p>{''.join(cards)}</main></body></html>\n"
     )
@@ -127,6 +131,11 @@ def chart(at_s: Sequence[float], values: Sequence[float], seconds: float) -> str
         f"<text x='0' y='{HEIGHT + 13}'>0</text>"
         f"<text x='{WIDTH}' y='{HEIGHT + 13}' text-anchor='end'>{seconds / 60.0:.1f} min</text></svg>"
     )
+
+
+def _learned(content: Content) -> str:
+    cases = content.get("cases", [])
+    return f" · the failure memory went from {cases[0]} to {cases[-1]} cases" if cases else ""
 
 
 def _grown(percent: float) -> str:

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces.action import ExecuteTask
-from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics
+from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics, MemoryStatistics
 from flow_rag_vla_interfaces.srv import AddFailureCase, GetFailureCase, ListFailureCases
 
 INSTRUCTION = "put the red cube in the bin"
@@ -49,6 +49,9 @@ class ChaosClient:
         node.create_subscription(EpisodeStatus, topics.EPISODE_STATUS, self._on_status, qos.STATE)
         node.create_subscription(LoopStatistics, topics.LOOP_STATISTICS, self._on_figures, qos.STATE)
         self._figures: LoopStatistics | None = None
+        node.create_subscription(MemoryStatistics, topics.MEMORY_STATISTICS, self._on_memory, qos.STATE)
+        self.cases = 0
+        """How many the memory said that it has."""
         self._goals = ActionClient(node, ExecuteTask, topics.EXECUTE_TASK)
         self._stops = node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
         self._release = node.create_client(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
@@ -153,6 +156,9 @@ class ChaosClient:
 
     def _on_figures(self, figures: LoopStatistics) -> None:
         self._figures = figures
+
+    def _on_memory(self, statistics: MemoryStatistics) -> None:
+        self.cases = int(statistics.cases)
 
     def _keep_running(self) -> None:
         """Ask for the task whenever no episode runs: after an emergency stop, or a manager that is new."""
