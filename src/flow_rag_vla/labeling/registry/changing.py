@@ -179,6 +179,15 @@ def embed(connection: sa.Connection, row: Any, value: bytes, embedder: Embedder,
     _record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
 
 
+def take_vector(connection: sa.Connection, row: Any, who: str) -> None:
+    """Take its vector off an object."""
+    connection.execute(t.vectors.delete().where(t.vectors.c.row_id == row.row_id))
+    now = time.time_ns()
+    columns = {"embedder_id": None, "updated_ns": now, "version": row.version + 1}
+    connection.execute(t.objects.update().where(t.objects.c.row_id == row.row_id).values(**columns))
+    _record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
+
+
 def undo(connection: sa.Connection, who: str, change_id: int | None, object_id: str | None) -> Change:
     """See ``Registry.undo``."""
     changed = _to_undo(connection, who, change_id, object_id)
