@@ -269,7 +269,7 @@ def test_a_log_that_cannot_be_written_decides_nothing(tmp_path):
 
 def test_the_past_of_the_plans_tasks_is_recalled(tmp_path, case):
     facts = [EpisodeFact("pick_and_place", number < 9, 5.0) for number in range(10)]
-    facts += [EpisodeFact("push", False, 12.0)] * 10
+    facts += [EpisodeFact("push", False, 12.0)] * 20
     (tmp_path / "rehearsals.jsonl").write_text("".join(map(fact_to_json, facts)), encoding="utf-8")
     memory, _ = FailureMemory.open(tmp_path / "memory.db")
     memory.add(case(task="pick_and_place"))

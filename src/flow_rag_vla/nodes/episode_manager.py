@@ -32,6 +32,7 @@ from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import MessageError, robot_state
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample
+from flow_rag_vla.nodes.free_text import FreeText
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
@@ -102,6 +103,7 @@ class EpisodeManager(Node):
         if settings.scoring == "person":
             self.create_service(SetBool, "~/score", self._on_score)
         self._reset_client = self.create_client(ResetSimulation, topics.RESET_SIMULATION)
+        self._free_text = FreeText(self)
         self._action = ActionServer(
             self,
             ExecuteTask,
@@ -125,7 +127,8 @@ class EpisodeManager(Node):
         super().destroy_node()
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
-        if self._active or self._scoring_until_ns or self._steady_ns() < self._reserved_until_ns:
+        reading = self._free_text.asking
+        if reading or self._active or self._scoring_until_ns or self._steady_ns() < self._reserved_until_ns:
             running = self._episode
             number = f"episode {running.episode_id}" if running is not None else "an episode"
             self._refused += 1
@@ -139,7 +142,9 @@ class EpisodeManager(Node):
 
     def _on_cancel(self, _handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
         # The goal handle changes to CANCELING after this returns; the coroutine resumes later and finds it so.
-        if self._active:
+        if self._free_text.asking:
+            self._free_text.cancel()
+        elif self._active:
             self._finish(Verdict(Outcome.CANCELED, "canceled", "canceled on request"))
         elif self._scoring_until_ns:
             self._conclude()
@@ -150,8 +155,14 @@ class EpisodeManager(Node):
         request: ExecuteTask.Goal = handle.request
         result = ExecuteTask.Result()
         try:
+            if self._free_text.reads(request.instruction):
+                request.instruction = (await self._free_text.goal(request.instruction)).instruction
             goal = self._checked_goal(request)
         except ValueError as error:
+            if handle.is_cancel_requested:
+                result.outcome, result.reason = ExecuteTask.Result.OUTCOME_CANCELED, "canceled on request"
+                handle.canceled()
+                return result
             self.get_logger().error(f"goal aborted: {error}")
             result.outcome, result.reason = ExecuteTask.Result.OUTCOME_ABORTED, str(error)
             handle.abort()
