@@ -13,9 +13,10 @@ BENCHMARKS = {
     "graph": "the loop and each stage's latency under the whole graph",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
+    "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
 }
-ON_REQUEST = ("detection", "llm", "residency")
+ON_REQUEST = ("detection", "labeling", "llm", "residency")
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
 
 
@@ -27,13 +28,13 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, graph, detection, llm, residency; none: the first three.",
+        help="Which: loop, memory, graph, detection, labeling, llm, residency; none: the first three.",
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
     cases: int = typer.Option(10_000, min=1_000, help="Cases of the memory's; other than 10000: the index at scale."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
-    quick: bool = typer.Option(False, "--quick", help="Detection: a tenth of the episodes."),
+    quick: bool = typer.Option(False, "--quick", help="Detection, labeling: a part of the episodes."),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -49,6 +50,8 @@ def bench(
       flow_rag_vla bench memory --cases 1000000
 
       flow_rag_vla bench detection --quick   about 3 minutes of a processor; in full about 20
+
+      flow_rag_vla bench labeling            about 3 minutes; with --quick one
 
       flow_rag_vla bench residency           about a minute
     """
@@ -66,6 +69,10 @@ def bench(
             from flow_rag_vla.cli.bench_detection import bench_detection
 
             bench_detection(console, work, None if json is None else json / "detection.json", quick=quick)
+        elif name == "labeling":
+            from flow_rag_vla.cli.bench_labeling import bench_labeling
+
+            bench_labeling(console, None if json is None else json / "labeling.json", quick=quick)
         elif name == "loop":
             loop.main(["--seconds", str(seconds), *output])
         elif name == "memory":

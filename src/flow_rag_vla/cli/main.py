@@ -13,6 +13,7 @@ from flow_rag_vla.cli.chaos import chaos
 from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
+from flow_rag_vla.cli.label import label
 from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.pairs import pairs
@@ -27,6 +28,7 @@ from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.soak import soak
 from flow_rag_vla.cli.teleop import teleop
 from flow_rag_vla.cli.train import train
+from flow_rag_vla.cli.train_compact import train_compact
 from flow_rag_vla.cli.why import why
 
 app = typer.Typer(
@@ -51,6 +53,8 @@ app.command()(causes)
 app.command()(replay)
 app.command()(record)
 app.command()(train)
+app.command()(label)
+app.command()(train_compact)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
 app.add_typer(dataset, name="dataset")

@@ -1,4 +1,4 @@
-"""The simplest detector that could work here: pixels of a colour, in connected patches. What learning is measured by."""
+"""The simplest detector that could work here, and the measure of what learning adds: patches of a colour."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from flow_rag_vla.labeling.compact.network import OFFSET_UNIT
 
 LEAST_PIXELS = 10
 """Working pixels; a smaller patch is noise at the rim of something."""
+SPECK = 0.12
+"""Of the largest patch of a thing; a smaller one apart from it is taken for an error."""
 _CELL = 4
 """Working pixels a cell of the grid in which votes are counted."""
 _REACH = 2
@@ -54,21 +56,23 @@ def group_things(
             found.append(Group(category, float(values[mask].mean()), mask))
             continue
         rows, columns = np.nonzero(pixels)
-        labels, agreement = _heaps(rows, columns, votes, winners.shape)
+        labels, close = _heaps(rows, columns, votes, winners.shape)
         for label in range(int(labels.max()) + 1):
             chosen = labels == label
-            if np.count_nonzero(chosen) < LEAST_PIXELS:
+            kept = chosen & close
+            if np.count_nonzero(kept) < LEAST_PIXELS:
                 continue
             mask = np.zeros(winners.shape, np.bool_)
-            mask[rows[chosen], columns[chosen]] = True
-            found.append(Group(category, float(values[mask].mean()) * agreement[label], mask))
+            mask[rows[kept], columns[kept]] = True
+            agreement = np.count_nonzero(kept) / np.count_nonzero(chosen)
+            found.append(Group(category, float(values[mask].mean()) * agreement, mask))
     return found
 
 
 def _heaps(
     rows: NDArray[np.intp], columns: NDArray[np.intp], votes: NDArray[np.float32], shape: tuple[int, ...]
-) -> tuple[NDArray[np.intp], list[float]]:
-    """The heap to which each pixel's vote goes, from 0, and for each heap the share of its votes that lie close."""
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """The heap to which each pixel's vote goes, from 0, and whether it lies close to it."""
     half = (np.minimum(rows // 2, votes.shape[1] - 1), np.minimum(columns // 2, votes.shape[2] - 1))
     right = columns + votes[0][half] * OFFSET_UNIT
     below = rows + votes[1][half] * OFFSET_UNIT
@@ -86,15 +90,14 @@ def _heaps(
     sizes = np.bincount(labels, minlength=len(places))
     # A large thing's votes spread further: what counts as close grows with its side.
     close = nearest <= np.maximum(3.0, 0.25 * np.sqrt(sizes[labels]) / _CELL + 1.5)
-    agreement = [float(close[labels == label].mean()) if sizes[label] else 0.0 for label in range(len(places))]
-    return labels, agreement
+    return labels, close
 
 
 def _without_specks(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Without patches that are a twentieth of the largest or less."""
+    """Without patches that are much smaller than the largest."""
     patches, count = ndimage.label(pixels)
     if count <= 1:
         return pixels
     sizes = np.bincount(patches.ravel())[1:]
-    kept = np.flatnonzero(sizes > max(LEAST_PIXELS, 0.05 * sizes.max())) + 1
+    kept = np.flatnonzero(sizes > max(LEAST_PIXELS, SPECK * sizes.max())) + 1
     return np.isin(patches, kept) if kept.size else pixels

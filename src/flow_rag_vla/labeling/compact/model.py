@@ -45,6 +45,11 @@ class CompactModel:
         self._alone = tuple(name in ALONE for name in network.config.categories)
 
     @property
+    def network(self) -> CompactNetwork:
+        """The network itself."""
+        return self._network
+
+    @property
     def categories(self) -> tuple[str, ...]:
         """What it knows, in the order of its outputs."""
         return self._network.config.categories
@@ -164,7 +169,7 @@ class CompactModel:
             if not (folder / name).is_file():
                 raise ModelError(
                     f"no {name} in {folder}; give a folder with a compact detector, or make one: "
-                    "flow_rag_vla label train-compact"
+                    "flow_rag_vla train-compact"
                 )
         config = _read_config(folder / CONFIG_FILE)
         try:

@@ -67,9 +67,7 @@ class CompactNetwork(nn.Module):
         self.up2 = Block(sixteenth + eighth, eighth, 1)
         self.up1 = Block(eighth + quarter, quarter, 1)
         self.up0 = Block(quarter + half, half, 1)
-        # Four logits a class and place at half the working size, laid out to its full size.
-        self.classes = nn.Conv2d(half, 4 * (1 + len(config.categories)), 1)
-        self.shuffle = nn.PixelShuffle(2)
+        self.classes = nn.Conv2d(half, 1 + len(config.categories), 1)
         self.votes = nn.Conv2d(half, 2, 1)
         self.embedding = nn.Linear(self.feature_width, config.dimension)
 
@@ -93,7 +91,8 @@ class CompactNetwork(nn.Module):
         up2 = self.up2(torch.cat([_doubled(deep), eighth], dim=1))
         up1 = self.up1(torch.cat([_doubled(up2), quarter], dim=1))
         up0 = self.up0(torch.cat([_doubled(up1), half], dim=1))
-        return self.shuffle(self.classes(up0)), self.votes(up0), (up0, up1, up2)
+        # Scaled up before the softmax: rims then run between pixels. One output for each of four pixels shows a grid.
+        return _doubled(self.classes(up0)), self.votes(up0), (up0, up1, up2)
 
 
 def _doubled(planes: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,8 @@ from flow_rag_vla.learn.progress import Progress, silent
 
 IGNORED = 255
 """Class value of pixels that say nothing."""
-THING_WEIGHT = 3.0
-"""Of a pixel of a loose thing beside any other: they are few."""
+THING_WEIGHT, ALONE_WEIGHT = 3.0, 1.5
+"""Of a pixel of a loose thing, and of a robot's or a zone's, beside one of the ground: they are few."""
 VOTE_WEIGHT = 0.3
 
 
@@ -34,8 +34,8 @@ class CompactTraining:
     noise: deviation of pixel noise, 0..1
     """
 
-    scenes: int = 260
-    iterations: int = 900
+    scenes: int = 300
+    iterations: int = 2400
     batch: int = 8
     crop: int = 192
     learning_rate: float = 4e-3
@@ -82,9 +82,12 @@ def train_compact(
     config: CompactConfig | None = None,
     training: CompactTraining | None = None,
     *,
+    start: CompactNetwork | None = None,
     progress: Progress = silent,
 ) -> CompactNetwork:
     """Train the network, then fit its embedding; the same frames and seed give the same network on one machine.
+
+    start: a network to go on from, which is changed; None: a new one.
 
     Raises:
         ValueError: without frames.
@@ -94,14 +97,14 @@ def train_compact(
     config, training = config or CompactConfig(CATEGORIES), training or CompactTraining()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        network = CompactNetwork(config)
-    network.train()
+        network = start or CompactNetwork(config)
+    network.requires_grad_(True).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=training.learning_rate, total_steps=training.iterations, pct_start=0.15
     )
-    weights = torch.tensor([1.0] + [1.0 if name in ALONE else THING_WEIGHT for name in config.categories])
+    weights = torch.tensor([1.0, *(ALONE_WEIGHT if name in ALONE else THING_WEIGHT for name in config.categories)])
     rng = np.random.default_rng([training.seed, 2])
     running = math.nan
     begin = time.process_time()

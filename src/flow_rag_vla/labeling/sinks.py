@@ -1,0 +1,238 @@
+"""Where labels go: JSON lines, overlay pictures, the registry, a bag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.files import write_text
+from flow_rag_vla.labeling.overlay import overlay
+from flow_rag_vla.labeling.pipeline.errors import LabelingError
+from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
+from flow_rag_vla.labeling.registry.errors import RegistryError
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, ImageDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.runs import BAG, FOLDER, VIDEO, LabelledFrame, LabelSource
+from flow_rag_vla.labeling.video.bags import LabelledBagWriter
+from flow_rag_vla.labeling.video.tracks import Track
+
+LABELS_FILE = "labels.jsonl"
+TRACKS_FILE = "tracks.json"
+OVERLAY_FOLDER = "overlays"
+
+
+def mask_counts(mask: NDArray[np.bool_]) -> list[int]:
+    """Run lengths of a mask (H, W) column by column, beginning with those outside: COCO's uncompressed RLE."""
+    flat = np.asarray(mask, np.bool_).ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return [0, *runs] if flat.size and flat[0] else runs
+
+
+def frame_record(frame: LabelledFrame, *, masks: bool = True) -> dict[str, Any]:
+    """One picture's labels as JSON; boxes are left, top, right, bottom in pixels."""
+    about: dict[str, Any] = {"image": frame.name, "frame": frame.frame, "stamp_ns": frame.stamp_ns}
+    if frame.topic:
+        about["topic"] = frame.topic
+    if frame.error is not None:
+        return {**about, "error": frame.error.code, "message": str(frame.error)}
+    found = frame.detections
+    assert found is not None
+    objects = []
+    for row, (box, score, label) in enumerate(zip(found.boxes, found.scores, found.labels, strict=True)):
+        item: dict[str, Any] = {
+            "label": label,
+            "score": round(float(score), 4),
+            "box": [round(float(value), 2) for value in box],
+        }
+        if frame.tracks:
+            item["track"] = frame.tracks[row]
+        if masks and found.masks is not None:
+            item["mask"] = {"size": [found.height, found.width], "counts": mask_counts(found.masks[row])}
+        objects.append(item)
+    origin = {
+        "model": found.origin.model,
+        "revision": found.origin.revision,
+        "prompt": found.origin.prompt,
+        "threshold": found.origin.threshold,
+        "score_kind": found.score_kind.value,
+    }
+    return {**about, "width": found.width, "height": found.height, **origin, "objects": objects}
+
+
+class JsonLinesSink:
+    """``labels.jsonl``: one line a picture, written as it is labelled; ``tracks.json`` at the end."""
+
+    def __init__(self, folder: str | Path, *, masks: bool = True) -> None:
+        """Begin the file anew.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._masks = masks
+        self._stream: IO[str] = (self._folder / LABELS_FILE).open("w", encoding="utf-8")
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Add a line; a picture that could not be labelled says why."""
+        self._stream.write(json.dumps(frame_record(frame, masks=self._masks), ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+    def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
+        """Write the tracks, if things were followed."""
+        self._stream.close()
+        if tracks:
+            rows = [track_record(topic, track) for topic, track in tracks]
+            write_text(self._folder / TRACKS_FILE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def track_record(topic: str, track: Track) -> dict[str, Any]:
+    """A track as JSON: what, from when to when, how sure, in which frames."""
+    about: dict[str, Any] = {"topic": topic} if topic else {}
+    boxes = [[round(float(value), 2) for value in item.box] for item in track.sightings]
+    return {
+        **about,
+        "track": str(track.track_id),
+        "label": track.label,
+        "start_frame": track.start_frame,
+        "end_frame": track.end_frame,
+        "start_ns": track.start_ns,
+        "end_ns": track.end_ns,
+        "mean_confidence": round(track.mean_confidence, 4),
+        "frames": [item.frame for item in track.sightings],
+        "stamps_ns": [item.stamp_ns for item in track.sightings],
+        "boxes": boxes,
+    }
+
+
+class OverlaySink:
+    """``overlays/``: each picture with its labels drawn over it, as PNG."""
+
+    def __init__(self, folder: str | Path, most: int = 0) -> None:
+        """Make the folder. most: pictures after which no more are drawn; 0: all."""
+        self._folder = Path(folder) / OVERLAY_FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._most = most
+        self._count = 0
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Draw one picture."""
+        if frame.image is None or frame.detections is None or (self._most and self._count >= self._most):
+            return
+        from PIL import Image as Pillow
+
+        topic = frame.topic.strip("/").replace("/", "_")
+        stem = topic or Path(frame.name.rpartition("#")[0] or frame.name).stem
+        drawn = overlay(frame.image, frame.detections, frame.tracks)
+        Pillow.fromarray(drawn).save(self._folder / f"{frame.frame:06d}_{stem}.png")
+        self._count += 1
+
+    def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
+        """Nothing is left to do."""
+
+
+class RegistrySink:
+    """Into a registry: the source, its pictures, and what was found in each, with tracks and embeddings.
+
+    Labelling the same pictures again in the same way adds nothing: each picture's batch has a key of its own.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        source: LabelSource,
+        pipeline: LabelingPipeline,
+        *,
+        who: str,
+        project: str = DEFAULT_PROJECT,
+    ) -> None:
+        """Register the source.
+
+        Raises:
+            RegistryError: as ``Registry.add_source``.
+        """
+        kinds = {FOLDER: SourceKind.FOLDER, VIDEO: SourceKind.VIDEO, BAG: SourceKind.BAG}
+        path = source.path.resolve()
+        single = source.kind == FOLDER and path.is_file()
+        kind = SourceKind.IMAGE if single else kinds[source.kind]
+        self._base = path.parent if single else path
+        self._registry = registry
+        self._who = who
+        self.source_id = registry.add_source(SourceDraft(kind, str(path), project)).source_id
+        self._embedder = pipeline.embedder or pipeline.detector
+        self.objects = 0
+        """Registered so far."""
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Register one picture and its objects.
+
+        Raises:
+            LabelingError: what the registry refuses, with its code.
+        """
+        found = frame.detections
+        if found is None:
+            return
+        try:
+            image = self._registry.add_images(self.source_id, [self._draft(frame)])[0]
+            embedder = None
+            if found.embeddings is not None:
+                embedder = Embedder(self._embedder.name, self._embedder.revision, int(found.embeddings.shape[1]))
+            text = f"{image.image_id} {found.origin}"
+            key = hashlib.sha256(text.encode()).hexdigest()
+            batch = self._registry.register_detections(
+                image.image_id, found, who=self._who, embedder=embedder, tracks=frame.tracks, key=key
+            )
+        except RegistryError as error:
+            raise LabelingError(str(error), error.code.value) from error
+        self.objects += len(batch.object_ids)
+
+    def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
+        """Nothing is left to do: every picture was stored when it came."""
+
+    def _draft(self, frame: LabelledFrame) -> ImageDraft:
+        assert frame.detections is not None
+        if frame.topic:
+            name = frame.topic.strip("/")
+        elif "#" in frame.name and self._base.is_file():
+            name = self._base.name
+        else:
+            path = Path(frame.name).resolve()
+            name = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
+        number = frame.frame if frame.stamp_ns is not None else 0
+        found = frame.detections
+        return ImageDraft(name, found.width, found.height, number, max(0, frame.stamp_ns or 0))
+
+
+class BagSink:
+    """Into a copy of the bag, on a topic beside each topic of pictures."""
+
+    def __init__(self, source: LabelSource, folder: str | Path) -> None:
+        """Create the bag.
+
+        Raises:
+            LabelingError: if the source is no bag, or the folder exists.
+        """
+        if source.bag is None:
+            raise LabelingError(f"{source.path} is no bag: labels go back only into bags", "source_kind")
+        self._writer = LabelledBagWriter(source.bag, folder, source.topics)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Topics that could not be copied: nobody knows their definitions."""
+        return self._writer.left_out
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Keep one picture's labels."""
+        if frame.detections is not None and frame.bag_frame is not None:
+            self._writer.add(frame.bag_frame, frame.detections, frame.tracks)
+
+    def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
+        """Write the copy."""
+        self._writer.close()
