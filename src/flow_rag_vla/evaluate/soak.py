@@ -124,12 +124,13 @@ def chart(at_s: Sequence[float], values: Sequence[float], seconds: float) -> str
         for at, value in zip(at_s, values, strict=True)
     )
     return (
-        f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 16}' width='100%' role='img'>"
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 12}' width='100%' role='img'>"
         f"<rect width='{WIDTH * WARM_UP:.0f}' height='{HEIGHT}' fill='var(--line)' opacity='0.5'/>"
         f"<line class='grid' x1='0' x2='{WIDTH}' y1='{HEIGHT}' y2='{HEIGHT}'/>"
         f"<polyline points='{points}' fill='none' stroke='var(--accent)' stroke-width='1.6'/>"
-        f"<text x='0' y='{HEIGHT + 13}'>0</text>"
-        f"<text x='{WIDTH}' y='{HEIGHT + 13}' text-anchor='end'>{seconds / 60.0:.1f} min</text></svg>"
+        f"<text style='font-size:8px' x='0' y='{HEIGHT + 10}'>0 to {top / 1.15:.4g}</text>"
+        f"<text style='font-size:8px' x='{WIDTH}' y='{HEIGHT + 10}' text-anchor='end'>{seconds / 60.0:.1f} min</text>"
+        "</svg>"
     )
 
 

@@ -180,9 +180,10 @@ def page(content: Content) -> str:
             ],
             numbers=(1, 2, 3, 4),
         )
-        + f"<p class='note'>An empty 40 Hz timer beside the loop had {content['timer_gaps']} such gaps. A gap that it "
-        "had too is the machine's. While the controller is down the bridge to the arm holds, and says NO_COMMAND.</p>"
-        "</div>",
+        + f"<p class='note'>An empty 40 Hz timer beside the loop had {content['timer_gaps']} such gaps. A gap is the "
+        "machine's if that timer lost as much at the same time, or if without the time for which the loop was ready to "
+        "run and got no processor it would not have been one. While the controller is down the bridge to the arm holds "
+        "and says NO_COMMAND.</p></div>",
         "<h2>Restarts</h2><div class='card scroll'>"
         + _table(
             ("node", "times", "back, median", "back, longest"),
