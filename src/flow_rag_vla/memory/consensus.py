@@ -246,13 +246,15 @@ class ConsensusMemory:
         """(H, 7) float32: what the known situations say about this one; see the module."""
         near = np.maximum(known.vectors @ key, 0.0).astype(np.float64)
         kernel = np.maximum(known.vectors @ known.vectors.T, 0.0).astype(np.float64)
-        chunks = known.chunks.reshape(len(near), -1).astype(np.float64)
         weights = near * known.trusts
-        mean = weights @ chunks / max(float(weights.sum()), 1e-12)
+        weights /= max(float(weights.sum()), 1e-12)
         # A case that disappointed is a noisier witness; one trusted by nothing would be noise alone.
-        noise = self.settings.ridge / np.maximum(known.trusts, 1e-3)
-        said = mean + near @ np.linalg.solve(kernel + np.diag(noise), chunks - mean)
-        bounded: Array = np.clip(said, chunks.min(axis=0), chunks.max(axis=0)).astype(np.float32)
+        kernel[np.diag_indices_from(kernel)] += self.settings.ridge / np.maximum(known.trusts, 1e-3)
+        # The kernel is symmetric, so one system gives the weight of every chunk; what they lack to one is the mean's.
+        beyond = np.linalg.solve(kernel, near)
+        said = (beyond + (1.0 - beyond.sum()) * weights).astype(np.float32)
+        chunks = known.chunks.reshape(len(near), -1)
+        bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
         return bounded.reshape(known.chunks.shape[1:])
 
     def _weight(self, similarity: float) -> float:

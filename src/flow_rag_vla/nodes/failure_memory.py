@@ -82,7 +82,13 @@ class FailureMemoryNode(Node):
         self._learner = Learner(self._memory, self._episode, learning_settings(settings), self._tell)
         cameras = CaseCameras(self) if settings.keep_images else None
         self._learning = MemoryLearning(
-            self._memory, self._episode, self._learner, cameras, write=self._write, refuse=self._refuse
+            self._memory,
+            self._episode,
+            self._learner,
+            cameras,
+            write=self._write,
+            refuse=self._refuse,
+            learns=lambda: self._node_parameters.value.learn,
         )
         self._status: msg.EpisodeStatus | None = None
         self._answers = self._corrections = 0

@@ -36,6 +36,7 @@ class MemoryLearning:
         *,
         write: Write,
         refuse: Callable[[str], None],
+        learns: Callable[[], bool],
     ) -> None:
         """Follow.
 
@@ -46,9 +47,10 @@ class MemoryLearning:
             cameras: whose pictures go with cases; None: no pictures.
             write: does what takes a while.
             refuse: is told what made no sense.
+            learns: whether anything is to be learned at present; what happens is followed all the same.
         """
         self._memory, self._episode, self._learner, self._cameras = memory, episode, learner, cameras
-        self._write, self._refuse = write, refuse
+        self._write, self._refuse, self._learns = write, refuse, learns
         self._takeover = TakeoverRecorder()
 
     def on_command(self, message: msg.ControlCommand) -> None:
@@ -82,7 +84,7 @@ class MemoryLearning:
             success=ended.get(message.state),
             stamp_ns=to_ns(message.header.stamp),
         )
-        if found is not None:
+        if found is not None and self._learns():
             lesson, result = found
             self._write("an episode's lesson", lambda: self._learner.learn(lesson, result))
 
@@ -90,8 +92,9 @@ class MemoryLearning:
         """The detector reported a failure."""
         try:
             failure = messages.failure(message)
-            if self._takeover.running and failure.onset_ns >= self._takeover.start_ns:
-                # What goes wrong under a person's hands is no failure of the policy.
+            # What goes wrong under a person's hands is no failure of the policy.
+            theirs = self._takeover.running and failure.onset_ns >= self._takeover.start_ns
+            if theirs or not self._learns():
                 self._learner.disregard(failure)
                 return
             pending = self._learner.failed(failure)
@@ -108,7 +111,7 @@ class MemoryLearning:
     def _on_release(self) -> None:
         """A takeover has ended."""
         takeover = self._takeover.finish()
-        if takeover is None:
+        if takeover is None or not self._learns():
             return
         try:
             lesson = self._learner.taken_over(takeover)

@@ -29,6 +29,11 @@ class FailureMemoryParameters:
     policy_checkpoint: str = parameter(
         "", "Folder of the policy checkpoint whose readout makes the situation key; empty: the one that ships"
     )
+    learn: bool = parameter(
+        True,
+        "Whether failures, takeovers and episodes are learned from; false: the memory answers and stays as it is",
+        live=True,
+    )
     corrector: str = parameter(
         "consensus",
         "What the cases that come up become: guidance to what the corrections of similar situations agree on, where "
