@@ -5,22 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rclpy
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics, MemoryStatistics
 from flow_rag_vla_interfaces.srv import AddFailureCase, GetFailureCase, ListFailureCases
@@ -31,15 +28,11 @@ _GOAL_PATIENCE_S = 2.0
 _POLL_S = 0.1
 
 
-class ChaosClient:
+class ChaosClient(GraphClient):
     """Use as a context manager. Its node spins in a thread of its own; the methods belong to the caller's."""
 
     def __init__(self) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("chaos_client", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__("chaos_client")
         self._status = EpisodeStatus.STATE_IDLE
         self._asked_s = 0.0
         self._paused = False
@@ -60,20 +53,9 @@ class ChaosClient:
         self._list = node.create_client(ListFailureCases, topics.LIST_CASES)
         self._relay = node.create_client(SetParameters, "chaos_relay/set_parameters")
         node.create_timer(_POLL_S, self._keep_running)
-        self._thread = threading.Thread(target=self._spin, name="chaos client", daemon=True)
 
-    def __enter__(self) -> ChaosClient:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(timeout=2.0)
+    def _free(self) -> None:
         self._goals.destroy()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
     def emergency_stop(self) -> None:
         """Publish the emergency stop."""
@@ -173,7 +155,3 @@ class ChaosClient:
     def _on_answer(self, answer: Future[Any]) -> None:
         with suppress(Exception):
             self.episodes += bool(answer.result().accepted)
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()

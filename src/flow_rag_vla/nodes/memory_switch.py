@@ -5,18 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
-from rclpy.signals import SignalHandlerOptions
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla.nodes.operator import OperatorError
 from flow_rag_vla_interfaces.msg import ActionChunk
 
@@ -24,33 +20,16 @@ TIMEOUT_S = 60.0
 """A node that does not answer for so long is gone; a busy machine may well take ten seconds."""
 
 
-class MemorySwitch:
+class MemorySwitch(GraphClient):
     """Use as a context manager. The executor spins in a thread of its own; the methods belong to the caller's."""
 
     def __init__(self, namespace: str = "") -> None:
         """Look at the graph of a namespace."""
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("memory_switch", namespace=namespace or None, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__("memory_switch", namespace)
         self._client = AsyncParameterClient(self._node, "failure_memory")
         self._lock = threading.Lock()
         self._chunks: Counter[str] = Counter()
         self._node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN)
-        self._thread = threading.Thread(target=self._spin, name="memory switch", daemon=True)
-
-    def __enter__(self) -> MemorySwitch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(timeout=2.0)
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
     def set(self, corrector: str, *, learn: bool, check: Callable[[], None]) -> None:
         """Have the memory answer by a corrector, and learn or not. ``check`` is called often and may raise.
@@ -80,10 +59,6 @@ class MemorySwitch:
         with self._lock:
             found, self._chunks = dict(self._chunks), Counter()
         return found
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def _on_chunk(self, message: ActionChunk) -> None:
         with self._lock:

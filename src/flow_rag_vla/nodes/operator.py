@@ -8,20 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
 
@@ -72,15 +68,11 @@ OUTCOMES = {
 }
 
 
-class Operator:
+class Operator(GraphClient):
     """Use as a context manager. The executor spins in a thread of its own; the methods belong to the caller's."""
 
     def __init__(self, namespace: str = "") -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("operator", namespace=namespace or None, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__("operator", namespace)
         self._view = GraphView()
         self._heard: set[str] = set()
         self._changed = threading.Condition()
@@ -91,20 +83,9 @@ class Operator:
         subscribe(LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
         subscribe(MemoryStatistics, topics.MEMORY_STATISTICS, self._on_memory, qos.STATE)
         subscribe(FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
-        self._thread = threading.Thread(target=self._spin, name="operator", daemon=True)
 
-    def __enter__(self) -> Operator:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(timeout=2.0)
+    def _free(self) -> None:
         self._client.destroy()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
     @property
     def view(self) -> GraphView:
@@ -172,10 +153,6 @@ class Operator:
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
         done.wait(timeout_s)
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def _update(self, **changes: object) -> None:
         with self._changed:

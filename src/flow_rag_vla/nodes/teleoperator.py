@@ -5,18 +5,12 @@ A plain client: any other teleoperation can publish the same topic.
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import suppress
-from types import TracebackType
-
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.msg import ControlCommand, Takeover
 
 PERIOD_S = 0.05
@@ -25,34 +19,19 @@ PERIOD_S = 0.05
 RELEASE_TIMEOUT_S = 2.0
 
 
-class Teleoperator:
+class Teleoperator(GraphClient):
     """Use as a context manager: leaving it releases the robot. One thread publishes; another one hears the commands."""
 
     def __init__(self, person: str, namespace: str = "") -> None:
         self.person = person
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("teleoperator", namespace=namespace or None, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__("teleoperator", namespace)
         self._publisher = self._node.create_publisher(Takeover, topics.TAKEOVER, qos.takeover_profile(PERIOD_S))
         self._node.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
         self._command: ControlCommand | None = None
         self._asked = False
-        self._thread = threading.Thread(target=self._spin, name="teleoperator", daemon=True)
 
-    def __enter__(self) -> Teleoperator:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _leave(self) -> None:
         self.release()
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(timeout=2.0)
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
     @property
     def connected(self) -> bool:
@@ -116,10 +95,6 @@ class Teleoperator:
 
     def _on_command(self, command: ControlCommand) -> None:
         self._command = command
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
 
 
 def _taken_over(command: ControlCommand) -> bool:
