@@ -174,7 +174,7 @@ def test_undo_refuses_what_a_later_change_touched(registry, make):
     registry.update(object_id, ObjectChange(category="mug", quality=0.5), who="anna")
     registry.update(object_id, ObjectChange(category="bowl"), who="ben")
     named = registry.history(object_id)[1].change_id
-    with pytest.raises(ConflictError, match="category of object .* was changed again") as error:
+    with pytest.raises(ConflictError, match=r"category of object .* was changed again") as error:
         registry.undo(who="anna", change_id=named)
     assert error.value.code is ErrorCode.UNDO_CONFLICT
     registry.undo(who="anna", object_id=object_id)
