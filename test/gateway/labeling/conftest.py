@@ -105,7 +105,7 @@ def fill(registry, folder: Path, pictures=3):
 def server(tmp_path):
     """A filled registry behind the application, without models."""
     with Registry(tmp_path / "labels") as registry:
-        pictures = Pictures(registry.image_folder, [tmp_path / "media"])
+        pictures = Pictures([tmp_path / "media"])
         labels = Labels(registry, pictures, Models(None))
         tokens = {role: new_token(role.word, role) for role in Role}
         app = make_app(Access([token for token, _ in tokens.values()]), [labeling_section(labels)])

@@ -80,6 +80,8 @@ def test_a_reviewer_accepts_rejects_relabels_redraws_and_undoes(review):
     settled(page, 5)
     page.keyboard.press("a")
     showing(page, ids[5])
+    # The next one is shown at once, the answer to the change comes behind it.
+    page.wait_for_selector("#queue button:nth-child(5).accepted")
 
     states = [registry.get(name) for name in ids]
     assert [item.state.value for item in states[:4]] == ["accepted", "rejected", "relabelled", "relabelled"]
@@ -90,11 +92,9 @@ def test_a_reviewer_accepts_rejects_relabels_redraws_and_undoes(review):
     assert states[4].state is ReviewState.ACCEPTED
     assert [item.version for item in states[5:]] == [1] * 4
 
-    for count, undone in enumerate((4, 4, 3, 2), 1):
+    for undone in (4, 4, 3, 2):
         page.keyboard.press("z")
-        said(page, "taken back")
         showing(page, ids[undone])
-        page.wait_for_function(f"() => document.getElementById('undo').disabled === {str(count > 5).lower()}")
     settled(page, 2)
     after = [registry.get(name) for name in ids]
     assert [item.state.value for item in after[:5]] == ["accepted", "rejected"] + ["unreviewed"] * 3

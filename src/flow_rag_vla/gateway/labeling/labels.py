@@ -15,14 +15,24 @@ from PIL import Image as Pillow
 from flow_rag_vla.gateway.access import Person
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.models import Models
-from flow_rag_vla.gateway.labeling.pictures import Pictures
+from flow_rag_vla.gateway.labeling.pictures import Pictures, kept_file
 from flow_rag_vla.gateway.labeling.schemas import ObjectSent
-from flow_rag_vla.gateway.labeling.uploads import MOST_PIXELS
+from flow_rag_vla.gateway.labeling.uploads import MOST_PIXELS, Picture
 from flow_rag_vla.labeling.detections import Detections, Origin
 from flow_rag_vla.labeling.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import Box, Embedder, Image, ObjectDraft, Source, Vector
+from flow_rag_vla.labeling.registry.values import (
+    Box,
+    Embedder,
+    Image,
+    ImageDraft,
+    ObjectDraft,
+    Source,
+    SourceDraft,
+    SourceKind,
+    Vector,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,20 @@ def embedder_of(pipeline: LabelingPipeline, found: Detections) -> Embedder | Non
         return None
     made = pipeline.embedder or pipeline.detector
     return Embedder(made.name, made.revision, int(found.embeddings.shape[1]))
+
+
+def kept_upload(registry: Registry, picture: Picture, project: str) -> tuple[Source, Image]:
+    """A picture without a place of its own, kept and registered; the same picture twice is one source.
+
+    Raises:
+        RegistryError: no space is left, or there is no such project.
+    """
+    folder = registry.image_folder.resolve()
+    path = folder / kept_file(folder, picture.data, picture.suffix)
+    height, width = picture.pixels.shape[:2]
+    draft = SourceDraft(SourceKind.UPLOAD, str(path), project=project, width=width, height=height)
+    source = registry.add_source(draft)
+    return source, registry.add_images(source.source_id, [ImageDraft(path.name, width, height)])[0]
 
 
 def mask_of(text: str) -> NDArray[np.bool_]:

@@ -12,10 +12,9 @@ from fastapi import APIRouter, File, Form, UploadFile
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
-from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of, kept_upload
 from flow_rag_vla.gateway.labeling.paging import IdempotencyKey
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
-from flow_rag_vla.gateway.labeling.source_routes import registered
 from flow_rag_vla.gateway.labeling.uploads import decoded
 from flow_rag_vla.gateway.labeling.views import base64_png, found_fields
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
@@ -89,7 +88,7 @@ def model_routes(labels: Labels) -> APIRouter:
         found, seconds, embedder = labels.models.run(
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
-        source, kept = registered(labels, picture, project)
+        source, kept = kept_upload(labels.registry, picture, project)
         key = batch_key(person, idempotency_key)
         made = labels.registry.register_detections(kept.image_id, found, who=person.name, embedder=embedder, key=key)
         return schemas.AutoLabelled(

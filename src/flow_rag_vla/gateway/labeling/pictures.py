@@ -1,4 +1,4 @@
-"""The pixels of registered pictures: files, uploads, frames of videos and images of bags.
+"""The pixels of registered pictures: files, uploads, frames of videos and bags.
 
 A path that came over HTTP is only taken below the folders that the server was started with; what it names must decode
 as a picture. Paths that the registry already holds were written by somebody with access to this machine.
@@ -6,10 +6,13 @@ as a picture. Paths that the registry already holds were written by somebody wit
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from flow_rag_vla.core.files import replaced_file
+from flow_rag_vla.data.bag import image_pixels, stamp_ns
 from flow_rag_vla.gateway.errors import GatewayError, not_found
-from flow_rag_vla.gateway.labeling.uploads import Picture
-from flow_rag_vla.labeling.pipeline.images import check_image, read_image
+from flow_rag_vla.labeling.pipeline.errors import SourceError
+from flow_rag_vla.labeling.pipeline.images import decode_image, read_image
 from flow_rag_vla.labeling.registry.errors import files_checked
 from flow_rag_vla.labeling.registry.values import Box, Image, Source, SourceKind
+from flow_rag_vla.labeling.video.frames import COMPRESSED_TYPE, open_bag
 
 Pixels = NDArray[np.uint8]
 
@@ -30,31 +35,18 @@ KEPT_BYTES = 128 << 20
 """Of decoded pictures."""
 LOSSLESS_PIXELS = 1_000_000
 """Larger pictures are sent as JPEG."""
+_NEAR_NS = 10_000_000_000
 _ONE_FILE = (SourceKind.IMAGE, SourceKind.UPLOAD)
 
 
 class Pictures:
     """Reads, keeps and cuts pictures; any thread may ask."""
 
-    def __init__(self, uploads: Path, roots: Sequence[Path] = ()) -> None:
-        """Keep uploads in one folder; take paths over HTTP below it and below ``roots``."""
-        self._uploads = uploads
-        self._roots = tuple(root.expanduser().resolve() for root in (*roots, uploads))
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
+        """Take paths over HTTP below ``roots`` only; relative ones are of the first."""
+        self._roots = tuple(root.expanduser().resolve() for root in roots)
         self._kept: OrderedDict[str, Pixels] = OrderedDict()
         self._lock = threading.Lock()
-
-    def store(self, picture: Picture) -> Path:
-        """Keep an upload, durably, under the name of its content.
-
-        Raises:
-            RegistryError: no space is left, or the folder cannot be written.
-        """
-        path = self._uploads.resolve() / picture.digest[:2] / f"{picture.digest}{picture.suffix}"
-        with files_checked(str(path)):
-            if not path.is_file():
-                with replaced_file(path) as temporary:
-                    temporary.write_bytes(picture.data)
-        return path
 
     def allowed(self, path: str) -> Path:
         """Where a path that came over HTTP leads, if it stays below an allowed folder.
@@ -71,7 +63,7 @@ class Pictures:
         if "\0" in path or "://" in path:
             raise refused
         try:
-            found = (self._roots[0] / path).resolve()
+            found = Path(*self._roots[:1], path).resolve()
         except (OSError, RuntimeError, ValueError):  # a loop of links, a name that is too long
             raise refused from None
         if not any(found.is_relative_to(root) for root in self._roots):
@@ -110,6 +102,21 @@ class Pictures:
         return _file_of(part.resize(size, Pillow.Resampling.BILINEAR), "PNG")
 
 
+def kept_file(folder: Path, data: bytes, suffix: str) -> str:
+    """Keep a picture's file durably under the SHA-256 of its bytes; its path relative to the folder.
+
+    Raises:
+        RegistryError: no space is left, or the folder cannot be written.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{digest[:2]}/{digest[2:4]}/{digest}{suffix}"
+    with files_checked(str(folder)):
+        if not (folder / name).is_file():
+            with replaced_file(folder / name) as temporary:
+                temporary.write_bytes(data)
+    return name
+
+
 def encoded(pixels: Pixels) -> tuple[bytes, str]:
     """A picture as a browser takes it, and its media type; the pixels of small ones are exact."""
     image = Pillow.fromarray(pixels)
@@ -126,27 +133,49 @@ def _file_of(image: Pillow.Image, kind: str, **options: Any) -> bytes:
 
 def _read(source: Source, image: Image) -> Pixels:
     path = Path(source.path)
-    if source.kind in _ONE_FILE:
-        return read_image(path)
-    read = _READERS.get(source.kind)
-    if read is None:
-        file = path / image.name
-        if not file.is_file():
-            raise not_found("no_picture", f"{file} is not there", "copy the folder back to where it was registered")
-        return read_image(file)
-    return check_image(read(path, image), f"{path} {image.name}")
-
-
-def _of_bag(path: Path, image: Image) -> Pixels:
-    from flow_rag_vla.data.bag import Bag, BagError, image_near
-
     try:
-        pixels = image_near(Bag(path), image.name, image.stamp_ns)
-    except BagError as error:
-        raise not_found("no_picture", str(error), "copy the bag back to where it was registered") from error
-    if pixels is None:
-        raise not_found("no_picture", f"{path} holds no image of {image.name} then", "copy the whole bag back")
-    return pixels
+        if source.kind is SourceKind.BAG:
+            found = _of_bag(path, image)
+        elif source.kind is SourceKind.VIDEO:
+            found = _of_video(path, image)
+        else:
+            file = path if source.kind in _ONE_FILE else path / image.name
+            found = read_image(file) if file.is_file() else None
+    except SourceError as error:
+        raise not_found("no_picture", str(error), "copy it back to where it was registered") from error
+    if found is None:
+        raise not_found("no_picture", f"{path} holds no {image.name}", "copy it back to where it was registered")
+    return found
 
 
-_READERS: dict[SourceKind, Callable[[Path, Image], Pixels]] = {SourceKind.BAG: _of_bag}
+def _of_bag(path: Path, image: Image) -> Pixels | None:
+    bag = open_bag(path)
+    topic = bag.find(image.name)
+    # Log times are of the recorder's clock: near the stamp, unless the time was simulated.
+    near = bag.messages([topic], image.stamp_ns - _NEAR_NS, image.stamp_ns + _NEAR_NS) if topic else ()
+    for entry in chain(near, bag.messages([topic]) if topic else ()):
+        if stamp_ns(entry.message.header) == image.stamp_ns:
+            if entry.msgtype == COMPRESSED_TYPE:
+                return decode_image(bytes(entry.message.data), f"{image.name} at {image.stamp_ns}")
+            return image_pixels(entry.message)
+    return None
+
+
+def _of_video(path: Path, image: Image) -> Pixels | None:
+    try:
+        import av
+    except ImportError:
+        raise SourceError("frames of videos need av: pip install 'flow_rag_vla[labeling]'") from None
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            container.seek(image.stamp_ns // 1000)  # microseconds: back to the key frame before
+            for frame in container.decode(stream):
+                if frame.pts is None or frame.time_base is None:
+                    continue
+                at_ns = round(frame.pts * Fraction(frame.time_base) * 1_000_000_000)
+                if at_ns >= image.stamp_ns:
+                    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) if at_ns == image.stamp_ns else None
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise SourceError(f"{path}: {error}") from None
+    return None

@@ -8,14 +8,14 @@ from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.labeling import schemas
-from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.labels import Labels, kept_upload
 from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, Cursor, Limit
 from flow_rag_vla.gateway.labeling.pictures import encoded
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
-from flow_rag_vla.gateway.labeling.uploads import Picture, decoded
+from flow_rag_vla.gateway.labeling.uploads import decoded
 from flow_rag_vla.gateway.labeling.views import picture_given, source_given, source_made
 from flow_rag_vla.labeling.pipeline.images import read_image
-from flow_rag_vla.labeling.registry.values import Image, ImageDraft, Source, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import ImageDraft, SourceDraft, SourceKind
 
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
 
@@ -58,7 +58,7 @@ def source_routes(labels: Labels) -> APIRouter:
         project: Annotated[str, Form(min_length=1, max_length=schemas.LONGEST_WORD)] = "default",
     ) -> schemas.SourceMade:
         """Send a picture and register it. The same picture twice gives the same source."""
-        source, made = registered(labels, decoded(image.file.read()), project)
+        source, made = kept_upload(registry, decoded(image.file.read()), project)
         return source_made(source, made.image_id)
 
     @router.get("/sources")
@@ -104,17 +104,3 @@ def source_routes(labels: Labels) -> APIRouter:
         return Response(data, media_type=kind)
 
     return router
-
-
-def registered(labels: Labels, picture: Picture, project: str) -> tuple[Source, Image]:
-    """An upload, kept and registered.
-
-    Raises:
-        RegistryError: no space is left, or there is no such project.
-    """
-    path = labels.pictures.store(picture)
-    height, width = picture.pixels.shape[:2]
-    draft = SourceDraft(SourceKind.UPLOAD, str(path), project=project, width=width, height=height)
-    source = labels.registry.add_source(draft)
-    image = ImageDraft(path.name, width, height, digest=picture.digest)
-    return source, labels.registry.add_images(source.source_id, [image])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from dataclasses import dataclass
@@ -36,17 +35,12 @@ _ORIENTATION = 0x0112
 class Picture:
     """One picture that decodes.
 
-    pixels: (height, width, 3) uint8 RGB, upright; data: the file that shows exactly these; digest: SHA-256 of ``data``
+    pixels: (height, width, 3) uint8 RGB, upright; data: the file that shows exactly these; suffix: of its kind
     """
 
     pixels: NDArray[np.uint8]
     data: bytes
     suffix: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file, 64 hex digits: the same picture has the same name."""
-        return hashlib.sha256(self.data).hexdigest()
 
 
 def decoded(data: bytes, name: str = "image") -> Picture:

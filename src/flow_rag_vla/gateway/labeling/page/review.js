@@ -17,6 +17,7 @@ const bench = {
   place: 0,
   categories: [], // names, most frequent first
   done: [], // ids of the objects that were changed here, oldest first
+  counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
 };
 let work = Promise.resolve(); // changes go out one after the other
@@ -237,8 +238,10 @@ async function similar(item, late) {
 // Statistics.
 
 async function statistics() {
+  const ticket = ++bench.counted;
   try {
     const [counts, known] = await Promise.all([json("stats"), json("categories")]);
+    if (ticket !== bench.counted) return; // a later one is on its way
     const names = Object.entries(counts.by_category).sort(([a, x], [b, y]) => y - x || a.localeCompare(b));
     const rest = known.items.map((category) => category.name).filter((name) => !(name in counts.by_category));
     const before = bench.categories.join("\n");
