@@ -10,6 +10,8 @@ from rclpy.clock_type import ClockType
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 
+from flow_rag_vla.core.process_figures import ProcessFigures
+
 Health = tuple[bytes, str, Mapping[str, object]]
 """Level (OK, WARN or ERROR), one sentence, and figures."""
 
@@ -17,9 +19,25 @@ OK: bytes = DiagnosticStatus.OK
 WARN: bytes = DiagnosticStatus.WARN
 ERROR: bytes = DiagnosticStatus.ERROR
 
+COUNTED: Mapping[str, str] = {
+    "bag_player": "messages",
+    "camera_encoder": "encoded",
+    "controller": "ticks",
+    "failure_detector": "states",
+    "failure_memory": "answers",
+    "flow_policy": "chunks",
+    "llm": "answered",
+    "mock_robot": "commands",
+    "recorder": "messages",
+    "robot": "sent",
+    "simulator": "ticks",
+    "simulator_camera": "frames",
+}
+"""Which of its figures is a node's work: ``rate_hz`` is how much of it a second, unless the node says so itself."""
+
 
 class Diagnostics:
-    """Publishes what ``health`` says about a node, once a second on a steady clock.
+    """Publishes what ``health`` says about a node, and what its process costs, once a second on a steady clock.
 
     With ``own_timer=False`` it is published only when ``publish`` is called, and costs the executor nothing.
     """
@@ -28,6 +46,7 @@ class Diagnostics:
         self._node = node
         self._hardware_id = hardware_id
         self._health = health
+        self._process = ProcessFigures()
         events = None if own_timer else PublisherEventCallbacks(use_default_callbacks=False)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=events)
         if not own_timer:
@@ -42,6 +61,8 @@ class Diagnostics:
     def publish(self) -> None:
         """Publish now."""
         level, sentence, figures = self._health()
+        done = figures.get(COUNTED.get(self._node.get_name(), ""))
+        figures = {**self._process.read(done if isinstance(done, int) else None), **figures}
         status = DiagnosticStatus(
             level=level,
             name=self._node.get_fully_qualified_name().lstrip("/"),

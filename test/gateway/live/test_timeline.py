@@ -67,6 +67,13 @@ def test_the_same_answer_may_serve_several_failures_but_none_of_another_episode(
     assert timeline.view()[1]["answer"] is None
 
 
+def test_a_failure_that_is_heard_of_before_its_episode_is_answered_too(timeline):
+    timeline.failure(failed(1 * S, episode_id=2))
+    timeline.episode(2)
+    timeline.used(2 * S, GUIDANCE, 1.0, (8,), 0)
+    assert timeline.view()[1]["answer"]["cases"] == [8]
+
+
 def test_the_memory_that_acted_while_it_failed_did_not_answer_that_failure(timeline):
     timeline.used(1 * S, GUIDANCE, 1.0, (8,), 0)
     timeline.failure(failed(1 * S + 1))

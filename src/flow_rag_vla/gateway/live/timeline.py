@@ -112,7 +112,8 @@ class Timeline:
             self._open.clear()
 
     def failure(self, seen: FailureSeen) -> None:
-        """A failure was detected."""
+        """A failure was detected. It may be heard of before its episode is."""
+        self.episode(seen.episode_id)
         entry = _Failure(next(self._numbers), seen)
         self._entries.append(entry)
         self._open.append(entry)

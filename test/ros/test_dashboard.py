@@ -1,0 +1,276 @@
+"""The live page's node beside real nodes: what a browser is shown, and what its buttons reach."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PolygonStamped, PoseArray
+from sensor_msgs.msg import Image
+
+from flow_rag_vla.bringup import live, topics
+from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.stamps import to_stamp
+from flow_rag_vla_interfaces import msg
+
+pytest.importorskip("fastapi", reason="the live page needs the extra [web]")
+
+from websockets.sync.client import connect
+
+from flow_rag_vla.gateway.access import Role, new_token, save_access
+
+PATIENCE = 60.0
+
+
+class Browser:
+    """What a page does: requests with a token, and a stream from which it asks for frames, on threads of its own."""
+
+    def __init__(self, address: str, secrets: dict[Role, str], spin_until) -> None:
+        self.address, self.secrets, self._spin_until = address, secrets, spin_until
+        self.seen: dict = {}
+        self.pictures: set[str] = set()
+        self.ticks: list[float] = []
+        self._pool = ThreadPoolExecutor(2)
+        self._open = False
+
+    def open(self) -> None:
+        self._open = True
+        self._watching = self._pool.submit(self._watch)
+
+    def close(self) -> None:
+        """Leave the page; raises what went wrong on it."""
+        if self._open:
+            self._open = False
+            self._watching.result(PATIENCE)
+
+    def _watch(self) -> None:
+        with connect(self.address.replace("http", "ws") + "api/live/stream", open_timeout=PATIENCE) as stream:
+            stream.send(json.dumps({"token": self.secrets[Role.VIEWER]}))
+            while self._open:
+                stream.send('{"next": true, "images": true}')
+                frame = json.loads(stream.recv(PATIENCE))
+                self.pictures |= set(frame.get("pictures", {}))
+                self.ticks += frame.get("commands", {}).get("t", [])
+                self.seen = self.seen | frame
+
+    def ask(self, path: str, body: object = None, role: Role = Role.OPERATOR) -> tuple[int, dict]:
+        """Status and body of an answer; the test's node goes on meanwhile."""
+        asked = self._pool.submit(self._ask, path, body, role)
+        self._spin_until(asked.done, PATIENCE, f"the answer of {path}")
+        return asked.result()
+
+    def _ask(self, path: str, body: object, role: Role) -> tuple[int, dict]:
+        request = urllib.request.Request(
+            f"{self.address}api/live{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.secrets[role]}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+
+class Robot:
+    """A robot on the test's node that says where it is, and what it sees, and makes plans while it is to."""
+
+    def __init__(self, node) -> None:
+        self.node, self.chunk_id, self.plans = node, 0, False
+        self.commands: list[msg.ControlCommand] = []
+        self.states = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
+        self.images = node.create_publisher(Image, topics.FRONT_IMAGE, qos.SENSOR)
+        self.chunks = node.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
+        self.episodes = node.create_publisher(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        self.failures = node.create_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
+        node.create_subscription(msg.ControlCommand, topics.COMMAND, self.commands.append, qos.command_profile(TICK_S))
+        node.create_timer(TICK_S, self._tick)
+
+    def said(self, mode: int) -> bool:
+        return bool(self.commands) and self.commands[-1].mode == mode
+
+    def begin(self) -> None:
+        status = msg.EpisodeStatus(
+            episode_id=3, state=msg.EpisodeStatus.STATE_RUNNING, task="push", instruction="push it", phase="reach"
+        )
+        status.header.stamp = to_stamp(time.time_ns() - 200_000_000)
+        self.episodes.publish(status)
+        self.plans = True
+
+    def fail(self) -> None:
+        event = msg.FailureEvent(
+            event_id=1, episode_id=3, failure_type=msg.FailureEvent.TYPE_DROP, task="push", phase="reach",
+            description="it fell", evidence=[msg.Evidence(name="width", value=0.01, threshold=0.02, unit="m")],
+        )  # fmt: skip
+        event.header.stamp = to_stamp(time.time_ns())
+        self.failures.publish(event)
+
+    def _tick(self) -> None:
+        now_ns = time.time_ns()
+        state = RobotState(now_ns, np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
+        names = [f"joint_{index}" for index in range(7)]
+        self.states.publish(conversions.robot_state_message(state, names, topics.BASE_FRAME))
+        self.images.publish(conversions.image_message(np.full((8, 8, 3), 90, np.uint8), now_ns, "front"))
+        if not self.plans:
+            return
+        self.chunk_id += 1
+        stamp_ns = now_ns - 20_000_000
+        made = Provenance(stamp_ns, "flow", "abc", 42, CorrectionMode.GUIDANCE, 0.5, (12,))
+        actions = np.zeros((16, 7), dtype=np.float32)
+        actions[:, 0], actions[:, 6] = 0.0002, 0.5
+        chunk = ActionChunk(self.chunk_id, stamp_ns, actions, "push", committed=4, provenance=made)
+        self.chunks.publish(conversions.chunk_message(chunk, topics.BASE_FRAME))
+
+
+@pytest.fixture
+def browser(start_node, spin_until, tmp_path):
+    """A browser at the page of a dashboard that expects the controller only."""
+    made = {role: new_token(role.word, role) for role in Role}
+    tokens = tmp_path / "tokens.json"
+    save_access(tokens, [token for token, _ in made.values()])
+    node = start_node(
+        "dashboard",
+        port=0,
+        tokens=str(tokens),
+        expected=["controller"],
+        export_folder=str(tmp_path / "exports"),
+        front_camera=[1.5, 0.0, 0.8, 0.5, 0.0, 0.2],
+    )
+    spin_until(lambda: node.said("the live page is at"), PATIENCE, "the page")
+    address = re.search(r"the live page is at (http://\S+)", node.text)
+    assert address is not None
+    browser = Browser(address[1], {role: secret for role, (_, secret) in made.items()}, spin_until)
+    yield browser
+    browser.close()
+    assert node.stop() == 0, node.text
+    assert "Traceback" not in node.text
+
+
+def test_a_browser_sees_the_loop_run_and_its_stop_reaches_the_robot(browser, start_node, ros_node, spin_until):
+    robot = Robot(ros_node)
+    # Nobody looks yet, and nothing that is quick or large is subscribed to.
+    assert not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}")
+    controller = start_node("controller", niceness=0)
+    spin_until(lambda: controller.said("40 Hz loop") and robot.commands, PATIENCE, "the loop")
+    spin_until(
+        lambda: (
+            robot.episodes.get_subscription_count() == 2
+            and robot.failures.get_subscription_count() == 1
+            and robot.chunks.get_subscription_count() == 2
+        ),
+        PATIENCE,
+        "the subscriptions of controller and page",
+    )
+    browser.open()
+    robot.begin()
+    spin_until(lambda: robot.said(msg.ControlCommand.MODE_FOLLOW), PATIENCE, "motion")
+    robot.fail()
+
+    def missing() -> list[str]:
+        seen = browser.seen
+        failures = [entry for entry in seen.get("timeline", []) if entry["kind"] == "failure"]
+        found = {
+            "the mode": seen.get("state", {}).get("mode") == "follow",
+            "a picture": "front" in browser.pictures,
+            "the episode": seen.get("episode", {}).get("instruction") == "push it",
+            "the histogram": "histogram" in seen,
+            "commands": len(browser.ticks) > 40,
+            "a failure": bool(failures),
+            "its answer": bool(failures) and failures[0]["answer"] is not None,
+            "the controller's health": any(
+                node["name"] == "controller" and {"memory_mb", "cpu_percent", "rate_hz"} <= set(node["figures"])
+                for node in seen.get("nodes", [])
+            ),
+        }
+        return [name for name, there in found.items() if not there]
+
+    try:
+        spin_until(lambda: not missing(), PATIENCE)
+    except pytest.fail.Exception:
+        pytest.fail(f"the page does not show {', '.join(missing())}; it has {browser.seen.keys()}")
+    assert browser.ticks == sorted(set(browser.ticks)), "each command is shown once, in order"
+    failure = next(entry for entry in browser.seen["timeline"] if entry["kind"] == "failure")
+    assert failure["type"] == "drop" and failure["answer"]["cases"] == [12]
+    assert browser.seen["chunk"]["committed"] == 4
+
+    # What RViz draws, from the moment that it listens.
+    overlays: dict[str, list] = {name: [] for name in (live.PLANNED_TOPIC, live.WORKSPACE_TOPIC)}
+    states: list[DiagnosticStatus] = []
+    ros_node.create_subscription(PoseArray, live.PLANNED_TOPIC, overlays[live.PLANNED_TOPIC].append, 5)
+    ros_node.create_subscription(PolygonStamped, live.WORKSPACE_TOPIC, overlays[live.WORKSPACE_TOPIC].append, 5)
+    ros_node.create_subscription(DiagnosticStatus, live.OVERALL_TOPIC, states.append, qos.STATE)
+    spin_until(
+        lambda: all(overlays.values()) and states and states[-1].level == DiagnosticStatus.OK,
+        PATIENCE,
+        "overlays and the overall state",
+    )
+    planned = overlays[live.PLANNED_TOPIC][-1]
+    assert planned.header.frame_id == topics.BASE_FRAME
+    assert len(overlays[live.WORKSPACE_TOPIC][-1].polygon.points) == 16
+
+    # The stop: refused without the role, then at the robot, latched, and released.
+    assert browser.ask("/emergency_stop", {}, Role.REVIEWER)[0] == 403
+    assert robot.said(msg.ControlCommand.MODE_FOLLOW)
+    status, answer = browser.ask("/emergency_stop", {})
+    assert (status, answer["latched"], answer["confirmed"]) == (200, True, True), answer
+    spin_until(lambda: robot.said(msg.ControlCommand.MODE_EMERGENCY_STOP), PATIENCE, "the stop")
+    spin_until(lambda: browser.seen["state"]["mode"] == "emergency_stop", PATIENCE, "the stop on the page")
+    assert browser.ask("/release", {})[0] == 200
+    spin_until(lambda: robot.said(msg.ControlCommand.MODE_FOLLOW), PATIENCE, "motion after the release")
+
+    # Nobody serves tasks here, and the page says so instead of failing.
+    status, answer = browser.ask("/start", {"task": "push"})
+    assert (status, answer["code"]) == (503, "node_down")
+    browser.close()
+    spin_until(
+        lambda: not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}"), PATIENCE, "no more pictures"
+    )
+    assert controller.stop() == 0
+
+
+def test_cases_are_looked_at_edited_retired_and_exported_over_http(browser, start_node, call, tmp_path, spin_until):
+    from flow_rag_vla_interfaces import srv
+
+    start_node("failure_memory", database=str(tmp_path / "memory.db"), key="embedding")
+    embedding = np.zeros(8, dtype=np.float32)
+    embedding[0] = 1.0
+    case = msg.FailureCase(
+        failure_type=msg.FailureEvent.TYPE_DROP, task="push", phase="reach", encoder="compact", encoder_revision="abc",
+        embedding=embedding, horizon=2, failed_actions=np.full(14, 0.001, dtype=np.float32),
+        evidence=[msg.Evidence(name="width", value=0.01, threshold=0.02, unit="m")],
+    )  # fmt: skip
+    added = call(srv.AddFailureCase, topics.ADD_CASE, failure_case=case)
+    assert added.accepted, added.message
+
+    def listed() -> bool:
+        return browser.ask("/memory/cases?failure_type=drop")[0] == 200
+
+    spin_until(listed, PATIENCE, "the memory behind the page")
+    page = browser.ask("/memory/cases?failure_type=drop", role=Role.VIEWER)[1]
+    assert [item["id"] for item in page["cases"]] == [added.case_id]
+    path = f"/memory/cases/{added.case_id}"
+    whole = browser.ask(path, role=Role.VIEWER)[1]
+    assert whole["evidence"][0]["threshold"] == pytest.approx(0.02) and len(whole["failed_actions"]) == 2
+    edited = browser.ask(f"{path}/edit", {"note": "the lid was wet", "failure_type": "collision"}, Role.REVIEWER)[1]
+    assert (edited["note"], edited["type"]) == ("the lid was wet", "collision")
+    assert browser.ask(f"{path}/retire", {"retired": True, "reason": "a test"}, Role.VIEWER)[0] == 403
+    retired = browser.ask(f"{path}/retire", {"retired": True, "reason": "a test"}, Role.REVIEWER)[1]
+    assert (retired["retired"], retired["retired_reason"]) == (True, "a test")
+    status, answer = browser.ask("/memory/cases/999", role=Role.VIEWER)
+    assert (status, answer["code"]) == (404, "no_case")
+    status, answer = browser.ask("/memory/cases/999/retire", {"retired": True}, Role.REVIEWER)
+    assert (status, answer["code"]) == (404, "no_case")
+    exported = browser.ask("/memory/export", {"include_retired": True}, Role.REVIEWER)[1]
+    assert exported["exported"] == 1
+    assert (tmp_path / "exports" / exported["file"]).is_file()
+    # The controller is not running: nobody can confirm a stop, but it is on its way.
+    assert browser.ask("/emergency_stop", {})[1]["confirmed"] is False
