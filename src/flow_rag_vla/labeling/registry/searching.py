@@ -51,7 +51,7 @@ class Searching:
             if own is None:
                 filter_clauses(connection, where)
                 return SearchAnswer((), Answered(Way.NOTHING, "none", 0, 0, 0, f"there is no vector of {embedder}"))
-            searcher = self._searcher(own, embedder.dimension)
+            searcher = self.searcher(own, embedder.dimension)
             similarities, rows, answered = searcher.search(connection, query, k, where)
             found = objects_by_row(connection, rows)
         # A row that the shelf has seen newer than this connection's view of the database is left out.
@@ -62,9 +62,10 @@ class Searching:
         """See ``Registry.build_index``."""
         with self._database.read() as connection:
             for row in connection.execute(sa.select(t.embedders)).all():
-                self._searcher(row.embedder_id, row.dimension).build(connection)
+                self.searcher(row.embedder_id, row.dimension).build(connection)
 
-    def _searcher(self, embedder_id: int, dimension: int) -> Searcher:
+    def searcher(self, embedder_id: int, dimension: int) -> Searcher:
+        """The searcher of an embedder, made if there is none yet."""
         with self._turn:
             if embedder_id not in self._searchers:
                 self._searchers[embedder_id] = Searcher(

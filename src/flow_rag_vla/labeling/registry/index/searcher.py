@@ -48,6 +48,11 @@ class Searcher:
         """The last change seen."""
         return 0 if self._shelf is None else self._shelf.generation
 
+    @property
+    def index(self) -> CandidateIndex | None:
+        """The index, None where none was needed yet; for measurements."""
+        return self._index
+
     def catch_up(self, connection: sa.Connection) -> Shelf:
         """Load what was saved, or everything, then what changed since."""
         shelf = self._shelf

@@ -1,0 +1,147 @@
+"""The benchmark's run from end to end, and its figures in words."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flow_rag_vla.labeling.registry.benchmark.objects import fill
+from flow_rag_vla.labeling.registry.benchmark.reading import Attributes, Similarity, attributes, similarity
+from flow_rag_vla.labeling.registry.benchmark.writing import Crowd, Singles, crowd, singles
+from flow_rag_vla.labeling.registry.registry import Registry
+
+SEED = 7
+TARGETS = {"similarity_p95_ms": 50.0, "recall": 0.95, "attribute_p95_ms": 20.0, "objects_a_second": 5_000.0}
+"""What the registry is held to, at a million objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that was measured; ``build_s``: seconds to load the vectors, build the index and save it."""
+
+    objects: int
+    objects_a_second: float
+    objects_a_cpu_second: float
+    singles: Singles
+    build_s: float
+    similarity: list[Similarity]
+    attributes: list[Attributes]
+    crowd: Crowd
+    deferred: Crowd
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {**asdict(self), "targets": TARGETS}
+
+
+def measure(
+    objects: int,
+    queries: int,
+    writers: int,
+    readers: int,
+    seconds: float,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    index: str = "faiss",
+) -> Figures:
+    """Fill a registry in a temporary folder, and measure it.
+
+    Args:
+        objects: how many.
+        queries: similarity searches a class.
+        writers: processes that write at once.
+        readers: processes that read at once.
+        seconds: for how long.
+        progress: told what goes on, how much is done, of how much.
+        index: kind of the index.
+    """
+    with tempfile.TemporaryDirectory(prefix="registry-benchmark-") as name:
+        folder = Path(name)
+        progress("writers and readers", 0, 3)
+        together = crowd(folder / "crowd", writers, readers, seconds)
+        progress("the same with deferred transactions", 1, 3)
+        deferred = crowd(folder / "deferred", writers, readers, seconds, deferred=True)
+        progress("one by one", 2, 3)
+        alone = singles(folder / "singles", 200)
+        with Registry(folder / "registry", index=index) as registry:
+            done = 0
+
+            def tick(count: int = 1) -> None:
+                nonlocal done
+                done += count
+                progress(what, done, total)
+
+            what, total = "registration", objects
+            registering = fill(registry, objects, SEED, tick)
+            start = time.perf_counter()
+            progress("index", 0, 1)
+            registry.build_index()
+            build_s = time.perf_counter() - start
+            what, done, total = "similarity", 0, queries * 14
+            found = similarity(registry, queries, SEED, tick)
+            what, done, total = "attributes", 0, 8
+            pages = attributes(registry, 40, tick)
+    wall, processor = registering
+    return Figures(objects, objects / wall, objects / processor, alone, build_s, found, pages, together, deferred)
+
+
+def in_words(figures: Figures) -> list[str]:
+    """The figures as lines, each with its baseline."""
+    worst = min(figures.similarity, key=lambda item: item.recall)
+    rarest = min(figures.similarity, key=lambda item: item.matching)
+    alone = figures.singles
+    lines = [
+        f"registration of {figures.objects} objects with vectors, in batches of 500: {figures.objects_a_second:.0f}/s "
+        f"({figures.objects_a_cpu_second:.0f} a second of the processor), {figures.objects_a_second / alone.one_by_one:.0f} "
+        f"times one by one ({alone.one_by_one:.0f}/s); each with a mask, in a batch of 200: {alone.with_masks:.0f}/s",
+        f"index built and saved in {figures.build_s:.1f} s",
+        "similarity, 10 nearest (p95 beside a scan of all vectors; recall beside a filter put on after the search):",
+    ]
+    for item in figures.similarity:
+        lines.append(
+            f"  {item.name or 'no filter':<10} {item.matching:>8} pass, {item.way:<14} p95 {item.latency.p95:7.2f} ms, "
+            f"{item.latency.cpu_p95:6.2f} of the processor (scan {item.scan.p95:7.2f} ms, ratio {item.latency.p95 / item.scan.p95:.2f}), recall {item.recall:.3f} "
+            f"(put on after: {item.late:.3f})"
+        )
+    lines.append(
+        f"  lowest recall {worst.recall:.3f} ({worst.name or 'no filter'}); rarest class: {rarest.recall:.3f}, "
+        f"{rarest.matching} objects; worst p95 {max(item.latency.p95 for item in figures.similarity):.2f} ms"
+    )
+    lines.append("attributes, pages of 50 (p95 beside a scan of the table without its indexes):")
+    for page in figures.attributes:
+        lines.append(
+            f"  {page.name:<38} p95 {page.latency.p95:7.2f} ms, {page.latency.cpu_p95:6.2f} of the processor "
+            f"(scan {page.scan.p95:7.2f} ms, "
+            f"ratio {page.latency.p95 / page.scan.p95:.2f})"
+        )
+    for name, item in (("BEGIN IMMEDIATE", figures.crowd), ("deferred, the baseline", figures.deferred)):
+        lines.append(
+            f"{item.writers} writers and {item.readers} readers for {item.seconds:g} s, {name}: "
+            f"{item.acknowledged} objects acknowledged, {item.stored} stored, {item.pages} rounds of reading, "
+            f"{item.errors} errors" + (f" ({item.first_error[:90]})" if item.first_error else "")
+        )
+    return lines
+
+
+def missed(figures: Figures) -> list[str]:
+    """The targets that were not reached."""
+    found = []
+    slowest = max(item.latency.p95 for item in figures.similarity)
+    if slowest >= TARGETS["similarity_p95_ms"]:
+        found.append(f"similarity search: p95 {slowest:.1f} ms, target {TARGETS['similarity_p95_ms']:g}")
+    recall = float(np.min([item.recall for item in figures.similarity]))
+    if recall < TARGETS["recall"]:
+        found.append(f"recall: {recall:.3f}, target {TARGETS['recall']:g}")
+    page = max(item.latency.p95 for item in figures.attributes)
+    if page >= TARGETS["attribute_p95_ms"]:
+        found.append(f"attribute search: p95 {page:.1f} ms, target {TARGETS['attribute_p95_ms']:g}")
+    if figures.objects_a_second < TARGETS["objects_a_second"]:
+        found.append(f"registration: {figures.objects_a_second:.0f}/s, target {TARGETS['objects_a_second']:g}")
+    lost = figures.crowd.acknowledged != figures.crowd.stored
+    if figures.crowd.errors or lost:
+        found.append(f"writers and readers: {figures.crowd.errors} errors, lost: {lost}")
+    return found
