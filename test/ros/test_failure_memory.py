@@ -257,6 +257,39 @@ def test_a_failure_becomes_a_case_and_a_later_success_its_correction(bench):
     assert bench.see(unit(1), START_NS + 3_100_000_001).correction == Provenance.CORRECTION_NONE
 
 
+def test_the_way_into_a_failure_becomes_cases_unless_nothing_is_to_be_learned(bench):
+    from flow_rag_vla_interfaces.msg import EpisodeStatus
+
+    bench.start()
+
+    def fail(episode: int, start_ns: int) -> None:
+        bench.report(EpisodeStatus.STATE_RUNNING, start_ns, episode=episode)
+        for step in range(4):
+            stamp_ns = start_ns + step * 8 * TICK_NS
+            bench.see(unit(10 * episode + step), stamp_ns)
+            bench.act(motion(0.001), stamp_ns)
+        bench.settle()
+        bench.fail(start_ns + 24 * TICK_NS, start_ns + 40 * TICK_NS)
+
+    fail(1, START_NS)
+    bench.spin_until(lambda: len(bench.listed()) == 4, what="the cases")
+    bench.report(EpisodeStatus.STATE_FAILED, START_NS + 60 * TICK_NS)
+    changed = subprocess.run([sys.executable, "-c", SET_LEARN], capture_output=True, text=True, timeout=60, check=False)
+    assert changed.returncode == 0, changed.stderr
+    fail(2, START_NS + 100 * TICK_NS)
+    bench.report(EpisodeStatus.STATE_SUCCEEDED, START_NS + 160 * TICK_NS, episode=2)
+    # Answered by the thread that would have written the case before it.
+    assert bench.add(unit(99)).accepted
+    assert len(bench.listed()) == 5
+
+
+SET_LEARN = """
+from flow_rag_vla.nodes.memory_switch import MemorySwitch
+with MemorySwitch() as switch:
+    switch.set("dispatch", learn=False, check=lambda: None)
+"""
+
+
 def test_a_failed_episode_debits_the_cases_that_its_commands_name(bench):
     from flow_rag_vla_interfaces import msg
 
