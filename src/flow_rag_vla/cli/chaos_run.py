@@ -160,8 +160,9 @@ class ChaosRun:
 
     def finish(self) -> dict[str, Any]:
         """Check what must hold of the whole run, and give its content for the report."""
-        lost = [number for number in self._acknowledged if self._has_case(number) is False]
-        unknown = [number for number in self._acknowledged if self._has_case(number) is None]
+        # One that was interrupted says nothing, unless it is why the run ended.
+        self.rounds = [done for done in self.rounds if done.end_ns or done.problems]
+        lost, unknown = self._missing_cases()
         # What came last is written half a second later.
         time.sleep(0.6)
         self._monitor.read()
@@ -201,7 +202,8 @@ class ChaosRun:
         if lost:
             violations.append({"kind": "lost", "text": f"acknowledged cases {lost} are gone", "round": 0})
         if unknown:
-            violations.append({"kind": "lost", "text": f"the memory did not answer for {unknown}", "round": 0})
+            text = f"the memory did not answer for {len(unknown)} acknowledged cases"
+            violations.append({"kind": "not answered", "text": text, "round": 0})
         return {
             "rounds": [_told(done) for done in self.rounds],
             "violations": violations,
@@ -461,6 +463,17 @@ class ChaosRun:
                 return found
         return None
 
+    def _missing_cases(self) -> tuple[list[int], list[int]]:
+        """Acknowledged cases that are gone, and those for which no answer came."""
+        lost, numbers = [], list(self._acknowledged)
+        for place, number in enumerate(numbers):
+            found = self._has_case(number)
+            if found is None:
+                return lost, numbers[place:]
+            if not found:
+                lost.append(number)
+        return lost, []
+
     def _look_for_cases(self, done: Round) -> None:
         recent = [number for number, when in self._acknowledged.items() if when == done.number]
         gone = [number for number in (recent if done.fault.kind != plan.CORRUPT else list(self._acknowledged))
@@ -478,7 +491,7 @@ def _told(done: Round) -> dict[str, Any]:
         "kind": done.fault.kind,
         "target": done.fault.target,
         "fault": done.fault.text,
-        "seconds": (done.end_ns - done.start_ns) / 1e9,
+        "seconds": max(done.end_ns - done.start_ns, 0) / 1e9,
         "back_ms": done.back,
         "following_ms": done.following,
         "reactions": dict(done.reactions),
