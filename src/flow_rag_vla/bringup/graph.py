@@ -19,6 +19,7 @@ from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParame
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
 from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
 from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
@@ -50,6 +51,7 @@ NODES: tuple[NodeSpec, ...] = (
 ON_REQUEST: tuple[NodeSpec, ...] = (
     NodeSpec("llm", LlmParameters, "words in, validated structures out"),
     NodeSpec("deliberation", DeliberationParameters, "words to a checked plan, or a hold with its reason"),
+    NodeSpec("labeling", LabelingParameters, "images into labels, and labels to be found and corrected"),
     NodeSpec("dashboard", DashboardParameters, "the live page, and one state over all nodes"),
 )
 """Started only if the argument of the same name says so."""
@@ -99,6 +101,7 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
     Argument("llm", "false", "Start the node of language models too", BOOLEAN),
     Argument("deliberation", "false", "Start the node that decides about commands too; it asks the node llm", BOOLEAN),
+    Argument("labeling", "false", "Start the labeling node too", BOOLEAN),
     Argument("dashboard", "false", "Start the live page too", BOOLEAN),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
 from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of, kept_upload
 from flow_rag_vla.gateway.labeling.paging import IdempotencyKey
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
@@ -66,11 +66,12 @@ def model_routes(labels: Labels) -> APIRouter:
         """A mask for each box, in the order of the boxes."""
         pixels = decoded(image.file.read()).pixels
         asked = _boxes(boxes, pixels)
-        masks, seconds = labels.models.run(lambda pipeline: _masks(pipeline, pixels, asked))
+        found, seconds = labels.models.run(lambda pipeline: masks_in_boxes(pipeline, pixels, asked))
+        assert found.masks is not None
         return schemas.Segmented(
             width=asked.width,
             height=asked.height,
-            masks=[base64_png(mask) if mask.any() else None for mask in masks],
+            masks=[base64_png(mask) if mask.any() else None for mask in found.masks],
             seconds=seconds,
         )
 
@@ -127,14 +128,6 @@ def _labelled_for_good(
 ) -> tuple[Detections, float, Embedder | None]:
     found, seconds = _labelled(pipeline, pixels, request, masks=True)
     return found, seconds, embedder_of(pipeline, found)
-
-
-def _masks(pipeline: LabelingPipeline, pixels: Any, asked: Detections) -> tuple[Any, float]:
-    if pipeline.segmenter is None:
-        raise GatewayError(503, "no_segmenter", "this server has no segmenter", "start it with one")
-    begin = time.perf_counter()
-    masks = pipeline.segmenter.segment([pixels], [asked])[0]
-    return masks, time.perf_counter() - begin
 
 
 def _boxes(text: str, pixels: Any) -> Detections:

@@ -106,3 +106,10 @@ def _picture(image: Image.Image, data: bytes) -> Picture:
         upright.save(buffer, "PNG")
         data, suffix = buffer.getvalue(), ".png"
     return Picture(np.asarray(upright, np.uint8), data, suffix)
+
+
+def upload_of(pixels: NDArray[np.uint8]) -> Picture:
+    """The picture of some pixels (H, W, 3) uint8 RGB, as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return Picture(pixels, buffer.getvalue(), ".png")

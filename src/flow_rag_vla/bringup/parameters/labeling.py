@@ -1,0 +1,48 @@
+"""Parameters of the labeling node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flow_rag_vla.core.parameters import parameter
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingParameters:
+    """What labels, where the labels go, and when it makes way for the control loop."""
+
+    registry: str = parameter(
+        "~/.ros/flow_rag_vla/labels", "Folder of the registry of labels, or a PostgreSQL URL; made if it is not there"
+    )
+    registry_files: str = parameter("", "Folder for masks and pictures where the registry is a URL")
+    detector: str = parameter("compact", "Detector: compact (shipped), florence2 or grounding_dino")
+    segmenter: str = parameter("auto", "Segmenter: sam2, none, or auto, which takes the detector's own if it has one")
+    embedder: str = parameter("auto", "Embedder: compact, dinov2, none, or auto, which takes the detector's own")
+    detector_model: str = parameter("", "The detector's folder or hub id; empty: its usual one")
+    segmenter_model: str = parameter("", "The segmenter's folder or hub id; empty: its usual one")
+    embedder_model: str = parameter("", "The embedder's folder or hub id; empty: its usual one")
+    device: str = parameter("auto", "Where models run; auto takes a GPU", choices=("auto", "cpu", "cuda"))
+    threads: int = parameter(1, "CPU threads of the models", minimum=1, maximum=64)
+    niceness: int = parameter(
+        10, "How much processor time is left to others: 0 as any, 19 only what is idle", minimum=0, maximum=19
+    )
+    threshold: float = parameter(
+        0.5, "Least score that is kept where a request names none", minimum=0.0, maximum=1.0, live=True
+    )
+    publish: bool = parameter(
+        False, "Publish what is seen on image_topic as detections, and as overlay while someone listens", live=True
+    )
+    image_topic: str = parameter("camera/front/image_raw", "Images whose detections are published")
+    rate: float = parameter(
+        2.0, "Most images of a topic that are labelled a second", unit="Hz", minimum=0.01, maximum=60.0, live=True
+    )
+    late_ticks: int = parameter(
+        1,
+        "Late and skipped ticks of the control loop between two of its reports from which labeling pauses; 0: never",
+        minimum=0,
+        maximum=1_000_000,
+        live=True,
+    )
+    pause: float = parameter(
+        5.0, "How long it pauses after the last such report", unit="s", minimum=0.1, maximum=3600.0, live=True
+    )

@@ -1,0 +1,526 @@
+"""The labeling node: what the cameras see becomes labels, and labels can be found and corrected.
+
+Threads. The executor only takes requests and hands out answers. One job thread runs models, one asks the registry, one
+does the long runs. The models make way for the control loop: while it reports late ticks, pictures wait or are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from flow_rag_vla.bringup import labeling as names
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
+from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
+from flow_rag_vla.gateway.labeling.labels import kept_upload
+from flow_rag_vla.gateway.labeling.uploads import upload_of
+from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
+from flow_rag_vla.labeling.detections import Detections
+from flow_rag_vla.labeling.overlay import overlay
+from flow_rag_vla.labeling.pipeline import Image as Pixels
+from flow_rag_vla.labeling.pipeline import LabelingError, LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.registry.errors import RegistryError
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, LabelledObject, ObjectChange, ReviewState
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.conversions import MessageError, image_array, image_message
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.jobs import BusyError, JobThread
+from flow_rag_vla.nodes.labeling_messages import (
+    box_of,
+    boxes_of,
+    detections_message,
+    detections_of,
+    object_message,
+    state_of,
+)
+from flow_rag_vla.nodes.labeling_pace import LoopWatch
+from flow_rag_vla.nodes.labeling_runs import (
+    CanceledError,
+    Done,
+    Inbox,
+    Run,
+    RunOrder,
+    SharedPipeline,
+    label_bag,
+    label_path,
+    label_topic,
+)
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.torch_runtime import prepare_torch
+from flow_rag_vla_interfaces import msg, srv
+from flow_rag_vla_interfaces.action import AutoLabel, LabelBag
+
+FEEDBACK_S = 0.2
+MOST_RUNS = 8
+"""Runs under way or waiting; they are done one after the other."""
+USUAL_PAGE = 50
+_WHO = "labeling node"
+
+
+class RefusedError(Exception):
+    """A request that cannot be done now or at all; ``code`` is for programs."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class LabelingNode(Node):
+    """One registry, one pipeline; see the module."""
+
+    def __init__(self) -> None:
+        super().__init__("labeling")
+        self._complain = Complaints(self.get_logger())
+        self._node_parameters = NodeParameters(self, LabelingParameters, self._on_parameters)
+        settings = self._node_parameters.value
+        os.nice(settings.niceness)
+        device = prepare_torch(settings.device, settings.threads)
+        try:
+            self._pipeline = SharedPipeline(make_pipeline(_backends(settings, device)))
+        except LabelingError as error:
+            raise StartError(f"parameters detector, segmenter or embedder: {error}") from error
+        try:
+            self._registry = Registry(settings.registry, files=settings.registry_files or None)
+        except RegistryError as error:
+            raise StartError(f"parameter registry: {error}") from error
+        self._watch = LoopWatch()
+        self._seen = self._skipped = self._answered = self._failed = 0
+        self._last_ms = 0.0
+        self._looking = False
+        self._runs: dict[bytes, tuple[ServerGoalHandle[Any, Any, Any], Run, Any]] = {}
+        self._ends: dict[bytes, threading.Event] = {}
+        self._models = JobThread(self, "models", limit=16)
+        self._store = JobThread(self, "registry")
+        self._long = JobThread(self, "labeling runs", limit=MOST_RUNS)
+        group = ReentrantCallbackGroup()
+        services: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+            (srv.Detect, names.DETECT, self._on_detect),
+            (srv.Segment, names.SEGMENT, self._on_segment),
+            (srv.RegisterObjects, names.REGISTER_OBJECTS, self._on_register),
+            (srv.SearchObjects, names.SEARCH_OBJECTS, self._on_search),
+            (srv.GetObject, names.GET_OBJECT, self._on_get),
+            (srv.UpdateObject, names.UPDATE_OBJECT, self._on_update),
+            (srv.GetLabelStatistics, names.LABEL_STATISTICS, self._on_statistics),
+        )
+        for kind, name, callback in services:
+            self.create_service(kind, name, callback, callback_group=group)
+        self._actions = [
+            ActionServer(
+                self,
+                kind,
+                name,
+                callback,
+                callback_group=group,
+                goal_callback=lambda _goal: GoalResponse.ACCEPT,
+                cancel_callback=self._on_cancel,
+            )
+            for kind, name, callback in (
+                (AutoLabel, names.AUTO_LABEL, self._on_auto_label),
+                (LabelBag, names.LABEL_BAG, self._on_label_bag),
+            )
+        ]
+        self._detections = self.create_publisher(msg.DetectionArray, names.DETECTIONS, qos.SENSOR)
+        self._overlay = self.create_publisher(Image, names.OVERLAY, qos.SENSOR)
+        self._images = PolledSubscription(self, Image, settings.image_topic, qos.NEWEST)
+        self.create_subscription(msg.LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._look_timer = self.create_timer(1.0 / settings.rate, self._look, clock=steady)
+        self.create_timer(FEEDBACK_S, self._feed, clock=steady)
+        self._diagnostics = Diagnostics(self, self._pipeline.name, self._health)
+        self.get_logger().info(
+            f"{self._pipeline.name} {self._pipeline.revision} on {device}, labels in {settings.registry}"
+        )
+
+    def destroy_node(self) -> None:
+        """Withdraw what is under way, then end."""
+        if hasattr(self, "_long"):
+            for end in self._ends.values():
+                end.set()
+            for thread in (self._long, self._models, self._store):
+                thread.close()
+            for action in self._actions:
+                action.destroy()
+            self._registry.close()
+        super().destroy_node()
+
+    # Pictures as they come.
+
+    def _look(self) -> None:
+        settings = self._node_parameters.value
+        if not settings.publish or self._looking:
+            return
+        if self._watch.paused:
+            self._skipped += 1
+            return
+        waiting = self._images.take()
+        if not waiting:
+            return
+        image = waiting[-1][0]
+        try:
+            pixels = image_array(image)
+            done = self._models.submit(lambda: self._label(pixels, LabelRequest((), settings.threshold)))
+        except (MessageError, BusyError) as error:
+            self._complain(f"image on {settings.image_topic}: {error}")
+            return
+        self._looking = True
+        done.add_done_callback(lambda finished: self._seen_one(image, pixels, finished))
+
+    def _seen_one(self, image: Image, pixels: Pixels, finished: Any) -> None:
+        self._looking = False
+        error = finished.exception()
+        if error is not None:
+            self._complain(f"image on {self._node_parameters.value.image_topic}: {error}")
+            return
+        found, seconds = finished.result()
+        self._seen, self._last_ms = self._seen + 1, 1e3 * seconds
+        self._detections.publish(detections_message(found, image.header))
+        if self._overlay.get_subscription_count():
+            drawn = image_message(overlay(pixels, found), to_ns(image.header.stamp), image.header.frame_id)
+            self._overlay.publish(drawn)
+
+    def _label(self, pixels: Pixels, request: LabelRequest) -> tuple[Detections, float]:
+        done = self._pipeline.label([pixels], request)[0]
+        return done.detections, done.times.total
+
+    def _on_loop(self, message: msg.LoopStatistics) -> None:
+        settings = self._node_parameters.value
+        self._watch.report(int(message.late_ticks + message.skipped_ticks), settings.late_ticks, settings.pause)
+
+    def _on_parameters(self, settings: LabelingParameters) -> None:
+        self._look_timer.timer_period_ns = int(1e9 / settings.rate)
+
+    # Services.
+
+    async def _on_detect(self, request: srv.Detect.Request, response: srv.Detect.Response) -> srv.Detect.Response:
+        async def work() -> None:
+            self._make_way()
+            pixels, asked = image_array(request.image), self._request(request.prompts, request.threshold)
+            detect_only = LabelingPipeline(self._pipeline.detector)
+
+            def found() -> tuple[Detections, float]:
+                with self._pipeline.turn:
+                    done = detect_only.label([pixels], asked)[0]
+                return done.detections, done.times.total
+
+            detections, response.seconds = await self._models.submit(found)
+            response.detections = detections_message(detections, request.image.header)
+
+        return await self._served(names.DETECT, response, work())
+
+    async def _on_segment(self, request: srv.Segment.Request, response: srv.Segment.Response) -> srv.Segment.Response:
+        async def work() -> None:
+            self._make_way()
+            pixels = image_array(request.image)
+            asked = boxes_of(request.boxes, request.image.width, request.image.height)
+
+            def segmented() -> tuple[Detections, float]:
+                with self._pipeline.turn:
+                    return masks_in_boxes(self._pipeline, pixels, asked)
+
+            detections, response.seconds = await self._models.submit(segmented)
+            response.detections = detections_message(detections, request.image.header)
+
+        return await self._served(names.SEGMENT, response, work())
+
+    async def _on_register(
+        self, request: srv.RegisterObjects.Request, response: srv.RegisterObjects.Response
+    ) -> srv.RegisterObjects.Response:
+        async def work() -> None:
+            found = detections_of(request.detections)
+            pixels = image_array(request.image) if len(request.image.data) else None
+            if pixels is not None and pixels.shape[:2] != (found.height, found.width):
+                raise MessageError(
+                    f"image is {pixels.shape[1]} x {pixels.shape[0]} pixels, the detections are in one of "
+                    f"{found.width} x {found.height}"
+                )
+            if (pixels is None) == (not request.image_id):
+                raise RefusedError("invalid_message", "send either an image or an image_id")
+            project, who = request.project or DEFAULT_PROJECT, request.person or found.origin.model
+
+            def registered() -> tuple[str, str, Any]:
+                if pixels is None:
+                    image = self._registry.image(request.image_id)
+                else:
+                    image = kept_upload(self._registry, upload_of(pixels), project)[1]
+                embedder = None
+                if found.embeddings is not None:
+                    embedder = Embedder(found.origin.model, found.origin.revision, int(found.embeddings.shape[1]))
+                batch = self._registry.register_detections(
+                    image.image_id, found, who=who, embedder=embedder, key=request.batch_key
+                )
+                return image.source_id, image.image_id, batch
+
+            response.source_id, response.image_id, batch = await self._store.submit(registered)
+            response.object_ids, response.repeated = list(batch.object_ids), batch.repeated
+
+        return await self._served(names.REGISTER_OBJECTS, response, work())
+
+    async def _on_search(
+        self, request: srv.SearchObjects.Request, response: srv.SearchObjects.Response
+    ) -> srv.SearchObjects.Response:
+        async def work() -> None:
+            if request.only_validated and request.only_unreviewed:
+                raise RefusedError("invalid_message", "only_validated and only_unreviewed exclude each other")
+            where = ObjectFilter(
+                project=request.project,
+                categories=(request.category,) if request.category else (),
+                source_ids=(request.source_id,) if request.source_id else (),
+                states=(ReviewState.UNREVIEWED,) if request.only_unreviewed else (),
+                validated=True if request.only_validated else None,
+                min_score=_bound(request.minimum_confidence),
+                max_score=_bound(request.maximum_confidence),
+            )
+            limit = int(request.limit) or USUAL_PAGE
+            if request.similar_to:
+                answer = await self._store.submit(
+                    lambda: self._registry.similar(request.similar_to, k=limit, where=where)
+                )
+                response.objects = [object_message(hit.object, hit.similarity) for hit in answer.hits]
+                response.answered = answer.answered.way.value
+                return
+            page = await self._store.submit(
+                lambda: self._registry.list_objects(where, order=Order.LOWEST_SCORE, limit=limit, cursor=request.cursor)
+            )
+            response.objects, response.next_cursor = [object_message(item) for item in page.objects], page.cursor
+
+        return await self._served(names.SEARCH_OBJECTS, response, work())
+
+    async def _on_get(self, request: srv.GetObject.Request, response: srv.GetObject.Response) -> srv.GetObject.Response:
+        async def work() -> None:
+            response.object = object_message(await self._store.submit(lambda: self._registry.get(request.object_id)))
+
+        return await self._served(names.GET_OBJECT, response, work())
+
+    async def _on_update(
+        self, request: srv.UpdateObject.Request, response: srv.UpdateObject.Response
+    ) -> srv.UpdateObject.Response:
+        async def work() -> None:
+            change = ObjectChange(
+                category=request.category if request.set_category else None,
+                box=box_of(request.box) if request.set_box else None,
+                state=state_of(request.status) if request.set_status else None,
+            )
+
+            def updated() -> LabelledObject:
+                version = int(request.version) or None
+                return self._registry.update(request.object_id, change, who=request.person, expected_version=version)
+
+            response.object = object_message(await self._store.submit(updated))
+
+        return await self._served(names.UPDATE_OBJECT, response, work())
+
+    async def _on_statistics(
+        self, _request: srv.GetLabelStatistics.Request, response: srv.GetLabelStatistics.Response
+    ) -> srv.GetLabelStatistics.Response:
+        async def work() -> None:
+            counts = await self._store.submit(self._registry.statistics)
+            response.sources, response.images, response.objects = counts.sources, counts.images, counts.objects
+            for state in ReviewState:
+                setattr(response, state.value, counts.by_state[state.value])
+            response.categories = list(counts.by_category)
+            response.category_counts = list(counts.by_category.values())
+
+        return await self._served(names.LABEL_STATISTICS, response, work())
+
+    async def _served(self, name: str, response: Any, work: Coroutine[Any, Any, None]) -> Any:
+        """The response, with what went wrong in it; nothing that is sent ends the node."""
+        try:
+            await work
+        except Exception as error:
+            response.code, response.message = self._failure(name, error)
+        else:
+            response.ok = True
+            self._answered += 1
+        return response
+
+    def _failure(self, name: str, error: Exception) -> tuple[str, str]:
+        """Code and text of what went wrong."""
+        self._failed += 1
+        self._complain(f"{name}: {error or type(error).__name__}")
+        if isinstance(error, RegistryError):
+            return error.code.value, str(error)
+        if isinstance(error, (LabelingError, RefusedError, GatewayError)):
+            return error.code, str(error)
+        if isinstance(error, MessageError):
+            return "invalid_message", str(error)
+        if isinstance(error, BusyError):
+            return "busy", str(error)
+        if isinstance(error, CanceledError):
+            return "canceled", "the run was withdrawn; what was stored stays"
+        return "internal", f"{type(error).__name__}: {error}; report it with the node's log"
+
+    def _make_way(self) -> None:
+        if self._watch.paused:
+            raise RefusedError("yielding", "the control loop reports late ticks and has the machine; ask again later")
+
+    def _request(self, prompts: Sequence[str], threshold: float) -> LabelRequest:
+        return LabelRequest(tuple(prompts), float(threshold) or self._node_parameters.value.threshold)
+
+    # Actions.
+
+    async def _on_auto_label(self, handle: ServerGoalHandle[Any, Any, Any]) -> AutoLabel.Result:
+        goal: AutoLabel.Goal = handle.request
+        inbox = Inbox()
+        subscription = None
+
+        def take(image: Image) -> None:
+            try:
+                inbox.put(image_array(image), to_ns(image.header.stamp))
+            except MessageError as error:
+                self._complain(f"image on {goal.topic}: {error}")
+
+        async def work(run: Run) -> Done:
+            nonlocal subscription
+            order = self._order(goal, int(goal.max_images))
+            if bool(goal.topic) == bool(goal.folder):
+                raise RefusedError("invalid_message", "name either a topic or a folder")
+            if goal.folder:
+                folder = Path(goal.folder).expanduser()
+                return await self._long.submit(lambda: label_path(folder, order, self._registry, self._pipeline, run))
+            try:
+                subscription = self.create_subscription(Image, goal.topic, take, qos.NEWEST)
+            except Exception as error:  # rclpy has an error of its own for each way to misname a topic
+                raise RefusedError("invalid_message", f"topic {goal.topic!r}: {error}") from error
+            session = str(to_ns(self.get_clock().now().to_msg()))
+            return await self._long.submit(
+                lambda: label_topic(goal.topic, inbox, session, order, self._registry, self._pipeline, run)
+            )
+
+        result = AutoLabel.Result()
+        try:
+            done = await self._ran(handle, AutoLabel, result, work)
+        finally:
+            if subscription is not None:
+                self.destroy_subscription(subscription)
+        if done is not None:
+            result.source_ids = list(done.source_ids)
+        return result
+
+    async def _on_label_bag(self, handle: ServerGoalHandle[Any, Any, Any]) -> LabelBag.Result:
+        goal: LabelBag.Goal = handle.request
+
+        async def work(run: Run) -> Done:
+            order = self._order(goal, 0, 1.0 / goal.rate if goal.rate > 0.0 else 0.0)
+            bag = Path(goal.bag).expanduser()
+            output = Path(goal.output).expanduser() if goal.output else None
+            return await self._long.submit(
+                lambda: label_bag(bag, list(goal.topics), output, order, self._registry, self._pipeline, run)
+            )
+
+        result = LabelBag.Result()
+        done = await self._ran(handle, LabelBag, result, work)
+        if done is not None:
+            result.source_id, result.output = done.source_ids[0], goal.output
+            result.tracks = len(done.report.tracks)
+        return result
+
+    async def _ran(
+        self,
+        handle: ServerGoalHandle[Any, Any, Any],
+        kind: Any,
+        result: Any,
+        work: Callable[[Run], Awaitable[Done]],
+    ) -> Done | None:
+        """Do a run: its account is fed back meanwhile and stands in the result, whatever came of it."""
+        goal_id = bytes(handle.goal_id.uuid)
+        run = Run(self._watch, self._ends.setdefault(goal_id, threading.Event()))
+        self._runs[goal_id] = handle, run, kind
+        done: Done | None = None
+        try:
+            done = await work(run)
+        except Exception as error:
+            result.code, result.message = self._failure(kind.__name__, error)
+        finally:
+            del self._runs[goal_id], self._ends[goal_id]
+        self._feed_one(handle, run, kind)
+        result.images, result.objects = run.images, run.objects
+        if done is not None:
+            result.ok = True
+            result.message = "; ".join(f"{place}: {error}" for place, error in done.report.errors[:10])
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return done
+
+    def _order(self, goal: Any, most: int, every_s: float = 0.0) -> RunOrder:
+        request = self._request(goal.prompts, goal.threshold)
+        return RunOrder(request, goal.project or DEFAULT_PROJECT, _WHO, most, every_s)
+
+    def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+        end = self._ends.setdefault(bytes(handle.goal_id.uuid), threading.Event())
+        end.set()
+        return CancelResponse.ACCEPT
+
+    def _feed(self) -> None:
+        for handle, under_way, kind in self._runs.values():
+            self._feed_one(handle, under_way, kind)
+
+    def _feed_one(self, handle: ServerGoalHandle[Any, Any, Any], under_way: Run, kind: Any) -> None:
+        if handle.is_active:
+            images, total, objects, message = under_way.account
+            feedback = kind.Feedback(images=images, total=total, objects=objects, message=message)
+            handle.publish_feedback(feedback)
+
+    def _health(self) -> Health:
+        figures = {
+            "model": self._pipeline.name,
+            "published": self._seen,
+            "inference_ms": round(self._last_ms, 1),
+            "answered": self._answered,
+            "failed": self._failed,
+            "runs": len(self._runs),
+            "paused": self._watch.paused,
+            "pauses": self._watch.pauses,
+            "skipped": self._skipped,
+            "last_problem": self._complain.last,
+        }
+        if self._watch.paused:
+            return WARN, "pauses: the control loop reports late ticks", figures
+        return OK, "labels", figures
+
+
+def _backends(settings: LabelingParameters, device: str) -> BackendSettings:
+    return BackendSettings(
+        settings.detector,
+        settings.segmenter,
+        settings.embedder,
+        settings.detector_model,
+        settings.segmenter_model,
+        settings.embedder_model,
+        device,
+    )
+
+
+def _bound(share: float) -> float | None:
+    """A limit on scores; 0 is none."""
+    return None if share == 0.0 else float(share)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the labeling node."""
+    return run(LabelingNode, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

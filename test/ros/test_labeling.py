@@ -1,0 +1,264 @@
+"""The labeling node, as a process, over its services, topics and actions, with the models that ship."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from action_msgs.msg import GoalStatus
+from PIL import Image as Pillow
+from rclpy.action import ActionClient
+from sensor_msgs.msg import Image
+
+from flow_rag_vla.bringup import labeling as names
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.data.bag import Bag
+from flow_rag_vla.data.bag_writer import BagWriter
+from flow_rag_vla.data.definitions import Definitions
+from flow_rag_vla.labeling.compact.scenes import labelled_frames
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.conversions import image_message
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla_interfaces import msg, srv
+from flow_rag_vla_interfaces.action import AutoLabel, LabelBag
+
+WAIT = 60.0
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Two pictures of the simulator with things in them, (240, 320, 3) uint8."""
+    return [frame.image for frame in labelled_frames(900, 1, frames_a_scene=2, size=(320, 240))]
+
+
+@pytest.fixture
+def node(start_node, tmp_path, spin_until):
+    """``node(publish=True)`` starts the node over a new registry and waits for it."""
+
+    def start(**parameters):
+        process = start_node("labeling", registry=str(tmp_path / "labels"), niceness=0, **parameters)
+        spin_until(lambda: process.said("labels in"), WAIT, "the node")
+        return process
+
+    return start
+
+
+@pytest.fixture
+def act(ros_node, spin_until):
+    """``act(AutoLabel, name, field=value)`` sends a goal: its handle, the future of its end and the feedback so far."""
+
+    def send(kind, name, **fields):
+        client = ActionClient(ros_node, kind, name)
+        spin_until(client.server_is_ready, WAIT, f"action {name}")
+        heard = []
+        future = client.send_goal_async(kind.Goal(**fields), lambda message: heard.append(message.feedback))
+        spin_until(future.done, WAIT, "the goal's acceptance")
+        handle = future.result()
+        return handle, handle.get_result_async(), heard
+
+    return send
+
+
+def picture(pixels, stamp_ns=1_000_000_000):
+    return image_message(pixels, stamp_ns, "front_optical_frame")
+
+
+def test_a_picture_is_detected_registered_found_and_corrected_over_services(node, call, pictures):
+    process = node()
+    image = picture(pictures[0])
+    seen = call(srv.Detect, names.DETECT, image=image)
+    assert seen.ok, seen.message
+    found = seen.detections
+    assert found.detections and found.model == "compact" and to_ns(found.header.stamp) == 1_000_000_000
+    assert (found.width, found.height) == (320, 240) and all(len(item.mask) for item in found.detections)
+    kind = found.detections[0].class_id
+    one = call(srv.Detect, names.DETECT, image=image, prompts=[kind], threshold=0.4)
+    assert {item.class_id for item in one.detections.detections} == {kind}
+
+    first = found.detections[0]
+    half = np.array([first.size_x, first.size_y]) / 2
+    centre = np.array([first.center_x, first.center_y])
+    cut = call(srv.Segment, names.SEGMENT, image=image, boxes=[*(centre - half), *(centre + half), 0.0, 0.0, 4.0, 4.0])
+    assert cut.ok and len(cut.detections.detections) == 2, cut.message
+
+    fields = {"batch_key": "first", "image": image, "person": "ada", "detections": found}
+    kept = call(srv.RegisterObjects, names.REGISTER_OBJECTS, **fields)
+    assert kept.ok and len(kept.object_ids) == len(found.detections), kept.message
+    again = call(srv.RegisterObjects, names.REGISTER_OBJECTS, **fields)
+    assert again.ok and again.repeated and again.object_ids == kept.object_ids
+
+    page = call(srv.SearchObjects, names.SEARCH_OBJECTS, limit=2)
+    assert page.ok and len(page.objects) == 2 and math.isnan(page.objects[0].similarity)
+    assert page.objects[0].confidence <= page.objects[1].confidence
+    like = call(srv.SearchObjects, names.SEARCH_OBJECTS, similar_to=kept.object_ids[0], limit=3)
+    assert like.ok and like.answered and like.objects[0].object_id != kept.object_ids[0], like.message
+
+    name = kept.object_ids[0]
+    read = call(srv.GetObject, names.GET_OBJECT, object_id=name).object
+    assert (read.version, read.status, read.category) == (1, msg.LabelledObject.STATUS_UNREVIEWED, kind)
+    change = {"object_id": name, "version": 1, "person": "grace", "set_category": True, "category": "cup"}
+    done = call(
+        srv.UpdateObject, names.UPDATE_OBJECT, **change, set_status=True, status=msg.LabelledObject.STATUS_RELABELLED
+    )
+    assert done.ok and (done.object.category, done.object.validated_by) == ("cup", "grace"), done.message
+    stale = call(srv.UpdateObject, names.UPDATE_OBJECT, **change)
+    assert (stale.ok, stale.code) == (False, "stale_version")
+    counts = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
+    assert (counts.objects, counts.relabelled, counts.images) == (len(kept.object_ids), 1, 1)
+    assert dict(zip(counts.categories, counts.category_counts, strict=True))["cup"] == 1
+    assert process.stop() == 0 and "Traceback" not in process.text
+
+
+def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spin_until, pictures, tmp_path):
+    process = node()
+    image, nan = picture(pictures[0]), float("nan")
+    cut_off = picture(pictures[0])
+    cut_off.data = cut_off.data[:100]
+    strange = msg.DetectionArray(width=320, height=240, model="x", detections=[msg.Detection(class_id="a", score=nan)])
+    outside = msg.Detection(class_id="a", score=0.5, score_kind=1, center_x=400.0, center_y=9.0, size_x=9.0, size_y=9.0)
+    beyond = msg.DetectionArray(width=320, height=240, model="x", detections=[outside])
+    unmasked = msg.Detection(
+        class_id="a", score=0.5, score_kind=1, center_x=9.0, center_y=9.0, size_x=4.0, size_y=4.0, mask=b"no png"
+    )
+    broken = msg.DetectionArray(width=320, height=240, model="x", detections=[unmasked])
+    empty = msg.DetectionArray(width=320, height=240, model="x")
+    nobody = "0" * 32
+    for kind, name, fields, code in (
+        (srv.Detect, names.DETECT, {"image": Image()}, "invalid_message"),
+        (srv.Detect, names.DETECT, {"image": cut_off}, "invalid_message"),
+        (srv.Detect, names.DETECT, {"image": image, "prompts": ["submarine"]}, "prompt_unknown"),
+        (srv.Detect, names.DETECT, {"image": image, "prompts": [""]}, "prompt_empty"),
+        (srv.Detect, names.DETECT, {"image": image, "threshold": nan}, "setting_out_of_range"),
+        (srv.Segment, names.SEGMENT, {"image": image, "boxes": [1.0, 2.0, 3.0]}, "invalid_message"),
+        (srv.Segment, names.SEGMENT, {"image": image, "boxes": [5.0, 5.0, 5.0, 9.0]}, "invalid_message"),
+        (srv.RegisterObjects, names.REGISTER_OBJECTS, {"image": image, "detections": strange}, "invalid_message"),
+        (srv.RegisterObjects, names.REGISTER_OBJECTS, {"image": image, "detections": beyond}, "invalid_message"),
+        (srv.RegisterObjects, names.REGISTER_OBJECTS, {"image": image, "detections": broken}, "invalid_message"),
+        (srv.RegisterObjects, names.REGISTER_OBJECTS, {"detections": empty}, "invalid_message"),
+        (srv.RegisterObjects, names.REGISTER_OBJECTS, {"image_id": nobody, "detections": empty}, "unknown_image"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"similar_to": nobody}, "unknown_object"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"cursor": "none"}, "invalid_cursor"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"project": "moon"}, "unknown_project"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"minimum_confidence": nan}, "invalid_score"),
+        (srv.GetObject, names.GET_OBJECT, {"object_id": "../../etc"}, "unknown_object"),
+        (srv.UpdateObject, names.UPDATE_OBJECT, {"object_id": nobody, "person": "ada"}, "invalid_value"),
+        (
+            srv.UpdateObject,
+            names.UPDATE_OBJECT,
+            {"object_id": nobody, "person": "ada", "set_status": True, "status": 99},
+            "invalid_message",
+        ),
+    ):
+        answer = call(kind, name, **fields)
+        assert (answer.ok, answer.code) == (False, code), (name, fields if len(fields) < 2 else code, answer.message)
+        assert answer.message
+    spoiled = tmp_path / "bag"
+    spoiled.mkdir()
+    (spoiled / "x.mcap").write_bytes(b"\x00" * 64)
+    for kind, name, fields, code in (
+        (AutoLabel, names.AUTO_LABEL, {}, "invalid_message"),
+        (AutoLabel, names.AUTO_LABEL, {"topic": "no topic!"}, "invalid_message"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path / "nowhere")}, "source_missing"),
+        (LabelBag, names.LABEL_BAG, {"bag": str(tmp_path / "nowhere")}, "source_missing"),
+        (LabelBag, names.LABEL_BAG, {"bag": str(spoiled)}, "source_corrupt"),
+    ):
+        _, ended, _ = act(kind, name, **fields)
+        spin_until(ended.done, WAIT, "the end")
+        assert (ended.result().status, ended.result().result.code) == (GoalStatus.STATUS_ABORTED, code)
+    assert call(srv.GetLabelStatistics, names.LABEL_STATISTICS).objects == 0
+    assert process.stop() == 0 and "Traceback" not in process.text
+
+
+def test_a_topic_is_labelled_and_drawn_and_the_loop_comes_first(node, call, act, ros_node, spin_until, pictures):
+    process = node(publish=True, rate=20.0, pause=2.0)
+    drawn, seen = [], []
+    ros_node.create_subscription(Image, names.OVERLAY, drawn.append, qos.SENSOR)
+    ros_node.create_subscription(msg.DetectionArray, names.DETECTIONS, seen.append, qos.SENSOR)
+    camera = ros_node.create_publisher(Image, topics.FRONT_IMAGE, qos.SENSOR)
+    loop = ros_node.create_publisher(msg.LoopStatistics, topics.LOOP_STATISTICS, qos.STATE)
+    spin_until(lambda: camera.get_subscription_count() and loop.get_subscription_count(), WAIT, "the node's ears")
+    for topic in (names.OVERLAY, names.DETECTIONS):
+        spin_until(lambda topic=topic: ros_node.count_publishers(topic), WAIT, "the node's voice")
+    stamps = iter(range(1, 10_000))
+
+    def show():
+        camera.publish(picture(pictures[0], next(stamps) * 1_000_000))
+        return True
+
+    spin_until(lambda: show() and seen and drawn, WAIT, "detections and overlay")
+    assert seen[0].detections and seen[0].header.frame_id == "front_optical_frame"
+    assert (drawn[0].width, drawn[0].height) == (320, 240)
+    assert (np.frombuffer(drawn[0].data, np.uint8) != pictures[0].ravel()).any()
+
+    _, ended, heard = act(AutoLabel, names.AUTO_LABEL, topic=topics.FRONT_IMAGE, max_images=3)
+    spin_until(lambda: show() and ended.done(), WAIT, "three images")
+    result = ended.result().result
+    assert result.ok and result.images == 3 and result.objects > 0, result.message
+    assert heard and heard[-1].images == 3
+    counts = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
+    assert (counts.images, counts.objects) == (3, result.objects)
+
+    loop.publish(msg.LoopStatistics(late_ticks=10))
+    late = iter(range(11, 10_000))
+
+    def hold():
+        loop.publish(msg.LoopStatistics(late_ticks=next(late)))
+        answers.append(call(srv.Detect, names.DETECT, image=picture(pictures[0])))
+        return answers[-1].code == "yielding"
+
+    answers = []
+    spin_until(hold, WAIT, "labeling to pause")
+    handle, ended, heard = act(AutoLabel, names.AUTO_LABEL, topic=topics.FRONT_IMAGE)
+    spin_until(lambda: hold() and any("late ticks" in item.message for item in heard), WAIT, "the pause to be told")
+    assert call(srv.GetLabelStatistics, names.LABEL_STATISTICS).images == 3
+    spin_until(lambda: call(srv.Detect, names.DETECT, image=picture(pictures[0])).ok, WAIT, "labeling after the pause")
+    spin_until(lambda: show() and any(item.images for item in heard), WAIT, "the run to go on")
+    spin_until(handle.cancel_goal_async().done, WAIT, "the cancellation")
+    spin_until(ended.done, WAIT, "the end")
+    assert ended.result().status == GoalStatus.STATUS_CANCELED
+    assert (ended.result().result.code, ended.result().result.ok) == ("canceled", False)
+    kept = call(srv.GetLabelStatistics, names.LABEL_STATISTICS).images
+    assert kept >= 3 + ended.result().result.images > 3
+    assert process.stop() == 0 and "Traceback" not in process.text
+
+
+def test_a_folder_and_a_bag_become_labels_and_a_bag_with_labels(node, call, act, spin_until, pictures, tmp_path):
+    node()
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, pixels in enumerate(pictures):
+        Pillow.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG no picture")
+    _, ended, _ = act(AutoLabel, names.AUTO_LABEL, folder=str(folder))
+    spin_until(ended.done, WAIT, "the folder")
+    done = ended.result().result
+    assert done.ok and done.images == 3 and "broken.png" in done.message, done.message
+    before = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
+    assert (before.sources, before.objects) == (1, done.objects)
+
+    with BagWriter(tmp_path / "bag", Definitions()) as bag:
+        bag.add_topic("/camera/front/image_raw", "sensor_msgs/msg/Image")
+        for number, pixels in enumerate(pictures):
+            image = picture(pixels, (number + 1) * 100_000_000)
+            bag.write("/camera/front/image_raw", (number + 1) * 100_000_000, serialized(image))
+    output = tmp_path / "labelled"
+    _, ended, heard = act(LabelBag, names.LABEL_BAG, bag=str(tmp_path / "bag"), output=str(output))
+    spin_until(ended.done, WAIT, "the bag")
+    done = ended.result().result
+    assert done.ok and done.images == 2 and done.objects > 0, done.message
+    assert (heard[-1].images, heard[-1].total) == (2, 2)
+    after = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
+    assert (after.sources, after.objects) == (2, before.objects + done.objects)
+    written = list(Bag(output).messages(["/camera/front/detections"]))
+    assert [entry.log_ns for entry in written] == [100_000_000, 200_000_000]
+    assert sum(len(entry.message.detections) for entry in written) == done.objects
+    _, ended, _ = act(LabelBag, names.LABEL_BAG, bag=str(tmp_path / "bag"), output=str(output))
+    spin_until(ended.done, WAIT, "the refusal")
+    assert ended.result().result.code == "source_exists"
+
+
+def serialized(image):
+    from rclpy.serialization import serialize_message
+
+    return serialize_message(image)
