@@ -10,13 +10,14 @@ from rich.console import Console
 BENCHMARKS = {
     "loop": "the 40 Hz loop, fed, beside an empty timer",
     "memory": "search over 10,000 cases beside a plain scan; resident memory",
+    "answer": "the memory's answer to a situation with 5,000 cases beside a plain scan; renewal",
     "graph": "the loop and each stage's latency under the whole graph",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
     "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
 }
-ON_REQUEST = ("detection", "labeling", "llm", "residency")
+ON_REQUEST = ("answer", "detection", "labeling", "llm", "residency")
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
 
 
@@ -28,7 +29,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, graph, detection, labeling, llm, residency; none: the first three.",
+        help="Which: loop, memory, answer, graph, detection, labeling, llm, residency; none: the first three.",
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
@@ -55,7 +56,7 @@ def bench(
 
       flow_rag_vla bench residency           about a minute
     """
-    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, residency
+    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, memory_answer, residency
 
     chosen = names or [name for name in BENCHMARKS if name not in ON_REQUEST]
     unknown = [name for name in chosen if name not in BENCHMARKS]
@@ -75,6 +76,8 @@ def bench(
             bench_labeling(console, None if json is None else json / "labeling.json", quick=quick)
         elif name == "loop":
             loop.main(["--seconds", str(seconds), *output])
+        elif name == "answer":
+            memory_answer.main(output)
         elif name == "memory":
             memory.main(["--cases", str(cases), *output])
         elif name == "llm":
