@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -21,7 +22,8 @@ def _word_level(words: list[str], **special: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
-def save_florence2(folder: Path) -> Path:
+def save_florence2(folder: Path, answer: tuple[int, ...]) -> Path:
+    """It is taught one answer, since one of random weights says nothing that could be read as a box."""
     from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.florence2.configuration_florence2 import Florence2VisionConfig
@@ -48,7 +50,18 @@ def save_florence2(folder: Path) -> Path:
     # 64 pixels are 2 x 2 places after the strides of 4, 2, 2 and 2, and one more for their mean.
     image = CLIPImageProcessorPil(size={"height": 64, "width": 64}, do_center_crop=False)
     image.image_seq_length = 5
-    Florence2Processor(image, tokenizer).save_pretrained(folder)
+    processor = Florence2Processor(image, tokenizer)
+    inputs = processor(
+        text=["<OPEN_VOCABULARY_DETECTION>red cube"], images=[np.zeros((96, 128, 3), np.uint8)], return_tensors="pt"
+    )
+    labels = torch.tensor([[*(words.index(f"<loc_{place}>") for place in answer), 2]])
+    optimiser = torch.optim.Adam(model.parameters(), lr=2e-2)
+    model.train()
+    for _ in range(40):
+        optimiser.zero_grad()
+        model(**inputs, labels=labels).loss.backward()
+        optimiser.step()
+    processor.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder
 
