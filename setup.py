@@ -49,6 +49,8 @@ POSTGRES = ["psycopg[binary]"]
 # The registry of labelled objects; chroma is one of its three indexes, the others need nothing further.
 REGISTRY = ["alembic", "sqlalchemy>=2", "pillow"]
 CHROMA = ["chromadb"]
+# Labels for folders, videos and bags. The wheel of av bundles FFmpeg with GPL parts; av itself is BSD.
+LABELING = ["av", "scipy", *RECORDING, *ENCODERS, *REGISTRY]
 LLM = ["anthropic>=2", "openai>=3"]
 # Any causal language model of transformers; bitsandbytes is used if it is there.
 LLM_LOCAL = ["llguidance", "transformers", *TORCH]
@@ -92,6 +94,7 @@ setup(
         f"{PACKAGE}.failure": ["checkpoints/**/*"],
         f"{PACKAGE}.evaluate": ["templates/**/*"],
         f"{PACKAGE}.gateway": ["**/page/**/*"],
+        f"{PACKAGE}.labeling": ["compact/checkpoint/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -108,6 +111,7 @@ setup(
         "postgres": POSTGRES,
         "registry": REGISTRY,
         "chroma": CHROMA,
+        "labeling": LABELING,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,
         "llm": LLM,
