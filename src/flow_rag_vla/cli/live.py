@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
 
 POLL_S = 0.2
+ADDRESS = re.compile(r"the live page is at (http://\S+)")
+"""What the node says once it answers."""
 
 
 def live(
@@ -51,8 +55,36 @@ def live(
     file = Path(params_file) if params_file else default_params_file()
     if not file.is_file():
         raise typer.BadParameter(f"params_file {params_file!r} does not exist; copy config/flow_rag_vla.yaml")
-    overrides = {"host": host, "port": port, "tokens": str(Path(tokens).expanduser().resolve()) if tokens else ""}
-    raise typer.Exit(_run(console, dashboard_process(overrides, file, namespace, log_level)))
+    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_live_") as folder:
+        made, secrets = (str(Path(tokens).expanduser().resolve()), {}) if tokens else _page_tokens(Path(folder))
+        overrides = {"host": host, "port": port, "tokens": made}
+        process = dashboard_process(overrides, file, namespace, log_level)
+        raise typer.Exit(_run(console, process, Path(folder), secrets))
+
+
+def with_page(console: Console, processes: Sequence[Process], folder: Path, port: int) -> tuple[Process, ...]:
+    """A graph whose live page has tokens of its own, written to ``folder``; they are shown here, once."""
+    tokens, secrets = _page_tokens(folder)
+    _tell(console, secrets, f"http://127.0.0.1:{port}/")
+    own = {"tokens": tokens, "port": port}
+    return tuple(
+        replace(item, overrides=item.overrides | own) if item.spec.name == "dashboard" else item for item in processes
+    )
+
+
+def _page_tokens(folder: Path) -> tuple[str, dict[str, str]]:
+    """A token file for one run, and its secrets by role."""
+    from flow_rag_vla.gateway.access import Role, new_token, save_access
+
+    made = {role.word: new_token(role.word, role) for role in (Role.VIEWER, Role.OPERATOR)}
+    file = folder / "live_tokens.json"
+    save_access(file, [token for token, _ in made.values()])
+    return str(file), {word: secret for word, (_, secret) in made.items()}
+
+
+def _tell(console: Console, secrets: Mapping[str, str], address: str) -> None:
+    for word, secret in secrets.items():
+        console.print(f"live page for a {word}: {address}live/#token={secret}", highlight=False)
 
 
 def _add_token(console: Console, tokens: str, wanted: str, hours: float) -> None:
@@ -74,38 +106,45 @@ def _add_token(console: Console, tokens: str, wanted: str, hours: float) -> None
     console.print(f"token of {name} ({word}), shown this once: {secret}", highlight=False)
 
 
-def _run(console: Console, process: Process) -> int:
+def _run(console: Console, process: Process, folder: Path, secrets: Mapping[str, str]) -> int:
     """Run the node until it ends or Ctrl-C; its output is shown as it comes."""
     from flow_rag_vla.bringup.supervisor import Supervisor
 
-    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_live_") as folder, _ended_by_signals() as ended:
-        # The node's output holds the secrets that it made: its file is this person's alone, and goes with the folder.
-        log = Path(folder) / f"{process.spec.name}.log"
-        log.touch(0o600)
-        supervisor = Supervisor([process], Path(folder), lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    log, reason = Log(folder / f"{process.spec.name}.log"), None
+    supervisor = Supervisor([process], folder, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    with _ended_by_signals() as ended:
         supervisor.start()
-        shown, reason = 0, None
         try:
             while reason is None and not ended.wait(POLL_S):
                 reason = supervisor.poll()
-                shown = _show(console, log, shown)
+                for line in log.lines():
+                    console.print(line, markup=False, highlight=False)
+                    found = ADDRESS.search(line)
+                    if found is not None:
+                        _tell(console, secrets, found[1])
         finally:
             supervisor.stop()
-            _show(console, log, shown)
-        if reason is not None:
-            console.print(f"[red]{reason}[/red]")
+        for line in log.lines():
+            console.print(line, markup=False, highlight=False)
+    if reason is not None:
+        console.print(f"[red]{reason}[/red]")
     return 0 if reason is None else 1
 
 
-def _show(console: Console, log: Path, shown: int) -> int:
-    """Print what is new in a log; how much was shown then."""
-    with log.open("rb") as stream:
-        stream.seek(shown)
-        text = stream.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole:
-        console.print(whole.decode(errors="replace").rstrip("\n"), markup=False, highlight=False)
-    return shown + len(whole)
+class Log:
+    """A file that another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def lines(self) -> list[str]:
+        """The whole lines that came since the last call."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._read)
+            text = stream.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._read += len(text)
+        return text.decode(errors="replace").splitlines()
 
 
 @contextmanager

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 90.0
 """On two cores a first start, with nothing in the disk cache, takes up to 25 s."""
 
+WAITING_S = 0.2
+"""How often the processes are looked after while others start the episodes."""
+
 
 def complete_task(incomplete: str) -> list[str]:
     """Task names for the shell's completion."""
@@ -57,6 +60,9 @@ def sim(
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="Write an MCAP bag of all topics."),
     report: bool = typer.Option(True, help="Make the report page and the animated picture at the end."),
+    live: bool = typer.Option(False, "--live", help="Serve the live page too; its address is printed."),
+    live_port: int = typer.Option(8600, min=1, max=65535, help="Port of the live page."),
+    wait: bool = typer.Option(False, "--wait", help="Start no episodes: leave that to the live page or others."),
 ) -> None:
     """Run the whole graph in PyBullet: each node its own process, episodes one after the other.
 
@@ -69,6 +75,8 @@ def sim(
       flow_rag_vla sim -i "stack the red cube on the blue box"
 
       flow_rag_vla sim --variant friction --memory lab.db   a hard variant, with a memory that lasts
+
+      flow_rag_vla sim --live --wait                     the graph and its live page; tasks are given there
     """
     # Lines are left to the terminal to wrap: in a log file a line is a line.
     console = Console(soft_wrap=True)
@@ -93,12 +101,17 @@ def sim(
                 "memory": memory,
                 "run_folder": str(folder),
                 "record": "true" if record else "false",
+                "dashboard": "true" if live else "false",
             },
             default_params_file(),
         )
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
-    plan = Plan(tasks, instruction, variant, episodes, duration, seed)
+    if live:
+        from flow_rag_vla.cli.live import with_page
+
+        processes = with_page(console, processes, folder, live_port)
+    plan = Plan(tasks, instruction, variant, episodes, duration, seed, wait)
     write_text(
         folder / "run.json",
         json.dumps(
@@ -135,6 +148,8 @@ class Plan:
     episodes: int
     duration_s: float
     seed: int
+    waits: bool = False
+    """Whether others start the episodes."""
 
     def goes_on(self, done: int, elapsed_s: float) -> bool:
         """Whether another episode is to be started."""
@@ -226,6 +241,11 @@ def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namesp
                     names = [process.spec.name for process in processes]
                     operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
                 console.print(f"graph up after {time.monotonic() - started:.1f} s")
+                if plan.waits:
+                    console.print("waiting for tasks; Ctrl-C ends the graph")
+                while plan.waits:
+                    _check(supervisor)
+                    time.sleep(WAITING_S)
                 _episodes(console, operator, supervisor, plan, progress)
     except KeyboardInterrupt:
         console.print("stopping")

@@ -8,101 +8,11 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from flow_rag_vla.core.action import TICK_NS
-from flow_rag_vla.gateway.access import Access, Role, new_token
+from flow_rag_vla.gateway.access import Access, Role
 from flow_rag_vla.gateway.app import make_app
-from flow_rag_vla.gateway.errors import conflict, not_found, unavailable
-from flow_rag_vla.gateway.live.board import Board, CommandSeen, Picture
+from flow_rag_vla.gateway.live.board import CommandSeen, Picture
 from flow_rag_vla.gateway.live.health import Readiness
-from flow_rag_vla.gateway.live.pace import Audience, Pace
 from flow_rag_vla.gateway.live.routes import PAGE, live_section
-
-
-class MemoryGraph:
-    """A graph without nodes: cases in a dictionary, and a note of what was asked."""
-
-    def __init__(self):
-        self.asked = []
-        self.down = False
-        self.running = False
-        self.store = {
-            number: {"id": number, "type": "drop", "note": "", "retired": False, "value": float("nan")}
-            for number in range(1, 4)
-        }
-
-    def _check(self):
-        if self.down:
-            raise unavailable("node_down", "controller is not running", "start controller")
-
-    def publish_stop(self):
-        self.asked.append("stop published")
-
-    async def confirm_stop(self):
-        self._check()
-        return "latched"
-
-    async def release(self):
-        self._check()
-        return "released"
-
-    async def start(self, order):
-        self._check()
-        if self.running:
-            raise conflict("refused", "an episode is running", "stop it first")
-        self.running = True
-        self.asked.append(order)
-        return "accepted"
-
-    async def stop(self):
-        self.running = False
-        return "stopping"
-
-    async def cases(self, query):
-        self.asked.append(query)
-        return {"total": len(self.store), "cases": list(self.store.values())[query.offset :][: query.limit]}
-
-    async def case(self, case_id):
-        if case_id not in self.store:
-            raise not_found("no_case", f"there is no case {case_id}", "list the cases")
-        return self.store[case_id]
-
-    async def edit(self, case_id, edit):
-        await self.case(case_id)
-        self.asked.append(edit)
-        if edit.note is not None:
-            self.store[case_id]["note"] = edit.note
-
-    async def retire(self, case_id, retired, reason):
-        await self.case(case_id)
-        self.store[case_id] |= {"retired": retired, "retired_reason": reason}
-
-    async def export(self, path, include_retired):
-        path.write_bytes(b"PK cases")
-        return len(self.store)
-
-
-@pytest.fixture
-def graph():
-    return MemoryGraph()
-
-
-@pytest.fixture
-def board():
-    return Board()
-
-
-@pytest.fixture
-def audience():
-    return Audience(capacity=2)
-
-
-@pytest.fixture
-def pace():
-    return Pace(image_hz=50.0, data_hz=100.0)
-
-
-@pytest.fixture
-def tokens():
-    return {role: new_token(role.word, role) for role in Role}
 
 
 @pytest.fixture

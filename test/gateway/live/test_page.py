@@ -1,0 +1,146 @@
+"""The live page in a real browser. Needs Chromium on this machine."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+
+import pytest
+
+from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance
+from flow_rag_vla.core.failure import Evidence
+from flow_rag_vla.gateway.access import Access, Role
+from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.live.board import CommandSeen, Picture
+from flow_rag_vla.gateway.live.health import Readiness
+from flow_rag_vla.gateway.live.routes import live_section
+from flow_rag_vla.gateway.live.timeline import FailureSeen
+from flow_rag_vla.gateway.server import Server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+np = pytest.importorskip("numpy")
+pillow = pytest.importorskip("PIL.Image")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FOUND = next((path for path in map(shutil.which, BROWSERS) if path), None)
+
+pytestmark = pytest.mark.skipif(FOUND is None, reason=f"none of {', '.join(BROWSERS)} is on PATH")
+
+PATIENCE_MS = 60_000
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    pillow.fromarray(np.full((16, 16, 3), (40, 90, 160), np.uint8)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def fill(board) -> None:
+    now_ns = time.time_ns()
+    actions = np.full((16, 7), 0.002, np.float32)
+    made = Provenance(now_ns, "flow", "abc", 1, CorrectionMode.GUIDANCE, 0.5, (2,))
+    board.set_part("episode", {
+        "id": 4, "state": "running", "task": "push", "variant": "plain", "instruction": "push it", "seed": 1,
+        "phase": "reach", "elapsed": 2.5, "timeout": 10.0, "failures": 1, "finished": 3, "succeeded": 2,
+        "outcome": "", "intervened": False,
+    })  # fmt: skip
+    evidence = (Evidence("gripper_width", 0.004, 0.012, "m"),)
+    board.add_failure(FailureSeen(now_ns, 4, "drop", "push", "reach", "rules", "<b>it fell</b>", 0.9, evidence))
+    board.set_chunk(ActionChunk(9, now_ns, actions, "push", committed=3, provenance=made), 4.2, now_ns)
+    board.add_commands([
+        CommandSeen(now_ns + tick * TICK_NS, tick, (0.001,) * 6 + (1.0,), (0.5, 0.0, 0.2), "follow", "", 2, 9, 1, 40.0)
+        for tick in range(60)
+    ])  # fmt: skip
+    board.set_picture(Picture("front", now_ns, 16, 16, jpeg()))
+    board.set_picture(Picture("wrist", now_ns, 16, 16, jpeg()))
+    board.set_part("loop", {
+        "rate_hz": 40.0, "tick_error_p99_ms": 0.4, "late_ticks": 2, "skipped_ticks": 0,
+        "stages": [{"stage": "capture_to_chunk", "count": 3, "p50_ms": 50.0, "p99_ms": 60.0, "max_ms": 61.0}],
+    })  # fmt: skip
+    board.set_part("memory", {"cases": 3, "retired": 0, "added": 3, "corrections": 7, "search_p99_ms": 0.5})
+    board.set_node("controller", {
+        "level": 0, "message": "following", "hardware": "loop", "heard": time.monotonic(),
+        "figures": {"rate_hz": "40.0"},
+    })  # fmt: skip
+
+
+@pytest.fixture
+def server(board, graph, pace, audience, tokens, tmp_path):
+    for item in graph.store.values():
+        item |= {
+            "created": 0.0, "task": "push", "phase": "reach", "has_correction": False, "correction_source": "",
+            "uses": 1, "successes": 1, "retired_reason": "", "origin": "robot", "evidence": [], "failed_actions": [],
+            "correction": [], "credits": [], "history": [], "images": [],
+        }  # fmt: skip
+    section = live_section(board, graph, pace, audience, Readiness(("controller",)), tmp_path)
+    with Server(make_app(Access([token for token, _ in tokens.values()]), [section]), port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def page(server):
+    """A page in Chromium that fails the test for every error on its console and every request to elsewhere."""
+    faults: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=FOUND, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(PATIENCE_MS)
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+            page.on("request", lambda request: _own(request.url, server.url, faults))
+            yield page
+        finally:
+            browser.close()
+    assert faults == []
+
+
+def _own(url: str, own: str, faults: list[str]) -> None:
+    if not url.startswith((own, own.replace("http", "ws"), "data:", "blob:")):
+        faults.append(f"asked for {url}")
+
+
+def test_the_page_shows_the_board_and_its_buttons_do_what_they_say(page, server, board, graph, tokens):
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#mode:text-is('follow')")
+    page.wait_for_selector("#front[src^='data:image/jpeg']")
+    page.wait_for_selector("#cases tr:nth-child(3)")
+    assert tokens[Role.OPERATOR][1] not in page.url, "the secret does not stay in the address"
+    assert "push it (reach, 2.5 s, 2 of 3 succeeded)" in page.inner_text("#episode")
+    assert "velocity" in page.inner_text("#command-facts")
+    timeline = page.inner_text("#timeline")
+    assert "<b>it fell</b>" in timeline, "what nodes say is text, never markup"
+    assert "answered by guidance" in timeline and "case 2" in timeline
+    assert "following" in page.inner_text("#nodes")
+    drawn = page.evaluate("""() => ['motion', 'histogram'].map((id) => {
+        const canvas = document.getElementById(id);
+        return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value);
+    })""")
+    assert drawn == [True, True]
+
+    page.click("#cases tr:first-child")
+    page.wait_for_selector("#case[open]")
+    page.fill("#case textarea", "seen in the browser")
+    page.click("#case button:has-text('Save')")
+    page.wait_for_selector(".toast:has-text('saved')")
+    assert graph.store[1]["note"] == "seen in the browser"
+    page.click("#case-close")
+
+    page.fill("#instruction", "push the yellow cylinder to the green zone")
+    page.click("#start")
+    page.wait_for_selector(".toast:has-text('accepted')")
+    page.click("#estop")
+    page.wait_for_selector(".toast:has-text('Emergency stop is latched')")
+    assert "stop published" in graph.asked
+
+
+def test_a_viewer_sees_everything_and_moves_nothing(page, server, board, tokens):
+    fill(board)
+    page.goto(f"{server.url}live/")
+    page.wait_for_selector("#enter")
+    page.fill("#token", tokens[Role.VIEWER][1])
+    page.click("#enter button")
+    page.wait_for_selector("#mode:text-is('follow')")
+    assert all(page.is_disabled(name) for name in ("#estop", "#start", "#stop", "#export"))
