@@ -11,18 +11,23 @@ from flow_rag_vla.cli.calibrate import calibrate
 from flow_rag_vla.cli.causes import causes
 from flow_rag_vla.cli.chaos import chaos
 from flow_rag_vla.cli.dataset import app as dataset
+from flow_rag_vla.cli.deliberate import deliberate
+from flow_rag_vla.cli.diagnose import diagnose
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.label import label
 from flow_rag_vla.cli.live import live
+from flow_rag_vla.cli.llm import app as llm
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.pairs import pairs
 from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
 from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
+from flow_rag_vla.cli.regret import regret
 from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
+from flow_rag_vla.cli.review import review
 from flow_rag_vla.cli.robot import robot
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.soak import soak
@@ -42,6 +47,7 @@ app.command()(sim)
 app.command()(robot)
 app.command()(live)
 app.command()(ask)
+app.command()(deliberate)
 app.command()(report)
 app.command()(evaluate)
 app.command()(external)
@@ -50,14 +56,18 @@ app.command()(pairs)
 app.command()(proof)
 app.command()(why)
 app.command()(causes)
+app.command()(diagnose)
+app.command()(regret)
 app.command()(replay)
 app.command()(record)
 app.command()(train)
 app.command()(label)
+app.command()(review)
 app.command()(train_compact)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
 app.add_typer(dataset, name="dataset")
+app.add_typer(llm, name="llm")
 app.command()(teleop)
 app.command()(bench)
 app.command()(chaos)

@@ -1,0 +1,113 @@
+"""``flow_rag_vla diagnose``: why a simulated start fails, what might be tried, and whether that helps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from flow_rag_vla.cli.ask import complete_provider
+
+
+def diagnose(
+    task: str = typer.Argument(..., help="The task."),
+    seed: int = typer.Argument(..., min=0, help="Seed of the start, and of the policy's noise."),
+    variant: str = typer.Option("plain", help="The scene."),
+    checkpoint: Path | None = typer.Option(None, help="Folder of the policy; none: the shipped."),
+    provider: str = typer.Option(
+        "",
+        "--provider",
+        "-p",
+        help="claude, openai, local or an added one; rules: by a template.",
+        autocompletion=complete_provider,
+    ),
+    model: str = typer.Option("", help="The provider's model; empty: its default."),
+    base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    proposal: str = typer.Option("", help="Check this proposal instead: retry, regrasp or slower."),
+    admit: Path | None = typer.Option(
+        None, help="Database of a memory of situations that gets the correction, if the check passes."
+    ),
+) -> None:
+    """Do a start; if it fails, explain it from its evidence, and check the proposal in the simulator.
+
+    A proposal counts as checked when the policy fails there by itself and the proposal succeeds twice with different
+    noise. Only then does --admit put what it did into the memory.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla diagnose open_drawer 51000 --variant object_size
+
+      flow_rag_vla diagnose push 51003 -p openai --base-url http://localhost:11434/v1 --model qwen3 --admit memory.db
+    """
+    from flow_rag_vla.core.goal import UnknownTaskError, check_task
+    from flow_rag_vla.deliberation.admission import NotAdmittedError, admit_checked, check_in_simulation
+    from flow_rag_vla.deliberation.diagnosis import FailureSeen
+    from flow_rag_vla.deliberation.diagnosis import diagnose as explain
+    from flow_rag_vla.deliberation.rehearsal import rehearse
+    from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
+    from flow_rag_vla.evaluate.trials.rig import Rig
+    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.llm.errors import LlmError
+    from flow_rag_vla.llm.provider import ProviderSettings
+    from flow_rag_vla.llm.registry import chosen_provider, make_provider
+    from flow_rag_vla.llm.service import LanguageModel
+    from flow_rag_vla.memory.memory import FailureMemory
+    from flow_rag_vla.memory.store import StoreError
+    from flow_rag_vla.policy.checkpoint import CheckpointError
+    from flow_rag_vla.policy.situation import SituationKeyError
+    from flow_rag_vla.sim.scene import VARIANTS
+
+    console = Console(soft_wrap=True, highlight=False)
+    rig: Rig | None = None
+    try:
+        check_task(task)
+        if variant not in VARIANTS:
+            raise TrialError(f"scene {variant!r} is not known; known: {', '.join(VARIANTS)}")
+        language_model = LanguageModel(make_provider(chosen_provider(provider), ProviderSettings(model, base_url)))
+        rig = Rig(simulated_spec(task, variant, checkpoint=checkpoint))
+        start = Start(seed, seed)
+        with console.status("doing the start"):
+            taken = rehearse(rig, start)
+        if taken.success:
+            console.print(f"start {seed} succeeds after {taken.fact.duration:.1f} s: there is nothing to explain")
+            return
+        report = taken.reports[0] if taken.reports else None
+        phase = report.phase.value if report is not None else ""
+        seen = FailureSeen(
+            taken.kind,
+            task,
+            phase,
+            report.evidence if report is not None else (),
+            report.confidence if report is not None else 0.0,
+            report.description if report is not None else "",
+        )
+        diagnosed = asyncio.run(explain(language_model, seen))
+        found = diagnosed.diagnosis
+        by = f"{diagnosed.source}: {diagnosed.note}" if diagnosed.note else diagnosed.source
+        console.print(f"[bold]{found.failure}[/bold]: {found.cause}  [dim]({by})[/dim]", markup=True)
+        for line in found.evidence:
+            console.print(f"  {line}", markup=False)
+        if proposal:
+            found = type(found).model_validate({**found.model_dump(), "proposal": proposal})
+        console.print(f"proposal: {found.proposal}, certainty {found.certainty:.2f}")
+        with console.status("checking the proposal in the simulator"):
+            check = check_in_simulation(rig, start, found, taken)
+        console.print(f"{'[green]passed' if check.passed else '[yellow]not passed'}[/]: {check}")
+        if admit is not None:
+            memory, _ = FailureMemory.open(admit)
+            try:
+                ids = admit_checked(rig, memory, check, found.cause)
+            finally:
+                memory.close()
+            console.print(f"{len(ids)} cases in {admit}" + (f": {', '.join(map(str, ids))}" if ids else ""))
+    except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError, LlmError, StoreError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(2) from None
+    except (NotAdmittedError, ValueError) as error:
+        console.print(f"[yellow]{error}[/yellow]")
+        raise typer.Exit(1) from None
+    finally:
+        if rig is not None:
+            rig.close()
