@@ -1,0 +1,391 @@
+"""Every route below /api/labeling, by what may be done with it, with the real registry and the models that ship."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.models import Models
+from flow_rag_vla.gateway.labeling.section import labeling_section
+from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
+from flow_rag_vla.labeling.backends import make_pipeline
+from flow_rag_vla.labeling.compact.scenes import labelled_frames
+from flow_rag_vla.labeling.registry.values import ReviewState
+
+from .conftest import HEIGHT, WIDTH, Server, png
+
+
+def upload(data, **fields):
+    return {"files": {"image": ("picture.png", data, "image/png")}, "data": fields}
+
+
+def refused(answer, status, code):
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert body["code"] == code and body["message"] and body["remedy"]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    """The models that ship."""
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A picture of the simulator, as PNG."""
+    frame = next(iter(labelled_frames(900, 1, frames_a_scene=1, size=(320, 240))))
+    return png(frame.image)
+
+
+@pytest.fixture
+def labelling(server, pipeline):
+    """The server with models."""
+    labels = Labels(server.registry, server.labels.pictures, Models(lambda: pipeline))
+    from flow_rag_vla.gateway.app import make_app
+
+    return Server(labels, make_app(server.app.state.access, [labeling_section(labels)]), server.secrets)
+
+
+ROUTES = [
+    ("GET", "me", Role.VIEWER),
+    ("GET", "models", Role.VIEWER),
+    ("POST", "detect", Role.LABELLER),
+    ("POST", "detect_and_segment", Role.LABELLER),
+    ("POST", "segment", Role.LABELLER),
+    ("POST", "auto_label", Role.LABELLER),
+    ("POST", "sources", Role.LABELLER),
+    ("POST", "sources/upload", Role.LABELLER),
+    ("GET", "sources", Role.VIEWER),
+    ("GET", "sources/{id}", Role.VIEWER),
+    ("GET", "sources/{id}/images", Role.VIEWER),
+    ("GET", "sources/{id}/tracks", Role.VIEWER),
+    ("GET", "images/{id}", Role.VIEWER),
+    ("GET", "images/{id}/picture", Role.VIEWER),
+    ("POST", "objects", Role.LABELLER),
+    ("POST", "objects/batch", Role.LABELLER),
+    ("GET", "objects", Role.VIEWER),
+    ("GET", "objects/{id}", Role.VIEWER),
+    ("PATCH", "objects/{id}", Role.LABELLER),
+    ("DELETE", "objects/{id}", Role.REVIEWER),
+    ("GET", "objects/{id}/mask", Role.VIEWER),
+    ("GET", "objects/{id}/crop", Role.VIEWER),
+    ("GET", "objects/{id}/history", Role.VIEWER),
+    ("GET", "objects/{id}/similar", Role.VIEWER),
+    ("POST", "objects/{id}/undo", Role.LABELLER),
+    ("POST", "objects/search/embedding", Role.VIEWER),
+    ("POST", "tracks", Role.LABELLER),
+    ("GET", "tracks/{id}", Role.VIEWER),
+    ("GET", "stats", Role.VIEWER),
+    ("GET", "categories", Role.VIEWER),
+]
+
+
+def test_every_route_asks_for_a_token_and_its_role(server):
+    known = {
+        (method.upper(), path.removeprefix("/api/labeling/"))
+        for path, methods in server.app.openapi()["paths"].items()
+        if path.startswith("/api/labeling/")
+        for method in methods
+    }
+    names = {"object_id", "source_id", "image_id", "track_id"}
+    for name in names:
+        known = {(method, path.replace(f"{{{name}}}", "{id}")) for method, path in known}
+    assert known == {(method, path) for method, path, _ in ROUTES}
+    with server.client(Role.VIEWER) as client:
+        for method, path, role in ROUTES:
+            address = f"/api/labeling/{path.format(id='0' * 32)}"
+            refused(client.request(method, address, headers={"Authorization": ""}), 401, "token_missing")
+            refused(client.request(method, address, headers={"Authorization": "Bearer x"}), 401, "token_unknown")
+            if role > Role.VIEWER:
+                lower = server.secrets[Role(role - 1)]
+                answer = client.request(method, address, headers={"Authorization": f"Bearer {lower}"})
+                refused(answer, 403, "role_too_low")
+
+
+def test_a_picture_is_found_cut_out_and_registered_once(labelling, seen):
+    found = labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, confidence=0.4)).json()
+    assert found["boxes"] and len(found["boxes"]) == len(found["labels"]) == len(found["scores"])
+    assert found["model"] == "compact" and found["score_kind"] == "softmax"
+    kind = found["labels"][0]
+    one = labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes=kind, confidence=0.4)).json()
+    assert set(one["labels"]) == {kind}
+    cut = labelling.ask(Role.LABELLER, "POST", "detect_and_segment", **upload(seen)).json()
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(cut["masks"][0]))))
+    assert mask.shape == (240, 320) and set(np.unique(mask)) == {0, 255}
+    boxes = json.dumps([cut["boxes"][0], [0, 0, 3, 3]])
+    segmented = labelling.ask(Role.LABELLER, "POST", "segment", **upload(seen, boxes=boxes)).json()
+    assert segmented["masks"][0] and segmented["masks"][1] is None
+    headers = {"Idempotency-Key": "first"}
+    made = labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen), headers=headers)
+    assert made.status_code == 201, made.text
+    made = made.json()
+    assert made["masks_count"] == len(made["object_ids"]) == len(cut["boxes"]) and not made["repeated"]
+    again = labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen), headers=headers).json()
+    assert again["repeated"] and again["object_ids"] == made["object_ids"]
+    shown = labelling.ask(Role.VIEWER, "GET", f"images/{made['image_id']}/picture")
+    assert (np.asarray(Image.open(io.BytesIO(shown.content))) == np.asarray(Image.open(io.BytesIO(seen)))).all()
+    item = labelling.ask(Role.VIEWER, "GET", f"objects/{made['object_ids'][0]}").json()
+    assert (item["model"], item["has_mask"], item["is_validated"]) == ("compact", True, False)
+    assert labelling.ask(Role.VIEWER, "GET", "models").json()["vocabulary"]
+    refused(labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes="submarine")), 422, "prompt_unknown")
+    nowhere = upload(seen, boxes="[[1, 2, 1, 2]]")
+    refused(labelling.ask(Role.LABELLER, "POST", "segment", **nowhere), 422, "invalid_boxes")
+
+
+def bomb():
+    """A PNG of a few bytes that says that it has 20000 x 20000 pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    rows = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"", 400, "image_empty"),
+        (b"GIF89a no picture", 415, "image_type"),
+        (b"%PDF-1.7", 415, "image_type"),
+        (bomb(), 413, "image_too_large"),
+        (png(np.zeros((64, 64, 3), np.uint8))[:60], 422, "image_corrupt"),
+        (png(np.zeros((2, 2, 3), np.uint8)), 422, "image_empty"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * (MOST_BYTES + 1), 413, "image_too_large"),
+        (b"\0" * (MOST_BYTES + (2 << 20)), 413, "too_large"),
+    ],
+    ids=["empty", "gif", "pdf", "bomb", "cut off", "tiny", "large", "larger"],
+)
+def test_an_upload_is_taken_for_what_it_decodes_to(server, data, status, code):
+    refused(server.ask(Role.LABELLER, "POST", "sources/upload", **upload(data)), status, code)
+    assert server.registry.statistics().sources == 0
+
+
+def test_a_turned_photograph_is_kept_as_it_is_shown(server):
+    picture = Image.new("RGB", (60, 40), "white")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", exif=exif)
+    made = server.ask(Role.LABELLER, "POST", "sources/upload", **upload(buffer.getvalue())).json()
+    assert (made["width"], made["height"], made["source_type"]) == (40, 60, "upload")
+    again = server.ask(Role.LABELLER, "POST", "sources/upload", **upload(buffer.getvalue())).json()
+    assert again["source_id"] == made["source_id"]
+
+
+def test_a_path_is_taken_below_the_shown_folders_only(server, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir(exist_ok=True)
+    (media / "a.png").write_bytes(png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    (tmp_path / "secret.png").write_bytes(png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    (media / "link.png").symlink_to(tmp_path / "secret.png")
+    (media / "text.png").write_text("no picture")
+    body = {"source_type": "image", "file_path": "a.png"}
+    made = server.ask(Role.LABELLER, "POST", "sources", json=body)
+    assert made.status_code == 201 and (made.json()["width"], made.json()["height"]) == (WIDTH, HEIGHT)
+    assert server.ask(Role.VIEWER, "GET", f"images/{made.json()['image_id']}/picture").status_code == 200
+    for path in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "/etc/passwd", "a\0.png", "http://x/a.png"):
+        answer = server.ask(Role.LABELLER, "POST", "sources", json={"source_type": "image", "file_path": path})
+        refused(answer, 422, "unsafe_path")
+    for path, code in (("text.png", "image_corrupt"), ("none.png", "image_missing")):
+        answer = server.ask(Role.LABELLER, "POST", "sources", json={"source_type": "image", "file_path": path})
+        assert answer.json()["code"] == code and answer.status_code in (404, 422)
+    assert server.registry.statistics().sources == 1
+
+
+def test_objects_are_found_page_by_page_and_by_every_condition(filled):
+    server, source, ids = filled
+    collected, cursor = [], ""
+    while True:
+        page = server.ask(Role.VIEWER, "GET", f"objects?order=lowest_score&limit=4&cursor={cursor}").json()
+        collected += [item["object_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert collected == ids
+    server.ask(Role.REVIEWER, "PATCH", f"objects/{ids[0]}", json={"is_validated": True})
+    for query, count in (
+        ("category=bin", 3),
+        ("category=bin&category=drawer", 6),
+        ("is_validated=true", 1),
+        ("state=unreviewed", 8),
+        ("validated_by=reviewer", 1),
+        ("min_confidence=0.5", 5),
+        ("max_confidence=0.34", 1),
+        (f"source_id={source.source_id}", 9),
+        (f"image_id={server.registry.get(ids[0]).image_id}", 3),
+        ("captured_from_ns=40000000&captured_until_ns=80000000", 3),
+        ("model=shapes&has_mask=true&has_embedding=true", 9),
+        ("model=other", 0),
+    ):
+        assert len(server.ask(Role.VIEWER, "GET", f"objects?{query}").json()["items"]) == count, query
+    for query, status, code in (
+        ("cursor=x", 422, "invalid_cursor"),
+        ("limit=0", 422, "invalid_request"),
+        ("min_confidence=nan", 422, "invalid_request"),
+        ("project=moon", 404, "unknown_project"),
+        ("source_id=1", 422, "invalid_request"),
+    ):
+        refused(server.ask(Role.VIEWER, "GET", f"objects?{query}"), status, code)
+    sources = server.ask(Role.VIEWER, "GET", "sources?limit=1").json()
+    assert sources["items"][0]["source_id"] == source.source_id and not sources["next_cursor"]
+    images = server.ask(Role.VIEWER, "GET", f"sources/{source.source_id}/images?limit=2").json()
+    rest = server.ask(
+        Role.VIEWER, "GET", f"sources/{source.source_id}/images?limit=2&cursor={images['next_cursor']}"
+    ).json()
+    assert [item["frame"] for item in images["items"] + rest["items"]] == [0, 1, 2]
+
+
+def test_a_batch_is_stored_once_whole_or_not_at_all(filled):
+    server, source, ids = filled
+    image = server.registry.get(ids[0]).image_id
+    good = {"category": "cup", "bbox": [10, 10, 20, 30], "convention": "xywh", "image_id": image}
+    body = {"source_id": source.source_id, "objects": [good, {**good, "category": "mug"}]}
+    made = server.ask(Role.LABELLER, "POST", "objects/batch", json=body, headers={"Idempotency-Key": "k"})
+    assert made.status_code == 201, made.text
+    again = server.ask(Role.LABELLER, "POST", "objects/batch", json=body, headers={"Idempotency-Key": "k"}).json()
+    assert again["repeated"] and again["object_ids"] == made.json()["object_ids"]
+    other = {**body, "objects": [{**good, "bbox": [1, 1, 5, 5]}]}
+    answer = server.ask(Role.LABELLER, "POST", "objects/batch", json=other, headers={"Idempotency-Key": "k"})
+    refused(answer, 409, "batch_key_reused")
+    # The same word is another key in the hand of another person.
+    theirs = server.ask(Role.REVIEWER, "POST", "objects/batch", json=other, headers={"Idempotency-Key": "k"})
+    assert theirs.status_code == 201
+    item = server.registry.get(made.json()["object_ids"][0])
+    assert (item.box, item.origin.model, item.score_kind.value) == ((10, 10, 30, 40), "labeller", "human")
+    before = server.registry.statistics().objects
+    for bad, code in (
+        ({"bbox": [5, 5, 0, 9]}, "box_without_area"),
+        ({"bbox": [0, 0, 4000, 9]}, "box_outside_image"),
+        ({"mask": "no base64!"}, "invalid_mask"),
+        ({"mask": base64.b64encode(png(np.ones((9, 9), np.uint8) * 255)).decode()}, "invalid_mask"),
+        ({"embedding": [1.0, 0.0]}, "invalid_embedding"),
+        ({"embedding": [0.0, 0.0], "embedder": "a@b"}, "invalid_embedding"),
+        ({"image_id": "0" * 32}, "unknown_image"),
+        ({"image_id": None}, "image_needed"),
+        ({"confidence": 2.0}, "invalid_request"),
+        ({"validated_by": "somebody"}, "invalid_request"),
+    ):
+        sent = {"source_id": source.source_id, "objects": [good, {**good, **bad}]}
+        answer = server.ask(Role.LABELLER, "POST", "objects/batch", json=sent)
+        assert (answer.json()["code"], answer.status_code // 100) == (code, 4), answer.text
+    nan = json.dumps({"source_id": source.source_id, "objects": [good]}).replace("10", "NaN", 1)
+    refused(server.ask(Role.LABELLER, "POST", "objects/batch", content=nan), 422, "invalid_request")
+    assert server.registry.statistics().objects == before
+    one = {**good, "source_id": source.source_id}
+    single = server.ask(Role.LABELLER, "POST", "objects", json=one)
+    assert single.status_code == 201 and single.headers["etag"] == '"1"'
+
+
+def test_a_change_names_the_person_of_the_token_and_the_version_that_was_read(filled):
+    server, _, ids = filled
+    path = f"objects/{ids[0]}"
+    read = server.ask(Role.VIEWER, "GET", path)
+    tag = read.headers["etag"]
+    assert server.ask(Role.VIEWER, "GET", path, headers={"If-None-Match": tag}).status_code == 304
+    done = server.ask(Role.REVIEWER, "PATCH", path, json={"state": "accepted"}, headers={"If-Match": tag})
+    assert (done.json()["validated_by"], done.headers["etag"]) == ("reviewer", '"2"')
+    refused(
+        server.ask(Role.REVIEWER, "PATCH", path, json={"category": "cup"}, headers={"If-Match": tag}),
+        412,
+        "stale_version",
+    )
+    for body, status, code in (
+        ({"validated_by": "me"}, 422, "invalid_request"),
+        ({}, 400, "nothing_to_change"),
+        ({"state": "accepted", "is_validated": False}, 400, "contradiction"),
+        ({"bbox": [0, 0, 9999, 9]}, 422, "box_outside_image"),
+        ({"track_id": "0" * 32}, 404, "unknown_track"),
+    ):
+        refused(server.ask(Role.REVIEWER, "PATCH", path, json=body), status, code)
+    bad_tag = server.ask(Role.REVIEWER, "PATCH", path, json={"category": "cup"}, headers={"If-Match": "x"})
+    refused(bad_tag, 400, "invalid_if_match")
+    refused(server.ask(Role.LABELLER, "PATCH", path, json={"is_validated": True}), 403, "role_too_low")
+    # What a labeller changes waits for a reviewer again.
+    changed = server.ask(Role.LABELLER, "PATCH", path, json={"category": "cup"}).json()
+    assert (changed["category"], changed["state"], changed["validated_by"]) == ("cup", "unreviewed", "")
+    history = server.ask(Role.VIEWER, "GET", f"{path}/history").json()["items"]
+    assert [(item["kind"], item["who"]) for item in history] == [
+        ("created", "shapes"),
+        ("updated", "reviewer"),
+        ("updated", "labeller"),
+    ]
+
+
+def test_a_labeller_takes_back_their_own_change_and_a_reviewer_any(filled):
+    server, _, ids = filled
+    path = f"objects/{ids[0]}"
+    server.ask(Role.LABELLER, "PATCH", path, json={"category": "cup"})
+    assert server.ask(Role.LABELLER, "POST", f"{path}/undo").json()["category"] == "red cube"
+    server.ask(Role.REVIEWER, "PATCH", path, json={"state": "rejected"})
+    refused(server.ask(Role.LABELLER, "POST", f"{path}/undo"), 403, "not_your_change")
+    assert server.registry.get(ids[0]).state is ReviewState.REJECTED
+    assert server.ask(Role.REVIEWER, "POST", f"{path}/undo").json()["state"] == "unreviewed"
+    assert server.ask(Role.REVIEWER, "DELETE", path).status_code == 204
+    refused(server.ask(Role.REVIEWER, "PATCH", path, json={"category": "cup"}), 409, "object_deleted")
+    assert len(server.ask(Role.VIEWER, "GET", "objects").json()["items"]) == 8
+    assert not server.ask(Role.REVIEWER, "POST", f"{path}/undo").json()["deleted"]
+
+
+def test_likeness_is_asked_by_object_and_by_vector(filled):
+    server, _, ids = filled
+    found = server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/similar?top_k=2").json()
+    assert [item["object"]["category"] for item in found["items"]] == ["red cube"] * 2 and found["way"]
+    vector = np.eye(8)[1].tolist()
+    body = {"embedding": vector, "top_k": 3}
+    found = server.ask(Role.VIEWER, "POST", "objects/search/embedding", json=body).json()
+    assert [item["object"]["category"] for item in found["items"]] == ["bin"] * 3
+    only = server.ask(Role.VIEWER, "POST", "objects/search/embedding", json={**body, "category": "drawer"}).json()
+    assert {item["object"]["category"] for item in only["items"]} == {"drawer"}
+    for bad, status, code in (
+        ({"embedding": [1.0]}, 422, "wrong_dimension"),
+        ({"embedding": [0.0] * 8}, 422, "invalid_embedding"),
+        ({"embedding": vector, "embedder": "other@1"}, 409, "embedder_mismatch"),
+        ({"embedding": []}, 422, "invalid_request"),
+    ):
+        refused(server.ask(Role.VIEWER, "POST", "objects/search/embedding", json=bad), status, code)
+
+
+def test_a_track_comes_in_the_order_of_time(filled):
+    server, source, ids = filled
+    cubes = [ids[6], ids[0], ids[3]]
+    body = {"source_id": source.source_id, "object_ids": cubes, "name": "cube"}
+    made = server.ask(Role.LABELLER, "POST", "tracks", json=body).json()
+    assert [item["object_id"] for item in made["objects"]] == [ids[0], ids[3], ids[6]]
+    assert (made["start_frame"], made["end_frame"], made["length"]) == (0, 2, 3)
+    read = server.ask(Role.VIEWER, "GET", f"tracks/{made['track_id']}").json()
+    assert read["avg_confidence"] == pytest.approx(np.mean([item["confidence"] for item in read["objects"]]))
+    listed = server.ask(Role.VIEWER, "GET", f"sources/{source.source_id}/tracks").json()["items"]
+    assert [item["name"] for item in listed] == ["cube"]
+    refused(server.ask(Role.VIEWER, "GET", f"tracks/{'0' * 32}"), 404, "unknown_track")
+
+
+def test_masks_crops_and_figures_are_served_and_lost_pictures_named(filled, tmp_path):
+    server, _, ids = filled
+    mask = np.asarray(Image.open(io.BytesIO(server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/mask").content)))
+    assert mask.shape == (HEIGHT, WIDTH) and (mask > 0).sum() == 70 * 70
+    crop = Image.open(io.BytesIO(server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/crop?side=64").content))
+    assert crop.size == (64, 64) and crop.getpixel((32, 32)) == (200, 40, 40)
+    server.ask(Role.REVIEWER, "PATCH", f"objects/{ids[0]}", json={"bbox": [30, 30, 60, 60]})
+    refused(server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/mask"), 404, "no_mask")
+    counts = server.ask(Role.VIEWER, "GET", "stats").json()
+    assert (counts["objects"], counts["with_mask"], counts["by_category"]["bin"]) == (9, 8, 3)
+    with server.client(Role.VIEWER) as client:
+        assert 'flow_rag_vla_label_objects{state="unreviewed"} 9' in client.get("/metrics").text
+        assert client.get("/ready").json()["ready"]
+    (tmp_path / "media" / "shapes" / "1.png").unlink()
+    refused(server.ask(Role.VIEWER, "GET", f"objects/{ids[3]}/crop"), 404, "no_picture")
+    refused(
+        server.ask(Role.LABELLER, "POST", "detect", **upload(png(np.zeros((64, 64, 3), np.uint8)))), 503, "no_models"
+    )
