@@ -186,8 +186,10 @@ class RegistrySink:
                 embedder = Embedder(self._embedder.name, self._embedder.revision, int(found.embeddings.shape[1]))
             text = f"{image.image_id} {found.origin}"
             key = hashlib.sha256(text.encode()).hexdigest()
+            # Each topic counts its tracks from 1, and a source has one list of names.
+            tracks = [f"{frame.topic}#{track}" if frame.topic else track for track in frame.tracks]
             batch = self._registry.register_detections(
-                image.image_id, found, who=self._who, embedder=embedder, tracks=frame.tracks, key=key
+                image.image_id, found, who=self._who, embedder=embedder, tracks=tracks, key=key
             )
         except RegistryError as error:
             raise LabelingError(str(error), error.code.value) from error

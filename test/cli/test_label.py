@@ -1,0 +1,86 @@
+"""``flow_rag_vla label`` and ``train-compact`` as people call them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+from typer.testing import CliRunner
+
+from flow_rag_vla.cli.main import app
+from flow_rag_vla.labeling.compact.scenes import TEST_SEEDS, labelled_frames
+
+RUNNER = CliRunner(env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, frame in enumerate(labelled_frames(TEST_SEEDS + 700_000, 1, frames_a_scene=2, size=(320, 240))):
+        Pillow.fromarray(frame.image).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_folder_is_labelled_and_everything_is_written(pictures: Path, tmp_path: Path) -> None:
+    arguments = ["label", str(pictures), "-o", str(tmp_path / "out"), "--registry", str(tmp_path / "registry")]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 pictures labelled" in result.output
+    lines = [json.loads(line) for line in (tmp_path / "out/labels.jsonl").read_text().splitlines()]
+    assert sum(len(line["objects"]) for line in lines) > 0
+    assert len(list((tmp_path / "out/overlays").iterdir())) == 2
+    assert (tmp_path / "registry/registry.db").is_file()
+
+
+def test_a_broken_picture_is_named_and_the_others_are_labelled(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((pictures / "0.png").read_bytes())
+    (folder / "b.png").write_bytes(b"\x89PNG and no more")
+    result = RUNNER.invoke(app, ["label", str(folder), "-o", str(tmp_path / "out"), "--no-overlays"])
+    assert result.exit_code == 1
+    assert "1 of 2 pictures labelled" in result.output
+    assert "failed: " in result.output
+    assert "b.png" in result.output
+    assert not (tmp_path / "out/overlays").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-p", "elephant"], "known are: red cube"),
+        (["-p", " "], "prompt 0 is empty"),
+        (["--detector", "magic"], "unknown detector 'magic'"),
+        (["--detector-model", "/nowhere"], "no detector.json in /nowhere"),
+        (["--tiles", "big"], "WIDTHxHEIGHT"),
+        (["--synonyms", "mug"], "category=word,word"),
+        (["--bag", "new"], "is no bag"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(pictures: Path, tmp_path: Path, arguments: list[str], text: str) -> None:
+    result = RUNNER.invoke(app, ["label", str(pictures), "-o", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 2
+    assert text in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["label", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds no pictures" in result.output
+
+
+def test_a_detector_that_was_made_again_labels(pictures: Path, tmp_path: Path) -> None:
+    made = tmp_path / "detector"
+    arguments = ["--scenes", "1", "--iterations", "2", "--test-scenes", "1", "--threads", "1"]
+    result = RUNNER.invoke(app, ["train-compact", "--output", str(made), *arguments])
+    assert result.exit_code == 0, result.output
+    card = (made / "MODEL_CARD.md").read_text()
+    assert "| **mean (mAP@50 / mIoU)** |" in card
+    labelled = RUNNER.invoke(
+        app, ["label", str(pictures), "-o", str(tmp_path / "out"), "--detector-model", str(made), "--threshold", "0.99"]
+    )
+    assert labelled.exit_code == 0, labelled.output
+    lines = [json.loads(line) for line in (tmp_path / "out/labels.jsonl").read_text().splitlines()]
+    (revision,) = {line["revision"] for line in lines}
+    assert f"# Compact detector {revision}" in card
