@@ -1,0 +1,79 @@
+"""The HTTP surface tried from its own description: whatever comes, nothing is a 5xx and every refusal has its form."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+
+from flow_rag_vla.gateway.access import Access, Role, new_token
+from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.models import Models
+from flow_rag_vla.gateway.labeling.pictures import Pictures
+from flow_rag_vla.gateway.labeling.section import labeling_section
+from flow_rag_vla.labeling.backends import make_pipeline
+from flow_rag_vla.labeling.registry.registry import Registry
+
+from .conftest import fill
+
+EXAMPLES = 12
+"""Requests to each route; raise it to look longer."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """One filled registry with the models that ship, asked as who may do everything."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    pipeline = make_pipeline()
+    with Registry(folder / "labels") as registry:
+        fill(registry, folder / "media")
+        labels = Labels(registry, Pictures([folder / "media"]), Models(lambda: pipeline))
+        token, secret = new_token("fuzzer", Role.OPERATOR)
+        app = make_app(Access([token]), [labeling_section(labels)])
+        headers = {"Authorization": f"Bearer {secret}"}
+        # A bug must come out as the 500 that it is, not as an exception in the test.
+        with TestClient(app, headers=headers, raise_server_exceptions=False) as made:
+            yield made
+
+
+def test_no_request_is_a_5xx_and_every_refusal_has_a_code(client):
+    schema = schemathesis.openapi.from_dict(client.app.openapi())
+    operations = [made.ok() for made in schema.get_all_operations()]
+    tried = [operation for operation in operations if operation.path.startswith("/api/labeling/")]
+    assert len(tried) >= 30
+    registry_ids = [item["object_id"] for item in client.get("/api/labeling/objects").json()["items"]]
+    counts = {}
+    for operation in tried:
+
+        @hypothesis.settings(
+            max_examples=EXAMPLES,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )
+        @hypothesis.given(case=operation.as_strategy(), pick=hypothesis.strategies.integers(0, 17))
+        def attempt(case, pick):
+            if pick < len(registry_ids) and "object_id" in (case.path_parameters or {}):
+                case.path_parameters["object_id"] = registry_ids[pick]
+            arguments = case.as_transport_kwargs()
+            answer = client.request(
+                case.method,
+                case.formatted_path,
+                params=arguments.get("params"),
+                headers={k: v for k, v in (arguments.get("headers") or {}).items() if k.lower() != "authorization"},
+                json=arguments.get("json"),
+                data=arguments.get("data"),
+                files=arguments.get("files"),
+            )
+            counts[answer.status_code] = counts.get(answer.status_code, 0) + 1
+            assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+            if answer.status_code >= 400:
+                assert set(answer.json()) == {"code", "message", "remedy"}, answer.text
+
+        attempt()
+    # A fuzzer whose requests are all refused at the door tries nothing.
+    assert counts.get(200, 0) > 50, counts
