@@ -29,8 +29,8 @@ def train_tokenizer(texts: Iterable[str], size: int = 320):
     return tokenizer
 
 
-def make_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Save an EXAONE 4 of random weights into ``folder``."""
+def make_tiny_model(folder: Path, seed: int = 0, spread: float = 0.02) -> Path:
+    """Save an EXAONE 4 of random weights, of standard deviation ``spread``, into ``folder``."""
     import torch
     from transformers import Exaone4Config, Exaone4ForCausalLM
 
@@ -45,6 +45,7 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=4096,
+        initializer_range=spread,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

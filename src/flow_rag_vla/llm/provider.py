@@ -61,6 +61,7 @@ class ProviderSettings:
     key_variable: environment variable that holds the key; empty takes the provider's own
     device: where a local model runs: auto, cpu or cuda
     load_in_4bit: auto, always or never; auto does if bitsandbytes and CUDA are there
+    english_only: whether a local model understands no other language; see :mod:`flow_rag_vla.llm.translation`
     """
 
     model: str = ""
@@ -68,6 +69,7 @@ class ProviderSettings:
     key_variable: str = ""
     device: str = "auto"
     load_in_4bit: str = "auto"
+    english_only: bool = False
     environment: Mapping[str, str] | None = field(default=None, repr=False)
     """Where keys are looked up; None: the process' environment. Not shown, because it holds keys."""
     holder: ModelHolder = field(default_factory=KeepAll, repr=False, compare=False)

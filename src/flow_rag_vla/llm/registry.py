@@ -1,7 +1,8 @@
-"""Providers by name: the built-in ones, and those of other packages through an entry point.
+"""Providers by name: built-in ones, those of other packages through an entry point, and models of one's own.
 
 A new provider is one file with a function ``make(settings) -> Provider`` and, in its package's metadata, an entry point
-of the group ``flow_rag_vla.llm_providers`` with the provider's name.
+of the group ``flow_rag_vla.llm_providers`` with the provider's name. A model of one's own is registered by name; see
+:mod:`flow_rag_vla.llm.fine_tuning.registration`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import cast
 
 from flow_rag_vla.llm.errors import MissingPackageError, UnknownProviderError
+from flow_rag_vla.llm.fine_tuning.registration import OwnModel, own_models
 from flow_rag_vla.llm.provider import Provider, ProviderSettings
 
 GROUP = "flow_rag_vla.llm_providers"
@@ -32,7 +35,8 @@ _BUILT_IN: Mapping[str, str] = {
 def provider_names() -> tuple[str, ...]:
     """Every name that can be chosen, whether or not its package is installed."""
     added = sorted({point.name for point in entry_points(group=GROUP)} - set(_BUILT_IN))
-    return (*_BUILT_IN, *added)
+    own = [name for name in own_models() if name not in _BUILT_IN and name not in added]
+    return (*_BUILT_IN, *added, *own)
 
 
 def chosen_provider(name: str = "", environment: Mapping[str, str] | None = None) -> str:
@@ -66,8 +70,22 @@ def _factory(name: str) -> Factory:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         return cast(Factory, getattr(importlib.import_module(module), attribute))
-    point = next(point for point in entry_points(group=GROUP) if point.name == name)
+    point = next((point for point in entry_points(group=GROUP) if point.name == name), None)
+    if point is None:
+        return _factory_of(own_models()[name])
     try:
         return cast(Factory, point.load())
     except (ImportError, AttributeError) as error:
         raise MissingPackageError(f"provider {name!r} of {point.value!r} cannot be loaded: {error}") from error
+
+
+def _factory_of(model: OwnModel) -> Factory:
+    """The local provider under the model's own name."""
+
+    def make(settings: ProviderSettings) -> Provider:
+        from flow_rag_vla.llm.providers import local
+
+        own = replace(settings, model=model.folder, english_only=model.english_only)
+        return local.make(own, model.name)
+
+    return make

@@ -3,8 +3,8 @@
 Threads. The executor only takes requests and hands out answers. A loop on a thread of its own waits for providers; one
 job thread computes text embeddings. No callback blocks, and nothing of the 40 Hz loop waits for this node.
 
-Models that run here, the local provider's and the text embedder's, are held as leases within the memory of two
-parameters: each is loaded by its first use, and an idle one leaves when the other needs its room.
+Models that run here (of the local provider, the text embedder, the translator) are held as leases within the memory of
+two parameters: each is loaded by its first use, and an idle one leaves when another needs its room.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from flow_rag_vla.llm.request import Answer, CancelToken, Message, Piece, Reques
 from flow_rag_vla.llm.schemas import TaskPlan, schema_named
 from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
 from flow_rag_vla.llm.tools import ask_with_servers
+from flow_rag_vla.llm.translation import SequenceTranslator, Translator, translated
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
@@ -214,7 +215,9 @@ class LlmNode(Node):
         base = self._node_parameters.value
         # The key's variable belongs to the provider of the parameters; another provider looks in its own.
         variable = base.key_variable if request.provider == base.provider else ""
-        settings = ProviderSettings(request.model, request.base_url, variable, base.device, base.load_in_4bit)
+        settings = ProviderSettings(
+            request.model, request.base_url, variable, base.device, base.load_in_4bit, base.english_only
+        )
         try:
             made = await self._loop.submit(_beside(self._made, settings, request.provider))
         except LlmError as error:
@@ -231,7 +234,19 @@ class LlmNode(Node):
 
     def _made(self, settings: ProviderSettings, name: str) -> LanguageModel:
         settings = replace(settings, holder=self._memory)
-        return LanguageModel(make_provider(chosen_provider(name), settings), self._service_settings)
+        there, back = self._translators()
+        provider = translated(make_provider(chosen_provider(name), settings), there, back)
+        return LanguageModel(provider, self._service_settings)
+
+    def _translators(self) -> tuple[Callable[[], Translator] | None, Callable[[], Translator] | None]:
+        """What makes the translators to and from English; None for one that no parameter names."""
+        settings, memory = self._node_parameters.value, self._memory
+        korean, _, english = settings.translator_codes.partition(" ")
+        there, back = settings.translator, settings.translator_back
+        return (
+            (lambda: SequenceTranslator(there, source=korean, target=english, holder=memory)) if there else None,
+            (lambda: SequenceTranslator(back, source=english, target=korean, holder=memory)) if back else None,
+        )
 
     def _retire(self, model: LanguageModel) -> None:
         """Close a model that was replaced once nobody uses it."""
@@ -306,7 +321,12 @@ def _fill(reply: Any, answer: Answer) -> None:
 
 def _provider_settings(settings: LlmParameters) -> ProviderSettings:
     return ProviderSettings(
-        settings.model, settings.base_url, settings.key_variable, settings.device, settings.load_in_4bit
+        settings.model,
+        settings.base_url,
+        settings.key_variable,
+        settings.device,
+        settings.load_in_4bit,
+        settings.english_only,
     )
 
 

@@ -23,6 +23,18 @@ class LlmParameters:
         "Whether a local model is loaded with 4 bits a weight; auto does if CUDA and bitsandbytes are there",
         choices=("auto", "always", "never"),
     )
+    english_only: bool = parameter(
+        False, "The local model understands only English: Korean questions are translated for it, given a translator"
+    )
+    translator: str = parameter(
+        "", "Folder or hub id of a translation model from Korean to English; loaded by the first text that needs it"
+    )
+    translator_back: str = parameter(
+        "", "The same from English to Korean, for answers in words to Korean questions; empty: they stay English"
+    )
+    translator_codes: str = parameter(
+        "", "Codes of Korean and English of a translation model of many languages, such as 'kor_Hang eng_Latn'"
+    )
     host_memory: float = parameter(
         0.0,
         "Memory that models which run here may take together on the CPU; an idle one leaves when another needs its "

@@ -61,11 +61,12 @@ class _Loaded:
 class LocalProvider:
     """See the module."""
 
-    name = "local"
     deterministic = False
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, name: str = "local") -> None:
+        self.name = name
         self.model = settings.model or DEFAULT_MODEL
+        self.english_only = settings.english_only
         self._settings = settings
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local model")
         self._held: LocalModel | None = None
@@ -237,8 +238,8 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     return {int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
 
-def make(settings: ProviderSettings) -> LocalProvider:
-    """The provider; the model is loaded by the first question.
+def make(settings: ProviderSettings, name: str = "local") -> LocalProvider:
+    """The provider, by another name for a model of one's own; the model is loaded by the first question.
 
     Raises:
         MissingPackageError: without transformers or torch.
@@ -248,4 +249,4 @@ def make(settings: ProviderSettings) -> LocalProvider:
         raise MissingPackageError(
             f"provider 'local' needs {' and '.join(missing)}: pip install 'flow_rag_vla[llm-local]'"
         )
-    return LocalProvider(settings)
+    return LocalProvider(settings, name)

@@ -1,0 +1,1 @@
+"""From conversations to a language model of one's own: prepare, train an adapter, merge, compare, register."""
