@@ -16,6 +16,7 @@ from flow_rag_vla.cli.diagnose import diagnose
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.label import label
+from flow_rag_vla.cli.language import language
 from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.llm import app as llm
 from flow_rag_vla.cli.memory import app as memory
@@ -48,6 +49,7 @@ app.command()(robot)
 app.command()(live)
 app.command()(ask)
 app.command()(deliberate)
+app.command()(language)
 app.command()(report)
 app.command()(evaluate)
 app.command()(external)

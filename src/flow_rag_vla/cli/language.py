@@ -1,0 +1,104 @@
+"""``flow_rag_vla language``: a language model over HTTP, behind tokens."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from flow_rag_vla.cli.ask import complete_provider
+
+if TYPE_CHECKING:
+    from flow_rag_vla.gateway.access import Access
+
+
+def language(
+    host: str = typer.Option("127.0.0.1", help="Address to listen on."),
+    port: int = typer.Option(8610, min=0, max=65535, help="Port to listen on; 0 takes a free one."),
+    tokens: Path | None = typer.Option(None, help="Token file, see docs/live.md; none: one token is made and shown."),
+    rules: list[Path] = typer.Option([], "--rules", help="Text or Markdown with building rules, for /analyze."),
+    embedder: str = typer.Option("", help="minilm, local or openai; empty: EMBEDDING_PROVIDER, else minilm (English)."),
+    provider: str = typer.Option(
+        "",
+        "--provider",
+        "-p",
+        help="rules, claude, openai, local, or an added one; empty: LLM_PROVIDER.",
+        autocompletion=complete_provider,
+    ),
+    model: str = typer.Option("", help="The provider's model; empty: its default."),
+    base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    requests_per_minute: float = typer.Option(60.0, min=0.1, help="Calls let through on average."),
+) -> None:
+    """Serve POST /api/language/ask, POST /api/language/analyze and GET /api/language/health until Ctrl-C.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla language
+
+      flow_rag_vla language -p claude --rules building_code.md --port 8610
+    """
+    from flow_rag_vla.llm.accounting import Ledger
+    from flow_rag_vla.llm.cache import ResponseCache
+    from flow_rag_vla.llm.embedding.base import EmbedderSettings, make_embedder
+    from flow_rag_vla.llm.errors import LlmError
+    from flow_rag_vla.llm.knowledge import RULES, read_document
+    from flow_rag_vla.llm.limits import TokenBucket
+    from flow_rag_vla.llm.provider import ProviderSettings
+    from flow_rag_vla.llm.registry import chosen_provider, make_provider
+    from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
+    from flow_rag_vla.llm.text_store import TextStore
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        from flow_rag_vla.gateway.access import AccessError
+        from flow_rag_vla.gateway.app import make_app
+        from flow_rag_vla.gateway.language.section import language_section
+        from flow_rag_vla.gateway.server import Server, ServerError
+    except ModuleNotFoundError as error:
+        console.print(
+            f"[red]this needs the module {error.name}; install it with: pip install 'flow_rag_vla\\[web]'[/red]"
+        )
+        raise typer.Exit(2) from None
+    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_language_") as folder:
+        try:
+            access = _access(console, tokens)
+            ledger = Ledger()
+            settings = ServiceSettings(
+                requests=TokenBucket(requests_per_minute, 10.0), cache=ResponseCache(256, 600.0), ledger=ledger
+            )
+            served = LanguageModel(
+                make_provider(chosen_provider(provider), ProviderSettings(model, base_url)), settings
+            )
+            open_store = None
+            if rules:
+                path, made = Path(folder) / "rules.db", make_embedder(embedder, EmbedderSettings())
+
+                def open_store() -> TextStore:
+                    return TextStore(path, made)
+
+                store = open_store()
+                for document in rules:
+                    console.print(f"{document}: {read_document(store, RULES, document)} passages")
+                store.close()
+            with Server(make_app(access, [language_section(served, ledger, open_store)]), host, port) as server:
+                console.print(f"{served.provider.name}, {served.provider.model}, at {server.url}api/language/")
+                threading.Event().wait()
+        except (AccessError, LlmError, ServerError) as error:
+            console.print(f"[red]{error}[/red]")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            console.print("stopped")
+
+
+def _access(console: Console, tokens: Path | None) -> Access:
+    from flow_rag_vla.gateway.access import Access, Role, load_access, new_token
+
+    if tokens is not None:
+        return load_access(tokens.expanduser())
+    token, secret = new_token("labeller", Role.LABELLER)
+    console.print(f"token, shown this once: {secret}")
+    return Access([token])
