@@ -10,14 +10,15 @@ from rich.console import Console
 BENCHMARKS = {
     "loop": "the 40 Hz loop, fed, beside an empty timer",
     "memory": "search over 10,000 cases beside a plain scan; resident memory",
-    "answer": "the memory's answer to a situation with 5,000 cases beside a plain scan; renewal",
     "graph": "the loop and each stage's latency under the whole graph",
+    "answer": "the memory's answer to a situation with 5,000 cases beside a plain scan; renewal",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
     "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
+    "registry": "objects registered, searched and listed, writers beside readers, each beside its baseline",
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
 }
-ON_REQUEST = ("answer", "detection", "labeling", "llm", "residency")
+ON_REQUEST = ("answer", "detection", "labeling", "llm", "registry", "residency")
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
 
 
@@ -29,13 +30,16 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, answer, graph, detection, labeling, llm, residency; none: the first three.",
+        help="Which: loop, memory, graph, answer, detection, labeling, llm, registry, residency; none: the first three.",
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
     cases: int = typer.Option(10_000, min=1_000, help="Cases of the memory's; other than 10000: the index at scale."),
+    objects: int = typer.Option(
+        60_000, min=1_000, help="Objects of the registry's; 1000000: with 16 writers for 60 s."
+    ),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
-    quick: bool = typer.Option(False, "--quick", help="Detection, labeling: a part of the episodes."),
+    quick: bool = typer.Option(False, "--quick", help="Detection, labeling, registry: a part of it."),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -53,6 +57,8 @@ def bench(
       flow_rag_vla bench detection --quick   about 3 minutes of a processor; in full about 20
 
       flow_rag_vla bench labeling            about 3 minutes; with --quick one
+
+      flow_rag_vla bench registry            about 2 minutes; with --objects 1000000 about 20
 
       flow_rag_vla bench residency           about a minute
     """
@@ -74,6 +80,10 @@ def bench(
             from flow_rag_vla.cli.bench_labeling import bench_labeling
 
             bench_labeling(console, None if json is None else json / "labeling.json", quick=quick)
+        elif name == "registry":
+            from flow_rag_vla.cli.bench_registry import bench_registry
+
+            bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick)
         elif name == "loop":
             loop.main(["--seconds", str(seconds), *output])
         elif name == "answer":
