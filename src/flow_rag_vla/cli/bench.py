@@ -30,7 +30,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, graph, answer, detection, labeling, llm, registry, residency; none: the first three.",
+        help="Which: loop, memory, graph, answer, detection, labeling, llm, registry, residency; none: the first 3.",
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
