@@ -25,6 +25,7 @@ from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
 from flow_rag_vla.cli.record import record
 from flow_rag_vla.cli.reference import reference
+from flow_rag_vla.cli.registry import app as registry
 from flow_rag_vla.cli.regret import regret
 from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
@@ -68,6 +69,7 @@ app.command()(review)
 app.command()(train_compact)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
+app.add_typer(registry, name="registry")
 app.add_typer(dataset, name="dataset")
 app.add_typer(llm, name="llm")
 app.command()(teleop)

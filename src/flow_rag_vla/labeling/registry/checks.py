@@ -182,15 +182,15 @@ def checked_vector(vector: Vector, embedder: Embedder, field: str) -> bytes:
     return array.tobytes()
 
 
-def checked_embedder(embedder: Embedder) -> Embedder:
+def checked_embedder(embedder: Embedder, field: str = "embedder") -> Embedder:
     """An embedder with a name and a dimension.
 
     Raises:
         InvalidInputError: it has none.
     """
-    checked_whole(embedder.dimension, "embedder.dimension", least=1, most=MOST_NUMBERS)
-    name = checked_name(embedder.name, "embedder.name")
-    return Embedder(name, checked_name(embedder.revision, "embedder.revision", empty=True), int(embedder.dimension))
+    dimension = checked_whole(embedder.dimension, f"{field}.dimension", least=1, most=MOST_NUMBERS)
+    name = checked_name(embedder.name, f"{field}.name")
+    return Embedder(name, checked_name(embedder.revision, f"{field}.revision", empty=True), dimension)
 
 
 def checked_attributes(attributes: Mapping[str, Attribute], field: str) -> dict[str, Attribute]:

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from flow_rag_vla.labeling.registry import changing
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.errors import RegistryError, files_checked
+from flow_rag_vla.labeling.registry.errors import RegistryError, StorageError, files_checked
 from flow_rag_vla.labeling.registry.index import kept
 from flow_rag_vla.labeling.registry.migrating import HEAD, revision
 from flow_rag_vla.labeling.registry.opened import OpenedRegistry
@@ -94,8 +94,11 @@ def examine(
         problems.append(Problem(finding, len(found), tuple(found[:EXAMPLES]), repaired=repair and cure is not None))
 
     progress("pages and references")
+    note(Finding.DAMAGED_PAGES, _damaged_pages(registry))
+    if problems:
+        # Whatever else is read from it may be wrong, and a repair would make it worse.
+        return tuple(problems)
     with registry.database.read() as connection:
-        note(Finding.DAMAGED_PAGES, _damaged_pages(connection))
         note(Finding.BROKEN_REFERENCES, _broken_references(connection))
         found = revision(connection)
     note(Finding.OLD_SCHEMA, [] if found == HEAD else [found])
@@ -113,10 +116,14 @@ def examine(
     return tuple(problems)
 
 
-def _damaged_pages(connection: sa.Connection) -> list[str]:
-    if connection.dialect.name != "sqlite":
-        return []
-    rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+def _damaged_pages(registry: OpenedRegistry) -> list[str]:
+    try:
+        with registry.database.read() as connection:
+            if connection.dialect.name != "sqlite":
+                return []
+            rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    except StorageError as error:
+        return [error.message]
     return [] if rows == ["ok"] else [str(row) for row in rows]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def upgrade(database: Database, target: str = HEAD) -> str:
     """
     with database.read() as connection:
         found = revision(connection)
-        if not found and sa.inspect(connection).get_table_names():
+        if not found and set(sa.inspect(connection).get_table_names()) - {"alembic_version"}:
             raise StorageError(
                 ErrorCode.CORRUPT, f"{database.name}: this is another program's database", "choose another place"
             )
@@ -77,5 +78,7 @@ def _back_up(path: Path, target: str) -> None:
     copy = path.with_name(f"{path.name}.before-{target}")
     if copy.exists():
         copy = copy.with_name(f"{copy.name}-{time.time_ns()}")
-    with sqlite3.connect(path) as source, sqlite3.connect(copy) as destination:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as destination:
         source.backup(destination)
+        # One file, so that it can be put in the place of the other.
+        destination.execute("PRAGMA journal_mode = DELETE")

@@ -113,7 +113,7 @@ def _prepare(draft: ObjectDraft, image: Any, place: str) -> _Prepared:
             raise InvalidInputError(
                 ErrorCode.INVALID_EMBEDDING, f"{place}: an embedding of nobody", "name the embedder that made it"
             )
-        embedder = checked_embedder(draft.embedder)
+        embedder = checked_embedder(draft.embedder, f"{place}: embedder")
         vector = checked_vector(draft.embedding, embedder, f"{place}: embedding")
     now = time.time_ns()
     columns = {

@@ -115,8 +115,8 @@ def _one(registry: Registry, name: str, queries: Vectors, tick: Callable[[], Non
 def _recall(found: Vectors, nearest: Vectors) -> float:
     if len(nearest) == 0:
         return 1.0
-    close = np.count_nonzero(found >= nearest[-1] - 1e-5)
-    return float(min(close, len(nearest)) / len(nearest))
+    close = int(np.count_nonzero(found >= nearest[-1] - 1e-5))
+    return min(close, len(nearest)) / len(nearest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,19 +93,20 @@ def in_words(figures: Figures) -> list[str]:
     """The figures as lines, each with its baseline."""
     worst = min(figures.similarity, key=lambda item: item.recall)
     rarest = min(figures.similarity, key=lambda item: item.matching)
-    alone = figures.singles
+    alone, many = figures.singles, figures.objects_a_second
     lines = [
-        f"registration of {figures.objects} objects with vectors, in batches of 500: {figures.objects_a_second:.0f}/s "
-        f"({figures.objects_a_cpu_second:.0f} a second of the processor), {figures.objects_a_second / alone.one_by_one:.0f} "
-        f"times one by one ({alone.one_by_one:.0f}/s); each with a mask, in a batch of 200: {alone.with_masks:.0f}/s",
+        f"registration of {figures.objects} objects with vectors, in batches of 500: {many:.0f}/s "
+        f"({figures.objects_a_cpu_second:.0f} a second of the processor), {many / alone.one_by_one:.0f} times one by "
+        f"one ({alone.one_by_one:.0f}/s); each with a mask, in a batch of 200: {alone.with_masks:.0f}/s",
         f"index built and saved in {figures.build_s:.1f} s",
         "similarity, 10 nearest (p95 beside a scan of all vectors; recall beside a filter put on after the search):",
     ]
     for item in figures.similarity:
+        times = f"p95 {item.latency.p95:7.2f} ms, {item.latency.cpu_p95:6.2f} of the processor"
+        beside = f"(scan {item.scan.p95:7.2f} ms, ratio {item.latency.p95 / item.scan.p95:.2f})"
         lines.append(
-            f"  {item.name or 'no filter':<10} {item.matching:>8} pass, {item.way:<14} p95 {item.latency.p95:7.2f} ms, "
-            f"{item.latency.cpu_p95:6.2f} of the processor (scan {item.scan.p95:7.2f} ms, ratio {item.latency.p95 / item.scan.p95:.2f}), recall {item.recall:.3f} "
-            f"(put on after: {item.late:.3f})"
+            f"  {item.name or 'no filter':<10} {item.matching:>8} pass, {item.way:<14} {times} {beside}, "
+            f"recall {item.recall:.3f} (put on after: {item.late:.3f})"
         )
     lines.append(
         f"  lowest recall {worst.recall:.3f} ({worst.name or 'no filter'}); rarest class: {rarest.recall:.3f}, "
@@ -118,11 +119,11 @@ def in_words(figures: Figures) -> list[str]:
             f"(scan {page.scan.p95:7.2f} ms, "
             f"ratio {page.latency.p95 / page.scan.p95:.2f})"
         )
-    for name, item in (("BEGIN IMMEDIATE", figures.crowd), ("deferred, the baseline", figures.deferred)):
+    for name, group in (("BEGIN IMMEDIATE", figures.crowd), ("deferred, the baseline", figures.deferred)):
         lines.append(
-            f"{item.writers} writers and {item.readers} readers for {item.seconds:g} s, {name}: "
-            f"{item.acknowledged} objects acknowledged, {item.stored} stored, {item.pages} rounds of reading, "
-            f"{item.errors} errors" + (f" ({item.first_error[:90]})" if item.first_error else "")
+            f"{group.writers} writers and {group.readers} readers for {group.seconds:g} s, {name}: "
+            f"{group.acknowledged} objects acknowledged, {group.stored} stored, {group.pages} rounds of reading, "
+            f"{group.errors} errors" + (f" ({group.first_error[:90]})" if group.first_error else "")
         )
     return lines
 

@@ -1,0 +1,105 @@
+"""``flow_rag_vla registry`` on a real registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from flow_rag_vla.cli.main import app
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import (
+    Embedder,
+    ImageDraft,
+    ObjectChange,
+    ObjectDraft,
+    SourceDraft,
+    SourceKind,
+)
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A registry of three objects, one of them relabelled by Anna."""
+    with Registry(tmp_path / "labels") as registry:
+        source = registry.add_source(SourceDraft(SourceKind.IMAGE, "/a.png"))
+        (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 64, 48)])
+        mask = np.zeros((48, 64), np.bool_)
+        mask[4:9, 4:9] = True
+        drafts = [
+            ObjectDraft(
+                image.image_id,
+                name,
+                (4, 4, 9, 9),
+                score,
+                ScoreKind.SIGMOID,
+                Origin("detector"),
+                mask=mask,
+                embedding=np.eye(4, dtype=np.float32)[n],
+                embedder=Embedder("tiny", "1", 4),
+            )
+            for n, (name, score) in enumerate((("cup", 0.9), ("cup", 0.2), ("tray", 0.5)))
+        ]
+        ids = registry.register(drafts, who="pipeline").object_ids
+        registry.update(ids[1], ObjectChange(category="mug"), who="anna")
+    return tmp_path / "labels"
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = RUNNER.invoke(app, ["registry", *arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_statistics_are_counted(folder):
+    found = json.loads(run("stats", str(folder), "--json"))
+    assert (found["objects"], found["by_category"]) == (3, {"cup": 1, "mug": 1, "tray": 1})
+    assert "3 objects in 1 images of 1 sources" in run("stats", str(folder))
+
+
+def test_objects_are_listed_page_by_page_and_by_likeness(folder):
+    first = json.loads(run("search", str(folder), "--order", "lowest_score", "--limit", "2", "--json"))
+    assert [item["category"] for item in first["objects"]] == ["mug", "tray"]
+    rest = run("search", str(folder), "--order", "lowest_score", "--cursor", first["cursor"])
+    assert "cup" in rest and "mug" not in rest
+    like = first["objects"][0]["object_id"]
+    similar = json.loads(run("search", str(folder), "--like", like, "--category", "cup", "--json"))
+    assert [item["category"] for item in similar["objects"]] == ["cup"]
+    assert similar["way"] == "exact_filtered"
+    assert "exact_filtered" in run("search", str(folder), "--like", like, "--category", "cup")
+    assert "no category 'plate'" in run("search", str(folder), "--category", "plate", code=1)
+    run("search", str(folder), "--order", "sideways", code=2)
+
+
+def test_a_change_is_shown_and_taken_back(folder):
+    (mug,) = json.loads(run("search", str(folder), "--category", "mug", "--json"))["objects"]
+    shown = run("history", mug["object_id"], str(folder))
+    assert "anna" in shown and "updated" in shown
+    assert "category: cup" in run("undo", str(folder), "--who", "anna")
+    assert "nothing is to be undone [unknown_change]" in run("undo", str(folder), "--who", "anna", code=1)
+    assert "taken" in run("history", mug["object_id"], str(folder))
+
+
+def test_the_doctor_names_what_is_wrong_and_repairs_it(folder):
+    assert "nothing is wrong" in run("doctor", str(folder))
+    next((folder / "masks").rglob("*.png")).unlink()
+    assert "missing_masks: 1" in run("doctor", str(folder), code=1)
+    (found,) = json.loads(run("doctor", str(folder), "--repair", "--json"))
+    assert (found["finding"], found["repaired"]) == ("missing_masks", True)
+    assert json.loads(run("doctor", str(folder), "--json")) == []
+
+
+def test_an_index_is_built_and_saved(folder):
+    assert "3 vectors indexed" in run("index", str(folder))
+    assert len(list((folder / "index").glob("generation-*"))) == 1
+
+
+def test_a_registry_that_is_not_there_is_not_made(tmp_path):
+    assert "there is no registry" in run("stats", str(tmp_path / "none"), code=1)
+    assert not (tmp_path / "none").exists()
