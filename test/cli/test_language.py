@@ -29,7 +29,6 @@ def test_it_answers_with_its_token_and_ends_on_ctrl_c() -> None:
         asked = urllib.request.Request(f"{address[1]}ask", body, headers)
         with urllib.request.urlopen(asked, timeout=60) as answer:
             assert json.load(answer)["value"]["steps"] == [{"task": "open_drawer", "target": "drawer"}]
-        # Once it answers, whoever started it in the background may have left Ctrl-C ignored: this signal is its own.
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert "stopped" in process.stdout.read()

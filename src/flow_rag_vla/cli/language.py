@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.live import _ended_by_signals
 
 if TYPE_CHECKING:
     from flow_rag_vla.gateway.access import Access
@@ -84,14 +84,14 @@ def language(
                 for document in rules:
                     console.print(f"{document}: {read_document(store, RULES, document)} passages")
                 store.close()
-            with Server(make_app(access, [language_section(served, ledger, open_store)]), host, port) as server:
+            app = make_app(access, [language_section(served, ledger, open_store)])
+            with _ended_by_signals() as ended, Server(app, host, port) as server:
                 console.print(f"{served.provider.name}, {served.provider.model}, at {server.url}api/language/")
-                threading.Event().wait()
+                ended.wait()
+            console.print("stopped")
         except (AccessError, LlmError, ServerError) as error:
             console.print(f"[red]{error}[/red]")
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            console.print("stopped")
 
 
 def _access(console: Console, tokens: Path | None) -> Access:

@@ -150,6 +150,8 @@ async def diagnose(
 
 def _line(item: Evidence) -> str:
     beside = "above" if item.value > item.threshold else "below"
+    if f"{item.value:.4g}" == f"{item.threshold:.4g}":
+        beside = "at"
     unit = f" {item.unit}" if item.unit else ""
     return f"{item.name.replace('_', ' ')} {item.value:.4g}{unit} is {beside} its threshold {item.threshold:.4g}{unit}"
 
