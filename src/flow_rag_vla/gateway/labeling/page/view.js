@@ -109,7 +109,8 @@ export class View {
       context.font = `600 ${12 * devicePixelRatio}px system-ui, "DejaVu Sans", sans-serif`;
       const wide = context.measureText(label).width + 8 * devicePixelRatio;
       const high = 17 * devicePixelRatio;
-      const above = Math.max(0, y - high);
+      // Above the box, or inside it where the picture ends.
+      const above = y - high >= Math.max(0, place.y) ? y - high : y;
       context.fillStyle = colour;
       context.fillRect(x - context.lineWidth / 2, above, wide, high);
       context.fillStyle = "#12161b";
