@@ -196,17 +196,16 @@ class Ledger:
                 seen = int(
                     connection.execute("SELECT seen FROM reservoirs WHERE task = ? AND phase = ?", place).fetchone()[0]
                 )
-                ids = [
-                    int(row[0])
-                    for row in connection.execute(
-                        "SELECT success_id FROM successes WHERE task = ? AND phase = ? ORDER BY success_id", place
-                    )
-                ]
-                if len(ids) >= keep:
+                kept = connection.execute("SELECT count(*) FROM successes WHERE task = ? AND phase = ?", place)
+                if int(kept.fetchone()[0]) >= keep:
                     drawn = int(generator.integers(seen))
                     if drawn >= keep:
                         continue
-                    connection.execute("DELETE FROM successes WHERE success_id = ?", (ids[drawn % len(ids)],))
+                    connection.execute(
+                        "DELETE FROM successes WHERE success_id = (SELECT success_id FROM successes "
+                        "WHERE task = ? AND phase = ? ORDER BY success_id LIMIT 1 OFFSET ?)",
+                        (*place, drawn),
+                    )
                 connection.execute(
                     "INSERT INTO successes (task, phase, encoder, encoder_revision, embedding, actions, episode_id, "
                     "origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
