@@ -62,7 +62,7 @@ def test_a_simulation_with_a_page_prints_its_address_and_keeps_the_secret_out_of
     processes = with_page(Console(soft_wrap=True), graph, tmp_path, 8700)
     dashboard = next(item for item in processes if item.spec.name == "dashboard")
     assert dashboard.overrides["port"] == 8700
-    printed = dict(re.findall(r"for a (\w+): http://127.0.0.1:8700/live/#token=(\S+)", capsys.readouterr().out))
+    printed = dict(re.findall(r"live page, (\w+): http://127.0.0.1:8700/live/#token=(\S+)", capsys.readouterr().out))
     assert set(printed) == {"viewer", "operator"}
     access = load_access(dashboard.overrides["tokens"])
     assert access.check(printed["operator"], Role.OPERATOR)

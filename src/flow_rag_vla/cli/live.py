@@ -84,7 +84,7 @@ def _page_tokens(folder: Path) -> tuple[str, dict[str, str]]:
 
 def _tell(console: Console, secrets: Mapping[str, str], address: str) -> None:
     for word, secret in secrets.items():
-        console.print(f"live page for a {word}: {address}live/#token={secret}", highlight=False)
+        console.print(f"live page, {word}: {address}live/#token={secret}", highlight=False)
 
 
 def _add_token(console: Console, tokens: str, wanted: str, hours: float) -> None:

@@ -46,8 +46,10 @@ def test_the_first_use_of_the_memory_after_a_failure_is_its_answer(timeline):
 
 
 def test_uses_without_a_pause_are_one_answer_and_its_cases_are_counted(timeline):
-    timeline.used(0, GUIDANCE, 0.2, (1,), 0)
-    timeline.used(GAP_NS, GUIDANCE, 0.6, (2, 1), 0)
+    timeline.used(0, GUIDANCE, 0.2, (1,), 10)
+    timeline.used(GAP_NS, GUIDANCE, 0.6, (2, 1), 20)
+    timeline.used(GAP_NS, GUIDANCE, 0.6, (2, 1), 20)  # a command of the same observation as the chunk before it
+    timeline.used(GAP_NS, GUIDANCE, 0.6, (1,), 10)  # and one that still followed the older chunk
     timeline.used(2 * GAP_NS + 1, GUIDANCE, 0.1, (3,), 0)
     timeline.used(2 * GAP_NS + 2, HOLD, 1.0, (3,), 0)
     hold, later, first = timeline.view()

@@ -45,6 +45,8 @@ class Answer:
     start_ns: int
     end_ns: int
     uses: int = 0
+    """Observations whose actions it shaped; each comes once in a chunk and several times in commands."""
+    newest_ns: int = -1
     strength: float = 0.0
     cases: Counter[int] = field(default_factory=Counter)
     similarity: float | None = None
@@ -137,9 +139,11 @@ class Timeline:
             answer = Answer(next(self._numbers), self._episode_id, mode, stamp_ns, stamp_ns)
             self._entries.append(answer)
             self._current = answer
-        answer.end_ns, answer.uses = max(answer.end_ns, stamp_ns), answer.uses + 1
+        answer.end_ns = max(answer.end_ns, stamp_ns)
         answer.strength = max(answer.strength, strength)
-        answer.cases.update(case_ids)
+        if observation_ns > answer.newest_ns:
+            answer.newest_ns, answer.uses = observation_ns, answer.uses + 1
+            answer.cases.update(case_ids)
         similar = next((value for stamp, value in reversed(self._similar) if stamp == observation_ns), None)
         if similar is not None:
             answer.similarity = max(similar, answer.similarity if answer.similarity is not None else similar)

@@ -85,7 +85,7 @@ function showState(state) {
   const facts = [];
   const fact = (name, value) => facts.push(element("span", {}, `${name} `, element("b", { textContent: value })));
   if (state.chunk) fact("row", `${state.row} of chunk ${state.chunk}`);
-  if (state.age_ms !== null) fact("observation", `${state.age_ms.toFixed(0)} ms old`);
+  if (state.chunk && state.age_ms !== null) fact("observation", `${state.age_ms.toFixed(0)} ms old`);
   const clamps = Object.keys(CLAMPS).filter((bit) => state.clamps & bit).map((bit) => CLAMPS[bit]);
   fact("limits met", clamps.join(", ") || "none");
   fact("memory", state.cases.length ? `${words(state.correction)} ${state.strength.toFixed(2)} from case ${state.cases.slice(0, 3).join(", ")}${state.cases.length > 3 ? " …" : ""}` : words(state.correction));
@@ -142,7 +142,7 @@ function caseLinks(answer) {
 
 function answerWords(answer) {
   const similar = answer.similarity === null ? "" : `, similarity ${answer.similarity.toFixed(2)}`;
-  return `${words(answer.mode)}, strength ${answer.strength.toFixed(2)}${similar}, ${answer.uses} times: `;
+  return `${words(answer.mode)}, strength ${answer.strength.toFixed(2)}${similar}, ${answer.uses} ${answer.uses === 1 ? "observation" : "observations"}: `;
 }
 
 function showTimeline(entries) {
