@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -57,3 +58,20 @@ def test_planning_imports_no_model_no_client_and_no_ros():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plan_that_the_words_do_not_bear_out_is_not_done_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
+    from wire import Reply, WireServer
+
+    server = WireServer("openai")
+    try:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        plan = {"steps": [{"task": "pick_and_place", "target": "red_cube"}], "refusal": "none", "reason": ""}
+        server.replies = [Reply((json.dumps(plan),))]
+        arguments = ["ask", "tidy up a bit", "--run", "-p", "openai", "--model", "m", "--base-url", f"{server.url}/v1"]
+        result = CliRunner().invoke(app, arguments)
+    finally:
+        server.close()
+    assert result.exit_code == 1, result.output
+    assert "which the command does not name" in result.output and "has to say yes" in result.output

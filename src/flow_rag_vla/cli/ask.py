@@ -71,7 +71,27 @@ def ask(
             console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {plan.reason}")
         raise typer.Exit(1)
     if run:
+        _make_sure(console, command, plan)
         raise typer.Exit(_run(console, plan.steps, seed, namespace, runs))
+
+
+def _make_sure(console: Console, command: str, plan: TaskPlan) -> None:
+    """End here unless the plan passes its checks, and whoever sits here says yes where they ask."""
+    from flow_rag_vla.deliberation.checks import check_plan
+    from flow_rag_vla.deliberation.limits import simulated_limits
+    from flow_rag_vla.deliberation.urgency import urgency_of
+
+    report = check_plan(plan, None, simulated_limits(), instruction=command)
+    if not report.passed:
+        console.print(f"[red]not done[/red]: {'; '.join(report.refusals)}")
+        raise typer.Exit(1)
+    tone = urgency_of(command)
+    questions = [*report.questions, *([f"the command sounds alarmed ({', '.join(tone.words)})"] if tone.asks else [])]
+    for question in questions:
+        console.print(f"[yellow]?[/yellow] {question}")
+    if questions and not (console.is_terminal and typer.confirm("do it?", default=False)):
+        console.print("[red]not done[/red]: a person has to say yes, at a terminal")
+        raise typer.Exit(1)
 
 
 def _answer(command: str, provider: str, model: str, base_url: str, deadline: float) -> Answer:
