@@ -28,10 +28,13 @@ def test_an_unknown_kind_of_fault_is_refused_with_the_known_ones(tmp_path):
     assert code == 2 and "earthquake" in text and "kill" in text and list(tmp_path.iterdir()) == []
 
 
-def test_a_domain_that_the_caller_chose_is_kept(monkeypatch):
+def test_a_domain_that_the_caller_chose_is_kept_and_else_one_is_claimed(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "7")
     own_domain()
     assert os.environ["ROS_DOMAIN_ID"] == "7"
     monkeypatch.delenv("ROS_DOMAIN_ID")
     own_domain()
-    assert 60 <= int(os.environ["ROS_DOMAIN_ID"]) <= 101
+    assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 101
+    first = os.environ.pop("ROS_DOMAIN_ID")
+    own_domain()
+    assert os.environ["ROS_DOMAIN_ID"] != first, "the first is claimed"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
+import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flow_rag_vla.cli.sim import _interruptible, _new_run_folder, _uninterrupted
 from flow_rag_vla.core.files import write_text
 
-_DOMAINS = 60, 101
+_LAST_DOMAIN = 101
 """Higher ones use ports that Linux hands out to others."""
 
 
@@ -28,9 +30,25 @@ def complete_kind(incomplete: str) -> list[str]:
 
 
 def own_domain() -> None:
-    """Keep the graph of a trial apart from others, unless the caller chose a domain."""
+    """Keep the graph of a trial apart from others, unless the caller chose a domain.
+
+    A domain is claimed by a lock on a file, as the tests claim theirs, and is free again when this process ends.
+    """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_DOMAIN_ID", str(_DOMAINS[0] + os.getpid() % (_DOMAINS[1] - _DOMAINS[0])))
+    if "ROS_DOMAIN_ID" in os.environ:
+        return
+    folder = Path(tempfile.gettempdir()) / f"flow_rag_vla_test_domains_{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for domain in range(_LAST_DOMAIN, 0, -1):
+        lock = os.open(folder / str(domain), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        return
+    raise typer.BadParameter(f"every ROS domain is claimed by a lock in {folder}; choose one by ROS_DOMAIN_ID")
 
 
 def chaos(
