@@ -38,7 +38,7 @@ def node(start_node, tmp_path, spin_until):
 
     def start(**parameters):
         process = start_node("labeling", registry=str(tmp_path / "labels"), niceness=0, **parameters)
-        spin_until(lambda: process.said("labels in"), WAIT, "the node")
+        spin_until(lambda: process.said("labels in"), 2 * WAIT, "the node")
         return process
 
     return start

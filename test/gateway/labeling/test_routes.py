@@ -101,6 +101,7 @@ def test_every_route_asks_for_a_token_and_its_role(server):
     for name in names:
         known = {(method, path.replace(f"{{{name}}}", "{id}")) for method, path in known}
     assert known == {(method, path) for method, path, _ in ROUTES}
+    assert server.ask(Role.VIEWER, "GET", "openapi.json").json() == server.app.openapi()
     with server.client(Role.VIEWER) as client:
         for method, path, role in ROUTES:
             address = f"/api/labeling/{path.format(id='0' * 32)}"

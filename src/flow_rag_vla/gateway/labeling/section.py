@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from flow_rag_vla.gateway.access import Role, Viewer
 from flow_rag_vla.gateway.app import Section
@@ -33,6 +34,12 @@ def labeling_section(labels: Labels) -> Section:
     def me(person: Viewer) -> schemas.Me:
         """Whose token this is, and what it permits."""
         return schemas.Me(name=person.name, role=person.role.word, may_review=person.role >= Role.REVIEWER)
+
+    @router.get("/openapi.json", include_in_schema=False)
+    def description(_person: Viewer, request: Request) -> JSONResponse:
+        """Every route of this server, as OpenAPI."""
+        app: FastAPI = request.app
+        return JSONResponse(app.openapi())
 
     for routes in (model_routes, source_routes, object_routes, summary_routes):
         router.include_router(routes(labels))
