@@ -1,0 +1,75 @@
+"""The benchmark at a small size: its figures are what it says, and a target that is missed is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flow_rag_vla.labeling.registry.benchmark import report
+from flow_rag_vla.labeling.registry.benchmark.objects import SHARES
+from flow_rag_vla.labeling.registry.benchmark.report import TARGETS, in_words, measure, missed
+from flow_rag_vla.labeling.registry.benchmark.writing import Crowd
+
+
+@pytest.fixture(scope="module")
+def figures():
+    """Everything measured on 1500 objects; the crowd is tested where faults are."""
+    told: list[str] = []
+    patch = pytest.MonkeyPatch()
+
+    def crowd(folder, writers, readers, seconds, *, deferred=False):
+        return Crowd(writers, readers, seconds, 5, 100, 100, 7, int(deferred), "database is locked" if deferred else "")
+
+    patch.setattr(report, "crowd", crowd)
+    patch.setattr("flow_rag_vla.labeling.registry.index.searcher.EXACT_LIMIT", 300)
+    try:
+        found = measure(1_500, 2, 4, 8, 5.0, lambda what, done, total: told.append(what))
+    finally:
+        patch.undo()
+    assert {"registration", "index", "similarity", "attributes"} <= set(told)
+    return found
+
+
+def test_recall_is_reached_in_every_class_and_a_filter_put_on_last_shows_why_it_is_measured(figures):
+    assert len(figures.similarity) == 1 + len(SHARES)
+    assert min(item.recall for item in figures.similarity) >= TARGETS["recall"]
+    by_name = {item.name: item for item in figures.similarity}
+    assert by_name[""].matching == 1_500
+    assert by_name[""].way == "approximate"
+    rarest = by_name[f"class_{len(SHARES) - 1:02d}"]
+    assert 0 < rarest.matching < 300
+    assert rarest.way == "exact_filtered"
+    assert rarest.late < rarest.recall
+    assert sum(item.matching for name, item in by_name.items() if name) == 1_500
+
+
+def test_the_words_name_every_figure_with_its_baseline(figures):
+    text = "\n".join(in_words(figures))
+    for part in ("times one by one", "ratio", "put on after", "deferred, the baseline", "database is locked"):
+        assert part in text
+    assert figures.as_json()["objects"] == 1_500
+
+
+def test_a_target_that_is_missed_is_named(figures):
+    slow = replace(
+        figures,
+        objects_a_second=1.0,
+        similarity=[replace(item, recall=0.5, latency=replace(item.latency, p95=99.0)) for item in figures.similarity],
+        attributes=[replace(item, latency=replace(item.latency, p95=99.0)) for item in figures.attributes],
+        crowd=replace(figures.crowd, errors=2, stored=3),
+    )
+    assert [line.split(":")[0] for line in missed(slow)] == [
+        "similarity search",
+        "recall",
+        "attribute search",
+        "registration",
+        "writers and readers",
+    ]
+    quick = replace(
+        figures,
+        objects_a_second=9_999.0,
+        similarity=[replace(item, recall=1.0, latency=replace(item.latency, p95=1.0)) for item in figures.similarity],
+        attributes=[replace(item, latency=replace(item.latency, p95=1.0)) for item in figures.attributes],
+    )
+    assert missed(quick) == []
