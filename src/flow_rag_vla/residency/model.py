@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flow_rag_vla.residency.errors import CanceledError
-
 
 class Place(str, enum.Enum):
     """Where a model's weights are. Disk is where their files always are: it has no budget."""
@@ -218,9 +216,3 @@ def dependency_order(names: tuple[str, ...], needs: Mapping[str, tuple[str, ...]
     for name in names:
         visit(name)
     return tuple(order)
-
-
-def check_wanted(canceled: bool, what: str) -> None:
-    """Raise CanceledError if nobody waits."""
-    if canceled:
-        raise CanceledError(f"{what} was withdrawn; ask again if it is still wanted")
