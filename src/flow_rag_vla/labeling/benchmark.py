@@ -190,7 +190,7 @@ def figures_table(figures: LabelingFigures) -> str:
         f"  detect + segment + embed {1e3 * (figures.times.total - figures.times.rest):.0f} (of it the bare network "
         f"{1e3 * figures.network:.0f}), pipeline's own {1e3 * figures.times.rest:.1f}, register "
         f"{1e3 * figures.register:.0f}, together {1e3 * total:.0f} (target 300)",
-        f"  pipeline / the model calls within it: {1.0 + inside:.3f} (target below 1.10); / the detector called directly, "
+        f"  pipeline / the model calls within it: {1.0 + inside:.3f} (target below 1.10); / the detector alone, called "
         f"in turn: {1.0 + overhead:.3f}",
         f"  in batches of 8: {figures.batch_rate:.0f} pictures a minute (target 200)",
     ]
