@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import live, topics
 from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes import conversions, diagnostics, qos
 from flow_rag_vla.nodes.stamps import to_stamp
 from flow_rag_vla_interfaces import msg
 
@@ -29,6 +30,12 @@ from websockets.sync.client import connect
 from flow_rag_vla.gateway.access import Role, new_token, save_access
 
 PATIENCE = 60.0
+
+
+def test_every_node_counts_its_work_under_a_figure_that_it_reports():
+    folder = Path(diagnostics.__file__).parent
+    for node, figure in diagnostics.COUNTED.items():
+        assert f'"{figure}"' in (folder / f"{node}.py").read_text(), f"{node} reports no {figure}"
 
 
 class Browser:

@@ -14,6 +14,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from flow_rag_vla.nodes.overlays import Overlays
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces import msg
 
 if TYPE_CHECKING:
@@ -195,7 +197,7 @@ class Dashboard(Node):
     def _take_pictures(self) -> None:
         for name in ("front", "wrist"):
             for message, _ in self._cameras[name].take()[-1:]:
-                self._safely(lambda image, camera=name: self._on_image(camera, image), message)
+                self._safely(partial(self._on_image, name), message)
         for message, _ in self._cameras["info"].take()[-1:]:
             self._safely(self._on_info, message)
 
@@ -205,7 +207,7 @@ class Dashboard(Node):
         pixels = conversions.image_array(message)
         encoded = io.BytesIO()
         Pillow.fromarray(pixels).save(encoded, "JPEG", quality=self._settings.value.jpeg_quality)
-        stamp_ns = conversions.to_ns(message.header.stamp)
+        stamp_ns = to_ns(message.header.stamp)
         height, width = pixels.shape[:2]
         self._board.set_picture(Picture(camera, stamp_ns, int(width), int(height), encoded.getvalue()))
         self._pictures += 1
@@ -234,8 +236,7 @@ class Dashboard(Node):
         self._board.set_correction(conversions.correction(message), similarities)
 
     def _on_chunk(self, message: msg.ActionChunk) -> None:
-        now_ns = int(self.get_clock().now().nanoseconds)
-        self._board.set_chunk(conversions.action_chunk(message), float(message.inference_ms), now_ns)
+        self._board.set_chunk(conversions.action_chunk(message), float(message.inference_ms))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         namespace = self.get_namespace().strip("/")

@@ -61,7 +61,7 @@ def test_a_frame_is_of_bounded_size_however_long_a_page_stays_away(board):
 def test_pictures_and_chunks_come_when_they_are_new(board):
     cursor = Cursor()
     board.set_picture(Picture("front", 1, 8, 4, b"jpeg"))
-    board.set_chunk(chunk(), 3.5, 5)
+    board.set_chunk(chunk(), 3.5)
     frame = board.frame(cursor)
     assert frame["pictures"]["front"]["jpeg"] == "anBlZw=="
     assert frame["chunk"]["inference_ms"] == 3.5
@@ -101,7 +101,7 @@ def test_plans_and_corrections_are_drawn_into_the_picture_of_the_known_camera(bo
     board.set_picture(Picture("front", 1, 100, 100, b""))
     board.set_picture(Picture("wrist", 1, 100, 100, b""))
     board.add_commands([command(1)])
-    board.set_chunk(chunk(), 1.0, 1)
+    board.set_chunk(chunk(), 1.0)
     board.set_correction(Correction(TICK_NS, CorrectionMode.GUIDANCE, 1.0, chunk().actions), [0.9])
     pictures = board.frame(Cursor())["pictures"]
     front = pictures["front"]
@@ -116,13 +116,13 @@ def test_a_chunk_that_is_not_followed_yet_is_no_path(board):
     board.set_camera("front", StillCamera(np.eye(3), eye, looking_at(eye, np.zeros(3)), 10, 10))
     board.set_picture(Picture("front", 1, 10, 10, b""))
     board.add_commands([command(1, chunk_id=7)])
-    board.set_chunk(chunk(chunk_id=8), 1.0, 1)
+    board.set_chunk(chunk(chunk_id=8), 1.0)
     assert "path" not in board.frame(Cursor())["pictures"]["front"]
 
 
 def test_the_answer_to_a_failure_is_read_from_the_provenance_of_chunks_and_commands(board):
     board.set_part("episode", {"id": 1})
-    board.set_chunk(chunk(correction=CorrectionMode.GUIDANCE, correction_strength=0.5, case_ids=(4,)), 1.0, 10)
+    board.set_chunk(chunk(correction=CorrectionMode.GUIDANCE, correction_strength=0.5, case_ids=(4,)), 1.0)
     board.add_commands([command(1, correction=CorrectionMode.HOLD, strength=1.0, case_ids=(5,))])
     assert [entry["cases"] for entry in board.frame(Cursor())["timeline"]] == [[5], [4]]
 

@@ -47,7 +47,7 @@ def fill(board) -> None:
     })  # fmt: skip
     evidence = (Evidence("gripper_width", 0.004, 0.012, "m"),)
     board.add_failure(FailureSeen(now_ns, 4, "drop", "push", "reach", "rules", "<b>it fell</b>", 0.9, evidence))
-    board.set_chunk(ActionChunk(9, now_ns, actions, "push", committed=3, provenance=made), 4.2, now_ns)
+    board.set_chunk(ActionChunk(9, now_ns, actions, "push", committed=3, provenance=made), 4.2)
     board.add_commands([
         CommandSeen(now_ns + tick * TICK_NS, tick, (0.001,) * 6 + (1.0,), (0.5, 0.0, 0.2), "follow", "", 2, 9, 1, 40.0)
         for tick in range(60)

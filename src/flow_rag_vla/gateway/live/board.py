@@ -105,16 +105,16 @@ class Board:
             self._commands.extend(commands)
             self._count += len(commands)
             for item in commands:
-                self._timeline.used(item.stamp_ns, item.correction, item.strength, item.case_ids, item.observation_ns)
+                seen_ns = item.observation_ns or item.stamp_ns
+                self._timeline.used(seen_ns, item.correction, item.strength, item.case_ids)
 
-    def set_chunk(self, chunk: ActionChunk, inference_ms: float, received_ns: int) -> None:
-        """The newest chunk; ``received_ns`` is when it came, on the clock of the stamps."""
+    def set_chunk(self, chunk: ActionChunk, inference_ms: float) -> None:
+        """The newest chunk."""
         made = chunk.provenance
         with self._lock:
             self._chunk, self._inference_ms = chunk, inference_ms
-            self._timeline.used(
-                received_ns, made.correction, made.correction_strength, made.case_ids, made.observation_stamp_ns
-            )
+            seen_ns = made.observation_stamp_ns or chunk.stamp_ns
+            self._timeline.used(seen_ns, made.correction, made.correction_strength, made.case_ids)
 
     def set_correction(self, correction: Correction, similarities: Iterable[float]) -> None:
         """The memory's newest answer."""

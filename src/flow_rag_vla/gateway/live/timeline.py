@@ -128,10 +128,12 @@ class Timeline:
         if best is not None:
             self._similar.append((observation_ns, best))
 
-    def used(
-        self, stamp_ns: int, mode: CorrectionMode, strength: float, case_ids: tuple[int, ...], observation_ns: int
-    ) -> None:
-        """What the provenance of a chunk or a command says of the memory's part in it."""
+    def used(self, stamp_ns: int, mode: CorrectionMode, strength: float, case_ids: tuple[int, ...]) -> None:
+        """What the provenance of a chunk or a command says of the memory's part in it.
+
+        ``stamp_ns`` is when the observation was captured that the memory answered: what was seen before a failure does
+        not answer it, however late it acts.
+        """
         if mode not in _ACTING:
             return
         answer = self._current
@@ -141,10 +143,10 @@ class Timeline:
             self._current = answer
         answer.end_ns = max(answer.end_ns, stamp_ns)
         answer.strength = max(answer.strength, strength)
-        if observation_ns > answer.newest_ns:
-            answer.newest_ns, answer.uses = observation_ns, answer.uses + 1
+        if stamp_ns > answer.newest_ns:
+            answer.newest_ns, answer.uses = stamp_ns, answer.uses + 1
             answer.cases.update(case_ids)
-        similar = next((value for stamp, value in reversed(self._similar) if stamp == observation_ns), None)
+        similar = next((value for stamp, value in reversed(self._similar) if stamp == stamp_ns), None)
         if similar is not None:
             answer.similarity = max(similar, answer.similarity if answer.similarity is not None else similar)
         for entry in self._open:
