@@ -34,7 +34,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page of its own; what a script throws on it fails the test."""
     context = browser.new_context(viewport={"width": 1366, "height": 768})
     made = context.new_page()
-    made.set_default_timeout(30_000)
+    made.set_default_timeout(60_000)
     problems: list[str] = []
     made.on("pageerror", lambda error: problems.append(str(error)))
     yield made
