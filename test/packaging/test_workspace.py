@@ -29,6 +29,7 @@ NODES = {
     "failure_detector",
     "failure_memory",
     "flow_policy",
+    "labeling",
     "llm",
     "mock_robot",
     "recorder",
