@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, started once."""
+    """Headless Chromium, started for each test: while it is open its event loop counts as running in this thread."""
     found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if found is None:
         pytest.skip(f"no browser on PATH: none of {', '.join(CHROMIUM_NAMES)}; install the package chromium")

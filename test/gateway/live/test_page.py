@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.failure import Evidence
@@ -18,21 +19,12 @@ from flow_rag_vla.gateway.live.routes import live_section
 from flow_rag_vla.gateway.live.timeline import FailureSeen
 from flow_rag_vla.gateway.server import Server
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-np = pytest.importorskip("numpy")
-pillow = pytest.importorskip("PIL.Image")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FOUND = next((path for path in map(shutil.which, BROWSERS) if path), None)
-
-pytestmark = pytest.mark.skipif(FOUND is None, reason=f"none of {', '.join(BROWSERS)} is on PATH")
-
 PATIENCE_MS = 60_000
 
 
 def jpeg() -> bytes:
     stream = io.BytesIO()
-    pillow.fromarray(np.full((16, 16, 3), (40, 90, 160), np.uint8)).save(stream, "JPEG")
+    Image.fromarray(np.full((16, 16, 3), (40, 90, 160), np.uint8)).save(stream, "JPEG")
     return stream.getvalue()
 
 
@@ -79,20 +71,16 @@ def server(board, graph, pace, audience, tokens, tmp_path):
 
 
 @pytest.fixture
-def page(server):
+def page(server, browser):
     """A page in Chromium that fails the test for every error on its console and every request to elsewhere."""
     faults: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=FOUND, args=["--no-sandbox"])
-        try:
-            page = browser.new_page(viewport={"width": 1400, "height": 1000})
-            page.set_default_timeout(PATIENCE_MS)
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
-            page.on("request", lambda request: _own(request.url, server.url, faults))
-            yield page
-        finally:
-            browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: _own(request.url, server.url, faults))
+    yield page
+    page.close()
     assert faults == []
 
 
