@@ -55,7 +55,7 @@ class ProofSettings:
     repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
     """
 
-    grounds: tuple[Ground, ...] = (Ground("open_drawer", "object_size"), Ground("pick_and_place", "held_out_strip"))
+    grounds: tuple[Ground, ...] = (Ground("open_drawer", "object_size"),)
     training_seeds: tuple[int, ...] = (0, 1, 2)
     demonstrations: int = 20
     iterations: int = 3000
@@ -63,7 +63,7 @@ class ProofSettings:
     episodes: int = 134
     repeats: int = 1
     repeated: str = "off,consensus"
-    variants: str = "off,retry,blend,shuffled+consensus,dagger,consensus:25,consensus:50,consensus"
+    variants: str = "off,retry,shuffled+consensus,dagger,consensus"
 
 
 Progress = Callable[[str, int, int, str], None]
