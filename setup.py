@@ -70,6 +70,7 @@ TESTS = [
     "pytest",
     "pytest-cov",
     "pytest-randomly",
+    "pytest-rerunfailures",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
