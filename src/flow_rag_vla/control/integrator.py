@@ -58,12 +58,15 @@ class TargetIntegrator:
 
     From one tick to the next the target moves by at most ``translation`` metres and ``rotation`` radians, whatever
     the measured pose does. The step changes by at most ``translation_change``, except where the workspace or the
-    tracking distance ends it: a wall may stop the target short, never the other way round. A tool that starts
+    tracking distance ends it: a wall may stop the target short, never the other way round. A ``pace`` below 1 lowers
+    both, and the turn, by its share; only braking keeps the whole limit on change. A tool that starts
     outside the workspace is not thrown back into it: its target may only come closer.
     """
 
     def __init__(self, limits: MotionLimits | None = None) -> None:
         self.limits = limits or MotionLimits()
+        self.pace = 1.0
+        """Share of the limits on speed, and on how fast it may rise, that is in force. Braking is never weakened."""
         self._position: Array | None = None
         self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
         self._last_step = np.zeros(3)
@@ -135,15 +138,15 @@ class TargetIntegrator:
             # A measured pose that leaps must not make the target leap after it.
             step = position - before
             length = _length(step)
-            if length > limits.translation:
-                step = step * (limits.translation / length)
+            if length > limits.translation * self.pace:
+                step = step * (limits.translation * self.pace / length)
             position = self._inside(before + step, before)
             step = position - before
 
         turn = np.array(values[3:6])
-        angle = _length(turn)
-        if angle > limits.rotation:
-            turn, clamps = turn * (limits.rotation / angle), clamps | Clamp.ROTATION
+        angle, most = _length(turn), limits.rotation * self.pace
+        if angle > most:
+            turn, clamps = turn * (most / angle), clamps | Clamp.ROTATION
         orientation = orientation_before
         if angle > 0.0:
             orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
@@ -155,8 +158,8 @@ class TargetIntegrator:
             near = quaternion_multiply(quaternion_from_rotation_vector(ahead * (limits.tracking_angle / angle)), facing)
             turn = rotation_vector_from_quaternion(quaternion_multiply(near, quaternion_conjugate(orientation_before)))
             angle = _length(turn)
-            if angle > limits.rotation:
-                turn = turn * (limits.rotation / angle)
+            if angle > most:
+                turn = turn * (most / angle)
             orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
 
         opening = values[6]
@@ -176,13 +179,16 @@ class TargetIntegrator:
 
     def _limited_step(self, step: Array) -> tuple[Array, Clamp]:
         limits, clamps = self._limits, Clamp.NONE
-        length = _length(step)
-        if length > limits.translation:
-            step, clamps = step * (limits.translation / length), clamps | Clamp.VELOCITY
+        length, most = _length(step), limits.translation * self.pace
+        if length > most:
+            step, clamps, length = step * (most / length), clamps | Clamp.VELOCITY, most
+        # A robot that is to be careful gathers speed more slowly, and sheds it as fast as ever.
+        faster = self.pace < 1.0 and length >= _length(self._last_step)
+        most = limits.translation_change * (self.pace if faster else 1.0)
         change = step - self._last_step
         length = _length(change)
-        if length > limits.translation_change:
-            step = self._last_step + change * (limits.translation_change / length)
+        if length > most:
+            step = self._last_step + change * (most / length)
             clamps |= Clamp.ACCELERATION
         return step, clamps
 

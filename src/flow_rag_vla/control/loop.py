@@ -7,23 +7,29 @@ allocates without bound, or raises because of what came in.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.control.arbiter import Arbiter, ArbiterSettings, CorrectionRefusal
+from flow_rag_vla.control.account import Account
+from flow_rag_vla.control.arbiter import Arbiter, CorrectionRefusal
 from flow_rag_vla.control.clock import ClockWatch, TickSchedule
-from flow_rag_vla.control.integrator import Clamp, MotionLimits, TargetIntegrator
-from flow_rag_vla.control.ladder import STARVED, LadderTimes, Mode, Reason, SafetyLadder, Steps
+from flow_rag_vla.control.command import Command, Episode
+from flow_rag_vla.control.integrator import Clamp, TargetIntegrator
+from flow_rag_vla.control.ladder import STARVED, Mode, Reason, SafetyLadder
 from flow_rag_vla.control.measurement import Measurement, StateRefusal
+from flow_rag_vla.control.pace import Pace, invalid_pace, played
 from flow_rag_vla.control.queue import ChunkQueue, ChunkRefusal, HeldChunk, Refused
+from flow_rag_vla.control.settings import LoopSettings
 from flow_rag_vla.control.statistics import LoopStatistics
 from flow_rag_vla.control.takeover import Takeover, TakeoverRefusal, TakeoverRequest
-from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk, Provenance
+from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
 from flow_rag_vla.core.state import CartesianTarget, RobotState
+
+__all__ = ["SQUEEZE_N", "Command", "ControlLoop", "Episode", "LoopSettings"]
 
 SQUEEZE_N = 1.0
 """Effort above which a gripper is taken to hold something."""
@@ -32,80 +38,15 @@ _LONGEST_S = 1e9
 """Keeps an absurd time limit inside the range of integer nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
-    """Everything that may be set about a loop. Times in nanoseconds, lengths in metres."""
-
-    max_observation_age_ns: int = 600_000_000
-    max_state_age_ns: int = 250_000_000
-    max_takeover_age_ns: int = 250_000_000
-    future_tolerance_ns: int = 50_000_000
-    clock_jump_ns: int = 200_000_000
-    state_jump_m: float = 0.10
-    episode_grace_ns: int = 5_000_000_000
-    statistics_window_ticks: int = 400
-    limits: MotionLimits = field(default_factory=MotionLimits)
-    arbiter: ArbiterSettings = field(default_factory=ArbiterSettings)
-    ladder: LadderTimes = field(
-        default_factory=lambda: LadderTimes(
-            by_reason={
-                Reason.STATE_MISSING: Steps(0, 200_000_000),
-                Reason.STATE_TOO_OLD: Steps(0, 200_000_000),
-                Reason.MEMORY_HOLD: Steps(3_000_000_000, 500_000_000),
-            }
-        )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """What the loop needs to know of an episode.
-
-    resetting: the robot is being put into its start; the target follows it
-    remaining_s: seconds until the episode's own limit; None if it has none
-    """
-
-    episode_id: int = 0
-    running: bool = False
-    resetting: bool = False
-    task: str = ""
-    stamp_ns: int = 0
-    remaining_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What the robot is told at one tick, and why.
-
-    action: (7,) float32, as sent, after clamps, units of ActionChunk
-    target: absolute; None only before the first robot state, when no pose is known that would be safe to name
-    chunk_id, chunk_index, observation_age_ms, provenance: of the chunk followed, or of the one that the memory holds
-    """
-
-    tick: int
-    stamp_ns: int
-    action: NDArray[np.float32]
-    target: CartesianTarget | None
-    mode: Mode
-    reason: Reason = Reason.NONE
-    reason_text: str = ""
-    clamps: Clamp = Clamp.NONE
-    chunk_id: int = 0
-    chunk_index: int = 0
-    observation_age_ms: float = 0.0
-    provenance: Provenance = field(default_factory=Provenance)
-
-
-_NO_PROVENANCE = Provenance()
-
-
 class ControlLoop:
     """Chunk queue, arbiter, safety ladder and target integrator behind one tick."""
 
     def __init__(self, settings: LoopSettings | None = None) -> None:
         self.settings = settings or LoopSettings()
         values = self.settings
-        self.queue = ChunkQueue(values.max_observation_age_ns, values.future_tolerance_ns)
+        self.pace = Pace()
+        """The pace in force: the least that was asked for in the running episode, 1 without one."""
+        self.queue = ChunkQueue(values.max_observation_age_ns, values.future_tolerance_ns, self.pace)
         self.arbiter = Arbiter(values.arbiter)
         self.ladder = SafetyLadder(values.ladder)
         self.measurement = Measurement(values.future_tolerance_ns, values.state_jump_m)
@@ -127,10 +68,7 @@ class ControlLoop:
         self._rest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self._target: CartesianTarget | None = None
         self._displacements = 0
-        self._jump_ns: int | None = None
-        self._invalid = ""
-        self._emergency = ""
-        self._why = (Reason.EPISODE_INACTIVE, "")
+        self._account = Account(self.measurement, self.takeover)
 
     @property
     def mode(self) -> Mode:
@@ -180,9 +118,9 @@ class ControlLoop:
         refused = self.queue.offer(chunk, now_ns, steady_ns)
         if refused is not None:
             if refused.refusal is ChunkRefusal.INVALID:
-                self._invalid = refused.text
+                self._account.invalid = refused.text
             return refused
-        self._jump_ns, self._invalid = None, ""
+        self._account.jump_ns, self._account.invalid = None, ""
         self.statistics.record_stage("capture_to_chunk", now_ns - chunk.stamp_ns)
         held = self.queue.held
         if held is not None:
@@ -192,7 +130,7 @@ class ControlLoop:
     def refuse_chunk(self, text: str) -> None:
         """Count a chunk that was too malformed to become an ActionChunk."""
         self.queue.refused[ChunkRefusal.INVALID] += 1
-        self._invalid = text
+        self._account.invalid = text
 
     def offer_state(self, state: RobotState, now_ns: int, steady_ns: int) -> StateRefusal | None:
         """Take this state as the present one (None), or say why not."""
@@ -213,7 +151,7 @@ class ControlLoop:
         had = self.takeover.held
         refused = self.takeover.offer(request, now_ns, steady_ns)
         if refused is None and request.active:
-            self._jump_ns = None
+            self._account.jump_ns = None
         if refused is None and had != self.takeover.held:
             self.arbiter.clear()
             if had:
@@ -221,15 +159,24 @@ class ControlLoop:
                 self.queue.drop(now_ns, ChunkRefusal.TAKEOVER)
         return refused
 
-    def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> None:
-        """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before."""
+    def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> str | None:
+        """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before.
+
+        Its pace can only fall while it runs. An episode whose pace makes no sense is not followed; what is wrong with
+        it is given back.
+        """
+        problem = invalid_pace(episode.pace) if episode.running else None
+        self._account.pace = problem or ""
+        if problem is not None:
+            episode = replace(episode, running=False, pace=1.0)
         before, self._episode = self._episode, episode
         self.measurement.trusting = episode.resetting
+        self._keep_pace(before, episode, now_ns)
         if episode.running and not (before.running and before.episode_id == episode.episode_id):
             started = min(now_ns, episode.stamp_ns) if episode.stamp_ns > 0 else now_ns
             self.queue.open(episode.task, started)
             self.arbiter.clear()
-            self._invalid = ""
+            self._account.invalid = ""
         elif not episode.running:
             self.queue.close()
             self.arbiter.clear()
@@ -237,11 +184,20 @@ class ControlLoop:
         if episode.running and episode.remaining_s is not None and math.isfinite(episode.remaining_s):
             remaining_s = min(max(episode.remaining_s, -_LONGEST_S), _LONGEST_S)
             self._expires_ns = steady_ns + int(remaining_s * 1e9) + self.settings.episode_grace_ns
+        return problem
+
+    def _keep_pace(self, before: Episode, episode: Episode, now_ns: int) -> None:
+        pace = self.pace
+        if episode.running and before.running and before.episode_id == episode.episode_id:
+            pace.lower(episode.pace, now_ns)
+        else:
+            pace.begin(episode.pace if episode.running else 1.0, now_ns)
+        self._integrator.pace = pace.value
 
     def emergency_stop(self, reason: str, steady_ns: int) -> None:
         """Latch the emergency stop; it holds until it is reset."""
         if not self.ladder.emergency:
-            self._emergency = reason
+            self._account.emergency = reason
         self.ladder.emergency_stop(steady_ns)
 
     def reset_emergency_stop(self, steady_ns: int) -> bool:
@@ -249,7 +205,7 @@ class ControlLoop:
         latched = self.ladder.emergency
         self.ladder.reset_emergency_stop(steady_ns)
         if latched:
-            self._why = (Reason.EMERGENCY_STOP, "emergency stop was reset")
+            self._account.stopped = (Reason.EMERGENCY_STOP, "emergency stop was reset")
         return latched
 
     def tick(self, now_ns: int, steady_ns: int) -> Command:
@@ -272,7 +228,7 @@ class ControlLoop:
 
     def _on_clock_jump(self, jump_ns: int, now_ns: int, steady_ns: int) -> None:
         self.clock_jumps += 1
-        self._jump_ns = jump_ns
+        self._account.jump_ns = jump_ns
         self.queue.drop(now_ns)
         self.measurement.clear()
         self.arbiter.clear()
@@ -337,11 +293,12 @@ class ControlLoop:
             clamps,
             observation_age_ms=takeover.age_ns(steady_ns) / 1e6,
             provenance=takeover.provenance,
+            pace=self.pace.value,
         )
 
-    def _follow(self, held: HeldChunk, row: int, state: RobotState, now_ns: int, steady_ns: int) -> Command:
+    def _follow(self, held: HeldChunk, row: float, state: RobotState, now_ns: int, steady_ns: int) -> Command:
         chunk, age_ns = held.chunk, held.age_ns(steady_ns)
-        target, sent, clamps = self._advance(chunk.actions[row], state)
+        target, sent, clamps = self._advance(played(chunk.actions, row, self.pace.value), state)
         self._opening = float(sent[6])
         if not held.used:
             held.used = True
@@ -357,14 +314,15 @@ class ControlLoop:
             "",
             clamps,
             chunk.chunk_id,
-            row,
+            int(row),
             age_ns / 1e6,
             chunk.provenance,
+            self.pace.value,
         )
 
     def _stay(self, mode: Mode, reason: Reason, fresh: RobotState | None, now_ns: int, steady_ns: int) -> Command:
         held = self.queue.held
-        reason, text = self._named(mode, reason, held, steady_ns)
+        reason, text = self._account.told(mode, reason, self._episode, held, steady_ns)
         if reason in STARVED and mode is not Mode.IDLE and self._episode.running:
             self.statistics.starved += 1
         pose = self._integrator.pose
@@ -374,7 +332,7 @@ class ControlLoop:
             state = RobotState(now_ns, pose[0], pose[1])
         if state is None:
             sent = np.zeros(ACTION_DIM, dtype=np.float32)
-            return Command(self._tick, now_ns, sent, None, mode, reason, text)
+            return Command(self._tick, now_ns, sent, None, mode, reason, text, pace=self.pace.value)
         action = np.zeros(ACTION_DIM)
         ticks = self.ladder.release_ticks(steady_ns, TICK_NS)
         if ticks is not None and pose is not None:
@@ -401,8 +359,9 @@ class ControlLoop:
                 0,
                 held.age_ns(steady_ns) / 1e6,
                 chunk.provenance,
+                self.pace.value,
             )
-        return Command(self._tick, now_ns, sent, target, mode, reason, text, clamps)
+        return Command(self._tick, now_ns, sent, target, mode, reason, text, clamps, pace=self.pace.value)
 
     def _advance(
         self, action: NDArray[np.floating], state: RobotState
@@ -436,77 +395,38 @@ class ControlLoop:
     def _inactive(self, steady_ns: int) -> bool:
         return not self._episode.running or (self._expires_ns is not None and steady_ns > self._expires_ns)
 
-    def _reason(self, fresh: RobotState | None, row: int | None, steady_ns: int) -> Reason:
+    def _reason(self, fresh: RobotState | None, row: float | None, steady_ns: int) -> Reason:
         """Why the chunk held cannot be followed at this tick; NONE if it can."""
         if fresh is None:
             return self._stateless()
         held = self.queue.held
         if held is None:
-            if self._jump_ns is not None:
+            if self._account.jump_ns is not None:
                 return Reason.CLOCK_JUMP
-            return Reason.INVALID_ACTION if self._invalid else Reason.NO_CHUNK
+            return Reason.INVALID_ACTION if self._account.invalid else Reason.NO_CHUNK
         if row is None:
-            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_EXHAUSTED
+            return Reason.INVALID_ACTION if self._account.invalid else Reason.CHUNK_EXHAUSTED
         if held.age_ns(steady_ns) > self.settings.max_observation_age_ns:
-            return Reason.INVALID_ACTION if self._invalid else Reason.CHUNK_TOO_OLD
+            return Reason.INVALID_ACTION if self._account.invalid else Reason.CHUNK_TOO_OLD
         return Reason.MEMORY_HOLD if held.hold else Reason.NONE
 
     def _stateless(self) -> Reason:
         """Why there is no fresh state."""
-        if self._jump_ns is not None:
+        if self._account.jump_ns is not None:
             return Reason.CLOCK_JUMP
         return Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
 
-    def _named(self, mode: Mode, reason: Reason, held: HeldChunk | None, steady_ns: int) -> tuple[Reason, str]:
-        """The reason to report in a mode that does not follow, and one sentence."""
-        if mode is Mode.EMERGENCY_STOP:
-            return Reason.EMERGENCY_STOP, f"emergency stop: {self._emergency}"
-        if reason is Reason.NONE or (mode is Mode.IDLE and reason not in (Reason.STATE_MISSING, Reason.STATE_TOO_OLD)):
-            if mode is Mode.IDLE:
-                if not self._episode.running:
-                    return Reason.EPISODE_INACTIVE, "no episode is running"
-                text = f"episode {self._episode.episode_id} is past its limit and nobody ended it"
-                return Reason.EPISODE_INACTIVE, text
-            why, text = self._why
-            return why, f"stopped until a fresh chunk and a fresh state arrive ({text})"
-        text = self._sentence(reason, held, steady_ns)
-        self._why = reason, text
-        return reason, text
-
-    def _sentence(self, reason: Reason, held: HeldChunk | None, steady_ns: int) -> str:
-        if reason is Reason.STATE_MISSING:
-            return "no robot state has arrived; is the robot driver or the simulator running?"
-        if reason is Reason.STATE_TOO_OLD:
-            return f"robot state is {self.measurement.age_ns(steady_ns) / 1e6:.0f} ms old"
-        if reason is Reason.CLOCK_JUMP:
-            return f"the clock jumped by {(self._jump_ns or 0) / 1e9:+.3f} s; waiting for a new state and a new chunk"
-        if reason is Reason.TAKEOVER_LOST:
-            age = (
-                f"{self.takeover.age_ns(steady_ns) / 1e6:.0f} ms" if self.takeover.arrival_steady_ns else "a clock jump"
-            )
-            return f"{self.takeover.person} has the robot and has not been heard for {age}; send on, or release it"
-        if reason is Reason.INVALID_ACTION:
-            return f"the newest chunk was refused: {self._invalid}"
-        if held is None:
-            return f"no chunk for episode {self._episode.episode_id} has arrived"
-        chunk = held.chunk
-        if reason is Reason.CHUNK_TOO_OLD:
-            return f"the observation behind chunk {chunk.chunk_id} is {held.age_ns(steady_ns) / 1e6:.0f} ms old"
-        if reason is Reason.CHUNK_EXHAUSTED:
-            return f"all {chunk.horizon} rows of chunk {chunk.chunk_id} are used"
-        cases = ", ".join(map(str, chunk.provenance.case_ids)) or "none named"
-        return f"the failure memory asks to hold (cases: {cases})"
-
     def _first_row(self, held: HeldChunk, now_ns: int) -> int:
         """The row that the next command will use; those before it are history."""
-        return max(0, (now_ns - held.chunk.stamp_ns) // TICK_NS)
+        return int(self.pace.rows(held.chunk.stamp_ns, now_ns))
 
     def _last_resort(self, error: Exception, now_ns: int, steady_ns: int) -> Command:
         self.internal_errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
         self.ladder.stop(steady_ns)
         text = f"internal error, stopped: {self.last_error}"
-        self._why = Reason.INVALID_ACTION, text
+        self._account.stopped = Reason.INVALID_ACTION, text
         action = np.zeros(ACTION_DIM, dtype=np.float32)
         action[6] = self._opening or 0.0
-        return Command(self._tick, now_ns, action, self._target, self.ladder.mode, Reason.INVALID_ACTION, text)
+        mode, pace = self.ladder.mode, self.pace.value
+        return Command(self._tick, now_ns, action, self._target, mode, Reason.INVALID_ACTION, text, pace=pace)

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
-from flow_rag_vla.core.action import TICK_NS, ActionChunk, invalid_actions
+from flow_rag_vla.control.pace import Pace
+from flow_rag_vla.core.action import ActionChunk, invalid_actions
 
 
 class ChunkRefusal(str, Enum):
@@ -58,14 +59,16 @@ class HeldChunk:
 class ChunkQueue:
     """Keeps one chunk: that of the newest observation.
 
-    A chunk of a newer observation takes over from the present tick on. Rows are addressed by time, so those that its
-    own delay has used up are dropped, and rows that repeat what is already committed fall on the same ticks. Chunks
+    A chunk of a newer observation takes over from the present tick on. Rows are addressed by time, at the pace in
+    force, so those that its own delay has used up are dropped, and rows that repeat what is already committed fall on
+    the same ticks. Chunks
     that come twice or out of order change nothing.
     """
 
-    def __init__(self, max_age_ns: int, future_tolerance_ns: int) -> None:
+    def __init__(self, max_age_ns: int, future_tolerance_ns: int, pace: Pace | None = None) -> None:
         self.max_age_ns = max_age_ns
         self.future_tolerance_ns = future_tolerance_ns
+        self._pace = pace or Pace()
         self.held: HeldChunk | None = None
         self.accepted = 0
         self.refused: Counter[ChunkRefusal] = Counter()
@@ -99,12 +102,15 @@ class ChunkQueue:
         self.accepted += 1
         return None
 
-    def row(self, scheduled_ns: int) -> int | None:
-        """Row of the held chunk for the tick scheduled then; None without a chunk or when its rows are used up."""
+    def row(self, scheduled_ns: int) -> float | None:
+        """Where in the held chunk the tick scheduled then begins, in rows: a whole number at full pace.
+
+        None without a chunk or when its rows are used up.
+        """
         held = self.held
         if held is None:
             return None
-        row = max(0, (scheduled_ns - held.chunk.stamp_ns) // TICK_NS)
+        row = self._pace.rows(held.chunk.stamp_ns, scheduled_ns)
         return row if row < held.chunk.horizon else None
 
     @property
@@ -143,7 +149,7 @@ class ChunkQueue:
                 f"{name}: its observation is {age_ns / 1e6:.0f} ms old, allowed are {self.max_age_ns / 1e6:.0f} ms; "
                 "speed up the policy or raise max_observation_age",
             )
-        if now_ns >= chunk.end_ns:
+        if self._pace.rows(chunk.stamp_ns, now_ns) >= chunk.horizon:
             return Refused(
                 ChunkRefusal.EXHAUSTED,
                 f"{name}: all {chunk.horizon} rows were over {(now_ns - chunk.end_ns) / 1e6:.0f} ms before it came; "

@@ -1,0 +1,76 @@
+"""How fast a plan is played: the same path at a share of its speed.
+
+A robot that is asked to be careful must not cut corners, so its plan is not clipped: it is stretched in time. At a pace
+of 0.5 a tick plays half a row of the chunk, and the rows add up to the motion that was planned. Steps between ticks
+then keep within the pace's share of every speed limit, and their changes within its share of the limit on change, if
+the chunk keeps within the whole ones (the mean of a step function over a window no longer than one step changes by at
+most one of its jumps).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.core.action import TICK_NS
+
+
+def invalid_pace(pace: float) -> str | None:
+    """Say what is wrong with a share of the speed, or None. Above 0 and at most 1 is valid."""
+    if math.isfinite(pace) and 0.0 < pace <= 1.0:
+        return None
+    return f"speed scale is {pace:g}, expected above 0 and at most 1"
+
+
+class Pace:
+    """The pace in force, and how many rows of a chunk it has played since the chunk's observation.
+
+    It only falls, until it is begun anew: whoever asks for the least speed is heard. Times are of the node's clock.
+    """
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._since_ns = 0
+        self._before = 1.0
+
+    def begin(self, pace: float, now_ns: int) -> None:
+        """Begin anew at a pace above 0 and at most 1; what was observed before counts at it too."""
+        self.value = self._before = pace
+        self._since_ns = now_ns
+
+    def lower(self, pace: float, now_ns: int) -> bool:
+        """Go on at a lower pace; give whether it was lower. Rows already played stay played."""
+        if pace >= self.value:
+            return False
+        self._before, self.value, self._since_ns = self.value, pace, now_ns
+        return True
+
+    def rows(self, stamp_ns: int, now_ns: int) -> float:
+        """Rows played between two moments; whole ones at full pace, as many as ticks have begun. At least 0."""
+        if self._before == 1.0 == self.value:
+            return max(0, (now_ns - stamp_ns) // TICK_NS)
+        earlier_ns = max(0, min(self._since_ns, now_ns) - stamp_ns)
+        later_ns = max(0, now_ns - max(stamp_ns, self._since_ns))
+        return (earlier_ns * self._before + later_ns * self.value) / TICK_NS
+
+
+def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[np.floating]:
+    """(7,): the motion of one tick that plays rows ``begin`` to ``begin + pace`` of a chunk.
+
+    Args:
+        actions: (H, 7), as of ``ActionChunk``.
+        begin: from 0, below H.
+        pace: rows a tick, above 0 and at most 1. What lies behind the last row is rest.
+    """
+    row = int(begin)
+    if pace == 1.0:
+        return actions[row]
+    result = actions[row].astype(np.float64)
+    share = min(pace, row + 1 - begin)
+    result[:6] *= share
+    if share < pace and row + 1 < actions.shape[0]:
+        result[:6] += (pace - share) * actions[row + 1, :6]
+    # The hand is told a place, not a motion: it is never played by halves.
+    return result
