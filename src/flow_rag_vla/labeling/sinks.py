@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
@@ -18,6 +15,7 @@ from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, ImageDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.run_lengths import mask_counts
 from flow_rag_vla.labeling.runs import BAG, FOLDER, VIDEO, LabelledFrame, LabelSource
 from flow_rag_vla.labeling.video.bags import LabelledBagWriter
 from flow_rag_vla.labeling.video.tracks import Track
@@ -25,14 +23,6 @@ from flow_rag_vla.labeling.video.tracks import Track
 LABELS_FILE = "labels.jsonl"
 TRACKS_FILE = "tracks.json"
 OVERLAY_FOLDER = "overlays"
-
-
-def mask_counts(mask: NDArray[np.bool_]) -> list[int]:
-    """Run lengths of a mask (H, W) column by column, beginning with those outside: COCO's uncompressed RLE."""
-    flat = np.asarray(mask, np.bool_).ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return [0, *runs] if flat.size and flat[0] else runs
 
 
 def frame_record(frame: LabelledFrame, *, masks: bool = True) -> dict[str, Any]:

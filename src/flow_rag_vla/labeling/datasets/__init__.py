@@ -1,0 +1,1 @@
+"""Datasets from the object registry: values, splits, folders, formats, cards, versions."""
