@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from flow_rag_vla.core.files import file_revision, replaced_file, write_text
+from flow_rag_vla.core.network_files import NetworkFiles, NetworkFilesError
 from flow_rag_vla.labeling.compact.categories import ALONE
 from flow_rag_vla.labeling.compact.grouping import group_things
 from flow_rag_vla.labeling.compact.network import CompactConfig, CompactNetwork, working_size
@@ -31,7 +28,9 @@ CARD_FILE = "MODEL_CARD.md"
 SHIPPED = Path(__file__).parent / "checkpoint"
 """The folder that comes with the package."""
 NAME = "compact"
-_FORMAT = "flow_rag_vla.compact_detector/1"
+_FILES = NetworkFiles(
+    "compact detector", "flow_rag_vla.compact_detector/1", CONFIG_FILE, WEIGHTS_FILE, "flow_rag_vla train-compact"
+)
 
 
 class CompactModel:
@@ -165,45 +164,24 @@ class CompactModel:
             ModelError: when files are missing, damaged or of another kind.
         """
         folder = SHIPPED if folder is None else Path(folder).expanduser()
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise ModelError(
-                    f"no {name} in {folder}; give a folder with a compact detector, or make one: "
-                    "flow_rag_vla train-compact"
-                )
-        config = _read_config(folder / CONFIG_FILE)
-        try:
+
+        def filled(weights: Mapping[str, NDArray[Any]]) -> CompactNetwork:
             network = CompactNetwork(config)
-            network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except (SafetensorError, RuntimeError, ValueError, TypeError, OSError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"the weights in {folder / WEIGHTS_FILE} do not load ({first}); copy them again or retrain",
-                "model_damaged",
-            ) from error
-        return cls(network, file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE), device)
+            network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+            return network
+
+        try:
+            config = _FILES.read_config(folder, CompactConfig)
+            network = _FILES.read_weights(folder, filled)
+        except NetworkFilesError as error:
+            raise ModelError(str(error), "model_damaged" if error.damaged else "model_missing") from error
+        return cls(network, _FILES.revision(folder), device)
 
 
 def save_compact(network: CompactNetwork, folder: str | Path) -> str:
     """Write the network to a folder; give its revision."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replaced_file(folder / WEIGHTS_FILE) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, temporary)
-    config: dict[str, Any] = {"format": _FORMAT, **asdict(network.config)}
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
-    return file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
-
-
-def _read_config(path: Path) -> CompactConfig:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format", None) != _FORMAT:
-            raise ModelError(f"{path} is not of format {_FORMAT!r}; it belongs to another version: retrain")
-        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
-        return CompactConfig(**fields)
-    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is damaged ({error}); copy it again or retrain", "model_damaged") from error
+    weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    return _FILES.save(folder, asdict(network.config), weights)
 
 
 def _same_sizes(planes: Sequence[torch.Tensor]) -> list[list[int]]:

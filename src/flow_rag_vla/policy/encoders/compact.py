@@ -7,7 +7,6 @@ flattened feature map would take.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from flow_rag_vla.core.files import file_revision, replaced_file, write_text
+from flow_rag_vla.core.network_files import NetworkFiles, NetworkFilesError
 from flow_rag_vla.policy.encoders.base import (
     CAMERAS,
     EncoderError,
@@ -35,7 +32,9 @@ CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 SHARPNESS = 10.0
 """Factor on feature maps before the softmax: an untrained map is nearly level, and a level map tells no place."""
-_FORMAT = "flow_rag_vla.compact_encoder/1"
+_FILES = NetworkFiles(
+    "compact encoder", "flow_rag_vla.compact_encoder/1", CONFIG_FILE, WEIGHTS_FILE, "flow_rag_vla train"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,41 +160,21 @@ class CompactEncoder:
         Raises:
             EncoderError: when files are missing, damaged or of another kind.
         """
-        folder = Path(folder)
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise EncoderError(
-                    f"no {name} in {folder}; give a folder with a compact encoder, or train one: flow_rag_vla train"
-                )
-        config = _read_config(folder / CONFIG_FILE)
-        network = CompactNetwork(config)
+
+        def filled(weights: Mapping[str, NDArray[Any]]) -> CompactNetwork:
+            network = CompactNetwork(config)
+            network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+            return network
+
         try:
-            network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            raise EncoderError(
-                f"the weights in {folder / WEIGHTS_FILE} do not load ({error}); copy them again or retrain"
-            ) from error
-        revision = file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
-        return cls(network, revision=revision, device=device)
+            config = _FILES.read_config(folder, CompactConfig)
+            network = _FILES.read_weights(folder, filled)
+        except NetworkFilesError as error:
+            raise EncoderError(str(error)) from error
+        return cls(network, revision=_FILES.revision(folder), device=device)
 
 
 def save_compact(network: CompactNetwork, folder: str | Path) -> str:
     """Write the network to a folder; give its revision."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replaced_file(folder / WEIGHTS_FILE) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, temporary)
-    config: dict[str, Any] = {"format": _FORMAT, **asdict(network.config)}
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
-    return file_revision(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
-
-
-def _read_config(path: Path) -> CompactConfig:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format", None) != _FORMAT:
-            raise EncoderError(f"{path} is not of format {_FORMAT!r}; it belongs to another version: retrain")
-        sizes: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
-        return CompactConfig(**sizes)
-    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise EncoderError(f"{path} is damaged ({error}); copy it again or retrain") from error
+    weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    return _FILES.save(folder, asdict(network.config), weights)
