@@ -54,7 +54,7 @@ class BenchmarkTimer(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the empty timer."""
-    return run(BenchmarkTimer, None if args is None else list(args))
+    return run(BenchmarkTimer, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

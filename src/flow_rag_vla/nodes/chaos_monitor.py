@@ -172,7 +172,7 @@ def _under_way(source_ns: int | None) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the monitor."""
-    return run(ChaosMonitor, None if args is None else list(args))
+    return run(ChaosMonitor, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -409,7 +409,7 @@ def main(args: Sequence[str] | None = None) -> int:
         gc.disable()
         return node
 
-    return run(make, None if args is None else list(args))
+    return run(make, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -500,7 +500,7 @@ class EpisodeManager(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the episode manager node."""
-    return run(EpisodeManager, None if args is None else list(args))
+    return run(EpisodeManager, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

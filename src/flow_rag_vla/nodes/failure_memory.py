@@ -12,6 +12,8 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -39,11 +41,15 @@ from flow_rag_vla.nodes.failure_memory_learning import MemoryLearning
 from flow_rag_vla.nodes.failure_memory_services import EXPECTED, MemoryServices
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.situation import SituationKeyError
 from flow_rag_vla_interfaces import msg
+
+FOLLOW_S = 0.25
+"""How often states and commands are looked at while no embedding asks for them: four times as often as must be."""
 
 THREAD_SWITCH_S = 0.0005
 """How long another thread may hold the interpreter when an embedding arrives; Python's default is ten times that."""
@@ -101,13 +107,15 @@ class FailureMemoryNode(Node):
         self._reader = JobThread(self, "memory reader")
         for kind, topic, callback, profile in (
             (msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.SENSOR),
-            (msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR),
             (msg.ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN),
-            (msg.ControlCommand, topics.COMMAND, self._learning.on_command, qos.SENSOR),
             (msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_status, qos.STATE),
-            (msg.FailureEvent, topics.FAILURE_EVENT, self._learning.on_failure, qos.EVENT),
+            (msg.FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT),
         ):
             self.create_subscription(kind, topic, callback, profile)
+        # Read when they are needed: 80 messages a second wake nobody, and a node that was not scheduled for a while
+        # has every state up to an embedding when it answers it.
+        self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
+        self._commands = PolledSubscription(self, msg.ControlCommand, topics.COMMAND, qos.LAST_SECOND)
         MemoryServices(
             self,
             self._memory,
@@ -118,7 +126,9 @@ class FailureMemoryNode(Node):
             statistics=self._statistics,
         )
         self._diagnostics = Diagnostics(self, "failure_memory", self._health)
-        self._timer = self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._follower = self.create_timer(FOLLOW_S, self._follow, clock=steady)
+        self._timer = self.create_timer(1.0, self._every_second, clock=steady)
         stamp = self._memory.stamp
         self.get_logger().info(
             f"{self._memory.statistics().cases} cases of {stamp or 'no encoder yet'} in {self._memory.store.path}"
@@ -136,6 +146,7 @@ class FailureMemoryNode(Node):
     # What must be quick.
 
     def _on_embedding(self, message: msg.Embedding) -> None:
+        self._take_states()
         self._answers += 1
         stamp_ns = to_ns(message.header.stamp)
         answer = MemoryAnswer(Correction(stamp_ns), threshold=self._source.threshold)
@@ -160,6 +171,7 @@ class FailureMemoryNode(Node):
         )
         self._corrections += answer.correction.mode != CorrectionMode.NONE
         self._agreed = answer.consensus or self._agreed
+        self._take_commands()
         if self._source.stale:
             self._renew()
 
@@ -184,11 +196,18 @@ class FailureMemoryNode(Node):
         if error is not None:
             self._refuse(f"the consensus' gates are as they were: {error}")
 
-    def _on_state(self, message: msg.RobotState) -> None:
-        # Converted only if a failure asks for it: 40 of them come each second.
-        self._episode.proprioception.append(
-            to_ns(message.header.stamp), lambda: proprioception(conversions.robot_state(message))
-        )
+    def _take_states(self) -> None:
+        for message, _ in self._states.take():
+            # Converted only if something asks for it: 40 of them come each second.
+            self._episode.proprioception.append(to_ns(message.header.stamp), _felt(message))
+
+    def _take_commands(self) -> None:
+        for message, _ in self._commands.take():
+            self._learning.on_command(message)
+
+    def _follow(self) -> None:
+        self._take_states()
+        self._take_commands()
 
     def _on_chunk(self, message: msg.ActionChunk) -> None:
         try:
@@ -200,7 +219,13 @@ class FailureMemoryNode(Node):
         used = chunk.provenance
         self._episode.use(used.correction, used.case_ids, used.correction_strength, chunk.chunk_id, chunk.stamp_ns)
 
+    def _on_failure(self, message: msg.FailureEvent) -> None:
+        # What came before it belongs to what is learned from it.
+        self._follow()
+        self._learning.on_failure(message)
+
     def _on_status(self, message: msg.EpisodeStatus) -> None:
+        self._follow()
         self._learning.on_status(message)
         self._status = message
 
@@ -289,6 +314,11 @@ class FailureMemoryNode(Node):
         self._source.configure(answering_settings(settings))
         self._learner.settings = learning_settings(settings)
         self._write("new parameters", lambda: self._memory.configure(memory_settings(settings)))
+
+
+def _felt(message: msg.RobotState) -> Callable[[], NDArray[np.float32]]:
+    """How to get the proprioception (P,) of a message."""
+    return lambda: proprioception(conversions.robot_state(message))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -30,11 +30,21 @@ def run(
     make_node: Callable[[], Node],
     args: list[str] | None = None,
     make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+    *,
+    shared_memory: bool = True,
 ) -> int:
     """Spin one node until SIGINT or SIGTERM; return the exit code.
 
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
+
+    shared_memory: whether messages may go to other processes of this machine through shared memory. It is quicker for
+        images. But Fast DDS opens, and judges, a reader's memory in the thread that publishes: with a reader that was
+        stopped or killed that took up to 0.34 s, and one whose memory was made anew meanwhile never heard of the
+        publisher again. So what must be in time, or must arrive, goes over the loopback interface instead. A transport
+        chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
     """
+    if not shared_memory:
+        os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     if os.environ.get("FLOW_RAG_VLA_SUPERVISED"):
         # A supervisor that is killed cannot end its nodes.
         end_with_parent(signal.SIGINT)

@@ -154,8 +154,9 @@ class CommandWatch:
         length = _length(moved)
         if sample.tick < last.tick:
             self.restarts += 1
-            # Another process begins where the tool is measured, which a target may be this far ahead of.
-            if known and length > limits.tracking + limits.translation + _LENGTH:
+            # Another process begins where the tool is measured, which a target may be this far ahead of. Its first
+            # commands may not have been heard, but each of them moves no farther than a command may.
+            if known and length > limits.tracking + limits.translation * max(sample.tick, 1) + _LENGTH:
                 return [("restart", f"{name}: {length:.4f} m from the last target of the process before")]
             return []
         ticks = sample.tick - last.tick
