@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow_rag_vla.bringup.graph import Process
+from flow_rag_vla.bringup.security.policy import enclave_arguments
 
 RESPAWN_DELAY_S = 1.0
 """As in the launch file: long enough not to burn a core on a node that dies at once."""
@@ -44,7 +45,7 @@ def command_line(process: Process) -> list[str]:
         command += ["-r", f"{inside}:={outside}"]
     for name, value in process.overrides.items():
         command += ["-p", f"{name}:={_yaml(value)}"]
-    return command
+    return command + enclave_arguments(os.environ, process.spec.name, process.namespace)
 
 
 @dataclass

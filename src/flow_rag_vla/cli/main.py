@@ -31,6 +31,7 @@ from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.review import review
 from flow_rag_vla.cli.robot import robot
+from flow_rag_vla.cli.security import app as security
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.soak import soak
 from flow_rag_vla.cli.teleop import teleop
@@ -72,6 +73,7 @@ app.add_typer(memory, name="memory")
 app.add_typer(registry, name="registry")
 app.add_typer(dataset, name="dataset")
 app.add_typer(llm, name="llm")
+app.add_typer(security, name="security")
 app.command()(teleop)
 app.command()(bench)
 app.command()(chaos)

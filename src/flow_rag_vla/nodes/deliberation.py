@@ -48,6 +48,7 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
 from flow_rag_vla.nodes.llm_client import AskError, LlmClient
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.robot.fields import ProfileError
@@ -86,7 +87,7 @@ class DeliberationNode(Node):
 
         self._reviews = self.create_publisher(msg.PlanReview, PLAN_REVIEW, qos.STATE)
         group = ReentrantCallbackGroup()
-        self.create_service(ApprovePlan, topics.APPROVE_PLAN, self._on_approve, callback_group=group)
+        self.create_service(ApprovePlan, topics.APPROVE_PLAN, permitted(self, self._on_approve), callback_group=group)
         self._action = ActionServer(
             self,
             DeliberateTask,

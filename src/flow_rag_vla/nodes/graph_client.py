@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from types import TracebackType
@@ -10,6 +11,10 @@ from typing import TypeVar
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
+
+from flow_rag_vla.bringup.security.grants import OPERATOR
+from flow_rag_vla.bringup.security.permission import stay_local
+from flow_rag_vla.bringup.security.policy import enclave_arguments
 
 _PATIENCE_S = 2.0
 """How long leaving waits for a callback that runs."""
@@ -27,7 +32,9 @@ class GraphClient:
     def __init__(self, name: str, namespace: str = "") -> None:
         """Make the node; subclasses then add to ``self._node`` what they need."""
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        stay_local(os.environ)
+        args = enclave_arguments(os.environ, OPERATOR, namespace) or None
+        rclpy.init(args=args, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node(name, namespace=namespace or None, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

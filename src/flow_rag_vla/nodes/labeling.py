@@ -62,6 +62,7 @@ from flow_rag_vla.nodes.labeling_runs import (
     label_topic,
 )
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted, permitted_goals
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
@@ -115,10 +116,10 @@ class LabelingNode(Node):
         services: tuple[tuple[type, str, Callable[..., Any]], ...] = (
             (srv.Detect, names.DETECT, self._on_detect),
             (srv.Segment, names.SEGMENT, self._on_segment),
-            (srv.RegisterObjects, names.REGISTER_OBJECTS, self._on_register),
+            (srv.RegisterObjects, names.REGISTER_OBJECTS, permitted(self, self._on_register)),
             (srv.SearchObjects, names.SEARCH_OBJECTS, self._on_search),
             (srv.GetObject, names.GET_OBJECT, self._on_get),
-            (srv.UpdateObject, names.UPDATE_OBJECT, self._on_update),
+            (srv.UpdateObject, names.UPDATE_OBJECT, permitted(self, self._on_update)),
             (srv.GetLabelStatistics, names.LABEL_STATISTICS, self._on_statistics),
         )
         for kind, name, callback in services:
@@ -130,7 +131,7 @@ class LabelingNode(Node):
                 name,
                 callback,
                 callback_group=group,
-                goal_callback=lambda _goal: GoalResponse.ACCEPT,
+                goal_callback=permitted_goals(self, lambda _goal: GoalResponse.ACCEPT),
                 cancel_callback=self._on_cancel,
             )
             for kind, name, callback in (

@@ -5,6 +5,7 @@ Only launch files import this module; everything else runs where launch is not i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from launch_ros.actions import Node
 
 from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.supervisor import RESPAWN_DELAY_S
 from launch import LaunchContext, LaunchDescription
 
@@ -47,10 +49,14 @@ def launch_node(process: Process) -> Node:
         name=process.spec.name,
         namespace=process.namespace,
         parameters=[process.params_file, process.overrides],
-        arguments=["--ros-args", "--log-level", process.log_level],
+        arguments=["--ros-args", "--log-level", process.log_level, *_enclave(process)],
         output="screen",
         emulate_tty=True,
         respawn=process.spec.respawn,
         respawn_delay=RESPAWN_DELAY_S,
         on_exit=None if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended"),
     )
+
+
+def _enclave(process: Process) -> list[str]:
+    return enclave_arguments(os.environ, process.spec.name, process.namespace)

@@ -43,6 +43,7 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla_interfaces import msg, srv
 from flow_rag_vla_interfaces.action import Generate
@@ -80,7 +81,7 @@ class LlmNode(Node):
         self.create_service(srv.Ask, topics.ASK, self._on_ask, callback_group=group)
         self.create_service(srv.EmbedText, topics.EMBED_TEXT, self._on_embed, callback_group=group)
         self.create_service(srv.ListProviders, topics.LIST_PROVIDERS, self._on_list, callback_group=group)
-        self.create_service(srv.SetProvider, topics.SET_PROVIDER, self._on_set, callback_group=group)
+        self.create_service(srv.SetProvider, topics.SET_PROVIDER, permitted(self, self._on_set), callback_group=group)
         self._action = ActionServer(
             self,
             Generate,

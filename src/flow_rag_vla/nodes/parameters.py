@@ -10,39 +10,63 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from flow_rag_vla.bringup.parameters.every_node import EveryNodeParameters
 from flow_rag_vla.core.parameters import ParameterError, ParameterInfo, load_parameters, parameter_table
+from flow_rag_vla.nodes.permission import guard_transitions, refusal_of
 
 T = TypeVar("T")
+
+_AT_START = "{} is read when the node starts; set it in the parameter file and restart the node"
 
 
 class NodeParameters(Generic[T]):
     """The parameters of a node as one frozen value, replaced as a whole when a live one changes."""
 
-    def __init__(self, node: Node, cls: type[T], on_change: Callable[[T], None] | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cls: type[T],
+        on_change: Callable[[T], None] | None = None,
+        may_reload: Callable[[], bool] | None = None,
+    ) -> None:
         """Declare every field of ``cls`` on ``node``.
+
+        ``may_reload``: whether what is read at the start may change now, because it will be read again; None: never.
 
         Raises:
             ParameterError: if an override from YAML or the command line is refused, naming it and the remedy.
         """
         self._cls = cls
+        common = parameter_table(EveryNodeParameters)
+        self._fixed = {info.name for info in common}
         self._table = {info.name: info for info in parameter_table(cls)}
         self._on_change = on_change
+        self._may_reload = may_reload
         values = {}
-        for info in self._table.values():
+        for info in (*self._table.values(), *common):
             default = list(info.default) if info.is_list else info.default
             # Declared without type and range, which the table checks, naming the remedy (rclpy's exception does not)
             # and taking 40 for 40.0. The full description follows, for whoever asks or sets it later.
             value = node.declare_parameter(info.name, default, ParameterDescriptor(dynamic_typing=True)).value
             # An empty list in YAML has no type, and rcl hands it over as no value at all.
             values[info.name] = [] if value is None and info.is_list else value
+        load_parameters(EveryNodeParameters, {info.name: _plain(values.pop(info.name)) for info in common})
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
-        for info in self._table.values():
+        for info in (*self._table.values(), *common):
             node.set_descriptor(info.name, _descriptor(info))
+        guard_transitions(node)
+        self._refusal = refusal_of(node)
+        if self._refusal:
+            node.get_logger().warning(f"changes of memory, motion and parameters are {self._refusal}")
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
 
     def _validate(self, changes: list[Parameter]) -> SetParametersResult:
+        if self._refusal:
+            return SetParametersResult(successful=False, reason=self._refusal)
         for change in changes:
+            if change.name in self._fixed:
+                return SetParametersResult(successful=False, reason=_AT_START.format(change.name))
             info = self._table.get(change.name)
             if info is None:
                 continue
@@ -50,8 +74,10 @@ class NodeParameters(Generic[T]):
                 info.check(_plain(change.value))
             except ParameterError as error:
                 return SetParametersResult(successful=False, reason=str(error))
-            if not info.live:
-                reason = f"{info.name} is read when the node starts; set it in the parameter file and restart the node"
+            if not info.live and not (self._may_reload is not None and self._may_reload()):
+                reason = _AT_START.format(info.name)
+                if self._may_reload is not None:
+                    reason += ", or deactivate it, clean it up, set it and configure it again (ros2 lifecycle set)"
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 

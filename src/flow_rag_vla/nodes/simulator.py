@@ -23,6 +23,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import pose_message, robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.sim.bodies import JOINT_NAMES
@@ -61,8 +62,8 @@ class Simulator(Node):
         self._truth_publisher = self.create_publisher(SceneState, topics.GROUND_TRUTH, qos.SENSOR)
         self._clock_publisher = self.create_publisher(ClockMessage, topics.CLOCK, 10)
         self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
-        self.create_service(ResetSimulation, topics.RESET_SIMULATION, self._on_reset)
-        self.create_service(StepSimulation, topics.STEP_SIMULATION, self._on_step)
+        self.create_service(ResetSimulation, topics.RESET_SIMULATION, permitted(self, self._on_reset))
+        self.create_service(StepSimulation, topics.STEP_SIMULATION, permitted(self, self._on_step))
 
         self._scene = sample_scene(settings.task, settings.variant, settings.seed)
         self._show(self._scene)
