@@ -10,11 +10,12 @@ most one of its jumps).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import TICK_NS
+from flow_rag_vla.core.action import TICK_NS, ActionChunk
 
 
 def invalid_pace(pace: float) -> str | None:
@@ -74,3 +75,14 @@ def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[n
         result[:6] += (pace - share) * actions[row + 1, :6]
     # The hand is told a place, not a motion: it is never played by halves.
     return result
+
+
+def carried(previous: ActionChunk | None, stamp_ns: int, pace: float) -> ActionChunk | None:
+    """The chunk before as the next one goes on from it: rows from those on that are played at an observation's stamp.
+
+    At full pace a policy finds them by the stamps alone, and it is given back as it is.
+    """
+    if previous is None or pace == 1.0 or stamp_ns < previous.stamp_ns:
+        return previous
+    passed = round(pace * (stamp_ns - previous.stamp_ns) / TICK_NS)
+    return replace(previous, stamp_ns=stamp_ns, actions=previous.actions[passed:])

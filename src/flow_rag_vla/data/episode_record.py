@@ -101,6 +101,9 @@ class EpisodeRecord:
     loop: LoopSummary | None = None
     intervened: bool = False
     """A person took over: what became of it is theirs."""
+    speed_scale: float = 1.0
+    """Share of the speed at which it was done, and why below 1."""
+    speed_reason: str = ""
 
     @property
     def succeeded(self) -> bool:

@@ -8,13 +8,13 @@ same outcome in every process.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.arbiter import ArbiterSettings
-from flow_rag_vla.control.integrator import MotionLimits, TargetIntegrator
+from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
@@ -43,7 +43,7 @@ class Way:
 
     noise: draw of the policy's noise; 0: the start's own
     shift: rows of ``SHIFT_SHAPE``, metres, by which target, destination and hand are perceived elsewhere; empty: none
-    speed_scale: share of the commanded speed, above 0 and at most 1
+    speed_scale: pace, above 0 and at most 1: the same plans, stretched in time
 
     Raises:
         ValueError: for what makes no sense.
@@ -113,12 +113,13 @@ def rehearse(rig: Rig, start: Start, way: Way = AS_TAKEN, answering: Answering |
     spec = rig.spec
     scene = scene_of(spec.task, spec.scene, start)
     world, settings = rig.world, spec.settings
-    limit = round(TASK_RULES[scene.task].time_limit_s * CONTROL_RATE_HZ)
+    # What is done slower may take longer, as in the graph.
+    limit = round(TASK_RULES[scene.task].time_limit_s / way.speed_scale * CONTROL_RATE_HZ)
     state = world.reset(scene)
-    limits = MotionLimits()
-    integrator = TargetIntegrator(replace(limits, translation=limits.translation * way.speed_scale))
+    integrator = TargetIntegrator()
+    integrator.pace = way.speed_scale
     detector = FailureDetector()
-    detector.start(Episode(1, scene.task, state.stamp_ns, limit * TICK_S, scene.goal))
+    detector.start(Episode(1, scene.task, state.stamp_ns, limit * TICK_S, scene.goal, way.speed_scale))
     detector.update(state)
     watch = _Watch(scene, world.scene_state())
     eyes = _Eyes(answering)
@@ -135,6 +136,7 @@ def rehearse(rig: Rig, start: Start, way: Way = AS_TAKEN, answering: Answering |
         corrector=arbitration.correct,
         arrived=arbitration.arrive,
         shift=np.array(way.shift) if way.shift else None,
+        pace=way.speed_scale,
     )
     seen: list[Seen] = []
     reports: list[FailureReport] = []

@@ -124,6 +124,9 @@ class EpisodeTracker:
     seed: int
     instruction: str
     success_hold: float = 0.25
+    pace: float = 1.0
+    """Share of the speed at which it is done, and why below 1."""
+    pace_reason: str = ""
     state: EpisodeState = EpisodeState.RESETTING
     timeout: float = 0.0
     started_ns: int = 0
@@ -287,6 +290,8 @@ class EpisodeTracker:
             corrections=tuple(self._corrections),
             loop=self._summary(),
             intervened=self.intervened,
+            speed_scale=self.pace,
+            speed_reason=self.pace_reason,
         )
 
     def _spans(self, end_ns: int) -> tuple[PhaseSpan, ...]:

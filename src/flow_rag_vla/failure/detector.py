@@ -162,11 +162,11 @@ class FailureDetector:
         state, opening = min(self._states, key=lambda entry: abs(entry[0].stamp_ns - stamp_ns))
         self._pending = Frame(
             stamp_ns=stamp_ns,
-            elapsed=(stamp_ns - episode.start_ns) * 1e-9,
+            elapsed=episode.pace * (stamp_ns - episode.start_ns) * 1e-9,
             task=episode.task,
             goal=episode.goal,
             phase=self._tracker.phase,
-            phase_elapsed=max(0.0, (stamp_ns - self._tracker.since_ns) * 1e-9),
+            phase_elapsed=episode.pace * max(0.0, (stamp_ns - self._tracker.since_ns) * 1e-9),
             embedding=embedding,
             position=state.position,
             yaw=hand_yaw(state.orientation),
@@ -174,6 +174,7 @@ class FailureDetector:
             opening=opening,
             strain=self._strain,
             evidence=self._evidence,
+            pace=episode.pace,
         )
         self._strain = 0.0
         return before

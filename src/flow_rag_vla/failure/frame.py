@@ -22,7 +22,8 @@ class Frame:
     """One observation of a running episode, with the plan that was made of it.
 
     stamp_ns: capture time of the images
-    elapsed: seconds since the episode began
+    elapsed: seconds since the episode began, as an episode at full speed counts them; times are compared with those
+    pace: share of the speed at which it is done
     goal: what is to be done; None if the instruction was not understood
     phase: of the manipulation, and ``phase_elapsed``, the seconds since it began
     embedding: (D,) float32, unit length
@@ -47,6 +48,7 @@ class Frame:
     strain: float
     evidence: float
     chunk: ActionChunk | None = None
+    pace: float = 1.0
 
     def proprioception(self) -> NDArray[np.float32]:
         """(7,) float32: position, heading, finger width and commanded opening, each spanning about one."""

@@ -399,6 +399,8 @@ class TimeoutRule:
 
     def _phase(self, sample: Sample) -> FailureReport | None:
         allowed = self._allowed.get(sample.phase)
+        if allowed is not None:
+            allowed /= sample.episode.pace
         self._phase_told = self._phase_told and sample.phase_since_ns == self._phase_told_ns
         if self._begun_ns is None or allowed is None or sample.phase_since_ns == self._phase_told_ns:
             return None

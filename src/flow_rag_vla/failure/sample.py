@@ -34,13 +34,17 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """The attempt that is being watched. ``timeout`` is in seconds; 0: none. ``goal``: None if it is not known."""
+    """The attempt that is being watched. ``timeout`` is in seconds; 0: none. ``goal``: None if it is not known.
+
+    pace: share of the speed at which it is done, above 0 and at most 1
+    """
 
     episode_id: int
     task: str
     start_ns: int
     timeout: float = 0.0
     goal: Goal | None = None
+    pace: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class ChunkDisagreement:
         self._before = chunk
         if before is None:
             return math.nan
-        passed = round((chunk.stamp_ns - before.stamp_ns) / TICK_NS)
+        passed = round(frame.pace * (chunk.stamp_ns - before.stamp_ns) / TICK_NS)
         shared = min(before.horizon - passed, chunk.horizon)
         if passed <= 0 or shared <= chunk.committed:
             return math.nan

@@ -127,7 +127,9 @@ class Controller(Node):
                     self._loop.emergency_stop(f"asked for on topic {topics.EMERGENCY_STOP}", steady_ns)
         for status, _ in self._episodes.take():
             self._taken.append((msg.TickInputs.KIND_EPISODE, to_ns(status.header.stamp), int(status.state)))
-            self._loop.set_episode(_episode(status), now_ns, steady_ns)
+            problem = self._loop.set_episode(_episode(status), now_ns, steady_ns)
+            if problem is not None:
+                self._complain("pace", f"episode {status.episode_id} is not followed: {problem}")
         for state, received_ns in self._states.take_serialized():
             self._on_state(state, now_ns, steady_ns, self._waited(now_ns, received_ns))
         for request, received_ns in self._takeovers.take():
@@ -208,6 +210,7 @@ class Controller(Node):
         message.clamps = int(command.clamps)
         message.chunk_id, message.chunk_index = command.chunk_id, command.chunk_index
         message.observation_age_ms = command.observation_age_ms
+        message.slowdown = 1.0 - command.pace
         if command.provenance is not self._provenance:
             self._provenance = command.provenance
             message.provenance = conversions.provenance_message(command.provenance)
@@ -343,6 +346,7 @@ class Controller(Node):
             "corrections_applied": loop.arbiter.applied,
             "corrections_timed_out": loop.arbiter.timed_out,
             "takeovers": loop.takeover.taken,
+            "speed_scale": round(loop.pace.value, 3),
             "clock_jumps": loop.clock_jumps,
             "internal_errors": loop.internal_errors,
         }
@@ -389,6 +393,7 @@ def _episode(status: msg.EpisodeStatus) -> Episode:
         status.task,
         to_ns(status.header.stamp),
         remaining,
+        1.0 - float(status.slowdown),
     )
 
 

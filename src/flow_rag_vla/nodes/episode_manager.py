@@ -26,12 +26,13 @@ from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParame
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.data.episode_record import last_episode_id, record_path, write_record
+from flow_rag_vla.deliberation.care import Care, care_of
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample, Outcome, Verdict, requested_goal
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import MessageError, robot_state
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
-from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample
+from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample, status_message
 from flow_rag_vla.nodes.free_text import FreeText
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -78,6 +79,7 @@ class EpisodeManager(Node):
         self._reset_reply: Future[Any] | None = None
         self._reset_request: ResetSimulation.Request | None = None
         self._asked_timeout = 0.0
+        self._care = Care()
         self._phases = PhaseTracker()
         self._gripper_command = math.nan
         self._loop: LoopSample | None = None
@@ -155,6 +157,8 @@ class EpisodeManager(Node):
         request: ExecuteTask.Goal = handle.request
         result = ExecuteTask.Result()
         try:
+            # Of the words as they were said: what is made of them has no tone.
+            self._care = care_of(float(request.speed_scale), request.instruction)
             if self._free_text.reads(request.instruction):
                 request.instruction = (await self._free_text.goal(request.instruction)).instruction
             goal = self._checked_goal(request)
@@ -177,6 +181,7 @@ class EpisodeManager(Node):
         result.episode_id, result.duration = episode.episode_id, episode.elapsed(episode.ended_ns)
         result.failures, result.corrections = episode.failures, episode.corrected_chunks
         result.result_file, result.intervened = self._result_file, episode.intervened
+        result.speed_scale, result.speed_reason = episode.pace, episode.pace_reason
         if verdict.outcome is Outcome.CANCELED and handle.is_cancel_requested:
             handle.canceled()
         elif verdict.outcome in (Outcome.SUCCESS, Outcome.FAILURE):
@@ -217,6 +222,8 @@ class EpisodeManager(Node):
             int(request.seed),
             goal.instruction if goal is not None else "",
             settings.success_hold,
+            self._care.pace,
+            self._care.reason,
         )
         self._phases.reset()
         self._deadline_ns = self._steady_ns() + int(settings.reset_timeout * 1e9)
@@ -231,7 +238,7 @@ class EpisodeManager(Node):
             f"({self._episode.variant}, seed {self._episode.seed})"
         )
         if settings.reset == "none":
-            self._run(self._asked_timeout or settings.timeout)
+            self._run(self._asked_timeout or settings.timeout / self._care.pace)
             return
         self._reset_request = ResetSimulation.Request(
             task=self._episode.task,
@@ -265,7 +272,9 @@ class EpisodeManager(Node):
         except UnknownTaskError as error:
             self._finish(Verdict(Outcome.ABORTED, "aborted", f"the simulator answered the reset with: {error}"))
             return
-        limit = self._asked_timeout or float(response.time_limit) or self._settings.value.timeout
+        # What is done slower may take longer.
+        usual = float(response.time_limit) or self._settings.value.timeout
+        limit = self._asked_timeout or usual / self._episode.pace
         self._run(limit, response.instruction)
 
     def _run(self, timeout: float, instruction: str = "") -> None:
@@ -449,21 +458,10 @@ class EpisodeManager(Node):
         return f"{name} did not answer within {limit:g} s"
 
     def _publish_status(self) -> None:
-        message = EpisodeStatus(
-            episodes_finished=self._finished, episodes_succeeded=self._succeeded, state=EpisodeStatus.STATE_IDLE
+        stamp = self.get_clock().now()
+        self._status_publisher.publish(
+            status_message(self._episode, stamp.nanoseconds, self._finished, self._succeeded)
         )
-        now = self.get_clock().now()
-        message.header.stamp = now.to_msg()
-        episode = self._episode
-        if episode is not None:
-            message.episode_id, message.state = episode.episode_id, int(episode.state)
-            message.task, message.variant, message.seed = episode.task, episode.variant, episode.seed
-            message.instruction, message.phase = episode.instruction, episode.phase
-            message.elapsed = episode.elapsed(now.nanoseconds)
-            message.timeout, message.failures = float(episode.timeout), episode.failures
-            message.outcome = episode.verdict.word if episode.verdict is not None else ""
-            message.intervened = episode.intervened
-        self._status_publisher.publish(message)
 
     def _publish_feedback(self, episode: EpisodeTracker) -> None:
         running = episode.state is EpisodeState.RUNNING

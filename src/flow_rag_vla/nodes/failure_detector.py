@@ -16,6 +16,7 @@ from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
+from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
@@ -122,7 +123,10 @@ class FailureDetectorNode(Node):
         elapsed = float(status.elapsed)
         start_ns = stamp_ns - int(elapsed * 1e9) if math.isfinite(elapsed) else stamp_ns
         self._alarmed = None
-        self._detector.start(Episode(int(status.episode_id), status.task, start_ns, timeout, goal))
+        pace = 1.0 - float(status.slowdown)
+        if invalid_pace(pace) is not None:
+            pace = 1.0
+        self._detector.start(Episode(int(status.episode_id), status.task, start_ns, timeout, goal, pace))
 
     def _end(self, status: msg.EpisodeStatus) -> None:
         watched = self._detector.episode

@@ -21,6 +21,7 @@ from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
+from flow_rag_vla.control.pace import carried, invalid_pace
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
@@ -75,6 +76,7 @@ class FlowPolicyNode(Node):
         self._delays: deque[int] = deque([3], maxlen=DELAYS_KEPT)
         self._goal: Goal | None = None
         self._episode = (0, 0)
+        self._pace = 1.0
         self._previous: ActionChunk | None = None
         self._waiting: Observation | None = None
         self._chunks = self._without_memory = 0
@@ -119,6 +121,9 @@ class FlowPolicyNode(Node):
         if episode == self._episode:
             return
         self._episode = episode
+        # What the controller makes of it: an episode at a pace that makes no sense is not followed anyway.
+        pace = 1.0 - float(status.slowdown)
+        self._pace = pace if invalid_pace(pace) is None else 1.0
         self._previous, self._waiting, self._goal = None, None, None
         if status.state != msg.EpisodeStatus.STATE_RUNNING:
             return
@@ -200,8 +205,8 @@ class FlowPolicyNode(Node):
             observation.goal,
             stamp_ns=observation.stamp_ns,
             seed=noise_seed(self._params.value.seed, observation.stamp_ns),
-            previous=self._previous,
-            delay_ticks=max(self._delays),
+            previous=carried(self._previous, observation.stamp_ns, self._pace),
+            delay_ticks=math.ceil(max(self._delays) * self._pace),
             correction=correction,
         )
         finished_ns = time.monotonic_ns()

@@ -7,11 +7,13 @@ distance from the picture names: what controller and policy nodes do over topics
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.control.pace import Pace, carried, played
 from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal
@@ -45,6 +47,7 @@ class ChunkFollower:
         corrector: Corrector | None = None,
         arrived: Arrival | None = None,
         shift: NDArray[np.floating] | None = None,
+        pace: float = 1.0,
     ) -> None:
         policy.check_encoder(encoder.name, encoder.revision)
         if delay_ticks < 0:
@@ -57,6 +60,8 @@ class ChunkFollower:
         self._corrector = corrector
         self._arrived = arrived
         self._shift = shift
+        self._pace = Pace()
+        self._pace.begin(pace, 0)
         self._active: ActionChunk | None = None
         self._pending: list[tuple[int, ActionChunk]] = []
         self._newest: ActionChunk | None = None
@@ -79,8 +84,8 @@ class ChunkFollower:
             self._goal,
             seed=noise_seed(self._seed, tick),
             stamp_ns=stamp,
-            previous=self._newest,
-            delay_ticks=self._delay,
+            previous=carried(self._newest, stamp, self._pace.value),
+            delay_ticks=math.ceil(self._delay * self._pace.value),
             correction=correction,
             shift=self._shift,
         )
@@ -98,9 +103,9 @@ class ChunkFollower:
         if self._gripper is None:
             self._gripper = float(state.gripper_width > 0.5 * GRIPPER_MAX_WIDTH)
         if self._active is not None:
-            row = tick - self._active.stamp_ns // TICK_NS
+            row = self._pace.rows(self._active.stamp_ns, tick * TICK_NS)
             if row < self._active.horizon:
-                action: NDArray[np.float32] = self._active.actions[row]
+                action = played(self._active.actions, row, self._pace.value).astype(np.float32, copy=False)
                 self._gripper = float(action[-1])
                 return action
         self.starved_ticks += 1

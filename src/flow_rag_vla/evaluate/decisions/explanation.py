@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import Clamp
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command, LoopSettings
+from flow_rag_vla.control.pace import carried
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
@@ -298,7 +299,7 @@ def _chunk(
             inputs[2],
             seed=chunk.provenance.noise_seed,
             stamp_ns=planned.stamp_ns,
-            previous=previous,
+            previous=carried(previous, planned.stamp_ns, recording.pace_at(planned.log_ns)),
             delay_ticks=chunk.committed,
             correction=with_correction,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from flow_rag_vla.control.pace import carried
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
@@ -88,7 +89,7 @@ def _state_used(
                 goal,
                 seed=chunk.provenance.noise_seed,
                 stamp_ns=planned.stamp_ns,
-                previous=previous,
+                previous=carried(previous, planned.stamp_ns, recording.pace_at(planned.log_ns)),
                 delay_ticks=chunk.committed,
                 correction=correction,
             )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import Clamp
 from flow_rag_vla.control.ladder import Mode, Reason
 from flow_rag_vla.control.loop import Command, Episode
+from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
@@ -103,6 +104,7 @@ class Status:
     elapsed: float
     timeout: float
     outcome: str
+    pace: float = 1.0
 
     @property
     def running(self) -> bool:
@@ -113,7 +115,9 @@ class Status:
     def episode(self) -> Episode:
         """What the control loop takes of it."""
         remaining = float(self.timeout - self.elapsed) if self.timeout > 0.0 else None
-        return Episode(self.episode_id, self.running, self.state == RESETTING, self.task, self.stamp_ns, remaining)
+        return Episode(
+            self.episode_id, self.running, self.state == RESETTING, self.task, self.stamp_ns, remaining, self.pace
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,11 @@ class DecisionRecording:
         """The newest status of a running episode received until then."""
         place = bisect_right(self.by_stamp.status_logs, log_ns)
         return next((item for item in reversed(self.statuses[max(0, place - 500) : place]) if item.running), None)
+
+    def pace_at(self, log_ns: int) -> float:
+        """Share of the speed of the episode that ran then; 1 without one."""
+        status = self.running_at(log_ns)
+        return 1.0 if status is None or invalid_pace(status.pace) is not None else status.pace
 
     def states_around(self, stamp: int, until_log_ns: int, reach_ns: int) -> list[RobotState]:
         """States within reach of a stamp that were received until then, the nearest first."""
@@ -322,6 +331,7 @@ def command_of(message: Any) -> Command:
         int(message.chunk_index),
         float(message.observation_age_ms),
         provenance(message.provenance),
+        1.0 - float(getattr(message, "slowdown", 0.0)),
     )
 
 
@@ -490,6 +500,7 @@ def _status(entry: BagMessage) -> Status:
         float(message.elapsed),
         float(message.timeout),
         message.outcome,
+        1.0 - float(getattr(message, "slowdown", 0.0)),
     )
 
 

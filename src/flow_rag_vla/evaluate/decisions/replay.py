@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import Command, ControlLoop, LoopSettings
+from flow_rag_vla.control.pace import carried
 from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.state import RobotState
@@ -232,7 +233,7 @@ class Replay:
             goal,
             seed=recorded.provenance.noise_seed if base is None else noise_seed(base, planned.stamp_ns),
             stamp_ns=planned.stamp_ns,
-            previous=previous,
+            previous=carried(previous, planned.stamp_ns, self._recording.pace_at(planned.log_ns)),
             delay_ticks=recorded.committed,
             correction=correction,
         )
