@@ -19,6 +19,9 @@ class NodeProcess:
     def __init__(self, name: str, log: Path, parameters: dict[str, object]) -> None:
         self.name = name
         self.log = log
+        if name == "controller":
+            # Its latch is this test's, not that of a person's robot; controllers of one test share it.
+            parameters = {"emergency_stop_file": str(log.parent / "emergency_stop"), **parameters}
         command = [sys.executable, "-m", f"flow_rag_vla.nodes.{name}", "--ros-args"]
         for key, value in parameters.items():
             command += ["-p", f"{key}:={json.dumps(value)}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 
 import numpy as np
@@ -170,12 +171,34 @@ def test_an_emergency_stop_by_service_is_latched_until_its_reset(following, robo
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
 
 
+def test_a_controller_that_was_killed_begins_with_its_emergency_stop_and_is_released_for_good(
+    following, start_node, robot, spin_until, call
+):
+    assert call(Trigger, topics.EMERGENCY_STOP_SERVICE).success
+    assert following.stop(signal.SIGKILL) == -signal.SIGKILL
+    robot.commands.clear()
+    again = start_node("controller", niceness=0)
+    spin_until(lambda: len(robot.commands) > 20, what="the commands of the new controller")
+    assert {command.mode for command in robot.commands} == {Command.MODE_EMERGENCY_STOP}
+    assert again.said("latched before this controller started (asked for by a service call)")
+    assert call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success
+    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
+    assert again.stop(signal.SIGKILL) == -signal.SIGKILL
+    robot.commands.clear()
+    start_node("controller", niceness=0)
+    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="a controller without an emergency stop")
+    assert Command.MODE_EMERGENCY_STOP not in {command.mode for command in robot.commands}
+
+
 @pytest.mark.parametrize("profile", [qos.STATE, 1], ids=["latched", "volatile"])
-def test_an_emergency_stop_by_topic_is_heard_from_any_publisher(following, robot, ros_node, spin_until, call, profile):
+def test_an_emergency_stop_by_topic_is_heard_from_any_publisher(
+    following, robot, ros_node, spin_until, call, tmp_path, profile
+):
     publisher = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, profile)
     spin_until(lambda: publisher.get_subscription_count() >= 1, what="the controller")
     publisher.publish(Bool(data=True))
     spin_until(lambda: robot.said(Command.MODE_EMERGENCY_STOP), what="the emergency stop")
+    spin_until((tmp_path / "emergency_stop").exists, what="the latch")
     refused = call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
     assert not refused.success and "publish false" in refused.message
     publisher.publish(Bool(data=False))

@@ -108,6 +108,9 @@ ARGUMENTS: tuple[Argument, ...] = (
 MEMORY_DATABASE = "failure_memory.db"
 """The failure memory in a run's folder, and in one that practice made."""
 
+EMERGENCY_STOP_FILE = "emergency_stop"
+"""In a run's folder while the emergency stop is latched."""
+
 Parameters = dict[str, Any]
 
 
@@ -171,6 +174,8 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         overrides["recorder"]["bag"] = str(folder / "bag")
         overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
     overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")
+    # A simulated robot begins anew with each run.
+    overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
     recording = folder is not None and values["record"] == "true"
     return tuple(
         Process(

@@ -100,6 +100,8 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
             "database": _database(values["memory"], folder),
         },
         "recorder": {"bag": str(folder / "bag") if folder is not None else ""},
+        # What a bag plays may not stop the robot of tomorrow.
+        "controller": {"emergency_stop_file": "off"},
     }
     for name, chosen in settings.items():
         if name in overrides:

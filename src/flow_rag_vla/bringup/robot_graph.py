@@ -12,6 +12,7 @@ from pathlib import Path
 from flow_rag_vla.bringup.graph import (
     ARGUMENTS,
     BOOLEAN,
+    EMERGENCY_STOP_FILE,
     MEMORY_DATABASE,
     Argument,
     GraphError,
@@ -75,6 +76,8 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     overrides["robot"]["profile"] = file
     if "mock_robot" in overrides:
         overrides["mock_robot"]["profile"] = file
+        # A mock begins anew with each run; of a real arm the latch outlives the run too, until a person releases it.
+        overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
     overrides["controller"] |= loop_limits(profile)
     overrides["episode_manager"] |= {"reset": "none", "scoring": "person"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}

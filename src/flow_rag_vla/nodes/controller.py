@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import gc
+import os
 import time
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.loop_settings import loop_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.control.ladder import Mode, Reason
+from flow_rag_vla.control.latch import StopLatch, latch_file
 from flow_rag_vla.control.loop import Command, ControlLoop, Episode
 from flow_rag_vla.control.measurement import StateRefusal, invalid_state
 from flow_rag_vla.control.queue import ChunkRefusal
@@ -31,6 +33,7 @@ from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.priority import raise_priority
 from flow_rag_vla.nodes.runtime import run
@@ -49,6 +52,9 @@ _YOUNG_NS = 500_000_000
 
 _BY_SERVICE = 2
 """Key in TickInputs of an emergency stop, or of its reset, that a service call asked for."""
+
+_ASKED_BY_TOPIC = f"asked for on topic {topics.EMERGENCY_STOP}"
+_ASKED_BY_SERVICE = "asked for by a service call"
 
 
 class Controller(Node):
@@ -84,7 +90,7 @@ class Controller(Node):
             msg.LoopStatistics, topics.LOOP_STATISTICS, qos.STATE, event_callbacks=quiet
         )
         self.create_service(Trigger, topics.EMERGENCY_STOP_SERVICE, self._on_emergency_stop)
-        self.create_service(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE, self._on_reset)
+        self.create_service(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE, permitted(self, self._on_reset))
         self.create_service(srv.GetLoopStatistics, topics.LOOP_STATISTICS_SERVICE, self._on_statistics)
         self._diagnostics = Diagnostics(self, "control loop", self._health, own_timer=self._sim_time)
         self._message = _empty_command()
@@ -96,6 +102,9 @@ class Controller(Node):
         self._figures_due_ns = 0
         priority = raise_priority(self._settings.value.niceness, self._settings.value.realtime_priority)
         self.get_logger().info(f"40 Hz loop, {priority}, {'simulated' if self._sim_time else 'steady'} clock")
+        file = self._settings.value.emergency_stop_file
+        self._latch = StopLatch(latch_file(file, os.environ.get("ROS_DOMAIN_ID", ""), self.get_namespace()))
+        self._restore_emergency_stop()
         clock = self.get_clock() if self._sim_time else Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(TICK_S, self._tick, clock=clock)
 
@@ -124,7 +133,8 @@ class Controller(Node):
                 self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, int(stop.data), 0))
                 self._stop_asked = bool(stop.data)
                 if stop.data:
-                    self._loop.emergency_stop(f"asked for on topic {topics.EMERGENCY_STOP}", steady_ns)
+                    self._loop.emergency_stop(_ASKED_BY_TOPIC, steady_ns)
+                    self._unkept = _ASKED_BY_TOPIC
         for status, _ in self._episodes.take():
             self._taken.append((msg.TickInputs.KIND_EPISODE, to_ns(status.header.stamp), int(status.state)))
             problem = self._loop.set_episode(_episode(status), now_ns, steady_ns)
@@ -234,6 +244,8 @@ class Controller(Node):
 
     def _after(self, command: Command, steady_ns: int) -> None:
         """What can wait until the command is out."""
+        if self._unkept:
+            self._keep_emergency_stop(self._unkept)
         late = self._loop.statistics.watch.late
         if late != self._late_reported:
             self._complain("late", f"tick {command.tick} started more than half a period late; {late} so far")
@@ -274,11 +286,36 @@ class Controller(Node):
             self.get_logger().warning(f"{text} ({left_out} more like this)" if left_out else text)
         self._pending.clear()
 
+    def _restore_emergency_stop(self) -> None:
+        """Begin with the emergency stop that the controller before this one had, if it was not released."""
+        self._unkept = ""
+        reason = self._latch.read()
+        if reason is None:
+            return
+        steady_ns = self._clocks()[1]
+        self._loop.emergency_stop(reason, steady_ns)
+        # As it was asked for the first time, so that a replay of what this controller takes in says the same.
+        key, detail = (1, 0) if reason == _ASKED_BY_TOPIC else (_BY_SERVICE, steady_ns)
+        self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, key, detail))
+        self.get_logger().warning(
+            f"the emergency stop was latched before this controller started ({reason}); release it with "
+            f"{topics.EMERGENCY_STOP_RESET_SERVICE}"
+        )
+
+    def _keep_emergency_stop(self, reason: str) -> None:
+        self._unkept = ""
+        self._latch.keep(reason)
+        if self._latch.problem:
+            self._complain("latch", self._latch.problem)
+
     def _on_emergency_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         steady_ns = self._clocks()[1]
-        self._loop.emergency_stop("asked for by a service call", steady_ns)
+        self._loop.emergency_stop(_ASKED_BY_SERVICE, steady_ns)
         self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, _BY_SERVICE, steady_ns))
+        self._keep_emergency_stop(_ASKED_BY_SERVICE)
         response.success, response.message = True, f"latched; release it with {topics.EMERGENCY_STOP_RESET_SERVICE}"
+        if self._latch.problem:
+            response.message += f" ({self._latch.problem})"
         return response
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -289,6 +326,10 @@ class Controller(Node):
         steady_ns = self._clocks()[1]
         latched = self._loop.reset_emergency_stop(steady_ns)
         self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP_RESET, _BY_SERVICE, steady_ns))
+        self._unkept = ""
+        self._latch.remove()
+        if self._latch.problem:
+            self._complain("latch", self._latch.problem)
         response.success = True
         response.message = (
             "released; the robot stays stopped until a fresh chunk and a fresh robot state arrive"

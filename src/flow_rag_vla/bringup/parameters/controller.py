@@ -217,6 +217,11 @@ class ControllerParameters:
         minimum=1.0,
         maximum=600.0,
     )
+    emergency_stop_file: str = parameter(
+        "",
+        "File that is there while the emergency stop is latched: a controller that is started again begins with it; "
+        "empty: in ~/.ros, by domain and namespace; off: none",
+    )
     niceness: int = parameter(
         -10,
         "Priority of the loop where the system permits it; lower is more, 0 leaves it alone",

@@ -102,7 +102,13 @@ def measure(seconds: float, niceness: int = 0) -> LoopFigures:
     window = max(1, round(seconds * RATE_HZ))
     environment = dict(os.environ, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     environment["ROS_DOMAIN_ID"] = str(_DOMAINS[0] + os.getpid() % (_DOMAINS[1] - _DOMAINS[0]))
-    loop = _start("controller", environment, statistics_window=float(max(seconds, 1.0)), niceness=niceness)
+    loop = _start(
+        "controller",
+        environment,
+        statistics_window=float(max(seconds, 1.0)),
+        niceness=niceness,
+        emergency_stop_file="off",
+    )
     processes = [loop]
     try:
         feed = _start("benchmark_feed", environment, window=max(1, round(seconds)))
@@ -134,7 +140,7 @@ def measure(seconds: float, niceness: int = 0) -> LoopFigures:
     )
 
 
-def _start(module: str, environment: dict[str, str], **parameters: float) -> subprocess.Popen[str]:
+def _start(module: str, environment: dict[str, str], **parameters: float | str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", f"flow_rag_vla.nodes.{module}", "--ros-args"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value!r}"]
