@@ -7,49 +7,69 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.held_model import HeldModel
 from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError, floats, image_array
-from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
+from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
-from flow_rag_vla.policy.encoders import EncoderError, make_encoder
+from flow_rag_vla.policy.encoders import Encoder, EncoderError, make_encoder
+from flow_rag_vla.residency.errors import ResidencyError
 from flow_rag_vla_interfaces.msg import Embedding
 
 IMAGE_TOPICS = {"front": topics.FRONT_IMAGE, "wrist": topics.WRIST_IMAGE}
 
 
-class CameraEncoder(Node):
+class CameraEncoder(ManagedNode):
     """Pairs the cameras' images by stamp and encodes the newest complete set."""
 
     def __init__(self) -> None:
         super().__init__("camera_encoder")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, CameraEncoderParameters)
-        settings = self._params.value
-        device = prepare_torch(settings.device, settings.threads)
-        try:
-            self._encoder = make_encoder(settings.encoder, device)
-        except EncoderError as error:
-            raise StartError(f"parameter encoder: {error}") from error
+        self._params = NodeParameters(self, CameraEncoderParameters, may_reload=self.may_reload)
+        self._model: HeldModel[Encoder] = HeldModel("encoder")
         self._newest: dict[str, tuple[int, NDArray[np.uint8]]] = {}
         self._last_stamp_ns = -1
         self._encoded = 0
         self._last_ms = 0.0
-        self._publisher = self.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
-        for camera in self._encoder.cameras:
+        self._publisher = self.create_lifecycle_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
+
+    def load(self) -> None:
+        """Load the encoder."""
+        settings = self._params.value
+        device = prepare_torch(settings.device, settings.threads)
+        try:
+            encoder = self._model.load(
+                lambda place: make_encoder(settings.encoder, place), device, int(settings.model_memory * 1e6)
+            )
+        except EncoderError as error:
+            raise StartError(f"parameter encoder: {error}") from error
+        except ResidencyError as error:
+            raise StartError(f"parameter model_memory: {error}") from error
+        self._report.hardware_id = f"{encoder.name}:{encoder.revision}"
+        self.get_logger().info(f"encoder {encoder.name} {encoder.revision}, {encoder.dimension} numbers, on {device}")
+
+    def free(self) -> None:
+        """Free the encoder."""
+        self._model.release()
+
+    def begin(self) -> None:
+        """Take images."""
+        for camera in self._model.value.cameras:
             self.create_subscription(Image, IMAGE_TOPICS[camera], self._receiver(camera), qos.NEWEST)
-        self._diagnostics = Diagnostics(self, f"{self._encoder.name}:{self._encoder.revision}", self._health)
-        self.get_logger().info(
-            f"encoder {self._encoder.name} {self._encoder.revision}, {self._encoder.dimension} numbers, on {device}"
-        )
+
+    def rest(self) -> None:
+        """Forget the images."""
+        self._newest.clear()
+        self._last_stamp_ns = -1
 
     def _receiver(self, camera: str) -> Callable[[Image], None]:
         return lambda image: self._on_image(camera, image)
@@ -67,8 +87,9 @@ class CameraEncoder(Node):
         except MessageError as error:
             self._complain(f"image of camera {camera!r} refused: {error}; check the camera driver")
             return
-        stamps = [self._newest[name][0] for name in self._encoder.cameras if name in self._newest]
-        complete = len(stamps) == len(self._encoder.cameras)
+        cameras = self._model.value.cameras
+        stamps = [self._newest[name][0] for name in cameras if name in self._newest]
+        complete = len(stamps) == len(cameras)
         if not complete or max(stamps) - min(stamps) > self._params.value.pairing_tolerance * 1e9:
             return
         # The oldest image says how fresh the observation is.
@@ -79,17 +100,17 @@ class CameraEncoder(Node):
         self._encode(observed_ns)
 
     def _encode(self, stamp_ns: int) -> None:
-        started = time.perf_counter()
+        encoder, started = self._model.value, time.perf_counter()
         try:
-            values = self._encoder.encode({name: self._newest[name][1] for name in self._encoder.cameras})
+            values = encoder.encode({name: self._newest[name][1] for name in encoder.cameras})
         except EncoderError as error:
             self._complain(f"images not encoded: {error}")
             return
         self._last_ms = 1e3 * (time.perf_counter() - started)
         message = Embedding(
-            encoder=self._encoder.name,
-            revision=self._encoder.revision,
-            cameras=list(self._encoder.cameras),
+            encoder=encoder.name,
+            revision=encoder.revision,
+            cameras=list(encoder.cameras),
             inference_ms=self._last_ms,
         )
         message.header.stamp = to_stamp(stamp_ns)
@@ -97,12 +118,14 @@ class CameraEncoder(Node):
         self._publisher.publish(message)
         self._encoded += 1
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """Whether images come and are encoded."""
         figures = {
             "encoded": self._encoded,
             "refused": self._complain.count,
             "inference_ms": round(self._last_ms, 2),
-            "dimension": self._encoder.dimension,
+            "dimension": self._model.value.dimension,
+            "model_mb": round(self._model.megabytes, 1),
             "last_problem": self._complain.last,
         }
         if not self._encoded:
@@ -112,7 +135,7 @@ class CameraEncoder(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the camera encoder node."""
-    return run(CameraEncoder, None if args is None else list(args))
+    return run_managed(CameraEncoder, args)
 
 
 if __name__ == "__main__":

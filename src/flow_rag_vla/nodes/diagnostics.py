@@ -44,7 +44,8 @@ class Diagnostics:
 
     def __init__(self, node: Node, hardware_id: str, health: Callable[[], Health], *, own_timer: bool = True) -> None:
         self._node = node
-        self._hardware_id = hardware_id
+        self.hardware_id = hardware_id
+        """What the node runs on: may change when that does."""
         self._health = health
         self._process = ProcessFigures()
         events = None if own_timer else PublisherEventCallbacks(use_default_callbacks=False)
@@ -67,7 +68,7 @@ class Diagnostics:
             level=level,
             name=self._node.get_fully_qualified_name().lstrip("/"),
             message=sentence,
-            hardware_id=self._hardware_id,
+            hardware_id=self.hardware_id,
             values=[KeyValue(key=key, value=str(value)) for key, value in figures.items()],
         )
         message = DiagnosticArray(status=[status])

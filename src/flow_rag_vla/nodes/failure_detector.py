@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
@@ -28,9 +27,9 @@ from flow_rag_vla.failure.monitor import SPAN_S, Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.conversions import MessageError
-from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
+from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg
@@ -38,12 +37,14 @@ from flow_rag_vla_interfaces import msg
 OFF = "off"
 
 
-class FailureDetectorNode(Node):
+class FailureDetectorNode(ManagedNode):
     """Publishes a failure event once for each failure, and a score beside its band for each embedding."""
 
     def __init__(self) -> None:
         super().__init__("failure_detector")
-        self._node_parameters = NodeParameters(self, FailureDetectorParameters, self._configure)
+        self._node_parameters = NodeParameters(
+            self, FailureDetectorParameters, self._configure, may_reload=self.may_reload
+        )
         self._events = {kind: 0 for kind in FailureType}
         self._states = self._refused = 0
         self._busy_ns = 0
@@ -53,22 +54,39 @@ class FailureDetectorNode(Node):
         self._drift: DriftWatch | None = None
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
-        settings = self._node_parameters.value
-        self._calibration = self._load(settings.calibration)
-        self._detector = FailureDetector(settings.thresholds(), self._monitor(settings.false_alarm_rate))
+        self._calibration: Calibration | None = None
+        self._detector = FailureDetector(self._node_parameters.value.thresholds(), None)
         self._score = msg.FailureScore()
+        self._event_publisher = self.create_lifecycle_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
+        self._score_publisher = self.create_lifecycle_publisher(msg.FailureScore, topics.FAILURE_SCORE, qos.SENSOR)
 
-        self._event_publisher = self.create_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
-        self._score_publisher = self.create_publisher(msg.FailureScore, topics.FAILURE_SCORE, qos.SENSOR)
+    def load(self) -> None:
+        """Read the calibration."""
+        settings = self._node_parameters.value
+        self._calibration = self._calibrated(settings.calibration)
+        self._configure(settings)
+
+    def free(self) -> None:
+        """Forget the calibration."""
+        self._calibration = self._drift = self._detector.monitor = None
+        self._calibration_problem = self._mismatch = ""
+
+    def begin(self) -> None:
+        """Watch episodes."""
         self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
         self.create_subscription(msg.ControlCommand, topics.COMMAND, self._on_command, qos.PLAN)
         # Raw: making the message's Python objects would cost more than all rules together.
         self.create_subscription(msg.RobotState, topics.ROBOT_STATE, self._on_state, qos.SENSOR, raw=True)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
         self.create_subscription(msg.ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN)
-        self._diagnostics = Diagnostics(self, "failure_detector", self._health)
 
-    def _load(self, path: str) -> Calibration | None:
+    def rest(self) -> None:
+        """Watch no episode."""
+        self._detector.stop()
+        self._alarmed = None
+
+    def _calibrated(self, path: str) -> Calibration | None:
+        self._calibration_problem = ""
         if path == OFF:
             return None
         try:
@@ -271,7 +289,8 @@ class FailureDetectorNode(Node):
         self._last_problem = problem
         self.get_logger().error(problem, throttle_duration_sec=1.0)
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """What was watched, and what cannot be."""
         episode, calibration, drift = self._detector.episode, self._calibration, self._drift
         figures: dict[str, object] = {f"events_{kind.name.lower()}": count for kind, count in self._events.items()}
         figures |= {
@@ -298,7 +317,7 @@ class FailureDetectorNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the failure detector node."""
-    return run(FailureDetectorNode, None if args is None else list(args))
+    return run_managed(FailureDetectorNode, args)
 
 
 if __name__ == "__main__":

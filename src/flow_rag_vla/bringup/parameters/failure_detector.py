@@ -14,6 +14,9 @@ _RULES = RuleThresholds()
 class FailureDetectorParameters:
     """When a gripper, a force, a tracking error or a pause means failure, and what the monitor is calibrated with."""
 
+    autostart: bool = parameter(
+        True, "Configure and activate at start; false: wait for a lifecycle manager (ros2 lifecycle set)"
+    )
     grasp_empty_width: float = parameter(
         _RULES.grasp_empty_width,
         "Fingers nearer than this hold nothing",

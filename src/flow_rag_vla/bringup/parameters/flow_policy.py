@@ -11,9 +11,19 @@ from flow_rag_vla.core.parameters import parameter
 class FlowPolicyParameters:
     """Embedding, proprioception and goal in, one action chunk out."""
 
+    autostart: bool = parameter(
+        True, "Configure and activate at start; false: wait for a lifecycle manager (ros2 lifecycle set)"
+    )
     checkpoint: str = parameter("", "Folder of the policy checkpoint; empty: the one that ships")
     device: str = parameter("auto", "Where it runs; auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads of the policy", minimum=1, maximum=64)
+    model_memory: float = parameter(
+        0.0,
+        "Memory that the model's weights may take where it runs, one that needs more is not loaded; 0: all there is",
+        unit="MB",
+        minimum=0.0,
+        maximum=1e7,
+    )
     solver: str = parameter("euler", "How the flow is integrated", choices=("euler", "heun"), live=True)
     steps: int = parameter(6, "Integration steps of the flow", minimum=1, maximum=100, live=True)
     samples: int = parameter(
