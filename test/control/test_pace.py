@@ -56,7 +56,7 @@ def test_full_pace_gives_the_rows_themselves(actions, row):
 @pytest.mark.parametrize("pace", [1.0, 0.7, 0.5, 0.25])
 def test_the_arm_goes_round_the_same_corner_in_more_ticks_without_cutting_it(pace):
     corner = [(5, 0), *[(10, 0)] * 6, (8, 2), (4, 6), *[(0, 10)] * 6, (0, 5)]
-    actions = np.array([(x / 1e3, y / 1e3, 0, 0, 0, 0.02, x > 5) for x, y in corner], dtype=np.float32)
+    actions = np.array([(x / 1e3, y / 1e3, 0, 0, 0, 0.01, x > 5) for x, y in corner], dtype=np.float32)
     rig = Rig(LoopSettings(max_observation_age_ns=10_000 * MS))
     rig.episode(pace=pace)
     rig.state()
