@@ -15,6 +15,12 @@ from flow_rag_vla.core.process_figures import ProcessFigures
 Health = tuple[bytes, str, Mapping[str, object]]
 """Level (OK, WARN or ERROR), one sentence, and figures."""
 
+STATE_FIGURE = "lifecycle"
+"""Which of a managed node's figures is its state, by the label that the standard gives it."""
+
+ACTIVE = "active"
+"""The state in which a managed node works."""
+
 OK: bytes = DiagnosticStatus.OK
 WARN: bytes = DiagnosticStatus.WARN
 ERROR: bytes = DiagnosticStatus.ERROR

@@ -19,13 +19,8 @@ from lifecycle_msgs.msg import State
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from flow_rag_vla.core.parameters import ParameterError
-from flow_rag_vla.nodes.diagnostics import ERROR, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import ERROR, STATE_FIGURE, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.runtime import StartError, run
-
-STATE_FIGURE = "lifecycle"
-"""Which of a managed node's figures on /diagnostics is its state, by the standard's label."""
-
-ACTIVE, UNCONFIGURED = "active", "unconfigured"
 
 _Entities = tuple[set[Any], set[Any], set[Any], set[Any]]
 

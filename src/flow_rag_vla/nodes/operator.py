@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.diagnostics import ACTIVE, STATE_FIGURE
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
@@ -75,6 +76,8 @@ class Operator(GraphClient):
         super().__init__("operator", namespace)
         self._view = GraphView()
         self._heard: set[str] = set()
+        self._failed: dict[str, str] = {}
+        """Managed nodes that could not be brought up, and why."""
         self._changed = threading.Condition()
         self._client = ActionClient(self._node, ExecuteTask, topics.EXECUTE_TASK)
         subscribe = self._node.create_subscription
@@ -93,12 +96,13 @@ class Operator(GraphClient):
         return self._view
 
     def wait_until_up(self, nodes: Collection[str], timeout_s: float, check: Callable[[], None]) -> None:
-        """Return when every node has reported on /diagnostics and the task action answers.
+        """Return when every node has reported on /diagnostics, the managed ones as active, and the task action answers.
 
         ``check`` is called often and may raise.
 
         Raises:
-            OperatorError: after the time, naming what is missing.
+            OperatorError: when a managed node cannot be brought up, with its reason; after the time, naming what is
+                missing.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -106,6 +110,9 @@ class Operator(GraphClient):
             if not missing and self._client.server_is_ready():
                 return
             check()
+            failed = sorted(set(nodes) & set(self._failed))
+            if failed:
+                raise OperatorError(f"{failed[0]} cannot start: {self._failed[failed[0]]}")
             if time.monotonic() > deadline:
                 what = ", ".join(missing) or "the execute_task action"
                 raise OperatorError(f"not up after {timeout_s:g} s: {what}; see their logs")
@@ -164,8 +171,15 @@ class Operator(GraphClient):
         with self._changed:
             for status in message.status:
                 folder, _, name = status.name.rpartition("/")
-                if folder == namespace:
+                if folder != namespace:
+                    continue
+                # Only managed nodes tell a state.
+                state = next((item.value for item in status.values if item.key == STATE_FIGURE), ACTIVE)
+                if state == ACTIVE:
                     self._heard.add(name)
+                    self._failed.pop(name, None)
+                elif status.level == DiagnosticStatus.ERROR:
+                    self._failed[name] = status.message
             self._changed.notify_all()
 
     def _on_episode(self, status: EpisodeStatus) -> None:
