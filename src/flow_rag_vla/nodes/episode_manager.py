@@ -35,6 +35,7 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample, status_message
 from flow_rag_vla.nodes.free_text import FreeText
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.permission import permitted, permitted_goals
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
@@ -103,7 +104,7 @@ class EpisodeManager(Node):
         self.create_subscription(FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
         self.create_subscription(LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
         if settings.scoring == "person":
-            self.create_service(SetBool, "~/score", self._on_score)
+            self.create_service(SetBool, "~/score", permitted(self, self._on_score))
         self._reset_client = self.create_client(ResetSimulation, topics.RESET_SIMULATION)
         self._free_text = FreeText(self)
         self._action = ActionServer(
@@ -111,7 +112,7 @@ class EpisodeManager(Node):
             ExecuteTask,
             topics.EXECUTE_TASK,
             self._execute,
-            goal_callback=self._on_goal,
+            goal_callback=permitted_goals(self, self._on_goal),
             cancel_callback=self._on_cancel,
         )
         # Steady: it watches for silence, which a stopped clock must not hide.
