@@ -262,7 +262,7 @@ def test_a_large_memory_is_pruned_from_a_sample_of_its_pruneable_cases(make, ope
     memory.add_all([make.case(1000 + seed, phase="grasp") for seed in range(40)])
     memory.add(make.case(9, task="stack"))
     generator = np.random.default_rng(0)
-    index = memory._index
+    index = memory._shelf.index
     assert index is not None
     sampled = candidates(index, make.case(phase="release").group, generator)
     assert sum(len(ids) for ids in sampled.values()) == SAMPLE
@@ -277,7 +277,7 @@ def test_the_nearest_other_case_counts_twins_and_arrivals(make, open_memory):
     memory = open_memory(duplicate_similarity=1.1)
     base = make.unit(0)
     ids = [memory.add(make.case(embedding=vector)).case_id for vector in (base, base, make.turned(base, 0.5))]
-    index = memory._index
+    index = memory._shelf.index
     assert index is not None
     group = make.case().group
     members = np.array(ids, dtype=np.int64)

@@ -16,7 +16,8 @@ from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
 from flow_rag_vla.memory.guard import Guard
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, NumpyIndex
-from flow_rag_vla.memory.memory import NEIGHBOURS_COMPARED, FailureMemory
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.shelf import NEIGHBOURS_COMPARED
 from flow_rag_vla.memory.store import StoreError
 
 Progress = Callable[[int, int], None]
