@@ -10,12 +10,15 @@ from flow_rag_vla.cli.bench import bench
 from flow_rag_vla.cli.calibrate import calibrate
 from flow_rag_vla.cli.causes import causes
 from flow_rag_vla.cli.chaos import chaos
+from flow_rag_vla.cli.curate import app as curate
 from flow_rag_vla.cli.dataset import app as dataset
 from flow_rag_vla.cli.deliberate import deliberate
+from flow_rag_vla.cli.detector import app as detector
 from flow_rag_vla.cli.diagnose import diagnose
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
 from flow_rag_vla.cli.label import label
+from flow_rag_vla.cli.label_dataset import app as label_dataset
 from flow_rag_vla.cli.language import language
 from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.llm import app as llm
@@ -71,7 +74,10 @@ app.command()(train_compact)
 app.command()(calibrate)
 app.add_typer(memory, name="memory")
 app.add_typer(registry, name="registry")
+app.add_typer(curate, name="curate")
 app.add_typer(dataset, name="dataset")
+app.add_typer(label_dataset, name="label-dataset")
+app.add_typer(detector, name="detector")
 app.add_typer(llm, name="llm")
 app.add_typer(security, name="security")
 app.command()(teleop)

@@ -34,13 +34,19 @@ ANNOTATIONS, IMAGES = "annotations", "images"
 
 
 def write_dataset(
-    dataset: LabelDataset, folder: str | Path, *, link: bool = False, progress: Progress = silent
+    dataset: LabelDataset,
+    folder: str | Path,
+    *,
+    files: Mapping[str, Path] | None = None,
+    link: bool = False,
+    progress: Progress = silent,
 ) -> LabelDataset:
     """Write a dataset with its pictures as a new folder.
 
     Args:
         dataset: its pictures are read from ``dataset.images``.
         folder: to be made; must not exist.
+        files: where pictures are that are not in ``dataset.images``, by image id.
         link: symbolic links to the pictures instead of copies: small, but whoever changes them changes the dataset.
         progress: called after each picture; an error that it raises ends the work and leaves nothing.
 
@@ -56,15 +62,15 @@ def write_dataset(
         items = []
         ordered = [item for split in Split for item in dataset.of_split(split)]
         for number, item in enumerate(ordered, 1):
-            items.append(_with_image(dataset, item, unfinished / IMAGES / item.file, link))
+            source = (files or {}).get(item.image_id, dataset.image_path(item))
+            items.append(_with_image(item, source, unfinished / IMAGES / item.file, link))
             progress(number, len(ordered), item.file)
         stored = replace(dataset, items=tuple(items), images=target / IMAGES)
         fill(stored, unfinished)
     return stored
 
 
-def _with_image(dataset: LabelDataset, item: DatasetItem, place: Path, link: bool) -> DatasetItem:
-    source = dataset.image_path(item)
+def _with_image(item: DatasetItem, source: Path, place: Path, link: bool) -> DatasetItem:
     if not source.is_file():
         raise DatasetError(f"image {item.image_id}: there is no {source}: copy it back", "image_missing")
     if link:
@@ -128,7 +134,7 @@ def read_dataset(folder: str | Path, *, verify: bool = False) -> LabelDataset:
         document = parsing.read_json(root / name)
         if file_digest(root / name) != digest:
             raise parsing.corrupt(root / name, "it is not what was written (its SHA-256 differs)")
-        items += split_items(document, str(root / name), Split(Path(name).stem))
+        items += [item for _, item in split_items(document, str(root / name), Split(Path(name).stem))]
     dataset = LabelDataset(
         name=parsing.text(manifest.get("name"), f"{root / MANIFEST}, name"),
         categories=tuple(

@@ -19,6 +19,7 @@ SLACK = 0.01
 """Pixels by which a box or an outline may stand over the edge: other tools round. It is cut off."""
 DECIMALS = 6
 """Of pixels that were shares: what was written with enough digits is found again exactly."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,90}\.[A-Za-z0-9]{1,8}")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
@@ -187,6 +188,10 @@ def image_file(root: Path, name: str, place: str) -> Path:
 
 def plain_name(name: str, taken: set[str], number: int) -> str:
     """A name for a picture's file that is unique and plain, as near to ``name`` as it goes."""
+    last = PurePosixPath(name).name
+    if _PLAIN.fullmatch(last) and ".." not in last and last.lower() not in taken:
+        taken.add(last.lower())
+        return last
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix.lower()
     suffix = suffix if _SUFFIX.fullmatch(suffix) else ".png"
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:80].strip("_-") or f"image_{number:06d}"
