@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from flow_rag_vla.bringup import spare as spare_module
 from flow_rag_vla.bringup import supervisor as module
 from flow_rag_vla.bringup.graph import NodeSpec, Process, SimulatorParameters
 from flow_rag_vla.bringup.supervisor import Supervisor, last_line
@@ -64,6 +65,20 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
     wait_for(lambda: graph.poll() is None and graph.pid("camera_encoder") not in (None, first))
     assert graph.restarts == 1
     assert events == ["camera_encoder ended with code -9; starting it again"]
+
+
+def test_a_spare_takes_the_place_of_a_heavy_node_that_died_and_another_one_is_made(supervise, monkeypatch):
+    waiting = "import sys; print('ready', flush=True); print('became', sys.stdin.readline().strip(), file=sys.stderr)"
+    monkeypatch.setattr(module, "SPARE_AFTER_S", 0.0)
+    monkeypatch.setattr(spare_module, "command_line", lambda: [sys.executable, "-c", waiting])
+    graph, _ = supervise(camera_encoder=OBEDIENT)
+    wait_for(lambda: graph.poll() is None and graph._spare.ready)
+    first = graph.pid("camera_encoder")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: graph.poll() is None and graph.restarts == 1)
+    log = graph._log_folder / "standby.log"
+    wait_for(lambda: "became" in log.read_text() and "flow_rag_vla.nodes.camera_encoder" in log.read_text())
+    wait_for(lambda: graph.poll() is None and graph._spare.ready)
 
 
 def test_the_end_of_the_controller_ends_the_graph(supervise):

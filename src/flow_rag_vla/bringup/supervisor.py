@@ -19,9 +19,10 @@ from pathlib import Path
 
 from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
+from flow_rag_vla.bringup.spare import HEAVY, Spare
 
 RESPAWN_DELAY_S = 1.0
-"""As in the launch file: long enough not to burn a core on a node that dies at once."""
+"""For a node that dies at once, again and again: long enough not to burn a core on it. In the launch file for each."""
 
 FIRST_DELAY_S = 0.05
 """For a node that had lived long: nothing is gained by waiting."""
@@ -31,8 +32,14 @@ GIVE_UP_AFTER = 5
 
 SHORT_LIFE_S = 5.0
 
+SPARE_AFTER_S = 20.0
+"""After the last start of a node; the graph has come up by then, and what is loaded for the spare disturbs no start."""
+
 CONFIGURATION_ERROR = 2
 """Exit code of a node whose parameters or files are wrong: starting it again would not help."""
+
+_ARGUMENTS = 3
+"""Where a node's own arguments begin in its command: after the interpreter, -m and the module."""
 
 
 def command_line(process: Process) -> list[str]:
@@ -81,6 +88,9 @@ class Supervisor:
         self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._stopping = False
+        heavy = any(process.spec.name in HEAVY and process.spec.respawn for process in processes)
+        self._spare = Spare(log_folder / "standby.log") if heavy else None
+        self._spawned = time.monotonic()
 
     def start(self) -> None:
         """Start every process."""
@@ -108,12 +118,16 @@ class Supervisor:
                 reason = self._look_after(child, now)
                 if reason is not None:
                     return reason
+            if self._spare is not None and now - self._spawned > SPARE_AFTER_S:
+                self._spare.prepare(_environment(self._environment))
         return None
 
     def stop(self, patience_s: float = 8.0) -> list[str]:
         """End every process: SIGINT, then SIGTERM, then SIGKILL. Names of those that had to be killed."""
         with self._lock:
             self._stopping = True
+            if self._spare is not None:
+                self._spare.close()
             running = [child for child in self._children if child.popen is not None and child.popen.poll() is None]
             # The recorder last: it should still write what the others say while they end.
             order = sorted(running, key=lambda child: child.process.spec.name == "recorder")
@@ -150,21 +164,22 @@ class Supervisor:
         return None
 
     def _spawn(self, child: _Child) -> None:
-        environment = dict(os.environ, PYTHONUNBUFFERED="1", FLOW_RAG_VLA_SUPERVISED="1") | self._environment
-        # Threads of numerical libraries would spin beside the loop; a node that wants more says so in its parameters.
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment.setdefault(variable, "1")
-        with child.log.open("ab") as log:
-            child.popen = subprocess.Popen(
-                command_line(child.process),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # A Ctrl-C in the terminal reaches this process alone, which then ends the others in order.
-                start_new_session=True,
-            )
-        child.started = time.monotonic()
+        command = command_line(child.process)
+        child.popen = None
+        if self._spare is not None and child.process.spec.name in HEAVY:
+            child.popen = self._spare.become(child.process.module, command[_ARGUMENTS:], child.log)
+        if child.popen is None:
+            with child.log.open("ab") as log:
+                child.popen = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=_environment(self._environment),
+                    # A Ctrl-C in the terminal reaches this process alone, which then ends the others in order.
+                    start_new_session=True,
+                )
+        child.started = self._spawned = time.monotonic()
 
     @staticmethod
     def _end(children: list[_Child], patience_s: float) -> list[str]:
@@ -185,6 +200,14 @@ class Supervisor:
                 return [] if number != signal.SIGKILL else [child.process.spec.name for child in stubborn]
             stubborn = left
         return [child.process.spec.name for child in stubborn]
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", FLOW_RAG_VLA_SUPERVISED="1", **more)
+    # Threads of numerical libraries would spin beside the loop; a node that wants more says so in its parameters.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment.setdefault(variable, "1")
+    return environment
 
 
 def last_line(log: Path) -> str:

@@ -1,0 +1,63 @@
+"""What ``bringup.spare`` starts: loads what heavy nodes import, then waits on standard input for which one to be."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+
+from flow_rag_vla.bringup.spare import HEAVY, READY
+from flow_rag_vla.core.processes import end_with_parent
+
+_PR_SET_NAME = 15
+_LOWEST = 19
+_PACKAGE = "flow_rag_vla.nodes"
+
+
+def main() -> int:
+    """Wait, and be a node; its exit code, or 0 if none was asked for."""
+    end_with_parent(signal.SIGKILL)
+    _name_process("standby")
+    # Priorities are a thread's on Linux, and cannot be raised again: the thread that will be the node keeps its own.
+    loader = threading.Thread(target=_load, name="loader", daemon=True)
+    loader.start()
+    loader.join()
+    os.write(sys.stdout.fileno(), READY)
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    order = json.loads(line)
+    module = str(order["module"])
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    os.close(nothing)
+    # As if it had been started as `python -m <module>`: this is what names a node in its own messages.
+    sys.argv = [module, *order["arguments"]]
+    globals()["__spec__"] = importlib.util.find_spec(module)
+    _name_process(module.rsplit(".", 1)[-1])
+    return int(importlib.import_module(module).main())
+
+
+def _load() -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+    for name in HEAVY:
+        importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+def _name_process(name: str) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,56 @@
+"""A spare process becomes a node that died."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+from lifecycle_msgs.srv import GetState
+
+from flow_rag_vla.bringup.spare import Spare
+
+
+@pytest.fixture
+def spare(tmp_path):
+    made = Spare(tmp_path / "standby.log")
+    yield made
+    made.close()
+
+
+def test_a_spare_becomes_the_node_that_is_asked_for_and_ends_as_one(spare, tmp_path, spin_until, call):
+    log = tmp_path / "camera_encoder.log"
+    log.write_text("before\n")
+    arguments = ["--ros-args", "-r", "__ns:=/left", "-p", "max_image_age:=0.25"]
+    assert spare.become("flow_rag_vla.nodes.camera_encoder", arguments, log) is None, "there is none yet"
+    spare.prepare(os.environ)
+    spin_until(lambda: spare.ready, what="the spare")
+    node = spare.become("flow_rag_vla.nodes.camera_encoder", arguments, log)
+    assert node is not None and not spare.ready
+    try:
+        assert call(GetState, "/left/camera_encoder/get_state").current_state.label == "active"
+        node.send_signal(signal.SIGINT)
+        assert node.wait(30) == 0
+    finally:
+        node.kill()
+    text = log.read_text()
+    assert text.startswith("before\n") and "configured in" in text and "Traceback" not in text
+    assert (tmp_path / "standby.log").read_text() == ""
+
+
+def test_a_node_that_cannot_start_from_a_spare_says_so_under_its_own_name(spare, tmp_path, spin_until):
+    spare.prepare(os.environ)
+    spin_until(lambda: spare.ready, what="the spare")
+    log = tmp_path / "flow_policy.log"
+    node = spare.become("flow_rag_vla.nodes.flow_policy", ["--ros-args", "-p", "steps:=0"], log)
+    assert node is not None and node.wait(30) == 2
+    assert log.read_text().startswith("flow_policy: steps: 0 is outside")
+
+
+def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
+    spare.prepare(os.environ)
+    assert spare.become("flow_rag_vla.nodes.flow_policy", [], tmp_path / "log") is None
+    assert not spare.ready
+    me = psutil.Process()
+    assert not [child for child in me.children() if any("nodes.standby" in part for part in child.cmdline())]
