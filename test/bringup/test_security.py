@@ -142,6 +142,8 @@ def holders(right: str, name: str) -> set[str]:
         ("requests", "/failure_memory/import", set()),
         ("requests", "/failure_memory/set_parameters", {"operator"}),
         ("requests", "/controller/set_parameters", set()),
+        ("requests", "/flow_policy/change_state", set()),
+        ("serves", "/camera_encoder/change_state", {"camera_encoder"}),
         ("requests", "/simulator/reset", {"episode_manager"}),
         ("requests", "/execute_task/_action/send_goal", {"dashboard", "operator"}),
         ("serves", "/controller/reset_emergency_stop", {"controller"}),

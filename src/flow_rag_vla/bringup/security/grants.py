@@ -19,6 +19,7 @@ from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
 from flow_rag_vla.bringup.replay_graph import PLAYER
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, MOCK_ROBOT, ROBOT, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
 from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
+from flow_rag_vla.core.parameters import parameter_table
 from flow_rag_vla.robot.profile import RobotProfile
 
 ANYTHING = "*"
@@ -44,6 +45,15 @@ _PARAMETER_CALLS = (
 )
 _OWN_CALLS = (*_PARAMETER_CALLS, "get_type_description")
 """Services of every node."""
+
+_MANAGED_CALLS = (
+    "change_state",
+    "get_available_states",
+    "get_available_transitions",
+    "get_state",
+    "get_transition_graph",
+)
+"""Further services of a managed node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +199,16 @@ def _declared(node: str) -> Grant:
 
 
 def _every_node(node: str) -> Grant:
-    """What rclpy does in every node: logs, parameters and simulated time."""
+    """What rclpy does in every node: logs, parameters, simulated time, and the states of one that is managed."""
+    managed = any(
+        spec.name == node and any(info.name == "autostart" for info in parameter_table(spec.parameters))
+        for spec in EVERY_NODE
+    )
     return Grant(
         node,
-        publishes=(ROSOUT, PARAMETER_EVENTS),
+        publishes=(ROSOUT, PARAMETER_EVENTS, *(("~/transition_event",) if managed else ())),
         subscribes=(topics.CLOCK,),
-        serves=tuple(f"~/{call}" for call in _OWN_CALLS),
+        serves=tuple(f"~/{call}" for call in (*_OWN_CALLS, *(_MANAGED_CALLS if managed else ()))),
     )
 
 
