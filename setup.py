@@ -51,6 +51,10 @@ REGISTRY = ["alembic", "sqlalchemy>=2", "pillow"]
 CHROMA = ["chromadb"]
 # Labels for folders, videos and bags. The wheel of av bundles FFmpeg with GPL parts; av itself is BSD.
 LABELING = ["av", "scipy", *RECORDING, *ENCODERS, *REGISTRY]
+# Training and measuring detectors: COCO scores (Apache 2.0, one compiled wheel).
+DETECTOR_TRAINING = ["faster-coco-eval", *LABELING]
+# Runs of trainings in MLflow (Apache 2.0); its pages come with the package mlflow.
+TRACKING = ["mlflow-skinny"]
 LLM = ["anthropic>=2", "openai>=3"]
 # Any causal language model of transformers; bitsandbytes is used if it is there.
 LLM_LOCAL = ["llguidance", "transformers", *TORCH]
@@ -113,6 +117,8 @@ setup(
         "registry": REGISTRY,
         "chroma": CHROMA,
         "labeling": LABELING,
+        "detector-training": DETECTOR_TRAINING,
+        "tracking": TRACKING,
         "gymnasium": GYMNASIUM,
         "metaworld": METAWORLD,
         "llm": LLM,

@@ -28,7 +28,7 @@ def label(
     synonyms: Annotated[
         list[str], typer.Option("--synonyms", help="category=word,word: other words for a category; several times")
     ] = [],  # noqa: B006 - Typer reads it and gives a new list
-    detector: Annotated[str, typer.Option(help="compact, florence2 or grounding_dino")] = "compact",
+    detector: Annotated[str, typer.Option(help="compact, florence2, grounding_dino or detr")] = "compact",
     segmenter: Annotated[str, typer.Option(help="auto, none or sam2")] = "auto",
     embedder: Annotated[str, typer.Option(help="auto, none, compact or dinov2")] = "auto",
     detector_model: Annotated[str, typer.Option(help="Folder or hub id of the detector; empty: the usual one")] = "",

@@ -30,7 +30,7 @@ def review(
         list[Path], typer.Option("--media", help="Folder whose pictures may be registered over HTTP; several times")
     ] = [],  # noqa: B006 - Typer reads it and gives a new list
     models: Annotated[bool, typer.Option(help="Take pictures to label; --no-models only shows what is there")] = True,
-    detector: Annotated[str, typer.Option(help="compact, florence2 or grounding_dino")] = "compact",
+    detector: Annotated[str, typer.Option(help="compact, florence2, grounding_dino or detr")] = "compact",
     segmenter: Annotated[str, typer.Option(help="auto, none or sam2")] = "auto",
     embedder: Annotated[str, typer.Option(help="auto, none, compact or dinov2")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",

@@ -14,7 +14,7 @@ from flow_rag_vla.labeling.pretrained import PretrainedSettings
 Maker = TypeVar("Maker")
 
 AUTOMATIC = "auto"
-"""With the compact detector: its own masks and embeddings. With another: SAM 2 and DINOv2."""
+"""With the compact detector: its own masks and embeddings. With one of one's own training: none. Else SAM 2, DINOv2."""
 NONE = "none"
 
 
@@ -63,6 +63,12 @@ def _grounding_dino(settings: BackendSettings) -> Detector:
     return GroundingDinoDetector(settings.pretrained(settings.detector_model, DEFAULT_SOURCE))
 
 
+def _detr(settings: BackendSettings) -> Detector:
+    from flow_rag_vla.labeling.detectors.detr import DEFAULT_SOURCE, DetrDetector
+
+    return DetrDetector.load(settings.pretrained(settings.detector_model, DEFAULT_SOURCE))
+
+
 def _sam2(settings: BackendSettings) -> Segmenter:
     from flow_rag_vla.labeling.segmenters.sam2 import DEFAULT_SOURCE, Sam2Segmenter
 
@@ -86,6 +92,7 @@ DETECTORS: Mapping[str, Callable[[BackendSettings], Detector]] = {
     "compact": _compact_detector,
     "florence2": _florence2,
     "grounding_dino": _grounding_dino,
+    "detr": _detr,
 }
 SEGMENTERS: Mapping[str, Callable[[BackendSettings], Segmenter]] = {"sam2": _sam2}
 EMBEDDERS: Mapping[str, Callable[[BackendSettings], Embedder]] = {
@@ -102,7 +109,7 @@ def make_pipeline(settings: BackendSettings | None = None) -> LabelingPipeline:
     """
     settings = settings or BackendSettings()
     detector = make_detector(settings)
-    own = settings.detector == "compact"
+    own = settings.detector in ("compact", "detr")
     segmenter = {AUTOMATIC: NONE if own else "sam2"}.get(settings.segmenter, settings.segmenter)
     embedder = {AUTOMATIC: NONE if own else "dinov2"}.get(settings.embedder, settings.embedder)
     if settings.calibration:
