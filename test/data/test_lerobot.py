@@ -18,7 +18,9 @@ pytest.importorskip("av", reason="data sets are an extra")
 
 import pyarrow.parquet as pq
 
-from flow_rag_vla.data.lerobot import DatasetError, read_dataset, write_dataset
+from flow_rag_vla.data.lerobot.layout import DatasetError
+from flow_rag_vla.data.lerobot.reading import read_dataset
+from flow_rag_vla.data.lerobot.writing import write_dataset
 
 ARRAYS = ("stamps_ns", "states", "actions", "failures", "interventions", "frame_ticks")
 PLAIN = ("task", "instruction", "variant", "seed", "success", "phases")

@@ -25,7 +25,8 @@ def export(
     successes: bool = typer.Option(False, "--successes", help="Only episodes that succeeded."),
 ) -> None:
     """Write the episodes of bags as one data set, with task text, success, failure events and interventions."""
-    from flow_rag_vla.data.lerobot import DatasetError, write_dataset
+    from flow_rag_vla.data.lerobot.layout import DatasetError
+    from flow_rag_vla.data.lerobot.writing import write_dataset
 
     console = Console(soft_wrap=True, highlight=False)
     episodes = _episodes(bags)
@@ -48,7 +49,8 @@ def import_(
 ) -> None:
     """Write the episodes of a data set as a bag of the graph's topics, to be played, looked at and explained."""
     from flow_rag_vla.data.definitions import installed_definitions
-    from flow_rag_vla.data.lerobot import DatasetError, read_dataset
+    from flow_rag_vla.data.lerobot.layout import DatasetError
+    from flow_rag_vla.data.lerobot.reading import read_dataset
     from flow_rag_vla.data.recorded_episode import write_episodes
 
     try:
@@ -81,7 +83,8 @@ def shards(
 
 def _episodes(sources: list[Path]) -> list[RecordedEpisode]:
     from flow_rag_vla.data.bag import BagError
-    from flow_rag_vla.data.lerobot import DatasetError, read_dataset
+    from flow_rag_vla.data.lerobot.layout import DatasetError
+    from flow_rag_vla.data.lerobot.reading import read_dataset
     from flow_rag_vla.data.recorded_episode import episodes_of_bag
     from flow_rag_vla.evaluate.decisions.recording import bag_of
 

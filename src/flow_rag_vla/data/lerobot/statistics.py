@@ -1,0 +1,63 @@
+"""What LeRobot normalises by: the spread of every number of an episode, and of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow_rag_vla.data.lerobot.layout import image_key
+from flow_rag_vla.data.recorded_episode import RecordedEpisode
+
+
+def episode_statistics(
+    columns: Mapping[str, Any], episode: RecordedEpisode, cameras: Sequence[str]
+) -> dict[str, dict[str, list[Any]]]:
+    """Smallest, largest, mean, standard deviation and count of every number; pictures by channel, 0 to 1."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for name, values in columns.items():
+        if isinstance(values, np.ndarray) and name != "stamp_ns":
+            numbers = values.reshape(len(values), -1).astype(np.float64)
+            found[name] = _moments(numbers, len(values))
+    for camera in cameras:
+        pictures = episode.images[camera]
+        chosen = pictures[np.linspace(0, len(pictures) - 1, min(len(pictures), 50)).astype(int)]
+        numbers = chosen.reshape(-1, 3).astype(np.float64) / 255.0
+        by_channel = _moments(numbers, len(chosen))
+        found[image_key(camera)] = {
+            key: value if key == "count" else [[[item]] for item in value] for key, value in by_channel.items()
+        }
+    return found
+
+
+def joined_statistics(parts: Sequence[Mapping[str, Mapping[str, list[Any]]]]) -> dict[str, dict[str, Any]]:
+    """Statistics of all episodes, of those of each: weights are the counts, variances add up (Chan et al. 1979)."""
+    joined: dict[str, dict[str, Any]] = {}
+    for name in parts[0]:
+        counts = np.array([part[name]["count"][0] for part in parts], dtype=np.float64)
+        weights = counts / counts.sum()
+        means = np.array([part[name]["mean"] for part in parts])
+        spreads = np.array([part[name]["std"] for part in parts])
+        shaped = weights.reshape(-1, *([1] * (means.ndim - 1)))
+        mean = (shaped * means).sum(axis=0)
+        variance = (shaped * (np.square(spreads) + np.square(means - mean))).sum(axis=0)
+        joined[name] = {
+            "min": np.array([part[name]["min"] for part in parts]).min(axis=0).tolist(),
+            "max": np.array([part[name]["max"] for part in parts]).max(axis=0).tolist(),
+            "mean": mean.tolist(),
+            "std": np.sqrt(variance).tolist(),
+            "count": [int(counts.sum())],
+        }
+    return joined
+
+
+def _moments(numbers: NDArray[np.float64], count: int) -> dict[str, list[Any]]:
+    return {
+        "min": numbers.min(axis=0).tolist(),
+        "max": numbers.max(axis=0).tolist(),
+        "mean": numbers.mean(axis=0).tolist(),
+        "std": numbers.std(axis=0).tolist(),
+        "count": [count],
+    }
