@@ -87,6 +87,10 @@ ROUTES = [
     ("GET", "tracks/{id}", Role.VIEWER),
     ("GET", "stats", Role.VIEWER),
     ("GET", "categories", Role.VIEWER),
+    ("GET", "curation/next", Role.VIEWER),
+    ("GET", "curation/mistakes", Role.VIEWER),
+    ("GET", "curation/duplicates", Role.VIEWER),
+    ("PUT", "objects/{id}/mask", Role.LABELLER),
 ]
 
 

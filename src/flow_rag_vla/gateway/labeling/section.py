@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from flow_rag_vla.gateway.access import Role, Viewer
 from flow_rag_vla.gateway.app import Section
 from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.curation_routes import curation_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.model_routes import model_routes
 from flow_rag_vla.gateway.labeling.object_routes import object_routes
@@ -41,7 +42,7 @@ def labeling_section(labels: Labels) -> Section:
         app: FastAPI = request.app
         return JSONResponse(app.openapi())
 
-    for routes in (model_routes, source_routes, object_routes, summary_routes):
+    for routes in (model_routes, source_routes, object_routes, summary_routes, curation_routes):
         router.include_router(routes(labels))
 
     def metrics() -> Iterable[Metric]:

@@ -1,0 +1,307 @@
+"""``flow_rag_vla curate``: near duplicates, likely mistakes, odd ones out, and what to review next, of a registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from flow_rag_vla.labeling.curation.pictures import PictureGroups
+    from flow_rag_vla.labeling.curation.pool import Pool
+    from flow_rag_vla.labeling.pipeline.images import Image
+    from flow_rag_vla.labeling.registry.registry import Registry
+    from flow_rag_vla.learn.progress import Progress
+
+app = typer.Typer(
+    help="Near duplicates, likely mistakes, odd ones out, and what to review next, of a registry of labels.",
+    no_args_is_help=True,
+)
+
+REGISTRY = typer.Argument(help="The registry's folder, or postgresql://user:password@host/database.")
+FILES = typer.Option(None, help="Folder of masks and index, where the registry is on a server.")
+PROJECT = typer.Option("", help="Only this project.")
+CATEGORY = typer.Option([], help="Only this category; may be given again.")
+LIMIT = typer.Option(20, min=1, max=1_000, help="Rows to show.")
+JSON = typer.Option(False, "--json", help="Print one JSON document.")
+
+
+@contextmanager
+def _opened(location: str, files: Path | None) -> Iterator[Registry]:
+    """A registry that exists; what it refuses becomes one line and exit code 1."""
+    try:
+        from flow_rag_vla.labeling.registry.errors import RegistryError
+        from flow_rag_vla.labeling.registry.registry import Registry
+    except ImportError as error:
+        typer.echo(f"{error}; install it: pip install 'flow_rag_vla[labeling]'", err=True)
+        raise typer.Exit(2) from error
+    try:
+        with Registry(location, files=files, create=False) as registry:
+            yield registry
+    except RegistryError as error:
+        typer.echo(f"{error} [{error.code.value}]", err=True)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Progress]:
+    """A progress bar on standard error."""
+    from flow_rag_vla.cli.train import StageBars, progress_display
+
+    with progress_display(Console(stderr=True)) as display:
+        yield StageBars(display).bar(title)
+
+
+def _read(registry: Registry, project: str, category: list[str] | None = None) -> Pool:
+    from flow_rag_vla.labeling.curation.pool import read_pool
+    from flow_rag_vla.labeling.registry.queries import ObjectFilter
+
+    pool = read_pool(registry, ObjectFilter(project=project, categories=tuple(category or ())))
+    if pool.without_vector:
+        typer.echo(f"{pool.without_vector} objects have no vector and are left out", err=True)
+    if not len(pool):
+        typer.echo("no object has a vector: label with an embedder (flow_rag_vla label --registry ...)", err=True)
+        raise typer.Exit(1)
+    return pool
+
+
+@app.command("next")
+def next_objects(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    category: list[str] = CATEGORY,
+    limit: int = LIMIT,
+    failures: bool = typer.Option(True, help="Objects from around the failures that the bags recorded come first."),
+    as_json: bool = JSON,
+) -> None:
+    """List unreviewed objects, the most useful to review first.
+
+    Frames from around a failure of the robot come first (topic failure_event of the bags that were labelled). Then each
+    is the one whose uncertainty, typicality and distance to all that is known multiply to the most.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla curate next ~/labels
+
+      flow_rag_vla curate next ~/labels --category cup --limit 100 --json
+    """
+    from dataclasses import asdict
+
+    from flow_rag_vla.labeling.curation.failures import FailureWindows
+    from flow_rag_vla.labeling.curation.queue import rank_next
+    from flow_rag_vla.labeling.registry.queries import ObjectFilter
+
+    where = ObjectFilter(project=project, categories=tuple(category))
+    with _opened(registry, files) as opened, _bar("Ranking") as progress:
+        found = FailureWindows()
+        windows = found.of(opened, project) if failures else ()
+        ranking = rank_next(opened, where, budget=limit, windows=windows, progress=progress)
+        objects = opened.get_many([item.object_id for item in ranking.items])
+    for problem in found.problems:
+        typer.echo(f"failures not read: {problem}", err=True)
+    if as_json:
+        typer.echo(json.dumps(asdict(ranking)))
+        return
+    table = Table("object", "category", "score", "unsure", "typical", "novel", "why first")
+    for ranked, item in zip(ranking.items, objects, strict=True):
+        shares = (f"{value:.2f}" for value in (ranked.uncertainty, ranked.typicality, ranked.novelty))
+        table.add_row(item.object_id, item.category, f"{item.score:.2f}", *shares, ranked.reason)
+    _print(table)
+    typer.echo(f"{ranking.waiting} objects wait for a review, {ranking.judged} were judged")
+
+
+@app.command()
+def mistakes(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    limit: int = LIMIT,
+    validated: bool = typer.Option(False, "--validated", help="Only labels that a person stands behind."),
+    neighbours: int = typer.Option(15, min=1, max=200, help="Look-alikes whose labels are asked."),
+    as_json: bool = JSON,
+) -> None:
+    """List objects whose label disagrees with what looks alike and with the model's confidence.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla curate mistakes ~/labels
+
+      flow_rag_vla curate mistakes ~/labels --validated --limit 100
+    """
+    import math
+
+    from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
+    from flow_rag_vla.labeling.curation.scores import mistakenness
+    from flow_rag_vla.labeling.registry.values import ReviewState
+
+    with _opened(registry, files) as opened, _bar("Comparing") as progress:
+        pool = _read(opened, project)
+        found = mistakenness(pool, nearest_neighbours(pool.vectors, neighbours, progress=progress))
+    rows = [
+        row
+        for row, state in enumerate(pool.states)
+        if (state.validated if validated else state is not ReviewState.REJECTED)
+    ]
+    rows = sorted(rows, key=lambda row: (-found.score[row], row))[:limit]
+    listed = [
+        {
+            "object_id": pool.object_ids[row],
+            "category": pool.labels[row],
+            "suggested": found.suggested[row],
+            "score": float(found.score[row]),
+            "neighbours": float(found.neighbours[row]),
+            "model": None if math.isnan(found.model[row]) else float(found.model[row]),
+            "state": pool.states[row].value,
+        }
+        for row in rows
+    ]
+    if as_json:
+        typer.echo(json.dumps(listed))
+        return
+    table = Table("object", "category", "look-alikes say", "mistaken", "by neighbours", "by the model", "state")
+    for item in listed:
+        shares = ["-" if item[name] is None else f"{item[name]:.2f}" for name in ("score", "neighbours", "model")]
+        table.add_row(
+            str(item["object_id"]), str(item["category"]), str(item["suggested"]), *shares, str(item["state"])
+        )
+    _print(table)
+
+
+@app.command()
+def unique(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    category: list[str] = CATEGORY,
+    limit: int = LIMIT,
+    as_json: bool = JSON,
+) -> None:
+    """List the objects that are least like any other.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla curate unique ~/labels --category cup
+    """
+    from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
+    from flow_rag_vla.labeling.curation.scores import UNIQUENESS_WEIGHTS, uniqueness
+
+    with _opened(registry, files) as opened, _bar("Comparing") as progress:
+        pool = _read(opened, project, category)
+        scores = uniqueness(nearest_neighbours(pool.vectors, len(UNIQUENESS_WEIGHTS), progress=progress))
+    rows = sorted(range(len(pool)), key=lambda row: (-scores[row], row))[:limit]
+    if as_json:
+        listed = [{"object_id": pool.object_ids[row], "uniqueness": float(scores[row])} for row in rows]
+        typer.echo(json.dumps(listed))
+        return
+    table = Table("object", "category", "state", "unique")
+    for row in rows:
+        table.add_row(pool.object_ids[row], pool.labels[row], pool.states[row].value, f"{scores[row]:.2f}")
+    _print(table)
+
+
+@app.command()
+def duplicates(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    cosine: float = typer.Option(0.9, min=-1.0, max=1.0, help="Least similarity of each pair of things."),
+    overlap: float = typer.Option(0.7, min=0.0, max=1.0, help="Least overlap of the boxes of each pair of things."),
+    difference: float = typer.Option(
+        0.15, min=0.0, max=1.0, help="Most by which any part of the pictures may differ in brightness or colour."
+    ),
+    pixels: bool = typer.Option(True, help="Look at the pictures; --no-pixels compares what was found in them alone."),
+    delete: bool = typer.Option(False, "--delete", help="Delete the objects of the duplicates; an undo brings back."),
+    who: str = typer.Option("curate", help="Who deletes, as the history shows it."),
+    limit: int = LIMIT,
+    as_json: bool = JSON,
+) -> None:
+    """Group the pictures that show the same things in the same places; one of each group is kept.
+
+    Without --delete nothing is changed. Validated objects are never deleted.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla curate duplicates ~/labels
+
+      flow_rag_vla curate duplicates ~/labels --delete --who anna
+    """
+    from flow_rag_vla.labeling.curation.pictures import Likeness, picture_duplicates
+
+    likeness = Likeness(cosine=cosine, overlap=overlap, difference=difference)
+    with _opened(registry, files) as opened:
+        with _bar("Comparing pictures") as progress:
+            pool = _read(opened, project)
+            reader = _pixels_of(opened) if pixels else None
+            found = picture_duplicates(pool, reader, likeness, progress=progress)
+        deleted = _delete(opened, pool, found, who) if delete else 0
+        names = {name: opened.image(name).name for name in _shown(found, limit)}
+    if found.unread:
+        typer.echo(f"{len(found.unread)} pictures could not be read and are kept, such as {found.unread[0]}", err=True)
+    if as_json:
+        groups = [
+            {"kept": found.image_ids[kept], "duplicates": [found.image_ids[row] for row in rows]}
+            for kept, rows in found.groups.members().items()
+        ]
+        typer.echo(json.dumps({"pictures": len(found.image_ids), "groups": groups, "deleted": deleted}))
+        return
+    table = Table("kept picture", "name", "stands for", "least alike")
+    for kept in _shown(found, limit):
+        place = found.image_ids.index(kept)
+        rows = found.groups.members()[place]
+        least = float(found.groups.similarities[rows].min())
+        table.add_row(kept, names[kept], str(len(rows)), f"{least:.3f}")
+    _print(table)
+    typer.echo(f"{len(found.duplicates)} of {len(found.image_ids)} pictures are near duplicates of one that is kept")
+    if delete:
+        typer.echo(f"{deleted} objects deleted by {who}; flow_rag_vla registry undo --who {who} takes back the last")
+
+
+def _shown(found: PictureGroups, limit: int) -> list[str]:
+    members = sorted(found.groups.members().items(), key=lambda item: (-len(item[1]), item[0]))
+    return [found.image_ids[kept] for kept, _ in members[:limit]]
+
+
+def _delete(registry: Registry, pool: Pool, found: PictureGroups, who: str) -> int:
+    """Delete the objects of duplicate pictures in which nobody validated anything; give their number."""
+    doubled = set(found.duplicates)
+    judged = {name for name, state in zip(pool.image_ids, pool.states, strict=True) if state.validated}
+    rows = [row for row, name in enumerate(pool.image_ids) if name in doubled - judged]
+    with _bar("Deleting") as progress:
+        for done, row in enumerate(rows, 1):
+            registry.delete(pool.object_ids[row], who=who)
+            progress(done, len(rows), "")
+    return len(rows)
+
+
+def _pixels_of(registry: Registry) -> Callable[[str], Image | None]:
+    """What reads a registered picture; None for one that is gone or spoiled."""
+    try:
+        from flow_rag_vla.gateway.errors import GatewayError
+        from flow_rag_vla.gateway.labeling.pictures import Pictures
+    except ImportError as error:
+        typer.echo(f"{error}; install it: pip install 'flow_rag_vla[web]', or compare with --no-pixels", err=True)
+        raise typer.Exit(2) from error
+    from flow_rag_vla.labeling.pipeline.errors import LabelingError
+
+    pictures = Pictures()
+
+    def read(image_id: str) -> Image | None:
+        image = registry.image(image_id)
+        try:
+            return pictures.pixels(registry.source(image.source_id), image)
+        except (GatewayError, LabelingError, OSError):
+            return None
+
+    return read
+
+
+def _print(table: Table) -> None:
+    # An id that is cut cannot be copied.
+    Console(width=max(Console().width, 140)).print(table)

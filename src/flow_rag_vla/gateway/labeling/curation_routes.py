@@ -1,0 +1,272 @@
+"""What is worth a look: the most useful next, likely mistakes, near duplicates; and masks that people draw."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
+
+from flow_rag_vla.gateway.access import Labeller, Role, Viewer
+from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.labels import Labels, mask_of
+from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, IfMatch, Limit, tag_of, version_of
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.gateway.labeling.views import object_given
+from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
+from flow_rag_vla.labeling.curation.pictures import PictureGroups, picture_duplicates
+from flow_rag_vla.labeling.curation.pool import Pool, last_change, read_pool
+from flow_rag_vla.labeling.curation.queue import Ranked, Rankings
+from flow_rag_vla.labeling.curation.scores import NEIGHBOURS, Mistakenness, mistakenness
+from flow_rag_vla.labeling.pipeline.boxes import box_of
+from flow_rag_vla.labeling.pipeline.errors import LabelingError
+from flow_rag_vla.labeling.pipeline.images import Image
+from flow_rag_vla.labeling.registry.errors import RegistryError
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
+from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
+
+MOST_OBJECTS = 20_000
+"""Objects that are compared with each other for one answer: of more, those with the lowest scores."""
+_ID = r"^[0-9a-f]{32}$"
+ObjectId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
+Project = Annotated[str, Query(max_length=schemas.LONGEST_WORD)]
+Words = Annotated[list[schemas.Word], Query(max_length=50)]
+Ids = Annotated[list[schemas.Identity], Query(max_length=200)]
+RankCursor = Annotated[
+    str, Query(pattern=r"^(\d{1,15}-\d{1,9})?$", description="next_cursor of the page before; empty: ranked anew")
+]
+Value = TypeVar("Value")
+
+
+class NextGiven(schemas.Given):
+    """One object of the queue. value: the product of the three, each 0 to 1; reason: the failure it is from."""
+
+    object: schemas.ObjectGiven
+    value: float
+    uncertainty: float
+    typicality: float
+    novelty: float
+    reason: str
+
+
+class NextPage(schemas.Given):
+    """The most useful first. judged: objects learned from; near_failures: how many come first because of a failure."""
+
+    items: list[NextGiven]
+    next_cursor: str = Field(description="empty: this was the last page")
+    waiting: int
+    judged: int
+    near_failures: int
+
+
+class MistakeGiven(schemas.Given):
+    """An object whose label may be wrong. score: 0 to 1, of its parts; suggested: what most look-alikes are."""
+
+    object: schemas.ObjectGiven
+    score: float
+    neighbours: float
+    model: float | None = Field(description="null: no model spoke of this object")
+    suggested: str
+
+
+class MistakePage(schemas.Given):
+    """The likeliest mistakes first."""
+
+    items: list[MistakeGiven]
+    compared: int
+
+
+class DuplicateGiven(schemas.Given):
+    """Pictures that show the same as one that stands for them. similarity: the least of their cosines to it."""
+
+    kept_image_id: str
+    image_ids: list[str]
+    similarity: float
+
+
+class DuplicateList(schemas.Given):
+    """Groups of near duplicates, the largest first; unread: pictures that could not be looked at."""
+
+    items: list[DuplicateGiven]
+    pictures: int
+    unread: list[str]
+
+
+class MaskSent(schemas.Sent):
+    """A mask that somebody drew; the box becomes the one that it fills. state needs a reviewer."""
+
+    mask: Annotated[str, Field(min_length=1, max_length=1 << 21)] = Field(
+        description="base64 of a PNG of the picture's size, 0 or 255"
+    )
+    state: ReviewState | None = None
+
+
+class _Newest(Generic[Value]):
+    """The newest answer of a slow question, made again when the registry has changed."""
+
+    def __init__(self, labels: Labels, make: Callable[[str], Value]) -> None:
+        self._labels, self._make = labels, make
+        self._turn = threading.Lock()
+        self._kept: dict[str, tuple[int, Value]] = {}
+
+    def of(self, project: str) -> Value:
+        with self._turn:
+            generation = last_change(self._labels.registry)
+            kept = self._kept.get(project)
+            if kept is None or kept[0] != generation:
+                # An unknown project is refused by what makes the answer, so that it is never kept.
+                self._kept[project] = kept = generation, self._make(project)
+            return kept[1]
+
+
+def curation_routes(labels: Labels) -> APIRouter:
+    """The routes below ``curation``, and the one that takes drawn masks."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+    registry = labels.registry
+    rankings = Rankings(registry)
+
+    def compared(project: str) -> tuple[Pool, Mistakenness]:
+        pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
+        return pool, mistakenness(pool, nearest_neighbours(pool.vectors, NEIGHBOURS))
+
+    def doubled(project: str) -> PictureGroups:
+        pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
+        return picture_duplicates(pool, lambda image_id: _pixels(labels, image_id))
+
+    mistaken, duplicates = _Newest(labels, compared), _Newest(labels, doubled)
+
+    @router.get("/curation/next")
+    def most_useful(
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        project: Project = "",
+        source_id: Ids = [],  # noqa: B006
+        limit: Limit = USUAL_PAGE,
+        cursor: RankCursor = "",
+    ) -> NextPage:
+        """Unreviewed objects, the most useful to review first. Without a cursor it is ranked by what is there now."""
+        where = ObjectFilter(project=project, categories=tuple(category), source_ids=tuple(source_id))
+        generation, _, place = cursor.partition("-")
+        start = int(place or 0)
+        ranking = rankings.kept(where, int(generation)) if cursor else None
+        if ranking is None:
+            # What the cursor counted in is gone: begin again, with what is true now.
+            ranking, start = rankings.newest(where), 0
+        shown = ranking.items[start : start + limit]
+        after = start + len(shown)
+        return NextPage(
+            items=_still_open(labels, shown),
+            next_cursor=f"{ranking.generation}-{after}" if after < len(ranking.items) else "",
+            waiting=ranking.waiting,
+            judged=ranking.judged,
+            near_failures=ranking.near_failures,
+        )
+
+    @router.get("/curation/mistakes")
+    def mistakes(
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
+        project: Project = "",
+        limit: Limit = USUAL_PAGE,
+    ) -> MistakePage:
+        """Objects whose label disagrees with what looks alike and with the model, the likeliest mistakes first."""
+        pool, found = mistaken.of(project)
+        rows = [
+            row
+            for row in range(len(pool))
+            if (not category or pool.labels[row] in category)
+            and (pool.states[row] in state if state else pool.states[row] is not ReviewState.REJECTED)
+        ]
+        rows = sorted(rows, key=lambda row: (-found.score[row], row))[:limit]
+        objects = registry.get_many([pool.object_ids[row] for row in rows])
+        items = [
+            MistakeGiven(
+                object=object_given(item),
+                score=float(found.score[row]),
+                neighbours=float(found.neighbours[row]),
+                model=None if math.isnan(found.model[row]) else float(found.model[row]),
+                suggested=found.suggested[row],
+            )
+            for row, item in zip(rows, objects, strict=True)
+            if not item.deleted
+        ]
+        return MistakePage(items=items, compared=len(pool))
+
+    @router.get("/curation/duplicates")
+    def near_duplicates(_person: Viewer, project: Project = "", limit: Limit = USUAL_PAGE) -> DuplicateList:
+        """Pictures that show the same things in the same places, grouped under the one that stands for them."""
+        found = duplicates.of(project)
+        members = sorted(found.groups.members().items(), key=lambda item: (-len(item[1]), item[0]))
+        items = [
+            DuplicateGiven(
+                kept_image_id=found.image_ids[kept],
+                image_ids=[found.image_ids[row] for row in rows],
+                similarity=float(found.groups.similarities[rows].min()),
+            )
+            for kept, rows in members[:limit]
+        ]
+        return DuplicateList(items=items, pictures=len(found.image_ids), unread=list(found.unread))
+
+    @router.put("/objects/{object_id}/mask")
+    def draw(
+        object_id: ObjectId, sent: MaskSent, person: Labeller, response: Response, if_match: IfMatch = None
+    ) -> schemas.ObjectGiven:
+        """Replace the mask, and the box by the one that it fills; the history keeps both, an undo brings them back."""
+        if sent.state is not None and person.role < Role.REVIEWER:
+            raise GatewayError(
+                403,
+                "role_too_low",
+                f"{person.name!r} is {person.role.word}; state needs {Role.REVIEWER.word}",
+                "leave it out, or use the token of a reviewer",
+            )
+        mask = mask_of(sent.mask)
+        version, state = version_of(if_match), sent.state
+        item = registry.get(object_id)
+        image = registry.image(item.image_id)
+        box = box_of(mask)
+        if mask.shape != (image.height, image.width) or box is None:
+            raise GatewayError(
+                422,
+                "invalid_mask",
+                f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, {int(mask.sum())} of them inside",
+                f"send {image.width} x {image.height} pixels, the size of the picture, with something inside",
+            )
+        if state is None and item.state is not ReviewState.UNREVIEWED:
+            # What somebody accepted is not what it shows now; the version read here keeps a review in between.
+            state = ReviewState.UNREVIEWED
+            version = item.version if version is None else version
+        change = ObjectChange(mask=mask, box=box, state=state)
+        made = registry.update(object_id, change, who=person.name, expected_version=version)
+        response.headers["ETag"] = tag_of(made.version)
+        return object_given(made)
+
+    return router
+
+
+def _still_open(labels: Labels, shown: tuple[Ranked, ...]) -> list[NextGiven]:
+    """Those of a ranking that nobody has judged or deleted since it was made."""
+    objects = labels.registry.get_many([item.object_id for item in shown])
+    return [
+        NextGiven(
+            object=object_given(item),
+            value=ranked.value,
+            uncertainty=ranked.uncertainty,
+            typicality=ranked.typicality,
+            novelty=ranked.novelty,
+            reason=ranked.reason,
+        )
+        for ranked, item in zip(shown, objects, strict=True)
+        if item.state is ReviewState.UNREVIEWED and not item.deleted
+    ]
+
+
+def _pixels(labels: Labels, image_id: str) -> Image | None:
+    try:
+        return labels.pictures.pixels(*labels.picture_of(image_id))
+    except (GatewayError, LabelingError, RegistryError, OSError):
+        return None
