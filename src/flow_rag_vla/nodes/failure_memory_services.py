@@ -13,6 +13,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.security.permission import CHANGING
 from flow_rag_vla.memory.answering import Answering
 from flow_rag_vla.memory.case import CaseError, EncoderStamp, unit_embedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
@@ -22,6 +23,7 @@ from flow_rag_vla.memory.store import CaseFilter, StoreError
 from flow_rag_vla.nodes import failure_case_messages as messages
 from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla_interfaces import msg, srv
 
 EXPECTED = (CaseError, StoreError, LookupError, MessageError, ExchangeError, BusyError, ValueError, OSError)
@@ -71,7 +73,9 @@ class MemoryServices:
             (srv.ImportFailureCases, topics.IMPORT_CASES, self._import),
             (srv.GetMemoryStatistics, topics.MEMORY_STATISTICS_SERVICE, self._get_statistics),
         ):
-            node.create_service(kind, name, self._answering(name, handler), callback_group=waiting)
+            answer = self._answering(name, handler)
+            answer = permitted(node, answer) if name in CHANGING else answer
+            node.create_service(kind, name, answer, callback_group=waiting)
 
     def _answering(self, name: str, handler: Callable[[Any, Any], Awaitable[None]]) -> Callable[..., Awaitable[Any]]:
         async def answer(request: Any, response: Any) -> Any:
