@@ -15,7 +15,7 @@ from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.evaluate.decisions.fingerprint import command_bytes
 from flow_rag_vla.evaluate.decisions.memory import RecordedMemory
-from flow_rag_vla.evaluate.decisions.recording import read_recording
+from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.replay import Replay, recorded_decisions
 from flow_rag_vla.policy.policy import FlowPolicy
 

@@ -20,7 +20,7 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.evaluate.decisions.comparison import compare
 from flow_rag_vla.evaluate.decisions.memory import LivingMemory, NoMemory, RecordedMemory
-from flow_rag_vla.evaluate.decisions.recording import read_recording
+from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.replay import Replay, recorded_decisions
 from flow_rag_vla.memory.case import EncoderStamp, FailureCase
 from flow_rag_vla.memory.store import FailureStore

@@ -86,7 +86,7 @@ def _episodes(sources: list[Path]) -> list[RecordedEpisode]:
     from flow_rag_vla.data.lerobot.layout import DatasetError
     from flow_rag_vla.data.lerobot.reading import read_dataset
     from flow_rag_vla.data.recorded_episode import episodes_of_bag
-    from flow_rag_vla.evaluate.decisions.recording import bag_of
+    from flow_rag_vla.evaluate.decisions.reading import bag_of
 
     episodes: list[RecordedEpisode] = []
     for source in sources:

@@ -110,7 +110,8 @@ def _decisions(
     from flow_rag_vla.data.bag import BagError
     from flow_rag_vla.evaluate.decisions.comparison import compare
     from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
-    from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, read_recording
+    from flow_rag_vla.evaluate.decisions.reading import read_recording
+    from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
     from flow_rag_vla.evaluate.decisions.replay import Decisions, PolicySettings, Replay, recorded_decisions
     from flow_rag_vla.evaluate.decisions.variants import VariantError, open_variant
     from flow_rag_vla.memory.store import StoreError

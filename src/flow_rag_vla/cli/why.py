@@ -33,7 +33,7 @@ def why(
     from flow_rag_vla.core.files import write_text
     from flow_rag_vla.data.bag import BagError
     from flow_rag_vla.evaluate.decisions.explanation import TickError, explain, find_tick
-    from flow_rag_vla.evaluate.decisions.recording import read_recording
+    from flow_rag_vla.evaluate.decisions.reading import read_recording
     from flow_rag_vla.evaluate.decisions.why_page import why_page
     from flow_rag_vla.evaluate.decisions.why_text import headline, sections
     from flow_rag_vla.policy.checkpoint import CheckpointError

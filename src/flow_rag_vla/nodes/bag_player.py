@@ -29,7 +29,7 @@ from flow_rag_vla.data.definitions import UnknownTypeError
 from flow_rag_vla.data.mcap_scan import McapChannel
 from flow_rag_vla.data.playlist import Playlist, playlist
 from flow_rag_vla.data.transcode import TranscodeError, Transcoding, transcoding
-from flow_rag_vla.evaluate.decisions.recording import bag_of
+from flow_rag_vla.evaluate.decisions.reading import bag_of
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters

@@ -15,7 +15,7 @@ from flow_rag_vla.evaluate.decisions.comparison import compare
 from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
 from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
 from flow_rag_vla.evaluate.decisions.memory import LivingMemory, MemoryReplaySettings, NoMemory, RecordedMemory
-from flow_rag_vla.evaluate.decisions.recording import read_recording
+from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings, Replay, recorded_decisions
 from flow_rag_vla.evaluate.decisions.variants import VariantError, keep_snapshot, open_variant
 from flow_rag_vla.memory.store import FailureStore, StoreError

@@ -7,7 +7,7 @@ import pytest
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.evaluate.decisions.explanation import TickError, explain, find_tick
-from flow_rag_vla.evaluate.decisions.recording import read_recording
+from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.why_page import why_page
 from flow_rag_vla.evaluate.decisions.why_text import headline, sections
 
