@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
@@ -14,6 +16,7 @@ from flow_rag_vla.bringup.security.audit import beyond
 from flow_rag_vla.bringup.security.grants import grants
 from flow_rag_vla.nodes.endpoints_seen import endpoints_of
 from flow_rag_vla.robot.profile import find_profile, load_profile
+from flow_rag_vla_interfaces import srv
 from flow_rag_vla_interfaces.action import ExecuteTask
 
 
@@ -42,6 +45,14 @@ def test_a_graph_that_others_reach_stops_for_anybody_and_changes_only_where_it_w
     assert "CYCLONEDDS_URI" in released.message and "open_to_network" in released.message
     changed = limit(call, 0.01)
     assert not changed.successful and "open_to_network" in changed.reason
+
+    start_node("failure_memory", database=str(tmp_path / "memory.db"), key="embedding")
+    assert call(srv.GetMemoryStatistics, topics.MEMORY_STATISTICS_SERVICE).statistics.cases == 0
+    retired = call(srv.RetireFailureCase, topics.RETIRE_CASE, case_id=1, retired=True)
+    assert not retired.ok and "open_to_network" in retired.message
+    deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
+    assert not call(ChangeState, "failure_memory/change_state", transition=deactivate).success
+    assert call(GetState, "failure_memory/get_state").current_state.label == "active"
 
     client = ActionClient(ros_node, ExecuteTask, topics.EXECUTE_TASK)
     spin_until(client.server_is_ready, what="the action")
