@@ -72,13 +72,13 @@ int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, co
     clock_gettime(CLOCK_REALTIME, &now);
     /* Far from the system clock: the condition uses the steady one. */
     if (!offset || llabs((long long)until->tv_sec - now.tv_sec) > 100000000) return wait(condition, mutex, until);
-    for (;;) {
-        int64_t before = *offset;
-        int64_t moment = (int64_t)until->tv_sec * 1000000000 + until->tv_nsec - before;
-        struct timespec true_moment = {moment / 1000000000, moment % 1000000000};
-        int result = wait(condition, mutex, &true_moment);
-        if (result != ETIMEDOUT || *offset >= before) return result;
-    }
+    int64_t before = *offset;
+    int64_t moment = (int64_t)until->tv_sec * 1000000000 + until->tv_nsec - before;
+    struct timespec true_moment = {moment / 1000000000, moment % 1000000000};
+    int result = wait(condition, mutex, &true_moment);
+    /* Set back meanwhile: the moment is still to come, so this was no timeout. A wake-up for no reason is allowed, and
+       makes the caller look whether there was one, and wait on until the same moment. */
+    return result == ETIMEDOUT && *offset < before ? 0 : result;
 }
 
 time_t time(time_t *out) {
