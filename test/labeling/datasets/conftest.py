@@ -44,7 +44,7 @@ def ring_mask() -> np.ndarray:
 
 def annotations(number: int) -> tuple[Annotation, ...]:
     """A box, a mask with a hole, an outline, each with all that can be said of it."""
-    origin = Origin("detector", "r1", "a <cup> & \"saucer\"", 0.25)
+    origin = Origin("detector", "r1", 'a <cup> & "saucer"', 0.25)
     common = {"score_kind": ScoreKind.SIGMOID, "origin": origin, "version": 3}
     return (
         Annotation(f"box{number}", "red cup", (1.25, 2.0, 20.0625, 30.5), confidence=0.75, **common),
@@ -132,7 +132,9 @@ def fill(opened: Registry, media: Path, number: int) -> None:
     drafts = []
     for frame in range(2):
         picture(media / f"{frame}.png", 10 * number + frame)
-        image = opened.add_images(source.source_id, [ImageDraft(f"{frame}.png", WIDTH, HEIGHT, frame, 1_000 + frame)])[0]
+        image = opened.add_images(source.source_id, [ImageDraft(f"{frame}.png", WIDTH, HEIGHT, frame, 1_000 + frame)])[
+            0
+        ]
         about = {"image_id": image.image_id, "score_kind": ScoreKind.SIGMOID, "origin": Origin("detector", "r1")}
         drafts += [
             ObjectDraft(category="red cup", box=(1.00004, 2, 20, 30.5), score=0.9, track=f"t{number}", **about),

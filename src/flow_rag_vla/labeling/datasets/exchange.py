@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.labeling.datasets.card import card_text, classes_svg
-from flow_rag_vla.labeling.datasets.dataset import LabelDataset, check_name
+from flow_rag_vla.labeling.datasets.dataset import LabelDataset, Split, check_name
 from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
 from flow_rag_vla.labeling.datasets.folders import CARD, CLASSES
 from flow_rag_vla.labeling.datasets.formats.base import Format, Imported
@@ -80,7 +80,8 @@ def import_dataset(path: str | Path, kind: str, name: str) -> Imported:
         if not found.dataset.items:
             raise DatasetError(f"{path} holds no pictures: is the copy complete?", "dataset_empty")
         said = {IMPORTED: f"{Path(path).name} ({chosen.about})"}
-        return replace(found, dataset=replace(found.dataset, provenance=said))
+        ordered = tuple(item for split in Split for item in found.dataset.of_split(split))
+        return replace(found, dataset=replace(found.dataset, items=ordered, provenance=said))
     except BaseException:
         found.close()
         raise

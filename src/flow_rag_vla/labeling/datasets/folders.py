@@ -131,6 +131,8 @@ def read_dataset(folder: str | Path, *, verify: bool = False) -> LabelDataset:
     for name, digest in parsing.mapping(manifest.get("files"), f"{root / MANIFEST}, files").items():
         if name not in {f"{ANNOTATIONS}/{split.value}.json" for split in Split}:
             raise parsing.corrupt(root / MANIFEST, f"files names {name[:80]!r}")
+        if not (root / name).is_file():
+            raise parsing.corrupt(root / name, "it is not there")
         document = parsing.read_json(root / name)
         if file_digest(root / name) != digest:
             raise parsing.corrupt(root / name, "it is not what was written (its SHA-256 differs)")

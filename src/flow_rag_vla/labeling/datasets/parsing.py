@@ -55,8 +55,9 @@ def read_json(path: Path) -> Any:
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} is no number")
 
+    content = read_text(path)
     try:
-        return json.loads(read_text(path), parse_constant=refuse)
+        return json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise corrupt(path, f"it is no JSON ({error or 'nested too deep'})") from error
 
