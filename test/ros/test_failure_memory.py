@@ -438,24 +438,21 @@ def test_a_change_by_another_program_is_taken_up(bench):
     assert bench.see(unit(1), START_NS).correction == Provenance.CORRECTION_NONE
 
 
-def test_a_database_that_cannot_be_opened_ends_the_start_with_one_line(ros_domain_id, tmp_path):
+def test_a_database_that_cannot_be_opened_leaves_the_node_unconfigured_until_it_can(
+    start_node, call, spin_until, tmp_path
+):
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState, GetState
+
     (tmp_path / "file").write_text("not a folder")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "flow_rag_vla.nodes.failure_memory",
-            "--ros-args",
-            "-p",
-            f"database:={tmp_path}/file/memory.db",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "its folder cannot be made" in done.stderr and "Traceback" not in done.stderr
+    node = start_node("failure_memory", database=f"{tmp_path}/file/memory.db")
+    spin_until(lambda: node.said("its folder cannot be made"), what="the reason")
+    assert call(GetState, "failure_memory/get_state").current_state.label == "unconfigured"
+    (tmp_path / "file").unlink()
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert call(ChangeState, "failure_memory/change_state", transition=Transition(id=transition)).success
+    assert (tmp_path / "file" / "memory.db").exists()
+    assert node.stop() == 0 and "Traceback" not in node.text
 
 
 def test_the_node_does_without_torch(ros_domain_id):

@@ -97,15 +97,19 @@ def test_an_encoder_goes_through_every_state_and_is_silent_unless_active(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
-    [({"encoder": "/no/such/folder"}, "/no/such/folder"), ({"model_memory": 0.01}, "parameter model_memory")],
+    ("name", "parameters", "said"),
+    [
+        ("camera_encoder", {"encoder": "/no/such/folder"}, "/no/such/folder"),
+        ("camera_encoder", {"model_memory": 0.01}, "parameter model_memory"),
+        ("flow_policy", {"checkpoint": "/no/such/folder"}, "/no/such/folder"),
+    ],
 )
-def test_an_encoder_that_cannot_be_loaded_stays_unconfigured_and_says_why(
-    start_node, spin_until, call, parameters, said
+def test_a_model_that_cannot_be_loaded_leaves_the_node_unconfigured_with_the_reason(
+    start_node, spin_until, call, name, parameters, said
 ):
-    node = start_node("camera_encoder", **parameters)
+    node = start_node(name, **parameters)
     spin_until(lambda: node.said(said), what="the reason")
-    assert call(GetState, "camera_encoder/get_state").current_state.label == "unconfigured"
+    assert call(GetState, f"{name}/get_state").current_state.label == "unconfigured"
     assert node.stop() == 0 and "Traceback" not in node.text
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.node import Node
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
@@ -36,13 +36,14 @@ from flow_rag_vla.nodes import failure_case_messages as messages
 from flow_rag_vla.nodes.case_cameras import CaseCameras
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
-from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Health
 from flow_rag_vla.nodes.failure_memory_learning import MemoryLearning
 from flow_rag_vla.nodes.failure_memory_services import EXPECTED, MemoryServices
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
+from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
-from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.situation import SituationKeyError
@@ -55,13 +56,30 @@ THREAD_SWITCH_S = 0.0005
 """How long another thread may hold the interpreter when an embedding arrives; Python's default is ten times that."""
 
 
-class FailureMemoryNode(Node):
-    """Remembers failures; see the module."""
+class FailureMemoryNode(ManagedNode):
+    """Remembers failures; see the module. While it is inactive its services look things up and change them."""
 
     def __init__(self) -> None:
         super().__init__("failure_memory")
         self._complain = Complaints(self.get_logger())
-        self._node_parameters = NodeParameters(self, FailureMemoryParameters, self._configure)
+        self._node_parameters = NodeParameters(
+            self, FailureMemoryParameters, self._configure, may_reload=self.may_reload
+        )
+        self._held = ExitStack()
+        self._renewing = False
+        self._agreed: Consensus | None = None
+        self._unanswered: dict[str, int] = {}
+        self._status: msg.EpisodeStatus | None = None
+        self._answers = self._corrections = 0
+        self._problem = ""
+        self._mismatch = ""
+        self._correction_publisher = self.create_lifecycle_publisher(msg.Correction, topics.CORRECTION, qos.PLAN)
+        self._statistics_publisher = self.create_lifecycle_publisher(
+            msg.MemoryStatistics, topics.MEMORY_STATISTICS, qos.STATE
+        )
+
+    def load(self) -> None:
+        """Open the database, make the index, serve."""
         settings = self._node_parameters.value
         self._origin = memory_settings(settings).origin
         try:
@@ -74,6 +92,7 @@ class FailureMemoryNode(Node):
             )
         except (StoreError, ValueError) as error:
             raise StartError(f"parameter database, device or index: {error}") from error
+        self._held.callback(self._memory.close)
         if self._salvaged is not None:
             self.get_logger().error(str(self._salvaged))
         self._episode = EpisodeMemory(int(settings.history * 1e9))
@@ -82,29 +101,43 @@ class FailureMemoryNode(Node):
             self._source.renew()
         except StoreError as error:
             raise StartError(f"parameter database: {error}") from error
-        self._renewing = False
-        self._agreed: Consensus | None = None
-        self._unanswered: dict[str, int] = {}
         self._learner = Learner(self._memory, self._episode, learning_settings(settings), self._tell)
-        cameras = CaseCameras(self) if settings.keep_images else None
+        self._writer = JobThread(self, "memory writer")
+        self._reader = JobThread(self, "memory reader")
+        # What is queued is written before the memory is closed.
+        self._held.callback(self._reader.close)
+        self._held.callback(self._writer.close)
+        MemoryServices(
+            self,
+            self._memory,
+            self._source,
+            self._origin,
+            writer=self._writer,
+            reader=self._reader,
+            statistics=self._statistics,
+        )
+        stamp = self._memory.stamp
+        self.get_logger().info(
+            f"{self._memory.statistics().cases} cases of {stamp or 'no encoder yet'} in {self._memory.store.path}"
+        )
+
+    def free(self) -> None:
+        """Write what is queued, and close the database."""
+        self._held.close()
+        self._renewing = False
+        self._agreed, self._mismatch = None, ""
+
+    def begin(self) -> None:
+        """Answer and learn."""
         self._learning = MemoryLearning(
             self._memory,
             self._episode,
             self._learner,
-            cameras,
+            CaseCameras(self) if self._node_parameters.value.keep_images else None,
             write=self._write,
             refuse=self._refuse,
             learns=lambda: self._node_parameters.value.learn,
         )
-        self._status: msg.EpisodeStatus | None = None
-        self._answers = self._corrections = 0
-        self._problem = ""
-        self._mismatch = ""
-
-        self._correction_publisher = self.create_publisher(msg.Correction, topics.CORRECTION, qos.PLAN)
-        self._statistics_publisher = self.create_publisher(msg.MemoryStatistics, topics.MEMORY_STATISTICS, qos.STATE)
-        self._writer = JobThread(self, "memory writer")
-        self._reader = JobThread(self, "memory reader")
         for kind, topic, callback, profile in (
             (msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.SENSOR),
             (msg.ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN),
@@ -116,32 +149,13 @@ class FailureMemoryNode(Node):
         # has every state up to an embedding when it answers it.
         self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
         self._commands = PolledSubscription(self, msg.ControlCommand, topics.COMMAND, qos.LAST_SECOND)
-        MemoryServices(
-            self,
-            self._memory,
-            self._source,
-            self._origin,
-            writer=self._writer,
-            reader=self._reader,
-            statistics=self._statistics,
-        )
-        self._diagnostics = Diagnostics(self, "failure_memory", self._health)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._follower = self.create_timer(FOLLOW_S, self._follow, clock=steady)
         self._timer = self.create_timer(1.0, self._every_second, clock=steady)
-        stamp = self._memory.stamp
-        self.get_logger().info(
-            f"{self._memory.statistics().cases} cases of {stamp or 'no encoder yet'} in {self._memory.store.path}"
-        )
 
-    def destroy_node(self) -> None:
-        """Write what is queued, then end."""
-        for thread in ("_writer", "_reader"):
-            if hasattr(self, thread):
-                getattr(self, thread).close()
-        if hasattr(self, "_memory"):
-            self._memory.close()
-        super().destroy_node()
+    def rest(self) -> None:
+        """Forget which episode ran."""
+        self._status = None
 
     # What must be quick.
 
@@ -267,7 +281,8 @@ class FailureMemoryNode(Node):
         if self._memory.refresh():
             self.get_logger().info(f"{self._memory.store.path} was changed by another program: loaded again")
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """What is known, and what is wrong with it."""
         statistics = self._memory.statistics()
         figures = {
             **{key: value for key, value in dataclasses.asdict(statistics).items() if key not in ("stamp", "index")},
@@ -311,6 +326,8 @@ class FailureMemoryNode(Node):
         self._complain(problem)
 
     def _configure(self, settings: FailureMemoryParameters) -> None:
+        if self.may_reload():
+            return
         self._source.configure(answering_settings(settings))
         self._learner.settings = learning_settings(settings)
         self._write("new parameters", lambda: self._memory.configure(memory_settings(settings)))
@@ -324,7 +341,7 @@ def _felt(message: msg.RobotState) -> Callable[[], NDArray[np.float32]]:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the failure memory node."""
     sys.setswitchinterval(THREAD_SWITCH_S)
-    return run(FailureMemoryNode, None if args is None else list(args))
+    return run_managed(FailureMemoryNode, args)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.held_model import HeldModel
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.control.pace import carried, invalid_pace
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
@@ -29,14 +29,16 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import MessageError
-from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
+from flow_rag_vla.nodes.lifecycle import RUNNING, ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
-from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
 from flow_rag_vla.policy.checkpoint import CheckpointError
 from flow_rag_vla.policy.policy import FlowPolicy
+from flow_rag_vla.residency.errors import ResidencyError
 from flow_rag_vla_interfaces import msg
 
 STATES_KEPT = qos.LAST_SECOND.depth
@@ -57,20 +59,14 @@ class Observation:
     arrived_ns: int
 
 
-class FlowPolicyNode(Node):
+class FlowPolicyNode(ManagedNode):
     """Samples one chunk for each embedding while an episode runs."""
 
     def __init__(self) -> None:
         super().__init__("flow_policy")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, FlowPolicyParameters, self._configure)
-        settings = self._params.value
-        device = prepare_torch(settings.device, settings.threads)
-        try:
-            self._policy = FlowPolicy.load(settings.checkpoint or None, device)
-        except CheckpointError as error:
-            raise StartError(f"parameter checkpoint: {error}") from error
-        self._configure(settings)
+        self._params = NodeParameters(self, FlowPolicyParameters, self._configure, may_reload=self.may_reload)
+        self._model: HeldModel[FlowPolicy] = HeldModel("policy")
         self._states: deque[RobotState] = deque(maxlen=STATES_KEPT)
         self._corrections: deque[Correction] = deque(maxlen=4)
         self._delays: deque[int] = deque([3], maxlen=DELAYS_KEPT)
@@ -81,8 +77,31 @@ class FlowPolicyNode(Node):
         self._waiting: Observation | None = None
         self._chunks = self._without_memory = 0
         self._last_ms = 0.0
+        self._publisher = self.create_lifecycle_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
 
-        self._publisher = self.create_publisher(msg.ActionChunk, topics.ACTION_CHUNK, qos.PLAN)
+    def load(self) -> None:
+        """Load the policy."""
+        settings = self._params.value
+        device = prepare_torch(settings.device, settings.threads)
+        try:
+            policy = self._model.load(
+                lambda place: FlowPolicy.load(settings.checkpoint or None, place),
+                device,
+                int(settings.model_memory * 1e6),
+            )
+        except CheckpointError as error:
+            raise StartError(f"parameter checkpoint: {error}") from error
+        except ResidencyError as error:
+            raise StartError(f"parameter model_memory: {error}") from error
+        self._report.hardware_id = f"{policy.name}:{policy.revision}"
+        self.get_logger().info(f"policy {policy.name} {policy.revision} on {device}")
+
+    def free(self) -> None:
+        """Free the policy."""
+        self._model.release()
+
+    def begin(self) -> None:
+        """Take embeddings."""
         # Read when an embedding is there: a node that was not scheduled for a while then has every state up to it,
         # and 40 messages a second wake nobody.
         self._feed = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
@@ -90,19 +109,19 @@ class FlowPolicyNode(Node):
         self.create_subscription(msg.Correction, topics.CORRECTION, self._on_correction, qos.PLAN)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
         self._budget = self.create_timer(
-            max(settings.correction_budget, 1e-4),
-            self._on_budget_spent,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-            autostart=False,
+            1.0, self._on_budget_spent, clock=Clock(clock_type=ClockType.STEADY_TIME), autostart=False
         )
-        self._diagnostics = Diagnostics(self, f"{self._policy.name}:{self._policy.revision}", self._health)
-        self.get_logger().info(f"policy {self._policy.name} {self._policy.revision} on {device}")
+        self._configure(self._params.value)
+
+    def rest(self) -> None:
+        """Forget the episode and what was seen of it."""
+        self._forget()
+        self._goal, self._episode = None, (0, 0)
 
     def _configure(self, settings: FlowPolicyParameters) -> None:
-        if not hasattr(self, "_policy"):
-            return
-        self._policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
-        if hasattr(self, "_budget"):
+        # What is set before the node is active is taken when it becomes that.
+        if self.lifecycle_state in RUNNING:
+            self._model.value.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
             self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
 
     def _take_states(self) -> None:
@@ -162,8 +181,8 @@ class FlowPolicyNode(Node):
 
     def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
         settings = self._params.value
-        self._policy.check_encoder(message.encoder, message.revision)
-        values = conversions.embedding_values(message, self._policy.embedding_dimension)
+        self._model.value.check_encoder(message.encoder, message.revision)
+        values = conversions.embedding_values(message, self._model.value.embedding_dimension)
         stamp_ns = to_ns(message.header.stamp)
         age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
         if abs(age) > settings.max_embedding_age:
@@ -199,7 +218,7 @@ class FlowPolicyNode(Node):
             self._without_memory += 1
             correction = Correction(observation.stamp_ns, CorrectionMode.TIMEOUT)
         started_ns = time.monotonic_ns()
-        chunk = self._policy.act(
+        chunk = self._model.value.act(
             observation.embedding,
             observation.state,
             observation.goal,
@@ -224,13 +243,15 @@ class FlowPolicyNode(Node):
         self._corrections.clear()
         self._previous, self._waiting = None, None
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """Whether embeddings come and become chunks."""
         figures = {
             "chunks": self._chunks,
             "refused": self._complain.count,
             "without_memory": self._without_memory,
             "inference_ms": round(self._last_ms, 2),
             "delay_ticks": max(self._delays),
+            "model_mb": round(self._model.megabytes, 1),
             "last_problem": self._complain.last,
         }
         if self._goal is None:
@@ -246,7 +267,7 @@ def noise_seed(base: int, stamp_ns: int) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the flow policy node."""
-    return run(FlowPolicyNode, None if args is None else list(args))
+    return run_managed(FlowPolicyNode, args)
 
 
 if __name__ == "__main__":

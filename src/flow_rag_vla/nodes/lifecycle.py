@@ -19,8 +19,11 @@ from lifecycle_msgs.msg import State
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from flow_rag_vla.core.parameters import ParameterError
-from flow_rag_vla.nodes.diagnostics import ERROR, STATE_FIGURE, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.diagnostics import ACTIVE, ERROR, STATE_FIGURE, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.runtime import StartError, run
+
+RUNNING = ("activating", ACTIVE)
+"""States in which what ``begin`` makes is there, or is being made."""
 
 _Entities = tuple[set[Any], set[Any], set[Any], set[Any]]
 

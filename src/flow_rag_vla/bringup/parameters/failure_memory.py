@@ -19,6 +19,9 @@ class FailureMemoryParameters:
     database: str = parameter(
         "~/.ros/flow_rag_vla/failure_memory.db", "SQLite file with the cases; created if it is not there"
     )
+    autostart: bool = parameter(
+        True, "Configure and activate at start; false: wait for a lifecycle manager (ros2 lifecycle set)"
+    )
     origin: str = parameter("", "Name kept with each new case, such as the robot's; empty: the host's name")
     key: str = parameter(
         "situation",
