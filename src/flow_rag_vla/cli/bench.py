@@ -16,10 +16,15 @@ BENCHMARKS = {
     "llm": "a language model's answer through the layer beside the bare client",
     "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
     "registry": "objects registered, searched and listed, writers beside readers, each beside its baseline",
+    "curation": "what to label next beside random, planted label errors and pictures taken again",
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
+    "deliberation": "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
+    "pace": "tasks done slower beside the same starts at full speed",
+    "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
 }
-ON_REQUEST = ("answer", "detection", "labeling", "llm", "registry", "residency")
+ON_REQUEST = ("curation", "answer", "detection", "labeling", "llm", "registry", "residency", "deliberation", "pace", "swapping")
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
+_WHICH = f"Which: {', '.join(BENCHMARKS)}; none: the first 3."
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
@@ -30,7 +35,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 def bench(
     names: list[str] = typer.Argument(
         None,
-        help="Which: loop, memory, graph, answer, detection, labeling, llm, registry, residency; none: the first 3.",
+        help=_WHICH,
         autocompletion=complete_benchmark,
     ),
     seconds: float = typer.Option(60.0, min=5.0, help="Length of the loop's and of the graph's measurement."),
@@ -39,7 +44,9 @@ def bench(
         60_000, min=1_000, help="Objects of the registry's; 1000000: with 16 writers for 60 s."
     ),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
-    quick: bool = typer.Option(False, "--quick", help="Detection, labeling, registry: a part of it."),
+    quick: bool = typer.Option(
+        False, "--quick", help="Detection, labeling, registry, deliberation, pace: a part of it."
+    ),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -61,6 +68,14 @@ def bench(
       flow_rag_vla bench registry            about 2 minutes; with --objects 1000000 about 20
 
       flow_rag_vla bench residency           about a minute
+
+      flow_rag_vla bench curation            about 2 minutes; with --quick one
+
+      flow_rag_vla bench deliberation        under a minute
+
+      flow_rag_vla bench pace                about 3 minutes; with --quick one
+
+      flow_rag_vla bench swapping            about 3 minutes
     """
     from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, memory_answer, residency
 
@@ -84,6 +99,22 @@ def bench(
             from flow_rag_vla.cli.bench_registry import bench_registry
 
             bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick)
+        elif name == "deliberation":
+            from flow_rag_vla.cli.bench_deliberation import bench_deliberation
+
+            bench_deliberation(console, None if json is None else json / "deliberation.json", quick=quick)
+        elif name == "pace":
+            from flow_rag_vla.cli.bench_pace import bench_pace
+
+            bench_pace(console, None if json is None else json / "pace.json", quick=quick)
+        elif name == "swapping":
+            from flow_rag_vla.cli.bench_swapping import bench_swapping
+
+            bench_swapping(console, None if json is None else json / "swapping.json", seconds=seconds)
+        elif name == "curation":
+            from flow_rag_vla.cli.bench_curation import bench_curation
+
+            bench_curation(console, None if json is None else json / "curation.json", quick=quick)
         elif name == "loop":
             loop.main(["--seconds", str(seconds), *output])
         elif name == "answer":
