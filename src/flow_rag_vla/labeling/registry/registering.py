@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin
 from flow_rag_vla.labeling.registry import tables as t
+from flow_rag_vla.labeling.registry.bulk import insert_rows
 from flow_rag_vla.labeling.registry.catalogue import (
     category_ids,
     embedder_id,
@@ -39,6 +40,17 @@ from flow_rag_vla.labeling.registry.values import Batch, ChangeKind, Embedder, O
 
 LARGEST_BATCH = 10_000
 """Objects in one transaction; others wait while it is written."""
+_REFERENCES = (
+    "row_id",
+    "object_id",
+    "project_id",
+    "source_row",
+    "category_id",
+    "origin_id",
+    "embedder_id",
+    "track_row",
+)
+_CHANGE = ("change_id", "row_id", "kind", "who", "stamp_ns", "before", "after", "undone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,8 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
     who = checked_name(who, "who")
     with database.read() as connection:
         images = image_rows(connection, [draft.image_id for draft in drafts])
-    prepared = [_prepare(draft, images[draft.image_id], f"object {n}") for n, draft in enumerate(drafts)]
+    known_words = _Words()
+    prepared = [_prepare(draft, images[draft.image_id], f"object {n}", known_words) for n, draft in enumerate(drafts)]
     digest = _digest(prepared) if key else ""
     if key:
         key = checked_name(key, "batch key")
@@ -102,7 +115,42 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
     return Batch(tuple(item.object_id for item in prepared))
 
 
-def _prepare(draft: ObjectDraft, image: Any, place: str) -> _Prepared:
+class _Words:
+    """What was found sound once is not checked again: objects of a batch share their model and few categories."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, bool], str] = {}
+        self._origins: dict[Origin, Origin] = {}
+        self._embedders: dict[Embedder, Embedder] = {}
+
+    def name(self, value: str, field: str, *, empty: bool = False) -> str:
+        """See ``checked_name``."""
+        found = self._names.get((value, empty))
+        if found is None:
+            found = self._names[value, empty] = checked_name(value, field, empty=empty)
+        return found
+
+    def origin(self, origin: Origin, place: str) -> Origin:
+        """With every part checked."""
+        found = self._origins.get(origin)
+        if found is None:
+            found = self._origins[origin] = Origin(
+                checked_name(origin.model, f"{place}: model"),
+                checked_name(origin.revision, f"{place}: revision", empty=True),
+                checked_name(origin.prompt, f"{place}: prompt", empty=True, longest=LONGEST_TEXT),
+                checked_share(origin.threshold, f"{place}: threshold"),
+            )
+        return found
+
+    def embedder(self, embedder: Embedder, place: str) -> Embedder:
+        """See ``checked_embedder``."""
+        found = self._embedders.get(embedder)
+        if found is None:
+            found = self._embedders[embedder] = checked_embedder(embedder, f"{place}: embedder")
+        return found
+
+
+def _prepare(draft: ObjectDraft, image: Any, place: str, words: _Words) -> _Prepared:
     box = checked_box(draft.box, draft.convention, image.width, image.height, f"{place}: box")
     mask = None
     if draft.mask is not None:
@@ -113,7 +161,7 @@ def _prepare(draft: ObjectDraft, image: Any, place: str) -> _Prepared:
             raise InvalidInputError(
                 ErrorCode.INVALID_EMBEDDING, f"{place}: an embedding of nobody", "name the embedder that made it"
             )
-        embedder = checked_embedder(draft.embedder, f"{place}: embedder")
+        embedder = words.embedder(draft.embedder, place)
         vector = checked_vector(draft.embedding, embedder, f"{place}: embedding")
     now = time.time_ns()
     columns = {
@@ -140,22 +188,13 @@ def _prepare(draft: ObjectDraft, image: Any, place: str) -> _Prepared:
         new_id(),
         image.project_id,
         image.source_row,
-        checked_name(draft.category, f"{place}: category"),
-        _origin(draft.origin, place),
-        checked_name(draft.track, f"{place}: track", empty=True),
+        words.name(draft.category, f"{place}: category"),
+        words.origin(draft.origin, place),
+        words.name(draft.track, f"{place}: track", empty=True),
         embedder,
         vector,
         mask,
         columns,
-    )
-
-
-def _origin(origin: Origin, place: str) -> Origin:
-    return Origin(
-        checked_name(origin.model, f"{place}: model"),
-        checked_name(origin.revision, f"{place}: revision", empty=True),
-        checked_name(origin.prompt, f"{place}: prompt", empty=True, longest=LONGEST_TEXT),
-        checked_share(origin.threshold, f"{place}: threshold"),
     )
 
 
@@ -174,29 +213,28 @@ def _insert(connection: sa.Connection, prepared: Sequence[_Prepared], who: str) 
     embedders = {item.embedder for item in prepared if item.embedder is not None}
     embedder_ids = {item: embedder_id(connection, item) for item in embedders}
     tracks = track_rows(connection, ((item.source_row, item.track) for item in prepared if item.track))
-    objects = []
-    for row_id, item in enumerate(prepared, first):
-        references = {
-            "row_id": row_id,
-            "object_id": item.object_id,
-            "project_id": item.project_id,
-            "source_row": item.source_row,
-            "category_id": categories[item.project_id, item.category],
-            "origin_id": origins[item.origin],
-            "embedder_id": None if item.embedder is None else embedder_ids[item.embedder],
-            "track_row": tracks[item.source_row, item.track] if item.track else None,
-        }
-        objects.append({**references, **item.columns})
-    connection.execute(t.objects.insert(), objects)
-    vectors = [{"row_id": row_id, "value": item.vector} for row_id, item in enumerate(prepared, first) if item.vector]
-    if vectors:
-        connection.execute(t.vectors.insert(), vectors)
-    nothing: dict[str, object] = {"before": {}, "after": {}, "undone": False, "kind": ChangeKind.CREATED.value}
+    objects = [
+        (
+            row_id,
+            item.object_id,
+            item.project_id,
+            item.source_row,
+            categories[item.project_id, item.category],
+            origins[item.origin],
+            None if item.embedder is None else embedder_ids[item.embedder],
+            tracks[item.source_row, item.track] if item.track else None,
+            *item.columns.values(),
+        )
+        for row_id, item in enumerate(prepared, first)
+    ]
+    insert_rows(connection, t.objects, (*_REFERENCES, *prepared[0].columns), objects)
+    vectors = [(row_id, item.vector) for row_id, item in enumerate(prepared, first) if item.vector]
+    insert_rows(connection, t.vectors, ("row_id", "value"), vectors)
     changes = [
-        {"change_id": change + n, "row_id": first + n, "who": who, "stamp_ns": item.columns["created_ns"], **nothing}
+        (change + n, first + n, ChangeKind.CREATED.value, who, item.columns["created_ns"], {}, {}, False)
         for n, item in enumerate(prepared)
     ]
-    connection.execute(t.history.insert(), changes)
+    insert_rows(connection, t.history, _CHANGE, changes)
     return first
 
 
