@@ -317,7 +317,7 @@ class FailureDetectorNode(ManagedNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the failure detector node."""
-    return run_managed(FailureDetectorNode, args)
+    return run_managed(FailureDetectorNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

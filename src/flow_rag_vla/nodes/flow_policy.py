@@ -267,7 +267,7 @@ def noise_seed(base: int, stamp_ns: int) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the flow policy node."""
-    return run_managed(FlowPolicyNode, args)
+    return run_managed(FlowPolicyNode, args, shared_memory=False)
 
 
 if __name__ == "__main__":

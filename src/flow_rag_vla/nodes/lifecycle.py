@@ -203,7 +203,9 @@ class ManagedNode(LifecycleNode):
         return level, sentence, {STATE_FIGURE: state, **figures}
 
 
-def run_managed(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+def run_managed(
+    make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None, *, shared_memory: bool = True
+) -> int:
     """As :func:`flow_rag_vla.nodes.runtime.run`, for a managed node, which brings itself up first."""
 
     def make() -> ManagedNode:
@@ -211,7 +213,7 @@ def run_managed(make_node: Callable[[], ManagedNode], args: Sequence[str] | None
         node.bring_up()
         return node
 
-    return run(make, None if args is None else list(args))
+    return run(make, None if args is None else list(args), shared_memory=shared_memory)
 
 
 def _entities(node: ManagedNode) -> _Entities:
