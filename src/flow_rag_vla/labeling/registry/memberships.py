@@ -14,7 +14,7 @@ from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.catalogue import chunks, new_id, project_row
 from flow_rag_vla.labeling.registry.checks import checked_name
 from flow_rag_vla.labeling.registry.database import Database
-from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError, UnknownError
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, InvalidInputError, UnknownError
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT
 
 LARGEST_DESCRIPTION = 1_000_000
@@ -64,6 +64,7 @@ class DatasetRecords:
         who: str,
         project: str = DEFAULT_PROJECT,
         description: Mapping[str, Any] | None = None,
+        version: int = 0,
     ) -> DatasetVersion:
         """Record the next version of a dataset.
 
@@ -73,9 +74,11 @@ class DatasetRecords:
             who: who made it.
             project: whose dataset.
             description: plain JSON.
+            version: its number, above those there are; 0: the next one.
 
         Raises:
             UnknownError: an unknown project or object.
+            ConflictError: there is a version of this number or above it.
             InvalidInputError: an object given twice, or a description that is no JSON or too large.
         """
         name, who = checked_name(name, "dataset"), checked_name(who, "who")
@@ -96,7 +99,12 @@ class DatasetRecords:
         with self._database.write() as connection:
             project_id = project_row(connection, project).project_id
             same = sa.and_(d.project_id == project_id, d.name == name)
-            version = int(connection.execute(sa.select(sa.func.max(d.version)).where(same)).scalar() or 0) + 1
+            latest = int(connection.execute(sa.select(sa.func.max(d.version)).where(same)).scalar() or 0)
+            if version and version <= latest:
+                raise ConflictError(
+                    ErrorCode.ALREADY_EXISTS, f"dataset {name!r} has a version {latest}", "take a higher number"
+                )
+            version = version or latest + 1
             change = connection.execute(sa.select(sa.func.max(t.history.c.change_id))).scalar() or 0
             values = {"project_id": project_id, "name": name, "version": version, "who": who, "last_change": change}
             found = connection.execute(
