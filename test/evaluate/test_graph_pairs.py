@@ -37,7 +37,16 @@ def test_a_start_that_was_interrupted_is_no_pair():
 def test_the_summary_counts_pairs_and_says_how_late_the_machine_was(tmp_path):
     chunks = {"none": 10, "guidance": 20, "timeout": 10}
     episodes = [
-        episode(seed, memory, memory == ON or seed < 2, failures=3, chunks=chunks, late_ticks=4, load=1.5)
+        episode(
+            seed,
+            memory,
+            memory == ON or seed < 2,
+            failures=3,
+            chunks=chunks,
+            waits=(1.0, 2.0, 9.0),
+            late_ticks=4,
+            load=1.5,
+        )
         for seed in range(6)
         for memory in order(seed)
     ]
@@ -47,7 +56,7 @@ def test_the_summary_counts_pairs_and_says_how_late_the_machine_was(tmp_path):
     assert found["lift"]["low"] < found["lift"]["value"] < found["lift"]["high"]
     assert found["sides"][OFF]["success"]["successes"] == 2 and found["sides"][ON]["late_ticks"] == 24
     text = (tmp_path / TABLE).read_text()
-    assert "50 % | 25 % | 24 of 480 | 1.5" in text and "4 fixed, 0 broken" in text
+    assert "50 % | 2.0, 9.0, 9.0 ms | 25 % | 24 of 480 | 1.5" in text and "4 fixed, 0 broken" in text
     assert json.loads((tmp_path / SUMMARY).read_text())["p"] == pytest.approx(0.125)
     assert len((tmp_path / EPISODES).read_text().splitlines()) == 13
 

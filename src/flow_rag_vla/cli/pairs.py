@@ -29,6 +29,10 @@ def pairs(
     checkpoint: Annotated[str, typer.Option(help="Folder of the policy checkpoint; empty: the one that ships.")] = "",
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Starts; each is run twice.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first start; the next ones count up.")] = 60_000,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.1, help="Seconds that a chunk waits for the memory; left out: as configured."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path("runs"),
     namespace: Annotated[str, typer.Option(help="Namespace of the graph; two can run side by side.")] = "",
     results: Annotated[Path | None, typer.Option(help="Folder that gets a copy of episodes and tables.")] = None,
@@ -103,6 +107,8 @@ def pairs(
                 with console.status(f"starting {len(processes)} nodes"):
                     names = [process.spec.name for process in processes]
                     operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
+                if budget is not None:
+                    switch.allow(budget, lambda: _check(supervisor))
                 _run(console, operator, switch, supervisor, done, (task, variant, seed, episodes))
     except KeyboardInterrupt:
         console.print("stopping")
@@ -158,7 +164,7 @@ def _run(
                     result.duration,
                     result.reason,
                     result.failures,
-                    switch.chunks(),
+                    *switch.chunks(),
                     max(operator.view.late_ticks - late, 0),
                     os.getloadavg()[0],
                 )

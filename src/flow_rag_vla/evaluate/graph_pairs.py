@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.evaluate.intervals import Pairs, mcnemar_p, paired_difference, wilson
 
@@ -27,6 +29,7 @@ class GraphEpisode:
 
     failures: events that the detector reported
     chunks: made in it, by the mode in which the memory shaped them; ``timeout``: its answer came too late
+    waits: how long each chunk waited for the answer, milliseconds; for one too late, how long it was waited for
     late_ticks: of the 40 Hz loop; load: processes that wanted a core, averaged over the minute before its end
     """
 
@@ -37,6 +40,7 @@ class GraphEpisode:
     reason: str = ""
     failures: int = 0
     chunks: dict[str, int] = field(default_factory=dict)
+    waits: tuple[float, ...] = ()
     late_ticks: int = 0
     load: float = math.nan
 
@@ -75,6 +79,7 @@ def summary(episodes: Sequence[GraphEpisode]) -> dict[str, Any]:
             "ticks": round(sum(item.duration for item in mine) * 40),
             "load": _mean(item.load for item in mine),
             "chunks": chunks,
+            "wait_ms": _waits([wait for item in mine for wait in item.waits]),
         }
     return {
         "starts": len(pairs),
@@ -90,8 +95,9 @@ def summary(episodes: Sequence[GraphEpisode]) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """The summary as Markdown."""
     lines = [
-        "| memory | success | seconds | failure events | chunks shaped | answer too late | late ticks | load |",
-        "|---|---|---|---|---|---|---|---|",
+        "| memory | success | seconds | failure events | chunks shaped | waited p50, p90, p99 | too late | late ticks "
+        "| load |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, side in found["sides"].items():
         chunks = side["chunks"]
@@ -99,7 +105,8 @@ def table(found: dict[str, Any]) -> str:
         shaped = total - chunks.get("none", 0) - chunks.get("timeout", 0) if chunks else 0
         lines.append(
             f"| {name} | {side['text']} | {side['seconds']:.1f} | {side['failures']:.1f} | "
-            f"{100 * shaped / total:.0f} % | {100 * chunks.get('timeout', 0) / total:.0f} % | "
+            f"{100 * shaped / total:.0f} % | {', '.join(f'{wait:.1f}' for wait in side['wait_ms'].values())} ms | "
+            f"{100 * chunks.get('timeout', 0) / total:.0f} % | "
             f"{side['late_ticks']} of {side['ticks']} | {side['load']:.1f} |"
         )
     lines.append("")
@@ -118,6 +125,12 @@ def write(folder: Path, about: dict[str, Any], episodes: Sequence[GraphEpisode])
     write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     write_text(folder / TABLE, f"# The memory in the running graph\n\n`{about.get('command', '')}`\n\n{table(found)}")
     return found
+
+
+def _waits(values: Sequence[float]) -> dict[str, float]:
+    """Percentiles of milliseconds; zeros of none."""
+    found = np.percentile(values, [50, 90, 99]) if values else np.zeros(3)
+    return dict(zip(("p50", "p90", "p99"), found.tolist(), strict=True))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
@@ -26,9 +26,9 @@ class MemorySwitch(GraphClient):
     def __init__(self, namespace: str = "") -> None:
         """Look at the graph of a namespace."""
         super().__init__("memory_switch", namespace)
-        self._client = AsyncParameterClient(self._node, "failure_memory")
         self._lock = threading.Lock()
         self._chunks: Counter[str] = Counter()
+        self._waits: list[float] = []
         self._node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.PLAN)
 
     def set(self, corrector: str, *, learn: bool, check: Callable[[], None]) -> None:
@@ -37,29 +37,45 @@ class MemorySwitch(GraphClient):
         Raises:
             OperatorError: if the node does not answer, or refuses.
         """
-        if not self._client.wait_for_services(timeout_sec=TIMEOUT_S):
-            raise OperatorError(f"failure_memory has not answered for {TIMEOUT_S:g} s; see its log")
-        values = [Parameter("corrector", value=corrector), Parameter("learn", value=learn)]
+        self._set("failure_memory", {"corrector": corrector, "learn": learn}, check)
+
+    def allow(self, budget_s: float, check: Callable[[], None]) -> None:
+        """Have the policy wait for an answer this long at most, in seconds.
+
+        Raises:
+            OperatorError: as ``set``.
+        """
+        self._set("flow_policy", {"correction_budget": budget_s}, check)
+
+    def _set(self, node: str, values: Mapping[str, object], check: Callable[[], None]) -> None:
+        client = AsyncParameterClient(self._node, node)
+        if not client.wait_for_services(timeout_sec=TIMEOUT_S):
+            raise OperatorError(f"{node} has not answered for {TIMEOUT_S:g} s; see its log")
         done = threading.Event()
-        answer = self._client.set_parameters(values)
+        answer = client.set_parameters([Parameter(name, value=value) for name, value in values.items()])
         answer.add_done_callback(lambda _answer: done.set())
         waited = 0.0
         while not done.wait(0.1):
             check()
             waited += 0.1
             if waited > TIMEOUT_S:
-                raise OperatorError(f"failure_memory has not answered for {TIMEOUT_S:g} s; see its log")
+                raise OperatorError(f"{node} has not answered for {TIMEOUT_S:g} s; see its log")
         replied = answer.result()
         refused = [] if replied is None else [item.reason for item in replied.results if not item.successful]
         if refused:
-            raise OperatorError(f"failure_memory refuses: {'; '.join(refused)}")
+            raise OperatorError(f"{node} refuses: {'; '.join(refused)}")
 
-    def chunks(self) -> dict[str, int]:
-        """Chunks since the last call, by the mode in which the memory shaped them; ``timeout``: it came too late."""
+    def chunks(self) -> tuple[dict[str, int], tuple[float, ...]]:
+        """Chunks since the last call: by the mode in which the memory shaped them, and each one's wait for it in ms.
+
+        ``timeout`` is the mode of those whose answer came too late.
+        """
         with self._lock:
             found, self._chunks = dict(self._chunks), Counter()
-        return found
+            waits, self._waits = tuple(self._waits), []
+        return found, waits
 
     def _on_chunk(self, message: ActionChunk) -> None:
         with self._lock:
             self._chunks[CorrectionMode(message.provenance.correction).name.lower()] += 1
+            self._waits.append(round(float(message.correction_wait_ms), 3))
