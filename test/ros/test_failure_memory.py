@@ -658,3 +658,46 @@ def test_a_database_of_another_kind_is_refused_with_the_remedy(bench, held, aske
     assert answer.correction == msg.Provenance.CORRECTION_NONE
     _, output = bench.stop()
     assert str(bench.database) in output and remedy in output
+
+
+def test_after_a_failure_the_answer_leads_back_then_away_from_what_failed_then_asks_a_person(bench):
+    from flow_rag_vla.core.state import RobotState
+    from flow_rag_vla.nodes.conversions import robot_state_message
+    from flow_rag_vla_interfaces.msg import EpisodeStatus, Provenance
+
+    bench.start(rewinds=1, threshold=0.99)
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS)
+    values, at = unit(1), START_NS
+
+    def feel(x: float, z: float, seconds: float, width: float = 0.08) -> None:
+        nonlocal at
+        for _ in range(round(seconds / 0.1)):
+            at += 4 * TICK_NS
+            state = RobotState(at, np.array([x, 0.1, z]), np.array([1.0, 0.0, 0.0, 0.0]), gripper_width=width)
+            bench.state.publish(robot_state_message(state, ["joint"] * 7, "base_link"))
+
+    def fail() -> None:
+        bench.act(motion(0.001), at - TICK_NS)
+        bench.settle()
+        bench.fail(at, at)
+        bench.settle()
+
+    feel(0.4, 0.3, 0.5)
+    feel(0.5, 0.05, 1.5, width=0.0)
+    assert bench.see(values, at).correction == Provenance.CORRECTION_NONE
+    fail()
+    back = bench.see(unit(2), at)
+    assert (back.correction, back.strength, back.guidance_until) == (Provenance.CORRECTION_GUIDANCE, 1.0, 1.0)
+    rows = np.array(back.actions, dtype=np.float32).reshape(-1, 7)
+    # The hand opens, then rises; sideways only once it is high.
+    assert (rows[:, 6] == 1.0).all() and rows[:, 2].sum() > 0.01 and abs(rows[:, 0]).sum() < 1e-6
+    feel(0.4, 0.3, 0.2)
+    away = bench.see(unit(3), at)
+    assert away.correction == Provenance.CORRECTION_NEGATIVE
+    np.testing.assert_allclose(np.array(away.failed_actions, dtype=np.float32).reshape(-1, 7), motion(0.001))
+    feel(0.5, 0.05, 1.5, width=0.0)
+    fail()
+    assert bench.see(unit(4), at).correction == Provenance.CORRECTION_HOLD
+    bench.report(EpisodeStatus.STATE_RUNNING, at, episode=2)
+    assert bench.see(unit(5), at).correction == Provenance.CORRECTION_NONE
+    assert "held, a person is asked for: grasp_failure in push after 1 rewinds" in bench.stop()[1]

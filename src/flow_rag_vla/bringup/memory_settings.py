@@ -16,6 +16,7 @@ from flow_rag_vla.memory.credit import CreditSettings
 from flow_rag_vla.memory.guard import GuardSettings
 from flow_rag_vla.memory.learning import LearningSettings
 from flow_rag_vla.memory.results import MemorySettings
+from flow_rag_vla.memory.rewind import RewindSettings
 from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
 from flow_rag_vla.policy.situation import DIMENSION, SituationKey
 
@@ -82,6 +83,7 @@ def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings
             parameters.minimum_credit,
             parameters.consensus_until,
         ),
+        RewindSettings(parameters.rewinds, round(parameters.rewind_back * 1e9), ask=parameters.rewind_ask),
     )
 
 

@@ -7,7 +7,7 @@ calibrated and compared is a key; the embedding is only what it is made of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_correcto
 from flow_rag_vla.memory.episode import EpisodeMemory, SeenEmbedding
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import RetrievedCase
+from flow_rag_vla.memory.rewind import Rewind, RewindSettings
 from flow_rag_vla.memory.store import EncoderMismatchError
 
 CONSENSUS = "consensus"
@@ -75,6 +76,7 @@ class AnsweringSettings:
     minimum_credit: float = 0.2
     match_phase: bool = True
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    rewind: RewindSettings = field(default_factory=RewindSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Answering:
         """
         self._memory, self._episode, self._keying = memory, episode, keying
         self._consensus = ConsensusMemory(memory, deferred=deferred)
+        self.rewind = Rewind(episode)
+        """What is done about failures of the running episode."""
         self._goals: dict[str, Goal] = {}
         self._corrector: Corrector | None = None
         self.configure(settings or AnsweringSettings())
@@ -138,6 +142,7 @@ class Answering:
         else:
             self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
         self._consensus.settings = settings.consensus
+        self.rewind.settings = settings.rewind
         self._settings = settings
 
     @property
@@ -178,6 +183,14 @@ class Answering:
             CaseError: if it is no unit vector.
             StoreError: if the cases cannot be read.
         """
+        answer = self._known(stamp_ns, values, encoder, revision, where)
+        # Between episodes nothing is sampled, so there is nothing to go back for.
+        return replace(answer, correction=self.rewind.correct(stamp_ns, answer.correction))
+
+    def _known(
+        self, stamp_ns: int, values: ArrayLike, encoder: str, revision: str, where: Whereabouts | None
+    ) -> MemoryAnswer:
+        """What the cases say."""
         seen = self._seen(stamp_ns, values, encoder, revision, where)
         self._episode.embeddings.append(stamp_ns, seen)
         self.check(seen.stamp)

@@ -197,6 +197,22 @@ class EpisodeMemory:
         """Note that a person took over."""
         if self._running:
             self._intervened = True
+            self._interventions += 1
+
+    @property
+    def started_ns(self) -> int:
+        """When that episode began; 0 before the first."""
+        return self._started_ns
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Failures of the episode that is running or ended last, oldest first."""
+        return tuple(self._failures)
+
+    @property
+    def interventions(self) -> int:
+        """How often it was said that a person has the robot, in the episode that is running or ended last."""
+        return self._interventions
 
     @property
     def pending(self) -> tuple[PendingFailure, ...]:
@@ -358,6 +374,7 @@ class EpisodeMemory:
     def _begin(self, episode_id: int, task: str, stamp_ns: int) -> None:
         self._episode_id, self._task, self._started_ns = episode_id, task, stamp_ns
         self._running = False
+        self._interventions = 0
         self._used: set[int] = set()
         self._uses: dict[tuple[int, CorrectionMode], CaseUse] = {}
         self._chunk_of: dict[tuple[int, CorrectionMode], int] = {}

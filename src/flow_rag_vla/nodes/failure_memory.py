@@ -30,6 +30,7 @@ from flow_rag_vla.memory.episode import EpisodeMemory
 from flow_rag_vla.memory.index import make_backend
 from flow_rag_vla.memory.learning import Learner
 from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.rewind import Stage
 from flow_rag_vla.memory.store import EncoderMismatchError, StoreError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import failure_case_messages as messages
@@ -68,6 +69,7 @@ class FailureMemoryNode(ManagedNode):
         self._held = ExitStack()
         self._renewing = False
         self._agreed: Consensus | None = None
+        self._stage = Stage.NONE
         self._unanswered: dict[str, int] = {}
         self._status: msg.EpisodeStatus | None = None
         self._answers = self._corrections = 0
@@ -185,6 +187,7 @@ class FailureMemoryNode(ManagedNode):
         )
         self._corrections += answer.correction.mode != CorrectionMode.NONE
         self._agreed = answer.consensus or self._agreed
+        self._tell_rewind()
         self._take_commands()
         if self._source.stale:
             self._renew()
@@ -192,6 +195,15 @@ class FailureMemoryNode(ManagedNode):
     def _whereabouts(self) -> Whereabouts | None:
         status = self._status
         return None if status is None else Whereabouts(status.task, status.phase, status.instruction)
+
+    def _tell_rewind(self) -> None:
+        """Log what is begun about a failure, once."""
+        stage, rewind = self._stage, self._source.rewind
+        self._stage = rewind.stage
+        if rewind.stage is Stage.HELD and stage is not Stage.HELD:
+            self.get_logger().error(f"held, a person is asked for: {rewind.request}")
+        elif rewind.stage is not stage and rewind.stage is not Stage.NONE:
+            self.get_logger().info(f"rewind {rewind.attempts} of this episode: {rewind.stage.value}")
 
     def _renew(self) -> None:
         """Judge the consensus' gates on the reader's thread; answers use the last ones meanwhile."""
@@ -291,6 +303,8 @@ class FailureMemoryNode(ManagedNode):
             "answers": self._answers,
             **{f"unanswered_{reason}": count for reason, count in self._unanswered.items()},
             **self._consensus_figures(),
+            "rewinds": self._source.rewind.attempts,
+            "after_failure": self._source.rewind.stage.value,
             "jobs_waiting": self._writer.waiting + self._reader.waiting,
             "encoder": str(statistics.stamp or ""),
             "database": str(self._memory.store.path),
@@ -303,6 +317,8 @@ class FailureMemoryNode(ManagedNode):
             return WARN, statistics.index.problem, figures
         if self._salvaged is not None:
             return WARN, str(self._salvaged), figures
+        if request := self._source.rewind.request:
+            return WARN, f"a person is asked for: {request}", figures
         if self._problem:
             problem, self._problem = self._problem, ""
             return WARN, problem, figures

@@ -100,6 +100,20 @@ class FailureMemoryParameters:
         choices=("negative", "hold", "none"),
         live=True,
     )
+    rewinds: int = parameter(
+        0,
+        "Times that a running episode goes back to a safe checkpoint of its own after a failure, and tries again away "
+        "from what failed; 0: never",
+        minimum=0,
+        maximum=20,
+        live=True,
+    )
+    rewind_back: float = parameter(
+        1.0, "Seconds before a failure's onset that a checkpoint lies, at least", minimum=0.0, maximum=30.0, live=True
+    )
+    rewind_ask: bool = parameter(
+        True, "Hold the robot and ask a person when an episode fails after its last rewind", live=True
+    )
     k: int = parameter(5, "Most similar cases looked at", minimum=1, maximum=100, live=True)
     threshold: float = parameter(
         0.9,
