@@ -39,6 +39,9 @@ def ask(
     base_url: str = typer.Option("", help="Server that speaks the provider's format, such as vLLM or Ollama."),
     deadline: float = typer.Option(30.0, min=0.1, help="Seconds in which the plan must be there."),
     run: bool = typer.Option(False, "--run", help="Do it, step by step, in the simulator."),
+    answer_within: float = typer.Option(
+        60.0, min=1.0, max=3600.0, help="Seconds in which you say yes where a plan asks you; else it is not done."
+    ),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first step's scene; the next ones count up."),
     namespace: str = typer.Option("", help="Namespace of the graph."),
     runs: Path = typer.Option(Path("runs"), help="Folder for the run's own folder, if a graph is to be started."),
@@ -71,27 +74,45 @@ def ask(
             console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {plan.reason}")
         raise typer.Exit(1)
     if run:
-        _make_sure(console, command, plan)
-        raise typer.Exit(_run(console, plan.steps, seed, namespace, runs))
+        pace = _make_sure(console, command, plan, answer_within)
+        raise typer.Exit(_run(console, plan.steps, pace, seed, namespace, runs))
 
 
-def _make_sure(console: Console, command: str, plan: TaskPlan) -> None:
-    """End here unless the plan passes its checks, and whoever sits here says yes where they ask."""
+def _make_sure(console: Console, command: str, plan: TaskPlan, answer_within: float) -> float:
+    """The share of the speed at which the plan is done.
+
+    Ends here unless the plan passes its checks, and whoever sits here says yes where they ask.
+    """
+    from flow_rag_vla.cli.asking import said_yes, somebody_there
     from flow_rag_vla.deliberation.checks import check_plan
     from flow_rag_vla.deliberation.limits import simulated_limits
     from flow_rag_vla.deliberation.urgency import urgency_of
 
-    report = check_plan(plan, None, simulated_limits(), instruction=command)
+    tone = urgency_of(command)
+    report = check_plan(plan, None, simulated_limits(), instruction=command, speed_scale=tone.speed_scale)
     if not report.passed:
         console.print(f"[red]not done[/red]: {'; '.join(report.refusals)}")
         raise typer.Exit(1)
-    tone = urgency_of(command)
     questions = [*report.questions, *([f"the command sounds alarmed ({', '.join(tone.words)})"] if tone.asks else [])]
     for question in questions:
         console.print(f"[yellow]?[/yellow] {question}")
-    if questions and not (console.is_terminal and typer.confirm("do it?", default=False)):
-        console.print("[red]not done[/red]: a person has to say yes, at a terminal")
-        raise typer.Exit(1)
+    if questions:
+        problem = ""
+        if not somebody_there(console):
+            problem = "a person has to say yes, at a terminal"
+        else:
+            try:
+                said = said_yes(console, "do it", answer_within)
+            except KeyboardInterrupt:
+                console.print("\n[red]not done[/red]: withdrawn")
+                raise typer.Exit(130) from None
+            problem = f"nobody answered within {answer_within:g} s" if said is None else "" if said else "you said no"
+        if problem:
+            console.print(f"[red]not done[/red]: {problem}")
+            raise typer.Exit(1)
+    if tone.speed_scale < 1.0:
+        console.print(f"at {tone.speed_scale:.0%} of the speed, by how the command sounds")
+    return tone.speed_scale
 
 
 def _answer(command: str, provider: str, model: str, base_url: str, deadline: float) -> Answer:
@@ -118,7 +139,7 @@ def _answer(command: str, provider: str, model: str, base_url: str, deadline: fl
         raise typer.Exit(1) from None
 
 
-def _run(console: Console, steps: Sequence[PlanStep], seed: int, namespace: str, runs: Path) -> int:
+def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, namespace: str, runs: Path) -> int:
     """Do the steps in the graph that runs, or in one that is started for them; 0 if all were done."""
     from flow_rag_vla.bringup.graph import sim_graph
     from flow_rag_vla.bringup.resources import default_params_file
@@ -142,7 +163,7 @@ def _run(console: Console, steps: Sequence[PlanStep], seed: int, namespace: str,
                 with console.status("looking for a running graph"):
                     operator.wait_until_up(names, ATTACH_TIMEOUT_S, _nothing)
                 console.print("doing it in the graph that runs")
-                return _do(console, operator, steps, seed, _nothing)
+                return _do(console, operator, steps, pace, seed, _nothing)
             except OperatorError:
                 folder = _new_run_folder(runs)
             console.print(f"run [bold]{folder}[/bold]")
@@ -156,7 +177,7 @@ def _run(console: Console, steps: Sequence[PlanStep], seed: int, namespace: str,
             started = supervisor
             with console.status(f"starting {len(processes)} nodes"):
                 operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(started))
-            return _do(console, operator, steps, seed, lambda: _check(started))
+            return _do(console, operator, steps, pace, seed, lambda: _check(started))
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
@@ -168,12 +189,21 @@ def _run(console: Console, steps: Sequence[PlanStep], seed: int, namespace: str,
     return 1
 
 
-def _do(console: Console, operator: Operator, steps: Sequence[PlanStep], seed: int, check: Callable[[], None]) -> int:
+def _do(
+    console: Console,
+    operator: Operator,
+    steps: Sequence[PlanStep],
+    pace: float,
+    seed: int,
+    check: Callable[[], None],
+) -> int:
     """One ExecuteTask a step; what fails ends the plan, since later steps rest on it."""
     from flow_rag_vla_interfaces.action import ExecuteTask
 
     for number, step in enumerate(steps, 1):
-        goal = ExecuteTask.Goal(instruction=step.goal.instruction, task=step.task, seed=seed + number - 1)
+        goal = ExecuteTask.Goal(
+            instruction=step.goal.instruction, task=step.task, seed=seed + number - 1, speed_scale=pace
+        )
         with console.status(f"step {number} of {len(steps)}: {step.goal.instruction}"):
             result = operator.execute(goal, check)
         mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.asking import said_yes, somebody_there
 
 if TYPE_CHECKING:
     from flow_rag_vla.deliberation.scene import Scene
@@ -83,14 +86,18 @@ def deliberate(
     if rehearse:
         _rehearse(console, command, rehearse, rehearsals)
     recall = FolderRecall([*logs, rehearsals], memory)
-    approver = Nobody() if as_json or not console.is_terminal else _Person(console)
+    approver = Nobody() if as_json or not somebody_there(console) else _Person(console, deadline)
     deliberation = Deliberation(
         LanguagePlanner(LanguageModel(made)),
         recall=recall,
         approver=approver,
         settings=DeliberationSettings(ask_below=ask_below),
     )
-    decision = asyncio.run(deliberation.decide(Question("here", command, robot, known, deadline)))
+    try:
+        decision = asyncio.run(deliberation.decide(Question("here", command, robot, known, deadline)))
+    except KeyboardInterrupt:
+        console.print("[yellow]held[/yellow]: withdrawn; nothing was decided")
+        raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(plain(decision), ensure_ascii=False, indent=2))
     else:
@@ -99,13 +106,14 @@ def deliberate(
 
 
 class _Person:
-    """Whoever sits at the terminal."""
+    """Whoever sits at the terminal, until a deadline."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, deadline: float) -> None:
+        self._console, self._ends = console, time.monotonic() + deadline
+        self._withdrawn = threading.Event()
 
     async def approve(self, scored: Scored) -> Approval:
-        """Ask, in a thread, since reading waits."""
+        """Ask, in a thread, since reading waits. The thread ends with the question."""
         import getpass
 
         from flow_rag_vla.deliberation.stages import Approval
@@ -113,8 +121,14 @@ class _Person:
         for question in scored.questions:
             self._console.print(f"[yellow]?[/yellow] {question}")
         steps = "; then ".join(goal.instruction for goal in scored.checked.recalled.interpreted.planned.plan.goals)
-        said = await asyncio.to_thread(self._console.input, f"do it: {steps}? \\[y/N] ")
-        return Approval(said.strip().lower() in ("y", "yes"), getpass.getuser())
+        left = max(self._ends - time.monotonic(), 0.0)
+        try:
+            said = await asyncio.to_thread(said_yes, self._console, f"do it: {steps}", left, self._withdrawn)
+        finally:
+            self._withdrawn.set()
+        if said is None:
+            raise TimeoutError("nobody answered in time")
+        return Approval(said, getpass.getuser())
 
 
 def _read_scene(path: Path | None) -> Scene | None:
