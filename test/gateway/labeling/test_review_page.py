@@ -163,3 +163,103 @@ def test_a_wrong_token_is_refused_with_the_reason_and_a_right_one_opens(filled, 
         showing(page, ids[0])
         kept = json.loads(page.evaluate("JSON.stringify(localStorage)"))
         assert not kept
+
+
+def place(page, x, y, size=(320, 240)):
+    """Where a pixel of the picture is on the screen."""
+    bounds = page.locator("#picture").bounding_box()
+    scale = min((bounds["width"] - 24) / size[0], (bounds["height"] - 24) / size[1])
+    left = bounds["x"] + (bounds["width"] - scale * size[0]) / 2
+    top = bounds["y"] + (bounds["height"] - scale * size[1]) / 2
+    return left + scale * x, top + scale * y
+
+
+def drawing(page):
+    """Begin to draw the mask of the object that is shown."""
+    page.keyboard.press("d")
+    page.wait_for_selector("#drawing:not([hidden])")
+
+
+def press_and_store(page, key, method):
+    """Press a key, and wait for the answer to the change that it sends."""
+    with page.expect_response(lambda answer: answer.request.method == method) as answered:
+        page.keyboard.press(key)
+    assert answered.value.ok, answered.value.text()
+
+
+def test_a_mask_is_drawn_with_a_polygon_a_brush_and_keys_and_undo_brings_the_old_one_back(review):
+    page, registry, ids = review(Role.REVIEWER)
+    old = registry.mask(ids[0])
+    drawing(page)
+    page.keyboard.press("c")
+    page.keyboard.press("p")
+    for corner in ((40, 40), (140, 40), (140, 120), (40, 120), (10, 10)):
+        page.mouse.click(*place(page, *corner))
+    page.keyboard.press("Backspace")  # the last corner
+    page.keyboard.press("Enter")
+    page.keyboard.press("b")
+    page.mouse.move(*place(page, 90, 80))
+    page.mouse.down(button="right")  # erases
+    page.mouse.move(*place(page, 90, 100), steps=3)
+    page.mouse.up(button="right")
+    press_and_store(page, "Enter", "PUT")
+    item, mask = registry.get(ids[0]), registry.mask(ids[0])
+    assert (item.state, item.validated_by) == (ReviewState.RELABELLED, "reviewer")
+    assert item.box == pytest.approx((40, 40, 140, 120), abs=1.0)
+    assert mask[45:60, 45:135].all() and not mask[82:98, 88:92].any() and not mask[130:].any()
+
+    drawing(page)
+    page.keyboard.press("e")  # and by keys alone: a dab taken away in the middle of what is there
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.down("Space")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.up("Space")
+    page.keyboard.press("Space")
+    page.keyboard.press("z")
+    press_and_store(page, "Enter", "PUT")
+    changed = registry.mask(ids[0])
+    assert not changed[78:82, 70:80].any() and mask[78:82, 70:80].all()
+
+    for _ in range(2):
+        page.wait_for_selector("#undo:not(:disabled)")
+        press_and_store(page, "z", "POST")
+    assert (registry.mask(ids[0]) == old).all()
+    assert registry.get(ids[0]).state is ReviewState.UNREVIEWED
+
+
+def test_leaving_the_drawing_changes_nothing_and_an_empty_mask_is_not_saved(review):
+    page, registry, ids = review(Role.LABELLER)
+    drawing(page)
+    page.keyboard.press("c")
+    page.keyboard.press("Enter")
+    said(page, "nothing is drawn")
+    page.mouse.click(*place(page, 200, 200))
+    page.keyboard.press("a")  # the bench's keys rest meanwhile
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#judging:not([hidden])")
+    assert registry.get(ids[0]).version == 1
+
+
+def test_the_most_useful_come_first_and_are_ranked_again_while_somebody_judges(review):
+    page, registry, ids = review(Role.REVIEWER)
+    with page.expect_response(lambda answer: "curation/next" in answer.url) as first:
+        page.select_option("#order", "next")
+    order = [item["object"]["object_id"] for item in first.value.json()["items"]]
+    assert sorted(order) == sorted(ids)
+    showing(page, order[0])
+    assert "unsure 100 %" in page.locator("#facts").inner_text()
+    assert page.locator("#state").is_disabled()
+    # One of each class comes before a second of any.
+    assert len({registry.get(name).category for name in order[:3]}) == 3
+    with page.expect_response(lambda answer: "curation/next" in answer.url) as again:
+        for name in order[:5]:
+            showing(page, name)
+            page.keyboard.press("a")
+        for _ in range(5):
+            page.keyboard.press("z")
+            said(page, "taken back")
+    left = [item["object"]["object_id"] for item in again.value.json()["items"]]
+    assert left
+    with page.expect_response(lambda answer: "curation/mistakes" in answer.url):
+        page.select_option("#order", "mistakes")
+    page.wait_for_function("() => document.getElementById('facts').textContent.includes('look-alikes')")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.data.bag import Bag, BagError, stamp_ns
+from flow_rag_vla.data.bag import Bag, BagError
+from flow_rag_vla.data.message_values import stamp_ns
 from flow_rag_vla.labeling.registry.reading import ReadingRegistry
 from flow_rag_vla.labeling.registry.values import SourceKind
 

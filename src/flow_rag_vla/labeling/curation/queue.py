@@ -174,8 +174,8 @@ class Rankings:
         """Begin with nothing ranked."""
         self._registry, self._budget = registry, budget
         self._failures = FailureWindows()
-        self._typical: dict[ObjectFilter, TypicalObjects] = {}
-        self._kept: OrderedDict[tuple[ObjectFilter, int], Ranking] = OrderedDict()
+        self._typical: dict[str, TypicalObjects] = {}
+        self._kept: OrderedDict[tuple[str, int], Ranking] = OrderedDict()
         self._turn = threading.Lock()
 
     def newest(self, where: ObjectFilter) -> Ranking:
@@ -185,12 +185,12 @@ class Rankings:
             RegistryError: see ``rank_next``.
         """
         with self._turn:
-            key = where, last_change(self._registry)
+            key = repr(where), last_change(self._registry)
             if key not in self._kept:
                 windows = self._failures.of(self._registry, where.project)
                 if len(self._typical) >= _KEPT:
                     self._typical.clear()
-                typical = self._typical.setdefault(where, TypicalObjects())
+                typical = self._typical.setdefault(key[0], TypicalObjects())
                 self._kept[key] = rank_next(
                     self._registry, where, budget=self._budget, windows=windows, typical=typical
                 )
@@ -202,4 +202,4 @@ class Rankings:
     def kept(self, where: ObjectFilter, generation: int) -> Ranking | None:
         """One that was given before; None where it is no longer kept."""
         with self._turn:
-            return self._kept.get((where, generation))
+            return self._kept.get((repr(where), generation))

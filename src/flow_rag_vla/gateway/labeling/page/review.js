@@ -2,12 +2,15 @@
 // change names the version that was seen, and a change by somebody else in between is shown instead of overwritten.
 
 import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFromLink } from "./api.js";
+import { Drawing } from "./drawing.js";
 import { View, colourOf, tinted } from "./view.js";
+import { STATES, saidOf, whyOf } from "./words.js";
 
 const PAGE = 50;
 const SIMILAR = 8;
 const OTHERS = 40; // boxes drawn of a picture
-const STATES = { unreviewed: "not reviewed", accepted: "accepted", relabelled: "corrected", rejected: "rejected" };
+const RANKED = { next: "curation/next", mistakes: "curation/mistakes" }; // orders that the server computes
+const RERANK = 10; // changes after which the rest of "most useful next" is ranked again
 
 const element = (id) => document.getElementById(id);
 const bench = {
@@ -17,12 +20,17 @@ const bench = {
   place: 0,
   categories: [], // names, most frequent first
   done: [], // ids of the objects that were changed here, oldest first
+  unranked: 0, // changes since the queue was ranked
   counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
 };
 let work = Promise.resolve(); // changes go out one after the other
 
 const view = new View(element("picture"), (box) => change({ bbox: box, ...corrected() }));
+const drawing = new Drawing(view, {
+  save: (mask) => { drawing.leave(); change({ mask, ...corrected() }, { method: "PUT", tail: "/mask" }); },
+  say: (...line) => notice(...line),
+});
 const pictures = remembered((id) => picture(`images/${id}/picture`), 12, (bitmap) => bitmap.close());
 const crops = remembered((key) => blobAddress(`objects/${key.split("@")[0]}/crop`), 400, URL.revokeObjectURL);
 
@@ -76,16 +84,26 @@ element("sign-in").addEventListener("submit", (event) => {
 // The queue.
 
 function address(cursor) {
-  const query = new URLSearchParams({ limit: PAGE, order: element("order").value });
-  for (const name of ["state", "category"]) if (element(name).value) query.set(name, element(name).value);
+  const order = element("order").value;
+  const query = new URLSearchParams(RANKED[order] ? { limit: PAGE } : { limit: PAGE, order });
+  // What is useful to review has not been reviewed.
+  const wanted = order === "next" ? ["category"] : ["state", "category"];
+  for (const name of wanted) if (element(name).value) query.set(name, element(name).value);
   if (cursor) query.set("cursor", cursor);
-  return `objects?${query}`;
+  return `${RANKED[order] ?? "objects"}?${query}`;
+}
+
+// Objects in the order of the queue; a ranked one says why it is where it is.
+async function queued(cursor) {
+  const page = await json(address(cursor));
+  const items = page.items.map((item) => (item.object ? { ...item.object, why: item } : item));
+  return { items, cursor: page.next_cursor ?? "" };
 }
 
 async function refill() {
+  element("state").disabled = element("order").value === "next";
   try {
-    const page = await json(address(""));
-    Object.assign(bench, { items: page.items, cursor: page.next_cursor, place: 0 });
+    Object.assign(bench, await queued(""), { place: 0, unranked: 0 });
     element("queue").replaceChildren(...bench.items.map(entry));
     await show(0);
   } catch (error) {
@@ -98,16 +116,29 @@ async function more() {
   if (!cursor) return;
   bench.cursor = ""; // asked for once
   try {
-    const page = await json(address(cursor));
+    const page = await queued(cursor);
     const known = new Set(bench.items.map((item) => item.object_id));
     const fresh = page.items.filter((item) => !known.has(item.object_id));
     element("queue").append(...fresh.map((item, at) => entry(item, bench.items.length + at)));
     bench.items.push(...fresh);
-    bench.cursor = page.next_cursor;
+    bench.cursor = page.cursor;
   } catch (error) {
     bench.cursor = cursor;
     failed(error);
   }
+}
+
+// What was judged changes what is useful: everything after the object that is shown is ranked anew.
+async function rerank() {
+  if (element("order").value !== "next" || ++bench.unranked < RERANK) return;
+  bench.unranked = 0;
+  const page = await queued("");
+  const kept = bench.items.slice(0, bench.place + 1);
+  const known = new Set(kept.map((item) => item.object_id));
+  bench.items = [...kept, ...page.items.filter((item) => !known.has(item.object_id))];
+  bench.cursor = page.cursor;
+  element("queue").replaceChildren(...bench.items.map(entry));
+  buttons(bench.items[bench.place]);
 }
 
 const onSight = new IntersectionObserver((entries) => {
@@ -130,7 +161,7 @@ function entry(item, at) {
   onSight.observe(image);
   const button = make("button", { type: "button", className: item.state });
   button.append(image, make("span", { className: "name" }, item.category, make("span", { className: "detail" })));
-  button.querySelector(".detail").textContent = `${item.confidence.toFixed(2)}  ${STATES[item.state]}`;
+  button.querySelector(".detail").textContent = `${item.confidence.toFixed(2)}  ${saidOf(item)}`;
   button.addEventListener("click", () => show(bench.items.findIndex((other) => other.object_id === item.object_id)));
   button.setAttribute("aria-current", String(at === bench.place));
   return button;
@@ -139,6 +170,7 @@ function entry(item, at) {
 // What is shown of one object.
 
 async function show(at) {
+  drawing.leave();
   const before = element("queue").children[bench.place];
   bench.place = Math.max(0, Math.min(at, bench.items.length - 1));
   before?.setAttribute("aria-current", "false");
@@ -196,6 +228,7 @@ function buttons(item) {
   for (const id of ["accept", "reject"]) element(id).disabled = !item || !bench.person.may_review;
   element("undo").disabled = !bench.done.length;
   element("relabel-word").disabled = !may;
+  element("draw").disabled = !may;
   element("previous").disabled = bench.place === 0;
   element("next").disabled = bench.place >= bench.items.length - 1;
   for (const button of element("classes").children) button.disabled = !may;
@@ -211,6 +244,7 @@ function facts(item) {
     picture: item.frame ? `frame ${item.frame}` : "",
     track: item.track_id ? item.track_id.slice(0, 8) : "",
     prompt: item.prompt,
+    ...whyOf(item),
   };
   const shown = Object.entries(rows).filter(([, value]) => value);
   element("facts").replaceChildren(...shown.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
@@ -294,7 +328,7 @@ function distribution(names, total) {
 // Changes.
 
 // The next object is shown at once; the change goes out behind it. Only a refusal brings a person back.
-function change(wanted, { onward = false } = {}) {
+function change(wanted, { onward = false, method = "PATCH", tail = "" } = {}) {
   const item = bench.items[bench.place];
   if (!item || bench.person.role === "viewer") {
     view.cancel();
@@ -304,7 +338,7 @@ function change(wanted, { onward = false } = {}) {
   work = work.then(async () => {
     try {
       const now = bench.items[placeOf(id)] ?? item;
-      const made = await json(`objects/${id}`, { method: "PATCH", body: wanted, version: now.version });
+      const made = await json(`objects/${id}${tail}`, { method, body: wanted, version: now.version });
       if (made.version > now.version) bench.done.push(id); // else it was so before, and nothing is to be taken back
       notice(`${made.category}: ${STATES[made.state]}`);
       replace(made);
@@ -312,6 +346,7 @@ function change(wanted, { onward = false } = {}) {
       const shown = bench.items[bench.place];
       if (shown?.object_id === id) await show(bench.place);
       else buttons(shown);
+      await rerank();
     } catch (error) {
       await recover(error, id);
     }
@@ -324,8 +359,8 @@ const placeOf = (id) => bench.items.findIndex((item) => item.object_id === id);
 function replace(made) {
   const at = placeOf(made.object_id);
   if (at < 0) return;
-  bench.items[at] = made;
-  element("queue").children[at]?.replaceWith(entry(made, at));
+  bench.items[at] = { ...made, why: bench.items[at].why };
+  element("queue").children[at]?.replaceWith(entry(bench.items[at], at));
 }
 
 async function recover(error, id) {
@@ -369,8 +404,26 @@ function undo() {
       statistics();
       await show(placeOf(id));
       notice(`taken back: ${made.category}, ${STATES[made.state]}`);
+      await rerank();
     } catch (error) {
       buttons(bench.items[bench.place]);
+      failed(error);
+    }
+  });
+}
+
+// The present mask to go on from, once every change that is under way has arrived.
+function draw() {
+  const item = bench.items[bench.place];
+  if (!item || bench.person.role === "viewer") return;
+  work = work.then(async () => {
+    const ticket = bench.shown;
+    const now = bench.items[placeOf(item.object_id)];
+    try {
+      const bitmap = await pictures(item.image_id);
+      const mask = now.has_mask ? await picture(`objects/${item.object_id}/mask`) : null;
+      if (ticket === bench.shown) drawing.start(bitmap.width, bitmap.height, mask, now.bbox);
+    } catch (error) {
       failed(error);
     }
   });
@@ -388,6 +441,7 @@ const keys = {
   r: () => judge("rejected"),
   z: undo,
   t: () => element("relabel-word").focus(),
+  d: draw,
   m: () => { view.masks = !view.masks; view.draw(); },
   f: () => { view.close = !view.close; view.draw(); },
   arrowleft: () => show(bench.place - 1),
@@ -402,6 +456,10 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
+  if (drawing.editor) {
+    if (drawing.key(event)) event.preventDefault();
+    return;
+  }
   const key = event.key.toLowerCase();
   const act = keys[key] ?? (/^[1-9]$/.test(key) && bench.categories[key - 1] ? () => relabel(bench.categories[key - 1]) : null);
   if (!act || (event.repeat && !key.startsWith("arrow"))) return;
@@ -409,9 +467,12 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
+document.addEventListener("keyup", (event) => drawing.released(event));
+
 element("accept").addEventListener("click", keys.a);
 element("reject").addEventListener("click", keys.r);
 element("undo").addEventListener("click", keys.z);
+element("draw").addEventListener("click", keys.d);
 element("previous").addEventListener("click", keys.arrowleft);
 element("next").addEventListener("click", keys.arrowright);
 element("help-button").addEventListener("click", keys["?"]);

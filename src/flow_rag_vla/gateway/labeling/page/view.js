@@ -1,4 +1,4 @@
-// The picture with its boxes and masks, and the box that is being drawn. Boxes are [left, top, right, bottom] in pixels.
+// The picture with its boxes and masks, and the box or the mask that is being drawn. Boxes are [left, top, right, bottom] in pixels.
 
 const COLOURS = ["#4fa3ff", "#ffb454", "#6fdc8c", "#ff7eb6", "#be95ff", "#3ddbd9", "#ffe066", "#ff8389", "#a6c8ff", "#d4bbff"];
 const SMALLEST = 3; // pixels of a side; less is a click
@@ -31,11 +31,20 @@ export class View {
     this.masks = true;
     this.close = false;
     this.drawn = null;
+    this.editor = null; // the mask that is being drawn
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", () => this.end(onBox));
     canvas.addEventListener("pointercancel", () => this.cancel());
+    canvas.addEventListener("contextmenu", (event) => { if (this.editor) event.preventDefault(); });
+  }
+
+  // Draw a mask instead of boxes from now on, with changed() called after each stroke; null: boxes again.
+  edit(editor, changed = () => {}) {
+    this.editor = editor;
+    this.changed = changed;
+    this.cancel();
   }
 
   show(shown) {
@@ -82,16 +91,47 @@ export class View {
     const at = [place.x, place.y, bitmap.width * place.scale, bitmap.height * place.scale];
     context.drawImage(bitmap, ...at);
     for (const item of this.masks ? objects : []) {
-      if (!item.mask) continue;
+      if (!item.mask || (this.editor && item.current)) continue;
       context.globalAlpha = item.current ? 0.42 : 0.16;
       context.drawImage(item.mask, ...at);
+    }
+    const current = objects.find((item) => item.current);
+    if (this.editor) {
+      context.globalAlpha = 0.5;
+      context.drawImage(this.editor.tinted(current?.colour ?? "#ffffff"), ...at);
     }
     context.globalAlpha = 1;
     for (const item of objects) if (!item.current) this.outline(place, item, 1.2, 0.75);
     context.restore();
-    const current = objects.find((item) => item.current);
-    if (this.drawn) this.outline(place, { box: this.drawn, colour: "#ffffff", label: "" }, 2, 1, [6, 4]);
+    if (this.editor) this.tool(place);
+    else if (this.drawn) this.outline(place, { box: this.drawn, colour: "#ffffff", label: "" }, 2, 1, [6, 4]);
     else if (current) this.outline(place, current, 2.6, 1);
+  }
+
+  // The brush where it is, or the polygon so far.
+  tool(place) {
+    const { context, editor } = this;
+    const on = ([x, y]) => [place.x + x * place.scale, place.y + y * place.scale];
+    const [x, y] = on(editor.cursor);
+    context.lineWidth = 1.6 * devicePixelRatio;
+    context.strokeStyle = editor.erasing ? "#ff8389" : "#ffffff";
+    context.beginPath();
+    if (editor.tool === "brush") {
+      context.arc(x, y, editor.radius * place.scale, 0, 2 * Math.PI);
+    } else {
+      const arm = 7 * devicePixelRatio;
+      context.moveTo(x - arm, y);
+      context.lineTo(x + arm, y);
+      context.moveTo(x, y - arm);
+      context.lineTo(x, y + arm);
+      editor.points.map(on).forEach((point, at) => (at ? context.lineTo(...point) : context.moveTo(...point)));
+      if (editor.points.length) context.lineTo(x, y);
+    }
+    context.stroke();
+    context.fillStyle = context.strokeStyle;
+    for (const [left, top] of editor.points.map(on)) {
+      context.fillRect(left - 2.5 * devicePixelRatio, top - 2.5 * devicePixelRatio, 5 * devicePixelRatio, 5 * devicePixelRatio);
+    }
   }
 
   outline(place, { box, colour, label }, width, alpha, dash = []) {
@@ -129,12 +169,27 @@ export class View {
   }
 
   begin(event) {
+    if (this.editor) {
+      if (event.button !== 0 && event.button !== 2) return;
+      this.canvas.setPointerCapture(event.pointerId);
+      this.editor.cursor = this.at(event);
+      if (this.editor.tool === "polygon") this.editor.points.push(this.at(event));
+      else this.editor.begin(this.at(event), this.editor.erasing || event.button === 2);
+      this.changed();
+      return;
+    }
     if (event.button !== 0 || !this.shown?.objects.some((item) => item.current)) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.start = this.at(event);
   }
 
   move(event) {
+    if (this.editor) {
+      this.editor.cursor = this.at(event);
+      this.editor.to(this.editor.cursor);
+      this.draw();
+      return;
+    }
     if (!this.start) return;
     const [x, y] = this.at(event);
     const [startX, startY] = this.start;
@@ -143,6 +198,11 @@ export class View {
   }
 
   end(onBox) {
+    if (this.editor) {
+      this.editor.end();
+      this.changed();
+      return;
+    }
     const box = this.drawn;
     this.start = null;
     if (!box) return;
@@ -154,6 +214,7 @@ export class View {
   }
 
   cancel() {
+    this.editor?.end();
     this.start = null;
     this.drawn = null;
     this.draw();
