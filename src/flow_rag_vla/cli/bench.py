@@ -22,7 +22,18 @@ BENCHMARKS = {
     "pace": "tasks done slower beside the same starts at full speed",
     "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
 }
-ON_REQUEST = ("curation", "answer", "detection", "labeling", "llm", "registry", "residency", "deliberation", "pace", "swapping")
+ON_REQUEST = (
+    "curation",
+    "answer",
+    "detection",
+    "labeling",
+    "llm",
+    "registry",
+    "residency",
+    "deliberation",
+    "pace",
+    "swapping",
+)
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
 _WHICH = f"Which: {', '.join(BENCHMARKS)}; none: the first 3."
 
@@ -43,6 +54,7 @@ def bench(
     objects: int = typer.Option(
         60_000, min=1_000, help="Objects of the registry's; 1000000: with 16 writers for 60 s."
     ),
+    soak: float = typer.Option(0.0, min=0.0, help="Registry: only 16 writers and 32 readers, for so many seconds."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
     quick: bool = typer.Option(
         False, "--quick", help="Detection, labeling, registry, deliberation, pace: a part of it."
@@ -66,6 +78,8 @@ def bench(
       flow_rag_vla bench labeling            about 3 minutes; with --quick one
 
       flow_rag_vla bench registry            about 2 minutes; with --objects 1000000 about 20
+
+      flow_rag_vla bench registry --soak 60  16 writers and 32 readers alone
 
       flow_rag_vla bench residency           about a minute
 
@@ -98,7 +112,7 @@ def bench(
         elif name == "registry":
             from flow_rag_vla.cli.bench_registry import bench_registry
 
-            bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick)
+            bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick, soak=soak)
         elif name == "deliberation":
             from flow_rag_vla.cli.bench_deliberation import bench_deliberation
 

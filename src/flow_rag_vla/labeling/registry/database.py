@@ -30,6 +30,9 @@ from flow_rag_vla.labeling.registry.errors import (
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for others before it is refused as busy."""
 CACHE_KIB = 65_536
+CHECKPOINT_PAGES = 32_768
+"""Pages of the write-ahead log (128 MB) before they are copied into the database. Batches touch the same pages of the
+indexes over again: copied seldom, a page is copied once for many batches. What returned is in the log, on disk."""
 ADVISORY_LOCK = 0x4F424A52
 """Number of the lock that writers of one PostgreSQL database take in turn."""
 _WRITES = "registry_writes"
@@ -87,6 +90,7 @@ class Database:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         cursor.close()

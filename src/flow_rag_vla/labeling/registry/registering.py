@@ -35,7 +35,7 @@ from flow_rag_vla.labeling.registry.checks import (
 from flow_rag_vla.labeling.registry.database import Database
 from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.filtering import as_json
-from flow_rag_vla.labeling.registry.masks import MaskFolder, mask_name, mask_png
+from flow_rag_vla.labeling.registry.masks import MASKS_A_FOLDER, MaskFolder, mask_name, mask_png
 from flow_rag_vla.labeling.registry.values import Batch, ChangeKind, Embedder, ObjectDraft, ReviewState
 
 LARGEST_BATCH = 10_000
@@ -87,10 +87,13 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
             known = _known_batch(connection, key, digest)
         if known is not None:
             return known
-    files = {}
+    files: dict[str, bytes] = {}
+    together = ""
     for item in prepared:
         if item.mask is not None:
-            item.columns["mask_path"] = name = mask_name(item.object_id)
+            if len(files) % MASKS_A_FOLDER == 0:
+                together = item.object_id
+            item.columns["mask_path"] = name = mask_name(item.object_id, together)
             files[name] = item.mask
     masks.write(files)
     committing = False

@@ -22,7 +22,8 @@ CLUSTERS = 2_000
 BOUND = 0.7
 """Share of objects whose class follows from their cluster, as it does where embeddings tell classes apart."""
 NOISE = 0.6
-BATCH = 500
+BATCH, SMALL_BATCH = 5_000, 500
+"""Objects a call: of a bulk registration, and of one that shares the registry with others."""
 WIDTH, HEIGHT = 640, 480
 
 
@@ -58,12 +59,23 @@ def category(number: int) -> str:
     return f"class_{number:02d}"
 
 
-def fill(registry: Registry, count: int, seed: int, tick: Callable[[int], None]) -> tuple[float, float]:
-    """Register objects with vectors in batches of 500; give the seconds of registering alone, and of the processor."""
+def fill(
+    registry: Registry, count: int, seed: int, tick: Callable[[int], None], *, batch_size: int = BATCH, name: str = ""
+) -> tuple[float, float]:
+    """Register objects with vectors; give the seconds of registering alone, and of the processor.
+
+    Args:
+        registry: into which.
+        count: how many.
+        seed: of vectors, classes and scores.
+        tick: told how many were registered.
+        batch_size: objects a call.
+        name: of their sources; another name makes others.
+    """
     rng = np.random.default_rng(seed)
     world = World.drawn(rng)
     wall = processor = 0.0
-    for batch in batches(registry, world, rng, count):
+    for batch in batches(registry, world, rng, count, batch_size=batch_size, name=name):
         start, started = time.perf_counter(), time.process_time()
         registry.register(batch, who="benchmark")
         wall += time.perf_counter() - start
@@ -72,14 +84,16 @@ def fill(registry: Registry, count: int, seed: int, tick: Callable[[int], None])
     return wall, processor
 
 
-def batches(registry: Registry, world: World, rng: np.random.Generator, count: int) -> Iterator[list[ObjectDraft]]:
+def batches(
+    registry: Registry, world: World, rng: np.random.Generator, count: int, *, batch_size: int = BATCH, name: str = ""
+) -> Iterator[list[ObjectDraft]]:
     """Batches of objects, 10 an image, 1000 images a source."""
     images: list[str] = []
     made, rare = 0, max(1, count // max(RAREST, 1))
     while made < count:
-        size = min(BATCH, count - made)
+        size = min(batch_size, count - made)
         if len(images) * 10 < size:
-            path = f"/generated/{made}"
+            path = f"/generated/{name}{made}"
             source = registry.add_source(SourceDraft(SourceKind.VIDEO, path, episode=path))
             frames = [ImageDraft("camera", WIDTH, HEIGHT, frame=n, stamp_ns=made + n) for n in range(1_000)]
             images = [image.image_id for image in registry.add_images(source.source_id, frames)]

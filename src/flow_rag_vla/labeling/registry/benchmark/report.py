@@ -10,23 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
-from flow_rag_vla.labeling.registry.benchmark.objects import fill
+from flow_rag_vla.labeling.registry.benchmark.objects import BATCH, SMALL_BATCH, fill
 from flow_rag_vla.labeling.registry.benchmark.reading import Attributes, Similarity, attributes, similarity
 from flow_rag_vla.labeling.registry.benchmark.writing import Crowd, Singles, crowd, singles
 from flow_rag_vla.labeling.registry.registry import Registry
 
 SEED = 7
+LATE_OBJECTS = 10_000
+"""Registered in small batches once the registry holds all others."""
 TARGETS = {"similarity_p95_ms": 50.0, "recall": 0.95, "attribute_p95_ms": 20.0, "objects_a_second": 5_000.0}
 """What the registry is held to, at a million objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured; ``build_s``: seconds to load the vectors, build the index and save it."""
+    """Everything that was measured.
+
+    objects_a_second, objects_a_cpu_second: in batches of ``BATCH``; small_batches: in batches of ``SMALL_BATCH``, into
+    the registry that holds all of them; build_s: seconds to load the vectors, build the index and save it
+    """
 
     objects: int
     objects_a_second: float
     objects_a_cpu_second: float
+    small_batches: float
     singles: Singles
     build_s: float
     similarity: list[Similarity]
@@ -85,8 +92,45 @@ def measure(
             found = similarity(registry, queries, SEED, tick)
             what, done, total = "attributes", 0, 8
             pages = attributes(registry, 40, tick)
+            few = min(objects, LATE_OBJECTS)
+            what, done, total = "registration in small batches", 0, few
+            late, _ = fill(registry, few, SEED + 2, tick, batch_size=SMALL_BATCH, name="late/")
     wall, processor = registering
-    return Figures(objects, objects / wall, objects / processor, alone, build_s, found, pages, together, deferred)
+    return Figures(
+        objects,
+        objects / wall,
+        objects / processor,
+        few / late,
+        alone,
+        build_s,
+        found,
+        pages,
+        together,
+        deferred,
+    )
+
+
+def soak(
+    writers: int,
+    readers: int,
+    seconds: float,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[Crowd, Crowd]:
+    """Writers and readers at once in a temporary folder, and a tenth as long as it would be without BEGIN IMMEDIATE.
+
+    Args:
+        writers: processes that write.
+        readers: processes that read.
+        seconds: for how long.
+        progress: told what goes on, how much is done, of how much.
+    """
+    with tempfile.TemporaryDirectory(prefix="registry-benchmark-") as name:
+        progress(f"writers and readers for {seconds:g} s", 0, 2)
+        together = crowd(Path(name, "crowd"), writers, readers, seconds)
+        progress("the same with deferred transactions", 1, 2)
+        deferred = crowd(Path(name, "deferred"), writers, readers, max(2.0, seconds / 10), deferred=True)
+        progress("", 2, 2)
+    return together, deferred
 
 
 def in_words(figures: Figures) -> list[str]:
@@ -95,9 +139,10 @@ def in_words(figures: Figures) -> list[str]:
     rarest = min(figures.similarity, key=lambda item: item.matching)
     alone, many = figures.singles, figures.objects_a_second
     lines = [
-        f"registration of {figures.objects} objects with vectors, in batches of 500: {many:.0f}/s "
+        f"registration of {figures.objects} objects with vectors, in batches of {BATCH}: {many:.0f}/s "
         f"({figures.objects_a_cpu_second:.0f} a second of the processor), {many / alone.one_by_one:.0f} times one by "
-        f"one ({alone.one_by_one:.0f}/s); each with a mask, in a batch of 200: {alone.with_masks:.0f}/s",
+        f"one ({alone.one_by_one:.0f}/s); then in batches of {SMALL_BATCH}: {figures.small_batches:.0f}/s; each with a "
+        f"mask, in a batch of 200: {alone.with_masks:.0f}/s",
         f"index built and saved in {figures.build_s:.1f} s",
         "similarity, 10 nearest (p95 beside a scan of all vectors; recall beside a filter put on after the search):",
     ]
@@ -119,13 +164,19 @@ def in_words(figures: Figures) -> list[str]:
             f"(scan {page.scan.p95:7.2f} ms, "
             f"ratio {page.latency.p95 / page.scan.p95:.2f})"
         )
-    for name, group in (("BEGIN IMMEDIATE", figures.crowd), ("deferred, the baseline", figures.deferred)):
-        lines.append(
-            f"{group.writers} writers and {group.readers} readers for {group.seconds:g} s, {name}: "
-            f"{group.acknowledged} objects acknowledged, {group.stored} stored, {group.pages} rounds of reading, "
-            f"{group.errors} errors" + (f" ({group.first_error[:90]})" if group.first_error else "")
-        )
-    return lines
+    return [*lines, *crowd_in_words(figures.crowd, figures.deferred)]
+
+
+def crowd_in_words(together: Crowd, deferred: Crowd) -> list[str]:
+    """Writers and readers, and what they would have met without BEGIN IMMEDIATE."""
+    return [
+        f"{group.writers} writers and {group.readers} readers for {group.seconds:g} s, {name}: "
+        f"{group.acknowledged} objects acknowledged, {group.stored} stored, {group.lost} lost, {group.torn} torn, "
+        f"{group.damage} findings of the doctor, {group.pages} rounds of reading, longest registration "
+        f"{group.slowest_s:.2f} s, {group.errors} errors"
+        + (f" ({group.first_error[:90]})" if group.first_error else "")
+        for name, group in (("BEGIN IMMEDIATE", together), ("deferred, the baseline", deferred))
+    ]
 
 
 def missed(figures: Figures) -> list[str]:
@@ -142,7 +193,15 @@ def missed(figures: Figures) -> list[str]:
         found.append(f"attribute search: p95 {page:.1f} ms, target {TARGETS['attribute_p95_ms']:g}")
     if figures.objects_a_second < TARGETS["objects_a_second"]:
         found.append(f"registration: {figures.objects_a_second:.0f}/s, target {TARGETS['objects_a_second']:g}")
-    lost = figures.crowd.acknowledged != figures.crowd.stored
-    if figures.crowd.errors or lost:
-        found.append(f"writers and readers: {figures.crowd.errors} errors, lost: {lost}")
-    return found
+    return [*found, *missed_by_crowd(figures.crowd)]
+
+
+def missed_by_crowd(group: Crowd) -> list[str]:
+    """What writers and readers together may not do."""
+    odd = group.acknowledged != group.stored
+    if group.errors or group.lost or group.torn or group.damage or odd:
+        return [
+            f"writers and readers: {group.errors} errors, {group.lost} objects lost, {group.torn} torn, "
+            f"{group.damage} findings, {group.acknowledged} acknowledged, {group.stored} stored"
+        ]
+    return []

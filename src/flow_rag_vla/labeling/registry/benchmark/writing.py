@@ -9,14 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry import tables as t
+from flow_rag_vla.labeling.registry.doctor import examine
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import (
+    ChangeKind,
+    Embedder,
+    ImageDraft,
+    Mask,
+    ObjectDraft,
+    SourceDraft,
+    SourceKind,
+    Vector,
+)
 
 OBJECTS_A_BATCH = 20
+CROWD_EMBEDDER = Embedder("generated", "small", 32)
 OPENING_S = 120.0
 """How long processes may take to start on a machine with few cores."""
 
@@ -35,12 +48,29 @@ class Crowd:
     pages: int
     errors: int
     first_error: str
+    lost: int = 0
+    """Objects whose registration returned, but that are not there as they were sent."""
+    torn: int = 0
+    """Objects, vectors and histories that are there without the rest of their batch."""
+    damage: int = 0
+    """What the doctor finds afterwards."""
+    slowest_s: float = 0.0
+    """The longest that one registration took."""
 
 
-def draft(image_id: str, number: int, mask: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> ObjectDraft:
+def draft(image_id: str, number: int, mask: Mask | None = None, vector: Vector | None = None) -> ObjectDraft:
     """A small object."""
-    origin = Origin("generated", "1")
-    return ObjectDraft(image_id, f"class_{number % 7}", (1, 1, 60, 40), 0.5, ScoreKind.SIGMOID, origin, mask=mask)
+    return ObjectDraft(
+        image_id,
+        f"class_{number % 7}",
+        (1, 1, 60, 40),
+        0.5,
+        ScoreKind.SIGMOID,
+        Origin("generated", "1"),
+        mask=mask,
+        embedding=vector,
+        embedder=None if vector is None else CROWD_EMBEDDER,
+    )
 
 
 def image_of(registry: Registry, path: str) -> str:
@@ -74,6 +104,9 @@ def crowd(folder: Path, writers: int, readers: int, seconds: float, *, deferred:
                 process.join()
     with Registry(folder) as registry:
         stored = registry.count() - before
+        told = {answer["writer"]: answer["batches"] for answer in answers if answer["writer"] is not None}
+        lost, torn = missing(registry, told)
+        damage = len(examine(registry, grace_s=0.0))
     errors = [text for answer in answers for text in answer["errors"]]
     total = {name: sum(answer[name] for answer in answers) for name in ("batches", "pages")}
     return Crowd(
@@ -86,11 +119,40 @@ def crowd(folder: Path, writers: int, readers: int, seconds: float, *, deferred:
         total["pages"],
         len(errors),
         errors[0] if errors else "",
+        lost,
+        torn,
+        damage,
+        max(answer["slowest_s"] for answer in answers),
     )
 
 
+def missing(registry: Registry, told: dict[int, int]) -> tuple[int, int]:
+    """Objects lost and torn; ``told``: of how many batches each writer knows that they are stored."""
+    with registry.database.read() as connection:
+        columns = t.batches.c.batch_key, t.batches.c.first_row, t.batches.c.count
+        stored = {row.batch_key: (row.first_row, row.count) for row in connection.execute(sa.select(*columns))}
+        masked = set(connection.execute(sa.select(t.objects.c.row_id).where(t.objects.c.mask_path != "")).scalars())
+        created = t.history.c.kind == ChangeKind.CREATED.value
+        counted = (
+            sa.select(sa.func.count()).select_from(t.objects),
+            sa.select(sa.func.count()).select_from(t.vectors),
+            sa.select(sa.func.count()).select_from(t.history).where(created),
+        )
+        rows = [int(connection.execute(statement).scalar() or 0) for statement in counted]
+    whole = sum(count for _, count in stored.values())
+    torn = sum(abs(count - whole) for count in rows) + abs(len(masked) - len(stored))
+    # Each batch carries a mask on its first object.
+    kept = {key for key, (first, count) in stored.items() if count == OBJECTS_A_BATCH and first in masked}
+    owed = {f"{number}/{batch}" for number, done in told.items() for batch in range(done)}
+    return OBJECTS_A_BATCH * len(owed - kept), torn
+
+
 def _write(folder: str, number: int, seconds: float, deferred: bool, barrier: Any, results: Any) -> None:
-    done, errors = 0, []
+    done, errors, slowest = 0, [], 0.0
+    mask = np.zeros((480, 640), np.bool_)
+    mask[1:40, 1:60] = True
+    vector = np.zeros(CROWD_EMBEDDER.dimension, np.float32)
+    vector[number % len(vector)] = 1.0
     with Registry(folder) as registry:
         if deferred:
             registry.database.begin_writing = "BEGIN"
@@ -98,14 +160,18 @@ def _write(folder: str, number: int, seconds: float, deferred: bool, barrier: An
         barrier.wait(OPENING_S)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            start = time.monotonic()
             try:
                 if image_id is None:
                     image_id = image_of(registry, f"/crowd/{number}")
-                registry.register([draft(image_id, n) for n in range(OBJECTS_A_BATCH)], who=f"writer {number}")
+                drafts = [draft(image_id, n, None if n else mask, vector) for n in range(OBJECTS_A_BATCH)]
+                # A batch that was refused is sent again under its key.
+                registry.register(drafts, who=f"writer {number}", key=f"{number}/{done}")
                 done += 1
             except RegistryError as error:
                 errors.append(str(error))
-    results.put({"batches": done, "pages": 0, "errors": errors})
+            slowest = max(slowest, time.monotonic() - start)
+    results.put({"writer": number, "batches": done, "pages": 0, "errors": errors, "slowest_s": slowest})
 
 
 def _read(folder: str, number: int, seconds: float, deferred: bool, barrier: Any, results: Any) -> None:
@@ -122,7 +188,7 @@ def _read(folder: str, number: int, seconds: float, deferred: bool, barrier: Any
                 pages += 1
             except RegistryError as error:
                 errors.append(str(error))
-    results.put({"batches": 0, "pages": pages, "errors": errors})
+    results.put({"writer": None, "batches": 0, "pages": pages, "errors": errors, "slowest_s": 0.0})
 
 
 @dataclass(frozen=True, slots=True)
