@@ -86,7 +86,7 @@ class ModelMemory:
 
         with self._lock:
             if self._manager is None:
-                self._manager = _make_manager(*self._budgets)
+                self._manager = make_manager(*self._budgets)
             if model.name not in self._known:
                 place = Place.GPU if model.cuda else Place.HOST
                 loader = ObjectLoader(lambda _device: model.make())
@@ -97,7 +97,8 @@ class ModelMemory:
             return self._manager
 
 
-def _make_manager(host_bytes: int, gpu_bytes: int) -> ResidencyManager:
+def make_manager(host_bytes: int, gpu_bytes: int) -> ResidencyManager:
+    """A manager of this machine's memories. Bytes that models may take in each; 0: all there are."""
     import torch
 
     from flow_rag_vla.residency.manager import ResidencyManager

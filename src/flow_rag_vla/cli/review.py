@@ -52,6 +52,7 @@ def review(
     """
     console = Console(soft_wrap=True, highlight=False)
     try:
+        from flow_rag_vla.bringup.labeling_models import LabelingModels
         from flow_rag_vla.gateway.app import make_app
         from flow_rag_vla.gateway.labeling.labels import Labels
         from flow_rag_vla.gateway.labeling.models import Models
@@ -69,9 +70,12 @@ def review(
             raise typer.BadParameter(f"--media {folder}: there is no such folder")
     access, secret = _access(tokens, name)
     settings = BackendSettings(detector, segmenter, embedder, device=device)
+    memory = LabelingModels(device)
     try:
         with Registry(registry, files=files or None, create=create) as opened, _ended_by_signals() as ended:
-            labels = Labels(opened, Pictures(media), Models((lambda: make_pipeline(settings)) if models else None))
+            labels = Labels(
+                opened, Pictures(media), Models((lambda: make_pipeline(settings, memory)) if models else None)
+            )
             with Server(make_app(access, [labeling_section(labels)]), host, port) as server:
                 counts = opened.statistics()
                 left = counts.by_state["unreviewed"]

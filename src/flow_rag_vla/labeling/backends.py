@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from flow_rag_vla.labeling.pipeline.errors import ModelError
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
@@ -101,14 +101,47 @@ EMBEDDERS: Mapping[str, Callable[[BackendSettings], Embedder]] = {
 }
 
 
-def make_pipeline(settings: BackendSettings | None = None) -> LabelingPipeline:
-    """The pipeline of some backends, loaded and ready.
+class Keeper(Protocol):
+    """Decides when the models of a pipeline are loaded: hands out backends that are there while they work."""
+
+    def detector(self, make: Callable[[], Detector]) -> Detector:
+        """What ``make`` makes, kept. Raises LabelingError."""
+        ...
+
+    def segmenter(self, make: Callable[[], Segmenter]) -> Segmenter:
+        """What ``make`` makes, kept. Raises LabelingError."""
+        ...
+
+    def embedder(self, make: Callable[[], Embedder]) -> Embedder:
+        """What ``make`` makes, kept. Raises LabelingError."""
+        ...
+
+
+class _KeepAll:
+    """Loads at once, and keeps."""
+
+    def detector(self, make: Callable[[], Detector]) -> Detector:
+        return make()
+
+    def segmenter(self, make: Callable[[], Segmenter]) -> Segmenter:
+        return make()
+
+    def embedder(self, make: Callable[[], Embedder]) -> Embedder:
+        return make()
+
+
+def make_pipeline(settings: BackendSettings | None = None, keeper: Keeper | None = None) -> LabelingPipeline:
+    """The pipeline of some backends, ready.
+
+    Args:
+        settings: which.
+        keeper: who loads them, and may unload them between two uses; None: all are loaded now and stay.
 
     Raises:
         ModelError: for an unknown name, and for a model that is missing or damaged, or needs a library that is.
     """
-    settings = settings or BackendSettings()
-    detector = make_detector(settings)
+    settings, keeper = settings or BackendSettings(), keeper or _KeepAll()
+    detector = keeper.detector(lambda: make_detector(settings))
     own = settings.detector in ("compact", "detr")
     segmenter = {AUTOMATIC: NONE if own else "sam2"}.get(settings.segmenter, settings.segmenter)
     embedder = {AUTOMATIC: NONE if own else "dinov2"}.get(settings.embedder, settings.embedder)
@@ -116,10 +149,15 @@ def make_pipeline(settings: BackendSettings | None = None) -> LabelingPipeline:
         from flow_rag_vla.labeling.detectors.calibration import CalibratedDetector, ScoreCalibration
 
         detector = CalibratedDetector(detector, ScoreCalibration.load(settings.calibration))
+    makers = (
+        None if segmenter == NONE else _chosen(SEGMENTERS, segmenter, "segmenter"),
+        None if embedder == NONE else _chosen(EMBEDDERS, embedder, "embedder"),
+    )
+    segments, embeds = makers
     return LabelingPipeline(
         detector,
-        None if segmenter == NONE else _chosen(SEGMENTERS, segmenter, "segmenter")(settings),
-        None if embedder == NONE else _chosen(EMBEDDERS, embedder, "embedder")(settings),
+        None if segments is None else keeper.segmenter(lambda: segments(settings)),
+        None if embeds is None else keeper.embedder(lambda: embeds(settings)),
     )
 
 

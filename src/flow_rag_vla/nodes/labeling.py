@@ -22,6 +22,7 @@ from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import labeling as names
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.labeling_models import LabelingModels
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
@@ -96,7 +97,8 @@ class LabelingNode(Node):
         os.nice(settings.niceness)
         device = prepare_torch(settings.device, settings.threads)
         try:
-            self._pipeline = SharedPipeline(make_pipeline(_backends(settings, device)))
+            self._memory = LabelingModels(device, int(settings.host_memory * 1e6), int(settings.gpu_memory * 1e6))
+            self._pipeline = SharedPipeline(make_pipeline(_backends(settings, device), self._memory))
         except LabelingError as error:
             raise StartError(f"parameters detector, segmenter or embedder: {error}") from error
         try:
@@ -495,6 +497,7 @@ class LabelingNode(Node):
             "pauses": self._watch.pauses,
             "skipped": self._skipped,
             "last_problem": self._complain.last,
+            **self._memory.figures(),
         }
         if self._watch.paused:
             return WARN, "pauses: the control loop reports late ticks", figures

@@ -24,11 +24,14 @@ def module_bytes(modules: Iterable[torch.nn.Module]) -> int:
     return sum(storages.values())
 
 
-def modules_in(value: object) -> list[torch.nn.Module]:
-    """The module that a value is, or those among its attributes."""
+def modules_in(value: object, depth: int = 3) -> list[torch.nn.Module]:
+    """The module that a value is, or those among its attributes, and theirs, ``depth`` deep. Each once."""
     if isinstance(value, torch.nn.Module):
         return [value]
-    return [one for one in vars(value).values() if isinstance(one, torch.nn.Module)]
+    if depth == 0 or isinstance(value, (torch.Tensor, type)) or not hasattr(value, "__dict__"):
+        return []
+    found = {id(one): one for held in vars(value).values() for one in modules_in(held, depth - 1)}
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

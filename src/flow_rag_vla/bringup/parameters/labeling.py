@@ -23,6 +23,15 @@ class LabelingParameters:
     embedder_model: str = parameter("", "The embedder's folder or hub id; empty: its usual one")
     device: str = parameter("auto", "Where models run; auto takes a GPU", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads of the models", minimum=1, maximum=64)
+    host_memory: float = parameter(
+        0.0,
+        "Memory that the models may take together on the CPU; an idle one leaves when another needs its room; "
+        "0: the machine's",
+        unit="MB",
+        minimum=0.0,
+        maximum=1e7,
+    )
+    gpu_memory: float = parameter(0.0, "The same on the GPU; 0: the GPU's", unit="MB", minimum=0.0, maximum=1e7)
     niceness: int = parameter(
         10, "How much processor time is left to others: 0 as any, 19 only what is idle", minimum=0, maximum=19
     )
