@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,6 +65,8 @@ class LlmNode(Node):
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         self._node_parameters = NodeParameters(self, LlmParameters)
         settings = self._node_parameters.value
+        # A generation must not take the processor from the control loop; threads started from here on inherit it.
+        os.nice(settings.niceness)
         self._memory = ModelMemory(int(settings.host_memory * 1e6), int(settings.gpu_memory * 1e6))
         try:
             self._service_settings = _service_settings(settings)

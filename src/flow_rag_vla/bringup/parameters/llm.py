@@ -44,6 +44,9 @@ class LlmParameters:
         maximum=1e7,
     )
     gpu_memory: float = parameter(0.0, "The same on the GPU; 0: the GPU's", unit="MB", minimum=0.0, maximum=1e7)
+    niceness: int = parameter(
+        10, "How much processor time is left to others: 0 as any, 19 only what is idle", minimum=0, maximum=19
+    )
     deadline: float = parameter(
         30.0,
         "Time for an answer, retries included, when the request names none",
