@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from flow_rag_vla.labeling.detections import Origin
 from flow_rag_vla.labeling.registry.checks import checked_box, checked_path
@@ -23,6 +25,7 @@ from flow_rag_vla.labeling.registry.errors import (
     UnknownError,
     disk_error,
 )
+from flow_rag_vla.labeling.registry.masks import mask_png
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
@@ -238,3 +241,20 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
         Registry("postgresql://robot:secret@127.0.0.1:1/none", files=tmp_path)
     assert error.value.code is ErrorCode.UNAVAILABLE
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 8), (33, 17), (48, 64)])
+def test_a_mask_of_any_size_is_a_png_that_others_read(height, width):
+    mask = np.random.default_rng(height * width).random((height, width)) < 0.5
+    with PillowImage.open(io.BytesIO(mask_png(mask))) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "1", (width, height))
+        assert np.array_equal(np.asarray(image), mask)
+
+
+def test_masks_of_one_batch_share_a_folder_and_those_of_others_do_not(registry, image, make):
+    batches = [[make.draft(image, mask=make.mask(right=20 + n)) for n in range(4)] for _ in range(3)]
+    found = [registry.register(drafts, who="a").object_ids for drafts in batches]
+    folders = [{registry.mask_file(object_id).parent for object_id in ids} for ids in found]
+    assert [len(items) for items in folders] == [1, 1, 1]
+    # 65,536 folders: two batches may meet in one, not all three.
+    assert len(set().union(*folders)) > 1

@@ -8,7 +8,7 @@ import pytest
 
 from flow_rag_vla.labeling.registry.benchmark import report
 from flow_rag_vla.labeling.registry.benchmark.objects import SHARES
-from flow_rag_vla.labeling.registry.benchmark.report import TARGETS, in_words, measure, missed
+from flow_rag_vla.labeling.registry.benchmark.report import TARGETS, in_words, measure, missed, missed_by_crowd
 from flow_rag_vla.labeling.registry.benchmark.writing import Crowd
 
 
@@ -46,7 +46,15 @@ def test_recall_is_reached_in_every_class_and_a_filter_put_on_last_shows_why_it_
 
 def test_the_words_name_every_figure_with_its_baseline(figures):
     text = "\n".join(in_words(figures))
-    for part in ("times one by one", "ratio", "put on after", "deferred, the baseline", "database is locked"):
+    for part in (
+        "times one by one",
+        "then in batches of 500",
+        "0 lost, 0 torn",
+        "ratio",
+        "put on after",
+        "deferred, the baseline",
+        "database is locked",
+    ):
         assert part in text
     assert figures.as_json()["objects"] == 1_500
 
@@ -73,3 +81,10 @@ def test_a_target_that_is_missed_is_named(figures):
         attributes=[replace(item, latency=replace(item.latency, p95=1.0)) for item in figures.attributes],
     )
     assert missed(quick) == []
+
+
+def test_a_crowd_that_loses_tears_or_damages_something_has_missed_its_target(figures):
+    assert missed_by_crowd(figures.crowd) == []
+    for name in ("lost", "torn", "damage", "errors"):
+        (line,) = missed_by_crowd(replace(figures.crowd, **{name: 3}))
+        assert line.startswith("writers and readers: ") and "3" in line

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flow_rag_vla.labeling.registry.benchmark.writing import crowd
+from flow_rag_vla.labeling.registry.benchmark.writing import crowd, missing
 from flow_rag_vla.labeling.registry.doctor import Finding, examine
 from flow_rag_vla.labeling.registry.errors import BusyError, DiskFullError, ErrorCode
 from flow_rag_vla.labeling.registry.queries import Order
@@ -81,7 +81,26 @@ def test_writers_and_readers_at_once_lose_nothing(folder):
     together = crowd(folder, writers=4, readers=4, seconds=1.5)
     assert (together.errors, together.first_error) == (0, "")
     assert together.acknowledged == together.stored > 0
+    assert (together.lost, together.torn, together.damage) == (0, 0, 0)
     assert together.pages > 0
+
+
+def test_what_is_lost_torn_or_damaged_after_the_crowd_is_told(folder, make):
+    """The measurement itself: it sees each kind of loss."""
+    with Registry(folder) as registry:
+        image = make.image(registry)
+        mask = make.mask()
+        for number in range(3):
+            drafts = [make.draft(image, mask=None if n else mask, embedding=make.unit(n)) for n in range(20)]
+            ids = registry.register(drafts, who="w", key=f"0/{number}").object_ids
+        assert missing(registry, {0: 3}) == (0, 0)
+        assert missing(registry, {0: 2, 1: 1}) == (20, 0)
+        with registry.database.write() as connection:
+            connection.exec_driver_sql("DELETE FROM vectors WHERE row_id = 7")
+        assert missing(registry, {0: 3}) == (0, 1)
+        with registry.database.write() as connection:
+            connection.exec_driver_sql("UPDATE objects SET mask_path = '' WHERE object_id = ?", (ids[0],))
+        assert missing(registry, {0: 3}) == (20, 2)
 
 
 def test_threads_of_one_process_lose_nothing(registry, image, make):
