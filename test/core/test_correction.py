@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.core.correction import EARLY, told_until
-from flow_rag_vla.data.bag_values import ValueProblem, correction
+from flow_rag_vla.data.message_values import MessageError, correction
 
 
 def recorded(**fields: object) -> SimpleNamespace:
@@ -42,5 +42,5 @@ def test_a_share_of_the_flow_survives_a_message(thousandths):
 def test_what_is_no_share_is_refused_with_its_field(value):
     with pytest.raises(ValueError, match="guidance_until"):
         told_until(value)
-    with pytest.raises(ValueProblem, match="correction 3: guidance_until"):
+    with pytest.raises(MessageError, match="correction 3: guidance_until"):
         correction(recorded(guidance_until=value))

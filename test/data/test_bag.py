@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from flow_rag_vla.data.bag import Bag, BagError, image_near, image_pixels, images, read_bag, stamp_ns
+from flow_rag_vla.data.bag import Bag, BagError, image_near, images, read_bag
 from flow_rag_vla.data.bag_writer import BagWriteError, BagWriter
 from flow_rag_vla.data.definitions import Definitions, UnknownTypeError, installed_definitions
 from flow_rag_vla.data.mcap_scan import McapError, scan_mcap
+from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 
 COMMAND = "flow_rag_vla_interfaces/msg/ControlCommand"
 IMAGE = "sensor_msgs/msg/Image"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from flow_rag_vla.data.bag import Bag, stamp_ns
+from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
+from flow_rag_vla.data.message_values import stamp_ns
 from flow_rag_vla.labeling.compact.baseline import ColourDetector
 from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline import ImageError, LabelingPipeline, SettingError, SourceError

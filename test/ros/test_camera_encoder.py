@@ -7,8 +7,9 @@ import pytest
 from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.data.message_values import embedding_values
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.conversions import embedding_values, image_message
+from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces.msg import Embedding
 

@@ -17,8 +17,9 @@ from std_srvs.srv import Trigger
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg, srv
@@ -360,7 +361,7 @@ def test_a_state_read_from_the_wire_equals_the_message():
             )
             message = conversions.robot_state_message(state, names, "base" * joints)
             wire = serialize_message(message)
-            read, expected = robot_state_from_wire(wire), conversions.robot_state(message)
+            read, expected = robot_state_from_wire(wire), message_values.robot_state(message)
             for name in ("stamp_ns", "gripper_width", "gripper_effort"):
                 assert getattr(read, name) == getattr(expected, name)
             for name in ("position", "orientation", "joint_positions", "joint_velocities", "wrench"):

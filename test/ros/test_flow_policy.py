@@ -10,8 +10,9 @@ import pytest
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import ACTION_DIM, CorrectionMode
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data.message_values import action_chunk
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.conversions import action_chunk, floats
+from flow_rag_vla.nodes.conversions import floats
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.policy.checkpoint import EncoderIdentity
 from flow_rag_vla.policy.policy import FlowPolicy

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from std_msgs.msg import Header
 
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.labeling_messages import boxes_of, detections_message, detections_of
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
 from flow_rag_vla_interfaces import msg

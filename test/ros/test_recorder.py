@@ -21,7 +21,8 @@ from std_msgs.msg import Bool, String
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S
-from flow_rag_vla.data.bag import Bag, image_pixels, read_bag
+from flow_rag_vla.data.bag import Bag, read_bag
+from flow_rag_vla.data.message_values import image_pixels
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla_interfaces.msg import ControlCommand, EpisodeStatus

@@ -16,8 +16,9 @@ from trajectory_msgs.msg import JointTrajectory
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
 from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.data.message_values import image_pixels, robot_state
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.conversions import image_array, pose_message, robot_state
+from flow_rag_vla.nodes.conversions import pose_message
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import ControlCommand, RobotState
 
@@ -122,7 +123,7 @@ def test_commands_move_the_tool_along_their_path_and_states_and_pictures_come_as
     assert heard["violations"][-1].data == 0
     wait(lambda: abs(heard["state"][-1].gripper_width - 0.05) < 2e-3, "the gripper at its width")
     wait(lambda: heard["image"], "a decoded picture")
-    assert image_array(heard["image"][-1]).std() > 10
+    assert image_pixels(heard["image"][-1]).std() > 10
 
     def of_the_driver():
         stamps = {to_ns(message.header.stamp) for message in heard["joints"]}

@@ -11,8 +11,8 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.data.message_values import image_pixels, robot_state
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.conversions import image_array, robot_state
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import ControlCommand, RobotState, SceneState
 from flow_rag_vla_interfaces.srv import ResetSimulation, StepSimulation
@@ -146,7 +146,7 @@ def test_the_cameras_show_the_scene_with_the_stamp_of_its_state(start_node, hear
 
     spin_until(lambda: len(shared_stamps()) > 3, what="pairs of images with the stamp of a scene")
     for camera in ("front", "wrist"):
-        pixels = image_array(images[camera][-1])
+        pixels = image_pixels(images[camera][-1])
         assert pixels.std() > 10, "the picture is empty"
         assert (infos[camera].height, infos[camera].width) == pixels.shape[:2]
         assert infos[camera].k[0] > 0 and infos[camera].header.frame_id == images[camera][-1].header.frame_id

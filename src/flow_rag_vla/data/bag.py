@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.data.mcap_scan import McapChannel, McapError, McapScan, open_mcap
+from flow_rag_vla.data.message_values import image_pixels
 from flow_rag_vla.data.sqlite_scan import SqliteBagError, SqliteScan, open_sqlite_bag
 
 if sys.version_info >= (3, 14):
@@ -252,33 +253,6 @@ def read_bag(
         BagError: if the bag cannot be opened.
     """
     return Bag(path).messages(topics, start_ns, stop_ns)
-
-
-def stamp_ns(stamp: Any) -> int:
-    """Nanoseconds of a ``builtin_interfaces/Time``, or of the header of a message."""
-    time = getattr(stamp, "stamp", stamp)
-    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
-
-
-def image_pixels(image: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a ``sensor_msgs/Image`` read from a bag.
-
-    Raises:
-        ValueError: for an encoding or a size that makes no picture.
-    """
-    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(image.encoding)
-    if channels is None:
-        raise ValueError(f"image encoding {image.encoding!r} is not one of rgb8, bgr8, rgba8, bgra8, mono8")
-    height, width, step = int(image.height), int(image.width), int(image.step)
-    data = np.frombuffer(image.data, dtype=np.uint8)
-    if not height or not width or step < width * channels or data.size < step * height:
-        raise ValueError(f"image of {width} x {height} {image.encoding}, step {step}, has {data.size} bytes")
-    pixels = data[: step * height].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    if image.encoding.startswith("bgr"):
-        return np.ascontiguousarray(pixels[:, :, 2::-1])
-    return np.ascontiguousarray(pixels[:, :, :3])
 
 
 def images(

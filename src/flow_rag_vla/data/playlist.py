@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from flow_rag_vla.data.bag import Bag, stamp_ns
+from flow_rag_vla.data.bag import Bag
+from flow_rag_vla.data.message_values import stamp_ns
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "images": ("camera/front/image_raw", "camera/wrist/image_raw"),

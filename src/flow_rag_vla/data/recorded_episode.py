@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, CorrectionMode
-from flow_rag_vla.data.bag import Bag, BagError, BagMessage, image_pixels, stamp_ns
-from flow_rag_vla.data.bag_values import ValueProblem, robot_state
+from flow_rag_vla.data.bag import Bag, BagError, BagMessage
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.data.demonstrations import STATE_DIM, state_row
+from flow_rag_vla.data.message_values import MessageError, image_pixels, robot_state, stamp_ns
 
 NO_FAILURE = -1
 RUNNING, SUCCEEDED, FAILED, CANCELED = 2, 3, 4, 5
@@ -158,7 +158,7 @@ def _states(bag: Bag, start_ns: int, stop_ns: int) -> tuple[NDArray[np.int64], N
     for entry in bag.messages(["robot_state"], start_ns, stop_ns):
         try:
             state = robot_state(entry.message)
-        except ValueProblem:
+        except MessageError:
             continue
         found.append((state.stamp_ns, state_row(state)))
     found.sort(key=lambda item: item[0])

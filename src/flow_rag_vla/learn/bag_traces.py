@@ -13,8 +13,8 @@ import numpy as np
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
-from flow_rag_vla.data.bag import Bag, BagError, stamp_ns
-from flow_rag_vla.data.bag_values import ValueProblem, action_chunk, robot_state
+from flow_rag_vla.data.bag import Bag, BagError
+from flow_rag_vla.data.message_values import MessageError, action_chunk, robot_state, stamp_ns
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.frame import Frame
 from flow_rag_vla.failure.sample import Command, Episode
@@ -87,7 +87,7 @@ def read_bag_traces(path: str | Path, into: BagTraces) -> None:
     for entry in bag.messages([*NEEDED, CHUNK]):
         try:
             reader.take(names[entry.topic], entry.message)
-        except (ValueProblem, ValueError) as error:
+        except (MessageError, ValueError) as error:
             reason = str(error).split(":")[0]
             into.refused[reason] = into.refused.get(reason, 0) + 1
     reader.end("the bag ends before it does")
@@ -126,7 +126,7 @@ class _Reader:
             self._encoder = self._one(self._encoder, (message.encoder, message.revision), "encoder")
             values = np.array(message.values, dtype=np.float32)
             if not abs(float(np.linalg.norm(values)) - 1.0) < 1e-2:
-                raise ValueProblem(f"embedding of {message.encoder!r} is not of unit length")
+                raise MessageError(f"embedding of {message.encoder!r} is not of unit length")
             self._keep(self._detector.offer_embedding(stamp_ns(message.header), values))
         else:
             chunk = action_chunk(message)
@@ -184,9 +184,9 @@ class _Reader:
         turn = np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
         width = float(message.gripper_width)
         if not (np.isfinite(place).all() and abs(float(np.linalg.norm(turn)) - 1.0) < 1e-2):
-            raise ValueProblem("command: its target is not finite or no rotation")
+            raise MessageError("command: its target is not finite or no rotation")
         if not 0.0 <= width <= 2.0 * GRIPPER_MAX_WIDTH:
-            raise ValueProblem("command: its gripper width is out of range")
+            raise MessageError("command: its gripper width is out of range")
         seen = stamp_ns(message.provenance.observation_stamp)
         target = CartesianTarget(place, turn, width)
         self._detector.offer_command(Command(stamp_ns(message.header), target, seen, message.mode == _FOLLOW))

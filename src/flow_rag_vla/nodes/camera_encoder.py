@@ -12,9 +12,10 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.held_model import HeldModel
 from flow_rag_vla.bringup.parameters.camera_encoder import CameraEncoderParameters
+from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError, floats, image_array
+from flow_rag_vla.nodes.conversions import floats
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -83,7 +84,7 @@ class CameraEncoder(ManagedNode):
             self._complain(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
             return
         try:
-            self._newest[camera] = stamp_ns, image_array(image)
+            self._newest[camera] = stamp_ns, image_pixels(image)
         except MessageError as error:
             self._complain(f"image of camera {camera!r} refused: {error}; check the camera driver")
             return

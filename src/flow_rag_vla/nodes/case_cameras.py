@@ -9,11 +9,11 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.memory.case import CaseError
 from flow_rag_vla.memory.history import Series
 from flow_rag_vla.memory.images import CaseImage, encoded
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.conversions import MessageError, image_array
 from flow_rag_vla.nodes.polling import PolledSubscription
 
 SPAN_NS = 20_000_000_000
@@ -57,7 +57,7 @@ def encoded_pictures(pictures: Pictures) -> tuple[CaseImage, ...]:
     found = []
     for name, data in pictures:
         try:
-            found.append(encoded(name, image_array(deserialize_message(data, Image))))
+            found.append(encoded(name, image_pixels(deserialize_message(data, Image))))
         except (MessageError, CaseError):
             continue
     return tuple(found)

@@ -29,8 +29,9 @@ from flow_rag_vla.control.measurement import StateRefusal, invalid_state
 from flow_rag_vla.control.queue import ChunkRefusal
 from flow_rag_vla.control.statistics import Summary
 from flow_rag_vla.core.action import TICK_NS, TICK_S, Provenance
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
@@ -173,7 +174,7 @@ class Controller(Node):
     def _on_chunk(self, message: msg.ActionChunk, now_ns: int, steady_ns: int, waited_ns: int) -> None:
         self._taken.append((msg.TickInputs.KIND_CHUNK, to_ns(message.header.stamp), waited_ns))
         try:
-            chunk = conversions.action_chunk(message)
+            chunk = message_values.action_chunk(message)
         except MessageError as error:
             self._loop.refuse_chunk(str(error))
             self._complain("chunk", f"{error}; the chunk was refused")
@@ -187,7 +188,7 @@ class Controller(Node):
     def _on_correction(self, message: msg.Correction, now_ns: int, steady_ns: int, waited_ns: int) -> None:
         self._taken.append((msg.TickInputs.KIND_CORRECTION, to_ns(message.header.stamp), waited_ns))
         try:
-            correction = conversions.correction(message)
+            correction = message_values.correction(message)
         except MessageError as error:
             self._loop.arbiter.invalid += 1
             self._complain("correction", f"{error}; the correction was ignored")
@@ -198,7 +199,7 @@ class Controller(Node):
 
     def _on_takeover(self, message: msg.Takeover, now_ns: int, steady_ns: int, waited_ns: int) -> None:
         self._taken.append((msg.TickInputs.KIND_TAKEOVER, to_ns(message.header.stamp), waited_ns))
-        request = conversions.takeover_request(message)
+        request = message_values.takeover_request(message)
         refused = self._loop.offer_takeover(request, now_ns - waited_ns, steady_ns - waited_ns)
         if refused is not None:
             self._complain(f"takeover {refused[0].value}", f"takeover refused: {refused[1]}")

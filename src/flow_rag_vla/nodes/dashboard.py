@@ -27,13 +27,14 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from flow_rag_vla.bringup import live, topics
 from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.gateway.live.board import Board, Picture
 from flow_rag_vla.gateway.live.health import Readiness
 from flow_rag_vla.gateway.live.pace import Audience, Pace
-from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import dashboard_views as views
+from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
 from flow_rag_vla.nodes.overlays import Overlays
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -204,7 +205,7 @@ class Dashboard(Node):
     def _on_image(self, camera: str, message: Image) -> None:
         from PIL import Image as Pillow
 
-        pixels = conversions.image_array(message)
+        pixels = message_values.image_pixels(message)
         encoded = io.BytesIO()
         Pillow.fromarray(pixels).save(encoded, "JPEG", quality=self._settings.value.jpeg_quality)
         stamp_ns = to_ns(message.header.stamp)
@@ -233,10 +234,10 @@ class Dashboard(Node):
 
     def _on_correction(self, message: msg.Correction) -> None:
         similarities = [float(item.similarity) for item in message.cases]
-        self._board.set_correction(conversions.correction(message), similarities)
+        self._board.set_correction(message_values.correction(message), similarities)
 
     def _on_chunk(self, message: msg.ActionChunk) -> None:
-        self._board.set_chunk(conversions.action_chunk(message), float(message.inference_ms))
+        self._board.set_chunk(message_values.action_chunk(message), float(message.inference_ms))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         namespace = self.get_namespace().strip("/")

@@ -12,11 +12,10 @@ from sensor_msgs.msg import CameraInfo
 from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.data.message_values import MessageError, evidence
 from flow_rag_vla.gateway.live.board import CommandSeen
 from flow_rag_vla.gateway.live.geometry import StillCamera, looking_at
 from flow_rag_vla.gateway.live.timeline import FailureSeen
-from flow_rag_vla.nodes.conversions import MessageError
-from flow_rag_vla.nodes.failure_case_messages import evidence
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces import msg
 

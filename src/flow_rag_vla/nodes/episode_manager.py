@@ -26,11 +26,11 @@ from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParame
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.data.episode_record import last_episode_id, record_path, write_record
+from flow_rag_vla.data.message_values import MessageError, robot_state
 from flow_rag_vla.deliberation.care import Care, care_of
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample, Outcome, Verdict, requested_goal
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.conversions import MessageError, robot_state
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.episode_messages import failure_record, loop_sample, status_message
 from flow_rag_vla.nodes.free_text import FreeText

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.core.correction import Correction
-from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.data.message_values import MessageError, evidence
 from flow_rag_vla.memory.case import FailureCase, OriginCredit
 from flow_rag_vla.memory.episode import Failure
 from flow_rag_vla.memory.images import CaseImage, checked_images
 from flow_rag_vla.memory.results import RetrievedCase
 from flow_rag_vla.memory.statistics import MemoryStatistics
-from flow_rag_vla.nodes.conversions import MessageError, evidence_messages, floats
+from flow_rag_vla.nodes.conversions import evidence_messages, floats
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces import msg
 
@@ -32,11 +33,6 @@ def failure_type(value: int) -> FailureType:
     except ValueError:
         known = ", ".join(f"{int(item)} {item.name.lower()}" for item in FailureType)
         raise MessageError(f"failure type {value} is not one of {known}") from None
-
-
-def evidence(messages: Iterable[msg.Evidence]) -> tuple[Evidence, ...]:
-    """Pieces of evidence of messages."""
-    return tuple(Evidence(item.name, float(item.value), float(item.threshold), item.unit) for item in messages)
 
 
 def chunk_rows(values: Sequence[float], horizon: int, name: str) -> NDArray[np.float32]:

@@ -19,6 +19,8 @@ from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.failure.calibration import Calibration, CalibrationError, load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.drift import DriftWatch
@@ -26,7 +28,6 @@ from flow_rag_vla.failure.frame import Frame
 from flow_rag_vla.failure.monitor import SPAN_S, Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -202,7 +203,7 @@ class FailureDetectorNode(ManagedNode):
             return
         try:
             calibration.check_encoder(message.encoder, message.revision, len(message.values))
-            values = conversions.embedding_values(message, len(calibration.space.mean))
+            values = message_values.embedding_values(message, len(calibration.space.mean))
         except CalibrationError as error:
             self._mismatched(f"{error}; the rules go on without it")
             return
@@ -221,7 +222,7 @@ class FailureDetectorNode(ManagedNode):
             return
         try:
             calibration.check_policy(message.provenance.policy, message.provenance.policy_revision)
-            chunk = conversions.action_chunk(message)
+            chunk = message_values.action_chunk(message)
         except CalibrationError as error:
             self._mismatched(f"{error}; the rules go on without it")
             return

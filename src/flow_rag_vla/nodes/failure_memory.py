@@ -24,6 +24,8 @@ from flow_rag_vla.bringup.memory_settings import answering_settings, keying, lea
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.memory.answering import Answering, MemoryAnswer, NoKeyError, Whereabouts
 from flow_rag_vla.memory.consensus import Consensus
 from flow_rag_vla.memory.episode import EpisodeMemory
@@ -32,11 +34,10 @@ from flow_rag_vla.memory.learning import Learner
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.rewind import Stage
 from flow_rag_vla.memory.store import EncoderMismatchError, StoreError
-from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes import failure_case_messages as messages
+from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.case_cameras import CaseCameras
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Health
 from flow_rag_vla.nodes.failure_memory_learning import MemoryLearning
 from flow_rag_vla.nodes.failure_memory_services import EXPECTED, MemoryServices
@@ -237,7 +238,7 @@ class FailureMemoryNode(ManagedNode):
 
     def _on_chunk(self, message: msg.ActionChunk) -> None:
         try:
-            chunk = conversions.action_chunk(message)
+            chunk = message_values.action_chunk(message)
         except MessageError as error:
             self._refuse(str(error))
             return
@@ -351,7 +352,7 @@ class FailureMemoryNode(ManagedNode):
 
 def _felt(message: msg.RobotState) -> Callable[[], NDArray[np.float32]]:
     """How to get the proprioception (P,) of a message."""
-    return lambda: proprioception(conversions.robot_state(message))
+    return lambda: proprioception(message_values.robot_state(message))
 
 
 def main(args: Sequence[str] | None = None) -> int:

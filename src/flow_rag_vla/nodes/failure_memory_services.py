@@ -14,6 +14,7 @@ from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.security.permission import CHANGING
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.memory.answering import Answering
 from flow_rag_vla.memory.case import CaseError, EncoderStamp, unit_embedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
@@ -21,7 +22,6 @@ from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult
 from flow_rag_vla.memory.store import CaseFilter, StoreError
 from flow_rag_vla.nodes import failure_case_messages as messages
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
 from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla_interfaces import msg, srv

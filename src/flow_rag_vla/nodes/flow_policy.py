@@ -26,9 +26,10 @@ from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data import message_values
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import RUNNING, ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -127,7 +128,7 @@ class FlowPolicyNode(ManagedNode):
     def _take_states(self) -> None:
         for message, _ in self._feed.take():
             try:
-                state = conversions.robot_state(message)
+                state = message_values.robot_state(message)
             except MessageError as error:
                 self._complain(str(error))
                 continue
@@ -153,7 +154,7 @@ class FlowPolicyNode(ManagedNode):
 
     def _on_correction(self, message: msg.Correction) -> None:
         try:
-            correction = conversions.correction(message)
+            correction = message_values.correction(message)
         except MessageError as error:
             self._complain(str(error))
             return
@@ -182,7 +183,7 @@ class FlowPolicyNode(ManagedNode):
     def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
         settings = self._params.value
         self._model.value.check_encoder(message.encoder, message.revision)
-        values = conversions.embedding_values(message, self._model.value.embedding_dimension)
+        values = message_values.embedding_values(message, self._model.value.embedding_dimension)
         stamp_ns = to_ns(message.header.stamp)
         age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
         if abs(age) > settings.max_embedding_age:

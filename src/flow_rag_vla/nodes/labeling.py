@@ -24,11 +24,13 @@ from flow_rag_vla.bringup import labeling as names
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.labeling_models import LabelingModels
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
+from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
 from flow_rag_vla.gateway.labeling.labels import kept_upload
 from flow_rag_vla.gateway.labeling.uploads import upload_of
 from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
+from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline import Image as Pixels
@@ -39,9 +41,10 @@ from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, LabelledObject, ObjectChange, ReviewState
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError, image_array, image_message
+from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
+from flow_rag_vla.nodes.labeling_datasets import Built, build_dataset, build_request
 from flow_rag_vla.nodes.labeling_messages import (
     box_of,
     boxes_of,
@@ -62,6 +65,7 @@ from flow_rag_vla.nodes.labeling_runs import (
     label_path,
     label_topic,
 )
+from flow_rag_vla.nodes.labeling_training import TrainingActions
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted, permitted_goals
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -69,7 +73,7 @@ from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
 from flow_rag_vla_interfaces import msg, srv
-from flow_rag_vla_interfaces.action import AutoLabel, LabelBag
+from flow_rag_vla_interfaces.action import AutoLabel, BuildDataset, LabelBag
 
 FEEDBACK_S = 0.2
 MOST_RUNS = 8
@@ -139,8 +143,12 @@ class LabelingNode(Node):
             for kind, name, callback in (
                 (AutoLabel, names.AUTO_LABEL, self._on_auto_label),
                 (LabelBag, names.LABEL_BAG, self._on_label_bag),
+                (BuildDataset, names.BUILD_DATASET, self._on_build_dataset),
             )
         ]
+        self._trainings = TrainingActions(
+            self, settings.trainings, DatasetStore.of(self._registry), self._watch, self._failure
+        )
         self._detections = self.create_publisher(msg.DetectionArray, names.DETECTIONS, qos.SENSOR)
         self._overlay = self.create_publisher(Image, names.OVERLAY, qos.SENSOR)
         self._images = PolledSubscription(self, Image, settings.image_topic, qos.NEWEST)
@@ -162,6 +170,7 @@ class LabelingNode(Node):
                 thread.close()
             for action in self._actions:
                 action.destroy()
+            self._trainings.close()
             self._registry.close()
         super().destroy_node()
 
@@ -179,7 +188,7 @@ class LabelingNode(Node):
             return
         image = waiting[-1][0]
         try:
-            pixels = image_array(image)
+            pixels = image_pixels(image)
             done = self._models.submit(lambda: self._label(pixels, LabelRequest((), settings.threshold)))
         except (MessageError, BusyError) as error:
             self._complain(f"image on {settings.image_topic}: {error}")
@@ -216,7 +225,7 @@ class LabelingNode(Node):
     async def _on_detect(self, request: srv.Detect.Request, response: srv.Detect.Response) -> srv.Detect.Response:
         async def work() -> None:
             self._make_way()
-            pixels, asked = image_array(request.image), self._request(request.prompts, request.threshold)
+            pixels, asked = image_pixels(request.image), self._request(request.prompts, request.threshold)
             detect_only = LabelingPipeline(self._pipeline.detector)
 
             def found() -> tuple[Detections, float]:
@@ -232,7 +241,7 @@ class LabelingNode(Node):
     async def _on_segment(self, request: srv.Segment.Request, response: srv.Segment.Response) -> srv.Segment.Response:
         async def work() -> None:
             self._make_way()
-            pixels = image_array(request.image)
+            pixels = image_pixels(request.image)
             asked = boxes_of(request.boxes, request.image.width, request.image.height)
 
             def segmented() -> tuple[Detections, float]:
@@ -249,7 +258,7 @@ class LabelingNode(Node):
     ) -> srv.RegisterObjects.Response:
         async def work() -> None:
             found = detections_of(request.detections)
-            pixels = image_array(request.image) if len(request.image.data) else None
+            pixels = image_pixels(request.image) if len(request.image.data) else None
             if pixels is not None and pixels.shape[:2] != (found.height, found.width):
                 raise MessageError(
                     f"image is {pixels.shape[1]} x {pixels.shape[0]} pixels, the detections are in one of "
@@ -387,7 +396,7 @@ class LabelingNode(Node):
 
         def take(image: Image) -> None:
             try:
-                inbox.put(image_array(image), to_ns(image.header.stamp))
+                inbox.put(image_pixels(image), to_ns(image.header.stamp))
             except MessageError as error:
                 self._complain(f"image on {goal.topic}: {error}")
 
@@ -434,6 +443,17 @@ class LabelingNode(Node):
         if done is not None:
             result.source_id, result.output = done.source_ids[0], goal.output
             result.tracks = len(done.report.tracks)
+        return result
+
+    async def _on_build_dataset(self, handle: ServerGoalHandle[Any, Any, Any]) -> BuildDataset.Result:
+        async def work(run: Run) -> Built:
+            asked = build_request(handle.request, _WHO)
+            return await self._long.submit(lambda: build_dataset(asked, self._registry, run))
+
+        result = BuildDataset.Result()
+        done = await self._ran(handle, BuildDataset, result, work)
+        if isinstance(done, Built):
+            result.version, result.folder = done.dataset.version, str(done.dataset.images.parent)
         return result
 
     async def _ran(
@@ -492,7 +512,7 @@ class LabelingNode(Node):
             "inference_ms": round(self._last_ms, 1),
             "answered": self._answered,
             "failed": self._failed,
-            "runs": len(self._runs),
+            "runs": len(self._runs) + self._trainings.under_way,
             "paused": self._watch.paused,
             "pauses": self._watch.pauses,
             "skipped": self._skipped,

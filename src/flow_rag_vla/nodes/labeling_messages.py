@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.registry.values import Box, LabelledObject, ReviewState
 from flow_rag_vla.labeling.video.bags import SCORE_CODES, detection_fields
-from flow_rag_vla.nodes.conversions import MessageError, floats
+from flow_rag_vla.nodes.conversions import floats
 from flow_rag_vla.nodes.stamps import to_stamp
 from flow_rag_vla_interfaces import msg
 

@@ -20,9 +20,10 @@ from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.state import CartesianTarget, RobotState
+from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import MessageError, image_message, robot_state_message
+from flow_rag_vla.nodes.conversions import image_message, robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.robot_messages import (

@@ -13,7 +13,8 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from flow_rag_vla.nodes.conversions import MessageError, pose_message
+from flow_rag_vla.data.message_values import MessageError
+from flow_rag_vla.nodes.conversions import pose_message
 from flow_rag_vla.robot.profile import RobotProfile
 
 Array = NDArray[np.float64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.nodes.conversions import MessageError, checked_robot_state, robot_state
+from flow_rag_vla.data.message_values import MessageError, checked_robot_state, robot_state
 from flow_rag_vla_interfaces import msg
 
 _PLAIN_LITTLE_ENDIAN: Final = b"\x00\x01"
@@ -26,7 +26,7 @@ def robot_state_from_wire(data: bytes) -> RobotState:
     """Robot state of a serialized RobotState message.
 
     Raises:
-        MessageError: as ``conversions.robot_state``, and if the data are truncated.
+        MessageError: as ``message_values.robot_state``, and if the data are truncated.
     """
     if data[:2] != _PLAIN_LITTLE_ENDIAN:
         return robot_state(deserialize_message(data, msg.RobotState))

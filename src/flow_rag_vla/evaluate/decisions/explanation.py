@@ -22,7 +22,8 @@ from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.data.bag import Bag, BagError, image_pixels, stamp_ns
+from flow_rag_vla.data.bag import Bag, BagError
+from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes
 from flow_rag_vla.evaluate.decisions.inputs import chunk_before, chunk_inputs
 from flow_rag_vla.evaluate.decisions.memory import RecordedMemory, copy_database, is_shaping

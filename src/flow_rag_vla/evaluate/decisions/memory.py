@@ -22,8 +22,8 @@ from flow_rag_vla.core.action import ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction, told_until
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.data.bag import BagMessage, stamp_ns
-from flow_rag_vla.data.bag_values import evidence
+from flow_rag_vla.data.bag import BagMessage
+from flow_rag_vla.data.message_values import evidence, stamp_ns
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording, Seen, Status
 from flow_rag_vla.memory.answering import Answering, AnsweringSettings, Keying, NoKeyError, Whereabouts
 from flow_rag_vla.memory.case import CaseError, FailureCase

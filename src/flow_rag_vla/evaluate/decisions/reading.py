@@ -15,13 +15,14 @@ from flow_rag_vla.control.loop import Command
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.state import CartesianTarget, RobotState
-from flow_rag_vla.data.bag import Bag, BagError, BagMessage, bag_files, stamp_ns
-from flow_rag_vla.data.bag_values import (
-    ValueProblem,
+from flow_rag_vla.data.bag import Bag, BagError, BagMessage, bag_files
+from flow_rag_vla.data.message_values import (
+    MessageError,
     action_chunk,
     correction,
     provenance,
     robot_state,
+    stamp_ns,
     takeover_request,
 )
 from flow_rag_vla.evaluate.decisions.recording import (
@@ -318,7 +319,7 @@ def _states(entries: list[BagMessage]) -> Iterator[tuple[int, RobotState]]:
     for entry in entries:
         try:
             yield entry.log_ns, robot_state(entry.message)
-        except ValueProblem:
+        except MessageError:
             continue  # Every node refuses it too.
 
 
@@ -331,7 +332,7 @@ def _seen(entry: BagMessage) -> Seen:
 def _told(entry: BagMessage) -> Told:
     try:
         value: Correction | None = correction(entry.message)
-    except ValueProblem:
+    except MessageError:
         value = None
     return Told(entry.log_ns, stamp_ns(entry.message.header), entry.message, value)
 
@@ -341,6 +342,6 @@ def _planned(entry: BagMessage) -> Planned:
     stamp = stamp_ns(message.header)
     try:
         value = action_chunk(message)
-    except ValueProblem as error:
+    except MessageError as error:
         return Planned(entry.log_ns, stamp, None, str(error))
     return Planned(entry.log_ns, stamp, value, "", float(message.inference_ms), float(message.correction_wait_ms))

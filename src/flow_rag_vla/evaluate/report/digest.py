@@ -8,7 +8,8 @@ from typing import Any
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.data.bag import Bag, stamp_ns
+from flow_rag_vla.data.bag import Bag
+from flow_rag_vla.data.message_values import stamp_ns
 from flow_rag_vla.evaluate.episode import LoopSample
 
 MODES = ("idle", "follow", "hold", "decelerate", "stop", "emergency stop", "takeover")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from flow_rag_vla.core.files import replaced_file
-from flow_rag_vla.data.bag import image_pixels, stamp_ns
+from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 from flow_rag_vla.gateway.errors import GatewayError, not_found
 from flow_rag_vla.labeling.pipeline.errors import SourceError
 from flow_rag_vla.labeling.pipeline.images import decode_image, read_image

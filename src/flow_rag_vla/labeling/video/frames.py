@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flow_rag_vla.data.bag import Bag, BagError, image_pixels, stamp_ns
+from flow_rag_vla.data.bag import Bag, BagError
+from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 from flow_rag_vla.labeling.pipeline.errors import ImageError, LabelingError, ModelError, SettingError, SourceError
 from flow_rag_vla.labeling.pipeline.images import MAX_PIXELS, SUFFIXES, Image, decode_image, read_image
 from flow_rag_vla.labeling.pipeline.pipeline import ImageSource

@@ -1,4 +1,7 @@
-"""Messages read from a bag as the domain's values, refused for the same reasons as the live nodes refuse them."""
+"""Messages as the domain's values, whether a node received them or a bag holds them. No ROS needed.
+
+A message that makes no sense raises MessageError, never anything else.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,52 @@ from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, Correction
 from flow_rag_vla.core.correction import Correction, told_until
 from flow_rag_vla.core.failure import Evidence
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.data.bag import stamp_ns
 
 
-class ValueProblem(ValueError):
-    """A recorded message whose content is malformed; the text names field and value."""
+class MessageError(ValueError):
+    """A message whose content is malformed; the text names field and value."""
+
+
+def stamp_ns(stamp: Any) -> int:
+    """Nanoseconds of a ``builtin_interfaces/Time``, or of the header of a message."""
+    time = getattr(stamp, "stamp", stamp)
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
+
+
+def image_pixels(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an rgb8, bgr8, rgba8, bgra8 or mono8 image, honouring ``step``.
+
+    Raises:
+        MessageError: for another encoding or a size that does not fit the data.
+    """
+    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(image.encoding)
+    if channels is None:
+        raise MessageError(f"image encoding {image.encoding!r} is not one of rgb8, bgr8, rgba8, bgra8, mono8")
+    height, width, step = image.height, image.width, image.step
+    if height == 0 or width == 0:
+        raise MessageError(f"image is {width} x {height} pixels: empty")
+    if step < width * channels:
+        raise MessageError(
+            f"image step is {step} bytes, but {width} pixels of {image.encoding} need {width * channels}"
+        )
+    if len(image.data) < step * height:
+        raise MessageError(
+            f"image has {len(image.data)} bytes, but {height} rows of {step} need {step * height}: truncated"
+        )
+    rows = np.frombuffer(image.data, dtype=np.uint8, count=step * height).reshape(height, step)
+    pixels = rows[:, : width * channels].reshape(height, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if image.encoding.startswith("bgr"):
+        return np.ascontiguousarray(pixels[:, :, 2::-1])
+    return np.ascontiguousarray(pixels[:, :, :3])
 
 
 def robot_state(message: Any) -> RobotState:
     """Robot state of a ``RobotState`` message.
 
     Raises:
-        ValueProblem: if a number is not finite or the quaternion is not of unit length.
+        MessageError: if a number is not finite or the quaternion is not of unit length.
     """
     position, orientation = message.end_effector.position, message.end_effector.orientation
     force, torque = message.wrench.force, message.wrench.torque
@@ -38,33 +75,61 @@ def robot_state(message: Any) -> RobotState:
         float(message.gripper_effort),
         np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z]),
     )
+    return checked_robot_state(state)
+
+
+def checked_robot_state(state: RobotState) -> RobotState:
+    """The state itself.
+
+    Raises:
+        MessageError: if a number is not finite or the quaternion is not of unit length.
+    """
+    # A sum of numbers of any sensible size is finite exactly if all of them are.
     total = state.position.sum() + state.orientation.sum() + state.joint_positions.sum() + state.joint_velocities.sum()
     total += state.wrench.sum() + state.gripper_width + state.gripper_effort
     if not math.isfinite(total):
-        raise ValueProblem("robot state holds a number that is not finite")
+        raise MessageError("robot state holds a number that is not finite; check the robot driver")
     norm = math.sqrt(float(np.dot(state.orientation, state.orientation)))
     if abs(norm - 1.0) > 1e-2:
-        raise ValueProblem(f"robot state: the quaternion has length {norm:.3f}, expected 1")
+        raise MessageError(f"robot state: the quaternion has length {norm:.3f}, expected 1")
     return state
+
+
+def embedding_values(message: Any, dimension: int | None = None) -> NDArray[np.float32]:
+    """(D,) float32 unit vector of an embedding.
+
+    Raises:
+        MessageError: if it is empty, not finite, not of unit length, or not of ``dimension``.
+    """
+    values = np.array(message.values, dtype=np.float32)
+    if dimension is not None and values.shape[0] != dimension:
+        raise MessageError(
+            f"embedding of {message.encoder!r} has dimension {values.shape[0]}, expected {dimension}; "
+            "use the encoder that the checkpoint names"
+        )
+    norm = float(np.linalg.norm(values)) if values.size else 0.0
+    if not np.isfinite(norm) or abs(norm - 1.0) > 1e-2:
+        raise MessageError(f"embedding of {message.encoder!r} has length {norm:.3f}, expected 1")
+    return values
 
 
 def action_chunk(message: Any) -> ActionChunk:
     """Chunk of an ``ActionChunk`` message.
 
     Raises:
-        ValueProblem: if its sizes disagree, its rows are not 25 ms apart, or a number is not finite.
+        MessageError: if its sizes disagree, its rows are not 25 ms apart, or a number is not finite.
     """
     if message.action_dim != ACTION_DIM or len(message.actions) != message.horizon * ACTION_DIM:
-        raise ValueProblem(
+        raise MessageError(
             f"chunk {message.chunk_id} has {len(message.actions)} numbers for {message.horizon} x "
             f"{message.action_dim}, expected {message.horizon} x {ACTION_DIM}"
         )
     if abs(message.tick_period - TICK_S) > 1e-4:
-        raise ValueProblem(f"chunk {message.chunk_id} has rows {message.tick_period:.4f} s apart, expected {TICK_S} s")
+        raise MessageError(f"chunk {message.chunk_id} has rows {message.tick_period:.4f} s apart, expected {TICK_S} s")
     actions = np.array(message.actions, dtype=np.float32).reshape(message.horizon, ACTION_DIM)
     problem = invalid_actions(actions)
     if problem is not None:
-        raise ValueProblem(f"chunk {message.chunk_id}: {problem}")
+        raise MessageError(f"chunk {message.chunk_id}: {problem}")
     return ActionChunk(
         int(message.chunk_id),
         stamp_ns(message.header),
@@ -80,15 +145,15 @@ def correction(message: Any) -> Correction:
     """Correction of a ``Correction`` message.
 
     Raises:
-        ValueProblem: if its sizes disagree or a number is not finite.
+        MessageError: if its sizes disagree or a number is not finite.
     """
     name = f"correction {message.correction_id}"
     actions = _rows(message.actions, message.horizon, f"{name}: actions")
     failed = _rows(message.failed_actions, message.horizon, f"{name}: failed_actions")
     if actions is not None and actions.shape[0] != 1:
-        raise ValueProblem(f"{name}: actions holds {actions.shape[0]} chunks, expected one")
+        raise MessageError(f"{name}: actions holds {actions.shape[0]} chunks, expected one")
     if not 0.0 <= message.strength <= 1.0:
-        raise ValueProblem(f"{name}: strength is {message.strength}, expected 0 to 1")
+        raise MessageError(f"{name}: strength is {message.strength}, expected 0 to 1")
     return Correction(
         stamp_ns(message.header),
         correction_mode(message.correction),
@@ -116,7 +181,7 @@ def provenance(message: Any) -> Provenance:
     """Provenance of a ``Provenance`` message.
 
     Raises:
-        ValueProblem: for an unknown correction.
+        MessageError: for an unknown correction.
     """
     return Provenance(
         stamp_ns(message.observation_stamp),
@@ -138,12 +203,12 @@ def correction_mode(value: int) -> CorrectionMode:
     """Correction mode of a message's field.
 
     Raises:
-        ValueProblem: if there is no such mode.
+        MessageError: if there is no such mode.
     """
     try:
         return CorrectionMode(value)
     except ValueError:
-        raise ValueProblem(f"correction {value} is not one of {[int(mode) for mode in CorrectionMode]}") from None
+        raise MessageError(f"correction {value} is not one of {[int(mode) for mode in CorrectionMode]}") from None
 
 
 def _until(message: Any, name: str) -> float:
@@ -151,7 +216,7 @@ def _until(message: Any, name: str) -> float:
         # Bags that were recorded before the field was there decode without it.
         return told_until(float(getattr(message, "guidance_until", 0.0)))
     except ValueError as error:
-        raise ValueProblem(f"{name}: {error}") from None
+        raise MessageError(f"{name}: {error}") from None
 
 
 def _rows(values: Any, horizon: int, name: str) -> NDArray[np.float32] | None:
@@ -159,8 +224,8 @@ def _rows(values: Any, horizon: int, name: str) -> NDArray[np.float32] | None:
         return None
     size = horizon * ACTION_DIM
     if size == 0 or len(values) % size:
-        raise ValueProblem(f"{name} has {len(values)} numbers, expected a multiple of {horizon} x {ACTION_DIM}")
+        raise MessageError(f"{name} has {len(values)} numbers, expected a multiple of {horizon} x {ACTION_DIM}")
     rows = np.array(values, dtype=np.float32).reshape(-1, horizon, ACTION_DIM)
     if not np.isfinite(rows).all():
-        raise ValueProblem(f"{name} holds a number that is not finite")
+        raise MessageError(f"{name} holds a number that is not finite")
     return rows
