@@ -17,6 +17,9 @@ UPDATE_OBJECT = "labeling/update_object"
 LABEL_STATISTICS = "labeling/get_statistics"
 AUTO_LABEL = "labeling/auto_label"
 LABEL_BAG = "labeling/label_bag"
+TRAIN_DETECTOR = "labeling/train_detector"
+EVALUATE_DETECTOR = "labeling/evaluate_detector"
+BUILD_DATASET = "labeling/build_dataset"
 
 _OWN = "flow_rag_vla_interfaces"
 
@@ -37,4 +40,7 @@ LABELING_SERVICES: tuple[Service, ...] = (
     Service(LABEL_STATISTICS, f"{_OWN}/srv/GetLabelStatistics", LABELING, "how many there are, of what"),
     Service(AUTO_LABEL, f"{_OWN}/action/AutoLabel", LABELING, "labels a topic or a folder (an action)"),
     Service(LABEL_BAG, f"{_OWN}/action/LabelBag", LABELING, "labels a bag (an action)"),
+    Service(TRAIN_DETECTOR, f"{_OWN}/action/TrainDetector", LABELING, "trains a detector on a dataset (an action)"),
+    Service(EVALUATE_DETECTOR, f"{_OWN}/action/EvaluateDetector", LABELING, "measures a detector (an action)"),
+    Service(BUILD_DATASET, f"{_OWN}/action/BuildDataset", LABELING, "makes a version of a dataset (an action)"),
 )  # fmt: skip
