@@ -17,6 +17,7 @@ NODES = (
     "failure_memory",
     "flow_policy",
     "labeling",
+    "lifecycle_manager",
     "llm",
     "mock_robot",
     "recorder",
@@ -67,6 +68,8 @@ ROBOT = ["pin", "opencv-python-headless"]
 # The live page and every other page and route over HTTP.
 WEB = ["fastapi", "python-multipart", "uvicorn", "websockets", "pillow"]
 TESTS = [
+    "compose-spec",
+    "dockerfile-parse",
     "hypothesis",
     "import-linter",
     "mypy",
@@ -79,6 +82,7 @@ TESTS = [
     "pytest-xdist",
     "ruff",
     "schemathesis",
+    "vermin",
 ]
 
 setup(

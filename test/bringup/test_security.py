@@ -26,6 +26,8 @@ ENFORCED = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
 ANSWERED = {
     # Stopping, and questions: nothing is moved, remembered or written by these.
     topics.EMERGENCY_STOP_SERVICE,
+    topics.PAUSE,
+    topics.IS_ACTIVE,
     topics.GET_CASE,
     topics.SEARCH_CASES,
     topics.LIST_CASES,
@@ -142,7 +144,7 @@ def holders(right: str, name: str) -> set[str]:
         ("requests", "/failure_memory/import", set()),
         ("requests", "/failure_memory/set_parameters", {"operator"}),
         ("requests", "/controller/set_parameters", set()),
-        ("requests", "/flow_policy/change_state", set()),
+        ("requests", "/flow_policy/change_state", {"lifecycle_manager"}),
         ("serves", "/camera_encoder/change_state", {"camera_encoder"}),
         ("requests", "/simulator/reset", {"episode_manager"}),
         ("requests", "/execute_task/_action/send_goal", {"dashboard", "operator"}),

@@ -20,6 +20,7 @@ from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorPara
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
+from flow_rag_vla.bringup.parameters.lifecycle_manager import LifecycleManagerParameters
 from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
 from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
@@ -45,6 +46,7 @@ NODES: tuple[NodeSpec, ...] = (
     NodeSpec("failure_detector", FailureDetectorParameters, "says when something went wrong, and why"),
     NodeSpec("controller", ControllerParameters, "the 40 Hz loop", respawn=False),
     NodeSpec("episode_manager", EpisodeManagerParameters, "runs, watches and scores episodes"),
+    NodeSpec("lifecycle_manager", LifecycleManagerParameters, "brings the heavy nodes up, says when all work"),
     NodeSpec("recorder", RecorderParameters, "writes every topic to an MCAP bag"),
 )
 

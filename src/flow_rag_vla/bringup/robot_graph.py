@@ -38,7 +38,10 @@ HOLD_TOPIC = "robot/hold"
 VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC = "mock_robot/violations", "mock_robot/watchdog_stops"
 """How often the mock was sent something beyond its limits, and stopped for want of commands."""
 
-_NODES = ("camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller", "episode_manager")
+_NODES = (
+    "camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller", "episode_manager",
+    "lifecycle_manager",
+)  # fmt: skip
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
     "record",

@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.nodes.diagnostics import ACTIVE, ERROR, STATE_FIGURE, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.permission import PARAMETER, refusal_of
 from flow_rag_vla.nodes.runtime import StartError, run
 
 RUNNING = ("activating", ACTIVE)
@@ -42,6 +43,7 @@ class ManagedNode(LifecycleNode):
         self._kept: list[_Entities] = []
         """What there was before ``load`` and before ``begin``: as long as the node is deep in its life."""
         self._reason = ""
+        self._by_itself = False
         self._report = Diagnostics(self, name, self._report_health)
 
     # A subclass' part.
@@ -93,8 +95,11 @@ class ManagedNode(LifecycleNode):
         """Configure and activate, if the parameter ``autostart`` says so."""
         if not self.get_parameter("autostart").value:
             self.get_logger().info("autostart is off: waiting to be configured")
-        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            return
+        self._by_itself = True
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+        self._by_itself = False
 
     def destroy_node(self) -> None:
         """Give everything back, then end."""
@@ -105,6 +110,8 @@ class ManagedNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load."""
+        if self._attempt("configure", self._check_permission) != TransitionCallbackReturn.SUCCESS:
+            return TransitionCallbackReturn.FAILURE
         started = time.monotonic()
         self._kept = [_entities(self)]
         result = self._attempt("configure", self.load)
@@ -117,6 +124,8 @@ class ManagedNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish and listen from now on."""
+        if self._attempt("activate", self._check_permission) != TransitionCallbackReturn.SUCCESS:
+            return TransitionCallbackReturn.FAILURE
         self._kept.append(_entities(self))
         super().on_activate(state)
         result = self._attempt("activate", self.begin)
@@ -134,6 +143,8 @@ class ManagedNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free what was loaded."""
+        if self._attempt("clean up", self._check_permission) != TransitionCallbackReturn.SUCCESS:
+            return TransitionCallbackReturn.FAILURE
         result = self._attempt("clean up", self.free)
         if result == TransitionCallbackReturn.SUCCESS:
             self._withdraw(0)
@@ -152,6 +163,12 @@ class ManagedNode(LifecycleNode):
         self._give_back()
         self.get_logger().error(f"back to unconfigured after an error: {self._reason}")
         return super().on_error(state)
+
+    def _check_permission(self) -> None:
+        """Who may call may also have it work or free; to deactivate it and to shut it down, which stop it, may all."""
+        reason = "" if self._by_itself or not self.has_parameter(PARAMETER) else refusal_of(self)
+        if reason:
+            raise StartError(reason)
 
     def _attempt(self, what: str, work: Callable[[], None], *, told: bool = True) -> TransitionCallbackReturn:
         try:

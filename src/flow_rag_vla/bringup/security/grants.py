@@ -15,6 +15,7 @@ from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
 from flow_rag_vla.bringup.graph import EVERY_NODE
 from flow_rag_vla.bringup.labeling import LABELING, LABELING_SERVICES, LABELING_TOPICS
 from flow_rag_vla.bringup.live import DASHBOARD, LIVE_TOPICS
+from flow_rag_vla.bringup.parameters.lifecycle_manager import MANAGED
 from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
 from flow_rag_vla.bringup.replay_graph import PLAYER
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, MOCK_ROBOT, ROBOT, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
@@ -121,6 +122,11 @@ _BESIDES: tuple[Grant, ...] = (
         ),
         requests=(*_STOP, *_CASES, "controller/get_parameters"),
         calls=(topics.EXECUTE_TASK,),
+    ),
+    Grant(
+        "lifecycle_manager",
+        subscribes=tuple(f"{name}/transition_event" for name in MANAGED),
+        requests=tuple(f"{name}/{call}" for name in MANAGED for call in ("change_state", "get_state")),
     ),
     # Which settings the nodes had, it asks each of them.
     Grant(

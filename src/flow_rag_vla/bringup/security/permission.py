@@ -38,6 +38,8 @@ CHANGING: frozenset[str] = frozenset(
         topics.EXPORT_CASES,
         topics.IMPORT_CASES,
         topics.EMERGENCY_STOP_RESET_SERVICE,
+        topics.START_UP,
+        topics.RESET_NODES,
         topics.EXECUTE_TASK,
         topics.SET_PROVIDER,
         topics.APPROVE_PLAN,
@@ -46,6 +48,8 @@ CHANGING: frozenset[str] = frozenset(
         labeling.UPDATE_OBJECT,
         labeling.AUTO_LABEL,
         labeling.LABEL_BAG,
+        labeling.TRAIN_DETECTOR,
+        labeling.EVALUATE_DETECTOR,
     }
 )
 """Services and actions that need the permission: they move the robot, change what is remembered, or write a file.
