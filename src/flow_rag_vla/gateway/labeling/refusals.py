@@ -13,7 +13,16 @@ from flow_rag_vla.gateway.labeling.schemas import Refusal
 from flow_rag_vla.labeling.pipeline.errors import LabelingError, ModelError
 from flow_rag_vla.labeling.registry.errors import ErrorCode, RegistryError
 
-_STATUS = {"image_too_large": 413, "image_missing": 404, "source_missing": 404}
+_DATASETS = {
+    "dataset_missing": 404,
+    "dataset_exists": 409,
+    "dataset_busy": 409,
+    "dataset_corrupt": 409,
+    "image_mismatch": 409,
+    "disk_full": 507,
+    "storage_failed": 500,
+}
+_STATUS = {"image_too_large": 413, "image_missing": 404, "source_missing": 404, **_DATASETS}
 _NOT_ACCEPTABLE_NOW = 412
 
 RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -1,0 +1,229 @@
+"""Datasets: defined, built, exported, downloaded, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, PlainTextResponse
+from pydantic import ValidationError
+
+from flow_rag_vla.core.files import write_text
+from flow_rag_vla.gateway.access import Reviewer, Viewer
+from flow_rag_vla.gateway.errors import not_found
+from flow_rag_vla.gateway.labeling import dataset_schemas as schemas
+from flow_rag_vla.gateway.labeling.dataset_builds import Build, Builds
+from flow_rag_vla.gateway.labeling.dataset_schemas import DatasetName, Version
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.labeling.datasets.diff import Changed
+from flow_rag_vla.labeling.datasets.diff import diff as compared
+from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
+from flow_rag_vla.labeling.datasets.exchange import FORMATS, export_dataset, format_named, zip_folder
+from flow_rag_vla.labeling.datasets.folders import CARD
+from flow_rag_vla.labeling.datasets.splits import SplitRatios
+from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore, DatasetSummary
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
+
+DEFINITION = "definition.json"
+"""In a dataset's folder: what its versions are made of, as it was sent."""
+EXPORTS = "exports"
+MOST_IDS = 1_000
+_ZIP = {200: {"content": {"application/zip": {}}, "description": "The export as one file."}}
+_CARD = {200: {"content": {"text/markdown": {}}, "description": "The card."}}
+
+
+def dataset_routes(labels: Labels) -> APIRouter:
+    """The routes below ``datasets``."""
+    router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
+    store = DatasetStore.of(labels.registry)
+    builds = Builds(labels.registry, store)
+
+    @router.get("/datasets")
+    def find(_person: Viewer) -> schemas.DatasetList:
+        """Every version of every dataset."""
+        defined = sorted(path.parent.name for path in store.root.glob(f"*/{DEFINITION}"))
+        versions = [_version(one) for one in store.versions()]
+        about = {one.name: one.about for one in FORMATS.values()}
+        return schemas.DatasetList(items=versions, defined=defined, formats=about)
+
+    @router.post("/datasets", status_code=201)
+    def define(sent: schemas.DatasetSent, _person: Reviewer) -> schemas.DatasetGiven:
+        """Say what the versions of a dataset are to be made of; nothing is made yet."""
+        format_named(sent.format)
+        _order(sent)
+        file = store.root / sent.name / DEFINITION
+        if file.exists() or store.versions(sent.name):
+            raise DatasetError(f"there is a dataset {sent.name} already: choose another name", "dataset_exists")
+        with disk_checked(file):
+            write_text(file, sent.model_dump_json(indent=1) + "\n")
+        return _dataset(store, builds, sent.name)
+
+    @router.get("/datasets/{name}")
+    def get(name: DatasetName, _person: Viewer) -> schemas.DatasetGiven:
+        """One dataset with its versions and its last build."""
+        return _dataset(store, builds, name)
+
+    @router.post("/datasets/{name}/build", status_code=202)
+    def build(name: DatasetName, person: Reviewer) -> schemas.BuildGiven:
+        """Begin to make the next version; ``GET datasets/{name}`` tells how far it is."""
+        definition = _definition(store, name)
+        if definition is None:
+            store.folder(name)
+            raise DatasetError(f"dataset {name} was made elsewhere: define one of another name", "dataset_exists")
+        return _build(builds.start(_order(definition), person.name))
+
+    @router.delete("/datasets/{name}/build", status_code=202)
+    def cancel(name: DatasetName, _person: Reviewer) -> schemas.BuildGiven:
+        """Withdraw a build that is under way; nothing of the version is left."""
+        found = builds.cancel(name)
+        if found is None:
+            raise not_found("no_build", f"no build of {name} was begun", "see the dataset")
+        return _build(found)
+
+    @router.get("/datasets/{name}/diff")
+    def diff(
+        name: DatasetName,
+        old: Annotated[int, Query(ge=1, lt=1 << 31)],
+        new: Annotated[int, Query(ge=1, lt=1 << 31)],
+        _person: Viewer,
+    ) -> schemas.DiffGiven:
+        """What changed from one version to another."""
+        found = compared(store.get(name, old), store.get(name, new))
+        return schemas.DiffGiven(
+            old=found.old,
+            new=found.new,
+            images=_part(found.added_images, found.removed_images, found.changed_images),
+            labels=_part(found.added_labels, found.removed_labels, found.changed_labels),
+            added_categories=list(found.added_categories),
+            removed_categories=list(found.removed_categories),
+        )
+
+    @router.get("/datasets/{name}/versions/{version}")
+    def get_version(name: DatasetName, version: Version, _person: Viewer) -> schemas.VersionGiven:
+        """One version."""
+        return _version(store.summary(name, version))
+
+    @router.get(
+        "/datasets/{name}/versions/{version}/card", response_class=PlainTextResponse, responses={**RESPONSES, **_CARD}
+    )
+    def card(name: DatasetName, version: Version, _person: Viewer) -> PlainTextResponse:
+        """The card of a version, Markdown."""
+        file = store.folder(name, version) / CARD
+        with disk_checked(file):
+            return PlainTextResponse(file.read_text(encoding="utf-8"), media_type="text/markdown")
+
+    @router.post("/datasets/{name}/export", status_code=201)
+    def export(name: DatasetName, sent: schemas.ExportSent, _person: Reviewer) -> schemas.ExportGiven:
+        """Prepare a version in a format as one file; the same one again gives what is there."""
+        definition = _definition(store, name)
+        kind = sent.format or (definition.format if definition is not None else "yolo")
+        version = store.summary(name, sent.version).version
+        file = _exported(store, name, version, format_named(kind).name)
+        if not file.is_file():
+            with disk_checked(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
+                    zip_folder(export_dataset(store.get(name, version), kind, Path(folder) / name), file)
+        download = f"datasets/{name}/versions/{version}/export/{kind}"
+        return schemas.ExportGiven(
+            name=name, version=version, format=kind, bytes=file.stat().st_size, download=download
+        )
+
+    @router.get(
+        "/datasets/{name}/versions/{version}/export/{kind}",
+        response_class=FileResponse,
+        responses={**RESPONSES, **_ZIP},
+    )
+    def download(name: DatasetName, version: Version, kind: str, _person: Viewer) -> FileResponse:
+        """An export that was prepared, as ZIP."""
+        store.folder(name, version)
+        file = _exported(store, name, version, format_named(kind).name)
+        if not file.is_file():
+            raise not_found("no_export", f"{name}@v{version} was not exported as {kind}", "POST datasets/NAME/export")
+        return FileResponse(file, media_type="application/zip", filename=f"{name}-v{version}-{kind}.zip")
+
+    return router
+
+
+def _exported(store: DatasetStore, name: str, version: int, kind: str) -> Path:
+    return store.root / name / EXPORTS / f"v{version}-{kind}.zip"
+
+
+def _order(sent: schemas.DatasetSent) -> DatasetOrder:
+    said, split = sent.filter_config, sent.split_config
+    where = ObjectFilter(
+        project=said.project,
+        categories=tuple(said.categories),
+        source_ids=tuple(said.source_ids),
+        episodes=tuple(said.episodes),
+        models=tuple(said.models),
+        states=tuple(said.states),
+        validated=said.is_validated,
+        min_score=said.min_confidence,
+        max_score=said.max_confidence,
+        captured_from_ns=said.captured_from_ns,
+        captured_until_ns=said.captured_until_ns,
+    )
+    ratios = SplitRatios(split.train, split.val, split.test)
+    return DatasetOrder(sent.name, where, ratios, split.seed, split.keep)
+
+
+def _definition(store: DatasetStore, name: str) -> schemas.DatasetSent | None:
+    file = store.root / name / DEFINITION
+    if not file.is_file():
+        return None
+    with disk_checked(file):
+        data = file.read_bytes()
+    try:
+        return schemas.DatasetSent.model_validate_json(data)
+    except ValidationError as error:
+        raise DatasetError(f"{file} is damaged: remove it, and define {name} again", "dataset_corrupt") from error
+
+
+def _dataset(store: DatasetStore, builds: Builds, name: str) -> schemas.DatasetGiven:
+    definition, last = _definition(store, name), builds.last(name)
+    if definition is None:
+        store.folder(name)
+    return schemas.DatasetGiven(
+        name=name,
+        definition=definition,
+        versions=[_version(one) for one in store.versions(name)],
+        build=None if last is None else _build(last),
+    )
+
+
+def _version(one: DatasetSummary) -> schemas.VersionGiven:
+    return schemas.VersionGiven(
+        name=one.name,
+        version=one.version,
+        created_ns=one.created_ns,
+        images={split.value: count for split, count in one.images.items()},
+        annotations=one.annotations,
+        categories=list(one.categories),
+        provenance=dict(one.provenance),
+    )
+
+
+def _build(one: Build) -> schemas.BuildGiven:
+    return schemas.BuildGiven(
+        name=one.name,
+        state=one.state.value,
+        done=one.done,
+        total=one.total,
+        version=one.version,
+        code=one.code,
+        message=one.message,
+    )
+
+
+def _part(added: Sequence[str], removed: Sequence[str], changed: Sequence[Changed]) -> schemas.PartDiff:
+    return schemas.PartDiff(
+        added=list(added[:MOST_IDS]),
+        removed=list(removed[:MOST_IDS]),
+        changed=[schemas.ChangedGiven(identity=one.identity, fields=list(one.fields)) for one in changed[:MOST_IDS]],
+        counts={"added": len(added), "removed": len(removed), "changed": len(changed)},
+    )
