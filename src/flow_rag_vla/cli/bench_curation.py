@@ -45,7 +45,7 @@ def _tables(figures: CurationFigures) -> list[Table]:
         "chosen by",
         *(str(budget) for budget in BUDGETS),
         "mean",
-        "queue is better by (95 %)",
+        "queue better by (95 %)",
         title=f"Balanced accuracy in % after so many labels; {figures.runs} splits of {figures.scenes} scenes, "
         f"{total} proposals, {least[1]} of the rarest ({least[0]})",
     )

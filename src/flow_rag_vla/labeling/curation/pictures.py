@@ -133,7 +133,8 @@ def _best_first(pool: Pool, things: list[NDArray[np.int64]]) -> list[int]:
         rows = things[place]
         validated = sum(pool.states[row].validated for row in rows.tolist())
         sure = float(np.where(np.isnan(pool.scores[rows]), 1.0, pool.scores[rows]).mean())
-        return -validated, -sure, int(pool.stamps_ns[rows[0]]), place
+        # Sums in another order differ in the last digit.
+        return -validated, -round(sure, 6), int(pool.stamps_ns[rows[0]]), place
 
     return sorted(range(len(things)), key=key)
 

@@ -1,0 +1,140 @@
+"""What is worth a look over HTTP, and masks that are drawn, with the real registry."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
+
+from .conftest import HEIGHT, WIDTH, png
+
+
+def sent(mask, **fields):
+    data = np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(3, axis=2)
+    return {"json": {"mask": base64.b64encode(png(data)).decode(), **fields}}
+
+
+def rectangle(left, top, right, bottom):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def refused(answer, status, code):
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def test_the_queue_is_paged_in_one_order_and_begins_anew_after_a_change(filled):
+    server, source, ids = filled
+    first = server.ask(Role.VIEWER, "GET", "curation/next", params={"limit": 4}).json()
+    assert (first["waiting"], first["judged"], first["near_failures"]) == (9, 0, 0)
+    judged = first["items"][0]["object"]["object_id"]
+    server.registry.update(judged, ObjectChange(state=ReviewState.ACCEPTED), who="anna")
+    # The order that the cursor counts in stands; what was judged since is left out.
+    again = server.ask(Role.VIEWER, "GET", "curation/next", params={"limit": 4, "cursor": "1-0"}).json()
+    assert judged not in {item["object"]["object_id"] for item in again["items"]}
+    seen = [item["object"]["object_id"] for item in first["items"]]
+    cursor = first["next_cursor"]
+    while cursor:
+        page = server.ask(Role.VIEWER, "GET", "curation/next", params={"limit": 4, "cursor": cursor}).json()
+        seen += [item["object"]["object_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert sorted(seen) == sorted(ids)
+    anew = server.ask(Role.VIEWER, "GET", "curation/next").json()
+    assert (anew["waiting"], anew["judged"], anew["next_cursor"]) == (8, 1, "")
+    bins = server.ask(Role.VIEWER, "GET", "curation/next", params={"category": "bin", "source_id": source.source_id})
+    assert {item["object"]["category"] for item in bins.json()["items"]} == {"bin"}
+    refused(server.ask(Role.VIEWER, "GET", "curation/next", params={"category": "mug"}), 422, "unknown_category")
+    refused(server.ask(Role.VIEWER, "GET", "curation/next", params={"project": "mug"}), 404, "unknown_project")
+    refused(server.ask(Role.VIEWER, "GET", "curation/next", params={"cursor": "x"}), 422, "invalid_request")
+
+
+def test_a_label_that_disagrees_is_first_among_the_mistakes_until_it_is_put_right(filled):
+    server, _, ids = filled
+    server.registry.update(ids[8], ObjectChange(category="bin", state=ReviewState.RELABELLED), who="ben")
+    found = server.ask(Role.VIEWER, "GET", "curation/mistakes", params={"limit": 2}).json()
+    assert found["compared"] == 9
+    worst = found["items"][0]
+    assert (worst["object"]["object_id"], worst["object"]["category"]) == (ids[8], "bin")
+    assert worst["suggested"] == "drawer" and worst["score"] > 0.7 > found["items"][1]["score"]
+    only = server.ask(Role.VIEWER, "GET", "curation/mistakes", params={"state": "relabelled"}).json()
+    assert [item["object"]["object_id"] for item in only["items"]] == [ids[8]]
+    server.registry.undo(who="ben")
+    found = server.ask(Role.VIEWER, "GET", "curation/mistakes", params={"category": "drawer"}).json()
+    assert all(item["suggested"] == "drawer" and item["score"] < 0.5 for item in found["items"])
+
+
+def test_pictures_that_show_the_same_are_grouped_and_those_that_cannot_be_read_are_named(filled, tmp_path):
+    server, source, _ = filled
+    found = server.ask(Role.VIEWER, "GET", "curation/duplicates").json()
+    assert (found["items"], found["pictures"], found["unread"]) == ([], 3, [])
+    image = server.registry.images(source.source_id)[0]
+    path = tmp_path / "media" / "shapes" / image.name
+    copied = server.ask(
+        Role.LABELLER, "POST", "sources/upload", files={"image": ("copy.png", path.read_bytes(), "image/png")}
+    ).json()
+    originals = server.ask(Role.VIEWER, "GET", "objects", params={"image_id": image.image_id}).json()["items"]
+    for item in originals:
+        vector, embedder = server.registry.embedding(item["object_id"])
+        body = {
+            "source_id": copied["source_id"],
+            "category": item["category"],
+            "bbox": item["bbox"],
+            "confidence": item["confidence"],
+            "score_kind": "softmax",
+            "model": "shapes",
+            "embedding": vector.tolist(),
+            "embedder": f"{embedder.name}@{embedder.revision}",
+        }
+        assert server.ask(Role.LABELLER, "POST", "objects", json=body).status_code == 201
+    found = server.ask(Role.VIEWER, "GET", "curation/duplicates").json()
+    assert [(item["kept_image_id"], item["image_ids"]) for item in found["items"]] == [
+        (image.image_id, [copied["image_id"]])
+    ]
+    path.unlink()
+    server.labels.pictures._kept.clear()
+    server.registry.update(originals[0]["object_id"], ObjectChange(quality=0.5), who="anna")
+    found = server.ask(Role.VIEWER, "GET", "curation/duplicates").json()
+    assert (found["items"], found["unread"]) == ([], [image.image_id])
+
+
+def test_a_drawn_mask_brings_its_box_waits_for_a_reviewer_and_is_taken_back(filled):
+    server, _, ids = filled
+    before = server.registry.mask(ids[0])
+    server.registry.update(ids[0], ObjectChange(state=ReviewState.ACCEPTED), who="anna")
+    drawn = rectangle(10, 20, 61, 99)
+    answer = server.ask(Role.LABELLER, "PUT", f"objects/{ids[0]}/mask", **sent(drawn))
+    assert answer.status_code == 200, answer.text
+    given = answer.json()
+    assert (given["bbox"], given["state"], given["has_mask"]) == ([10.0, 20.0, 61.0, 99.0], "unreviewed", True)
+    assert answer.headers["etag"] == f'"{given["version"]}"'
+    assert (server.registry.mask(ids[0]) == drawn).all()
+    shown = server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/history").json()["items"][-1]
+    assert shown["who"] == "labeller" and {"mask_path", "box"} <= set(shown["after"])
+    undone = server.ask(Role.LABELLER, "POST", f"objects/{ids[0]}/undo").json()
+    assert undone["state"] == "accepted" and (server.registry.mask(ids[0]) == before).all()
+    reviewed = server.ask(Role.REVIEWER, "PUT", f"objects/{ids[0]}/mask", **sent(drawn, state="relabelled")).json()
+    assert (reviewed["state"], reviewed["validated_by"]) == ("relabelled", "reviewer")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (sent(rectangle(1, 1, 9, 9)[:100]), 422, "invalid_mask"),
+        (sent(np.zeros((HEIGHT, WIDTH), bool)), 422, "invalid_mask"),
+        ({"json": {"mask": "not base64!"}}, 422, "invalid_mask"),
+        ({"json": {"mask": ""}}, 422, "invalid_request"),
+        (sent(rectangle(1, 1, 9, 9), validated_by="me"), 422, "invalid_request"),
+        (sent(rectangle(1, 1, 9, 9), state="accepted"), 403, "role_too_low"),
+        ({**sent(rectangle(1, 1, 9, 9)), "headers": {"If-Match": '"7"'}}, 412, "stale_version"),
+    ],
+)
+def test_a_mask_that_makes_no_sense_is_refused_and_nothing_is_changed(filled, body, status, code):
+    server, _, ids = filled
+    with server.client(Role.LABELLER) as client:
+        refused(client.put(f"/api/labeling/objects/{ids[0]}/mask", **body), status, code)
+    assert server.registry.get(ids[0]).version == 1
