@@ -52,6 +52,8 @@ def test_a_scene_of_a_file_refuses_what_is_not_there_and_risky_plans_without_a_p
         (["diagnose", "dance", "3"], "unknown task"),
         (["diagnose", "push", "3", "--variant", "upside_down"], "is not known"),
         (["deliberate", "open the drawer", "-p", "oracle"], "unknown provider"),
+        (["deliberate", "open the drawer", "--log", "nowhere"], "nowhere is not there"),
+        (["deliberate", "open the drawer", "--memory", "no.db"], "no.db is not there"),
         (["deliberate", "open the drawer", "--profile", "none.yaml"], "cannot be read"),
     ],
 )

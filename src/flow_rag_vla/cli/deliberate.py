@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from pathlib import Path
@@ -74,6 +75,9 @@ def deliberate(
     from flow_rag_vla.robot.profile import load_profile
 
     console = Console(soft_wrap=True, highlight=False)
+    # What the pipeline logs of a stage that failed is in the decision, which is shown.
+    logging.getLogger("flow_rag_vla.residency").addHandler(logging.NullHandler())
+    _check_there([*logs, *([memory] if memory is not None else [])])
     try:
         robot = simulated_limits() if profile is None else profile_limits(load_profile(profile))
         made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
@@ -103,6 +107,13 @@ def deliberate(
     else:
         _show(console, decision)
     raise typer.Exit(0 if decision.accepted else 1)
+
+
+def _check_there(paths: list[Path]) -> None:
+    """Refuse logs and memories that are named and are not there: a typing error must not read as no experience."""
+    for path in paths:
+        if not path.expanduser().exists():
+            raise typer.BadParameter(f"{path} is not there; name an existing one, or leave it out")
 
 
 class _Person:

@@ -121,7 +121,9 @@ class Request:
             raise BadRequestError("the request has no words of a user; ask something")
         characters = sum(len(message.text) for message in self.messages)
         if characters > MAX_CHARACTERS:
-            raise BadRequestError(f"the messages have {characters} characters, at most {MAX_CHARACTERS} are taken")
+            raise BadRequestError(
+                f"the messages have {characters} characters, at most {MAX_CHARACTERS} are taken; say it in fewer words"
+            )
         try:
             "".join(message.text + message.source for message in self.messages).encode()
         except UnicodeEncodeError as error:

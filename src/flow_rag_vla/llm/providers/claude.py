@@ -64,7 +64,10 @@ class ClaudeProvider:
         except anthropic.APIConnectionError as error:
             if begun:
                 raise CutOffError("claude: the answer was cut off") from None
-            raise ProviderDownError(f"claude: not reached: {redact(str(error.__cause__ or error))}") from None
+            why = redact(str(error.__cause__ or error))
+            raise ProviderDownError(
+                f"claude: not reached: {why}; see whether base_url and the network are right"
+            ) from None
         except LlmError:
             raise
         except Exception as error:

@@ -67,7 +67,10 @@ class OpenAiProvider:
         except openai.APIConnectionError as error:
             if begun:
                 raise CutOffError("openai: the answer was cut off") from None
-            raise ProviderDownError(f"openai: not reached: {redact(str(error.__cause__ or error))}") from None
+            why = redact(str(error.__cause__ or error))
+            raise ProviderDownError(
+                f"openai: not reached: {why}; see whether the server runs, and base_url and the network are right"
+            ) from None
         except LlmError:
             raise
         except Exception as error:
