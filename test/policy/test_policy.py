@@ -10,7 +10,7 @@ from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.policy.observation import proprioception
+from flow_rag_vla.policy.observation import SITUATION_COLUMNS, proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
 
 GOAL = GOALS[0]
@@ -210,3 +210,18 @@ def test_a_reading_is_what_the_readout_says_and_a_wrong_embedding_is_refused(pol
     assert not np.array_equal(read, policy.reading(-embedding, state))
     with pytest.raises(ValueError, match="embedding has shape"):
         policy.reading(embedding[:-1], state)
+
+
+def test_what_is_believed_replaces_what_is_read(policy, embedding, state) -> None:
+    reading = policy.reading(embedding, state)
+    np.testing.assert_allclose(
+        act(policy, embedding, state, reading=reading).actions, act(policy, embedding, state).actions, atol=1e-6
+    )
+    elsewhere = reading.copy()
+    elsewhere[SITUATION_COLUMNS[GOALS[0].index][:3]] += 0.05
+    assert not np.allclose(
+        act(policy, embedding, state, reading=elsewhere).actions, act(policy, embedding, state).actions
+    )
+    for wrong in (reading[:5], np.full_like(reading, np.nan)):
+        with pytest.raises(ValueError, match="reading has shape"):
+            act(policy, embedding, state, reading=wrong)

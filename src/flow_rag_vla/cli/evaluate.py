@@ -63,7 +63,11 @@ def evaluate(
     collect: Annotated[int, typer.Option(min=0, help="First make the bank of so many episodes of each task")] = 0,
     collect_seed: Annotated[int, typer.Option(min=0, help="Seed of the bank's first episode")] = 70_000,
     source: Annotated[
-        str, typer.Option(help="Who corrects failures as a bank is made: expert, later_success, none")
+        str,
+        typer.Option(
+            help="Who corrects failures as a bank is made or grows: expert, later_success, none; or, with memory "
+            "consensus, takeover and rehearsal, which practise a start that failed"
+        ),
     ] = "expert",
     dagger: Annotated[
         list[Path] | None, typer.Option(help="Fine-tuned checkpoint of memory 'dagger'; one for each --checkpoint")

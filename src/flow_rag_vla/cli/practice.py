@@ -17,11 +17,20 @@ def practice(
     episodes: Annotated[int, typer.Option(min=1, help="How many")] = 80,
     seed: Annotated[int, typer.Option(min=0, help="Of the first start; tests begin at 100000")] = 70_000,
     source: Annotated[
-        str, typer.Option(help="Who says what would have been right: expert, or search: nobody, what succeeds is kept")
+        str,
+        typer.Option(
+            help="Who says what would have been right: expert; rehearsal: nobody, what succeeds in a simulated copy "
+            "and then in fact; search: nobody, attempts with a shifted perception"
+        ),
     ] = "expert",
     attempts: Annotated[int, typer.Option(min=2, help="With search: attempts after a failure, at most")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="With rehearsal: what is tried in a copy, at most")] = 12,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="With search: things stay as the failure left them, the arm goes home")
+        bool,
+        typer.Option(
+            "--in-place",
+            help="With search and rehearsal: things stay as the failure left them, no start is set up again",
+        ),
     ] = False,
     relabel: Annotated[
         bool, typer.Option(help="With search: the shift that was found also labels attempts that failed")
@@ -32,13 +41,14 @@ def practice(
 ) -> None:
     """Let a policy practise, and remember its failures with what would have been right.
 
-    With --source expert the simulator's scripted expert takes over where the policy is stuck. With --source search
-    nobody helps: the start is set up again and the policy tries with a shifted perception until it succeeds twice.
+    With --source expert the simulator's scripted expert takes over where the policy is stuck. With --source rehearsal
+    nobody helps: a simulated copy is fitted to what was seen, what would have been right is searched for in it, and
+    done. With --source search the policy tries with a shifted perception until it succeeds twice.
 
     Examples:
       flow_rag_vla practice --task open_drawer --episodes 80 --output runs/bank
 
-      flow_rag_vla practice --task open_drawer --source search --output runs/found
+      flow_rag_vla practice --task open_drawer --source rehearsal --output runs/found
 
       flow_rag_vla evaluate --task open_drawer --variant object_size --cases runs/found --memory off,consensus
     """
@@ -47,6 +57,7 @@ def practice(
     from flow_rag_vla.evaluate.trials.bank import open_bank
     from flow_rag_vla.evaluate.trials.practice import SOURCES, practise
     from flow_rag_vla.evaluate.trials.protocol import TrialError
+    from flow_rag_vla.evaluate.trials.rehearsal import RehearsalSettings, read_rehearsals
     from flow_rag_vla.evaluate.trials.search import SearchSettings, read_searches
     from flow_rag_vla.evaluate.trials.simulated import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
@@ -68,9 +79,12 @@ def practice(
                 bar(done, total, f"failed {failures}")
 
             settings = SearchSettings(attempts=attempts, reset=not in_place, relabel=relabel, copies=copies)
-            failed = practise(output, spec, episodes, seed, source=source, search=settings, progress=note)
+            rehearsing = RehearsalSettings(tries=tries, reset=not in_place)
+            failed = practise(
+                output, spec, episodes, seed, source=source, search=settings, rehearsal=rehearsing, progress=note
+            )
         cases = open_bank(output).cases()
-        searches = read_searches(output)
+        searches, rehearsals = read_searches(output), read_rehearsals(output)
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
         console.print(f"[red]{error}", highlight=False)
         raise typer.Exit(2) from error
@@ -84,5 +98,16 @@ def practice(
             f"{sum(item.luck for item in searches)} successes could not be confirmed, "
             f"{sum(item.refused for item in searches)} cases were refused; the first shift succeeded in "
             f"{sum(item.first for item in searches)}",
+            highlight=False,
+        )
+    if rehearsals:
+        solved = sum(item.found is not None for item in rehearsals)
+        done = sum(bool(item.in_place or item.reset) for item in rehearsals)
+        stuck = sum(item.in_place is True for item in rehearsals)
+        tried = sum(item.tries for item in rehearsals) / len(rehearsals)
+        console.print(
+            f"{solved} of {len(rehearsals)} failed episodes were solved in a copy, after {tried:.1f} tries each, and "
+            f"{done} then in fact ({stuck} on from where the arm was stuck); {sum(item.labels for item in rehearsals)} observations were labelled, "
+            f"{sum(item.doubtful for item in rehearsals)} left out as doubtful",
             highlight=False,
         )

@@ -24,6 +24,9 @@ from flow_rag_vla.policy.policy import FlowPolicy
 Corrector = Callable[[NDArray[np.float32], RobotState, Goal, int], "Correction | None"]
 """(embedding (D,), robot state, goal, stamp in nanoseconds) to what a failure memory answers."""
 
+Belief = Callable[[RobotState], NDArray[np.floating]]
+"""Robot state to a reading (READING_DIM,) that is believed instead of what the policy reads in its pictures."""
+
 Arrival = Callable[[ActionChunk, int], ActionChunk]
 """(chunk, tick at which it arrives) to the chunk that is followed: the controller's part of a correction."""
 
@@ -48,6 +51,7 @@ class ChunkFollower:
         arrived: Arrival | None = None,
         shift: NDArray[np.floating] | None = None,
         pace: float = 1.0,
+        believed: Belief | None = None,
     ) -> None:
         policy.check_encoder(encoder.name, encoder.revision)
         if delay_ticks < 0:
@@ -62,6 +66,7 @@ class ChunkFollower:
         self._shift = shift
         self._pace = Pace()
         self._pace.begin(pace, 0)
+        self._believed = believed
         self._active: ActionChunk | None = None
         self._pending: list[tuple[int, ActionChunk]] = []
         self._newest: ActionChunk | None = None
@@ -73,7 +78,10 @@ class ChunkFollower:
 
     def observe(self, tick: int, images: Mapping[str, NDArray[np.uint8]], state: RobotState) -> ActionChunk:
         """Take one picture a camera at ``tick``; the chunk made of them runs from ``tick + delay_ticks`` on."""
-        embedding = self._encoder.encode(images)
+        return self.observe_embedding(tick, self._encoder.encode(images), state)
+
+    def observe_embedding(self, tick: int, embedding: NDArray[np.float32], state: RobotState) -> ActionChunk:
+        """As ``observe``, with what the encoder makes of the pictures: (D,) float32 of unit length."""
         stamp = tick * TICK_NS
         correction = None
         if self._corrector is not None:
@@ -88,6 +96,7 @@ class ChunkFollower:
             delay_ticks=math.ceil(self._delay * self._pace.value),
             correction=correction,
             shift=self._shift,
+            reading=None if self._believed is None else self._believed(state),
         )
         self._pending.append((tick + self._delay, chunk))
         self._newest = chunk

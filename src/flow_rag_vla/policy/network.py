@@ -46,9 +46,12 @@ class PolicyNetwork(nn.Module):
 
     def situation(self, embedding: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
         """What the goal needs of the reading. (B, D), (B, P), goal index (B,) int64 to (B, SITUATION_DIM)."""
-        reading = self.readout(embedding, proprioception)
-        needed: torch.Tensor = reading.gather(1, self.columns[goal])
-        return needed
+        return self.needed(self.readout(embedding, proprioception), goal)
+
+    def needed(self, reading: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        """What the goal needs of a reading. (B, READING_DIM), goal index (B,) int64 to (B, SITUATION_DIM)."""
+        columns: torch.Tensor = reading.gather(1, self.columns[goal])
+        return columns
 
     @staticmethod
     def shifted(

@@ -17,7 +17,7 @@ from flow_rag_vla.policy.action_space import FREE_DIM, actions_from, normalised
 from flow_rag_vla.policy.checkpoint import CheckpointError, PolicyConfig, load_checkpoint
 from flow_rag_vla.policy.flow import METHODS, Method
 from flow_rag_vla.policy.network import PolicyNetwork
-from flow_rag_vla.policy.observation import goal_features, proprioception
+from flow_rag_vla.policy.observation import READING_DIM, goal_features, proprioception
 from flow_rag_vla.policy.sampler import Attraction, Prefix, Repulsion, draw, prefix_weights
 
 DEFAULT_STEPS = 6
@@ -134,6 +134,7 @@ class FlowPolicy:
         delay_ticks: int = 0,
         correction: Correction | None = None,
         shift: NDArray[np.floating] | None = None,
+        reading: NDArray[np.floating] | None = None,
     ) -> ActionChunk:
         """Sample one chunk.
 
@@ -149,10 +150,12 @@ class FlowPolicy:
                 the controller's.
             shift: (3, 3) metres, base axes: so much farther are target, destination and hand taken to be than they are
                 read and felt; None believes the readings.
+            reading: (READING_DIM,), where things are for the hand, believed instead of what is read in the embedding;
+                None reads it there.
 
         Raises:
-            ValueError: for an embedding of another length or not of unit length, a state or shift that is not finite,
-                or an unknown goal.
+            ValueError: for an embedding of another length or not of unit length, a state, shift or reading that is not
+                finite, or an unknown goal.
         """
         vector = self._check_embedding(embedding)
         stamp = state.stamp_ns if stamp_ns is None else stamp_ns
@@ -161,8 +164,12 @@ class FlowPolicy:
         rows, committed, prefix = self._continue(previous, stamp, delay_ticks)
         attraction, repulsion = self._steer(correction)
         moved = None if shift is None else self._check_shift(shift)
+        believed = None if reading is None else self._check_reading(reading)
         with torch.inference_mode():
-            situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
+            if believed is None:
+                situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
+            else:
+                situation = self._network.needed(believed, wanted)
             if moved is not None:
                 situation, felt = self._network.shifted(situation, felt, moved)
             embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
@@ -210,6 +217,12 @@ class FlowPolicy:
                 "target, destination and hand"
             )
         return torch.from_numpy(moved).to(self._device)
+
+    def _check_reading(self, reading: NDArray[np.floating]) -> torch.Tensor:
+        believed = np.asarray(reading, dtype=np.float32)
+        if believed.shape != (READING_DIM,) or not np.isfinite(believed).all():
+            raise ValueError(f"reading has shape {believed.shape}, expected {READING_DIM} finite numbers")
+        return torch.from_numpy(believed)[None].to(self._device)
 
     def _continue(
         self, previous: ActionChunk | None, stamp_ns: int, delay_ticks: int

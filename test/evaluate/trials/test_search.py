@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.evaluate.trials.attempts import Attempt
 from flow_rag_vla.evaluate.trials.bank import SETTINGS, CaseBank
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
@@ -22,7 +23,6 @@ from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.search import (
     SEARCHES,
-    Attempt,
     Draw,
     Search,
     SearchSettings,
@@ -280,7 +280,7 @@ def test_practice_makes_a_bank_and_the_same_one_again(spec: SimulatedSpec, tmp_p
 
 
 def test_practice_refuses_a_bank_that_is_there_and_a_source_that_nobody_is(spec: SimulatedSpec, tmp_path: Path) -> None:
-    with pytest.raises(TrialError, match="'oracle' is not known; known: expert, search"):
+    with pytest.raises(TrialError, match="'oracle' is not known; known: expert, rehearsal, search"):
         practise(tmp_path, spec, 1, FAILS, source="oracle")
     (tmp_path / "failure_memory.db").touch()
     with pytest.raises(TrialError, match="holds a bank already"):

@@ -12,6 +12,7 @@ from flow_rag_vla.core.goal import task_names
 from flow_rag_vla.evaluate.rollout import RolloutSettings, rollout
 from flow_rag_vla.evaluate.trials.bank import CaseBank
 from flow_rag_vla.evaluate.trials.collection import collect_bank
+from flow_rag_vla.evaluate.trials.homing import homeward
 from flow_rag_vla.evaluate.trials.lessons import expert_chunk
 from flow_rag_vla.evaluate.trials.plan import make_plan
 from flow_rag_vla.evaluate.trials.protocol import FRESH, ONLINE, Start, Trial, TrialError
@@ -19,7 +20,6 @@ from flow_rag_vla.evaluate.trials.simulated import (
     DISPLACED_BY,
     DISPLACED_TURN,
     SimulatedSpec,
-    homeward,
     scene_of,
     simulated_spec,
 )

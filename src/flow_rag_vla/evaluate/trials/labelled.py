@@ -6,7 +6,7 @@ of a person who takes over: see ``memory.lesson``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -105,6 +105,7 @@ class Keeper:
         *,
         source: str,
         note: str,
+        differs: Callable[[NDArray[np.float32], NDArray[np.float32]], bool] | None = None,
     ) -> tuple[int, ...]:
         """Cases where the policy alone does otherwise than what was right, successes where it does the same.
 
@@ -116,6 +117,7 @@ class Keeper:
             labelled: in their order.
             source: who said what was right.
             note: kept with each case.
+            differs: see ``memory.lesson.split``.
 
         Returns:
             Ids of the cases.
@@ -128,7 +130,7 @@ class Keeper:
             self.labels.proprioception.append(found.proprioception)
             self.labels.goal.append(goal.index)
             self.labels.chunks.append(normalised(item.right))
-        cases, successes = split(situations, Occasion(task, kind, source, note, ORIGIN, place + 1))
+        cases, successes = split(situations, Occasion(task, kind, source, note, ORIGIN, place + 1), differs)
         ids: list[int] = []
         for case in cases:
             result = self.memory.add(case)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,46 @@ SOURCES: Mapping[str, str] = {
 }
 """Who says what would have been right."""
 
+PRACTISED: Mapping[str, str] = {
+    "takeover": "the scripted expert, who takes over when the start of a failed episode is practised afterwards",
+    "rehearsal": "nobody: the start is practised afterwards, with what succeeds in a simulated copy and then in fact",
+}
+"""Who says it where a failed episode is practised; its cases are situations, see ``practised``."""
+
 LEAD_IN = 3
 """Observations of a failure that become cases: the one at the onset and those before it."""
 
 SPAN_NS, TOLERANCE_NS, LATER_NS = 60_000_000_000, 300_000_000, 20_000_000_000
+
+
+class Teaching(Protocol):
+    """Follows one episode, and makes of it what is to be learned."""
+
+    @property
+    def cases(self) -> tuple[int, ...]:
+        """Ids of the cases that came of the episode."""
+        ...
+
+    @property
+    def situations(self) -> int:
+        """Embeddings of a success that went into the calibration, known after ``end``."""
+        ...
+
+    def begin(self, episode_id: int, spec: SceneSpec, stamp_ns: int) -> None:
+        """The episode begins."""
+        ...
+
+    def observe(self, embedding: NDArray[np.float32], chunk: ActionChunk, state: RobotState) -> None:
+        """An observation, and the chunk that was made of it."""
+        ...
+
+    def watch(self, state: RobotState, phase: str, reports: Sequence[FailureReport]) -> None:
+        """A tick passed; ``reports``: what the detector saw in it."""
+        ...
+
+    def end(self, success: bool, used: Iterable[int]) -> None:
+        """The episode is over; ``used``: cases that shaped it."""
+        ...
 
 
 class Lessons:
@@ -52,13 +89,17 @@ class Lessons:
         self._ids: dict[int, None] = {}
         self._started_ns = 0
         self._spec: SceneSpec | None = None
-        self.situations = 0
-        """Embeddings of a success that went into the calibration, known after ``end``."""
+        self._situations = 0
 
     @property
     def cases(self) -> tuple[int, ...]:
         """Ids of the cases that the episode's failures are, new or known already."""
         return tuple(self._ids)
+
+    @property
+    def situations(self) -> int:
+        """Embeddings of a success that went into the calibration, known after ``end``."""
+        return self._situations
 
     def begin(self, episode_id: int, spec: SceneSpec, stamp_ns: int) -> None:
         """The episode begins."""
@@ -95,7 +136,7 @@ class Lessons:
                     # One that the guard stops, or that contradicts a better one, is not learned.
                     with suppress(CaseError):
                         self._memory.edit(case_id, correction=later.actions, correction_source="later_success")
-        self.situations = len(lesson.situations)
+        self._situations = len(lesson.situations)
         if lesson.situations:
             self._memory.observe_success(lesson.situations)
 

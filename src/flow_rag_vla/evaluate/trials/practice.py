@@ -27,6 +27,7 @@ from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen
 from flow_rag_vla.evaluate.trials.lessons import expert_chunk
 from flow_rag_vla.evaluate.trials.plan import fresh_starts
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
+from flow_rag_vla.evaluate.trials.rehearsal import Rehearsal, RehearsalSettings
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
 from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of
@@ -47,6 +48,7 @@ LABELS = "labels.npz"
 
 SOURCES: Mapping[str, str] = {
     "expert": "the scripted expert of the simulator, who takes over when the policy is stuck",
+    "rehearsal": "nobody: what succeeds in a simulated copy of what was seen, and then in fact",
     "search": "nobody: attempts with a shifted perception, of which those that succeed are kept",
 }
 """Who says what would have been right."""
@@ -72,6 +74,7 @@ def practise(
     *,
     source: str = "expert",
     search: SearchSettings | None = None,
+    rehearsal: RehearsalSettings | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> int:
     """Make a bank of cases: ``episodes`` starts from ``first_seed`` on.
@@ -83,6 +86,7 @@ def practise(
         first_seed: of the first start.
         source: who says what would have been right, one of ``SOURCES``.
         search: how far is searched, for source ``search``; None: as by default.
+        rehearsal: the same for source ``rehearsal``.
         progress: (done, episodes, failures so far).
 
     Returns:
@@ -99,7 +103,13 @@ def practise(
         raise TrialError(f"{root} holds a bank already; give another folder, or remove it")
     rig = Rig(spec)
     keeper = Keeper(FailureMemory(FailureStore(root / DATABASE), SETTINGS), rig.key)
-    practice: Practising = Search(rig, keeper, search) if source == "search" else _Practice(rig, keeper)
+    practice: Practising
+    if source == "search":
+        practice = Search(rig, keeper, search)
+    elif source == "rehearsal":
+        practice = Rehearsal(rig, keeper, rehearsal)
+    else:
+        practice = Practice(rig, keeper)
     lines: list[BankEpisode] = []
     try:
         for place, start in enumerate(fresh_starts(episodes, first_seed)):
@@ -116,7 +126,7 @@ def practise(
     return sum(not line.success for line in lines)
 
 
-class _Practice:
+class Practice:
     """See the module."""
 
     def __init__(self, rig: Rig, keeper: Keeper) -> None:

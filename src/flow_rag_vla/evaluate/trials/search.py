@@ -14,31 +14,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
-from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.core.action import CONTROL_RATE_HZ
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import Goal
-from flow_rag_vla.core.state import CartesianTarget, RobotState
+from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.evaluate.trials.attempts import Attempt, attempt, go_home
 from flow_rag_vla.evaluate.trials.bank import BankEpisode
 from flow_rag_vla.evaluate.trials.copies import Felt, likely_copies
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import HOME_TICKS, homeward, is_home, scene_of
-from flow_rag_vla.failure.detector import FailureDetector
-from flow_rag_vla.failure.sample import Command, Episode
-from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
+from flow_rag_vla.evaluate.trials.simulated import scene_of
+from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.policy import SHIFT_SHAPE, FlowPolicy
-from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.scene import SceneSpec
-from flow_rag_vla.sim.world import Snapshot, World
+from flow_rag_vla.sim.world import Snapshot
 
 Shift = NDArray[np.float64]
 
@@ -180,17 +176,6 @@ class Searched:
     first: bool = False
 
 
-@dataclass(slots=True)
-class Attempt:
-    """What was seen and felt in one attempt, and how it ended. kind: of the first failure that was noticed."""
-
-    success: bool = False
-    kind: FailureType = FailureType.TIMEOUT
-    seen: list[Seen] = field(default_factory=list)
-    states: list[RobotState] = field(default_factory=list)
-    targets: list[CartesianTarget] = field(default_factory=list)
-
-
 class Search:
     """Practice without an expert; see the module."""
 
@@ -200,7 +185,7 @@ class Search:
         self.settings = settings or SearchSettings()
         self.proposal = ShiftProposal(self.settings)
         self.searches: list[Searched] = []
-        self._embedding: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._limit = round(self.settings.attempt_s * CONTROL_RATE_HZ)
 
     def finish(self, folder: Path) -> None:
         """Write what was tried and found."""
@@ -213,7 +198,7 @@ class Search:
         scene = scene_of(spec.task, spec.scene, start)
         home = world.reset(scene)
         begin = world.save()
-        first = self._attempt(world, scene, home, start.noise, None)
+        first = attempt(self._rig, world, scene, home, start.noise, self._limit)
         if first.success:
             done = [(item, item.chunk.actions) for item in first.seen]
             self._keeper.success(place, scene.task, scene.goal, done)
@@ -239,8 +224,9 @@ class Search:
                 state = world.restore(begin)
             else:
                 # The first goes on from where the arm is stuck: that is where the memory will be asked.
-                state = world.robot_state() if attempts == 1 else self._home(home)
-            tried.append(self._attempt(world, scene, state, noise_seed(start.noise, -attempts), draw.shift))
+                state = world.robot_state() if attempts == 1 else go_home(world, home)
+            noise = noise_seed(start.noise, -attempts)
+            tried.append(attempt(self._rig, world, scene, state, noise, self._limit, shift=draw.shift))
             if tried[-1].success:
                 at_once = at_once or attempts == 1
                 found = draw if confirming or not settings.reset else None
@@ -301,54 +287,13 @@ class Search:
             for number, copy in enumerate(copies):
                 state = world.reset(copy.scene)
                 noise = int(rng.integers(2**31)) + number
-                done[-1] += self._attempt(world, copy.scene, state, noise, draws[-1].shift).success
+                done[-1] += attempt(
+                    self._rig, world, copy.scene, state, noise, self._limit, shift=draws[-1].shift
+                ).success
             if done[-1] == len(copies):
                 break
         best = int(np.argmax(done))
         return draws[best], done[best] / len(copies)
-
-    def _home(self, home: RobotState) -> RobotState:
-        """Things stay as they are; the arm goes back to where it began, as far as it gets in the time for that."""
-        world, integrator = self._rig.world, TargetIntegrator()
-        state = world.robot_state()
-        for tick in range(HOME_TICKS):
-            if is_home(state, home):
-                break
-            state = world.step(integrator.advance(homeward(state, home, tick), state)[0])
-        return state
-
-    def _attempt(self, world: World, scene: SceneSpec, state: RobotState, noise: int, shift: Shift | None) -> Attempt:
-        """From here until success or the time of an attempt is over."""
-        rig, settings = self._rig, self._rig.spec.settings
-        limit = round(self.settings.attempt_s * CONTROL_RATE_HZ)
-        detector, integrator = FailureDetector(), TargetIntegrator()
-        detector.start(Episode(1, scene.task, state.stamp_ns, limit * TICK_S, scene.goal))
-        detector.update(state)
-        follower = ChunkFollower(
-            rig.policy, rig.encoder, scene.goal, seed=noise, delay_ticks=settings.delay_ticks, corrector=self._look,
-            shift=shift,
-        )  # fmt: skip
-        result = Attempt(states=[state])
-        reported = False
-        for tick in range(limit):
-            if tick % settings.replan_ticks == 0:
-                chunk = follower.observe(tick, {"front": world.render(FRONT), "wrist": world.render(WRIST)}, state)
-                result.seen.append(Seen(self._embedding, state, detector.phase.value, chunk))
-            target, _, _ = integrator.advance(follower.action(tick, state), state)
-            detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
-            state = world.step(target)
-            result.states.append(state)
-            result.targets.append(target)
-            reports = detector.update(state)
-            if reports and not reported:
-                result.kind, reported = reports[0].failure_type, True
-            if world.success():
-                result.success = True
-                break
-        return result
-
-    def _look(self, embedding: NDArray[np.float32], state: RobotState, goal: object, stamp_ns: int) -> None:
-        self._embedding = embedding
 
 
 def to_label(tried: Sequence[Attempt], settings: SearchSettings, replan_ticks: int) -> list[tuple[list[Seen], bool]]:

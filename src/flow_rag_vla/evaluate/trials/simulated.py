@@ -12,18 +12,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.arbiter import ArbiterSettings
 from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import ACTION_DIM, CONTROL_RATE_HZ, TICK_S
+from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal
-from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.evaluate.arbitration import Arbitration
 from flow_rag_vla.evaluate.rollout import RolloutSettings
@@ -36,7 +35,8 @@ from flow_rag_vla.evaluate.trials.answers import (
     memory_stamp,
 )
 from flow_rag_vla.evaluate.trials.bank import BankEpisode, CaseBank, GrowingBank, TemporaryMemory, open_bank
-from flow_rag_vla.evaluate.trials.lessons import SOURCES, Lessons
+from flow_rag_vla.evaluate.trials.homing import HOME_TICKS, homeward, is_home
+from flow_rag_vla.evaluate.trials.lessons import PRACTISED, SOURCES, Lessons, Teaching
 from flow_rag_vla.evaluate.trials.protocol import (
     FailureSeen,
     Intervention,
@@ -56,21 +56,18 @@ from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.policy.situation import NAME, SituationKey
 from flow_rag_vla.sim.camera import FRONT, WRIST
-from flow_rag_vla.sim.expert import paced_step
 from flow_rag_vla.sim.scene import SceneSpec, sample_scene
 from flow_rag_vla.sim.tasks import TASK_RULES
 from flow_rag_vla.sim.world import World
+
+if TYPE_CHECKING:
+    from flow_rag_vla.evaluate.trials.rig import Rig
 
 DISPLACED_BY, DISPLACED_TURN = 0.010, 0.10
 """Metres and radians by which a nearby start moves what the task is about, at most."""
 
 RETRIES = 3
 """Blind retries of one episode, at most."""
-
-HOME_TICKS = 120
-"""Ticks that the way back to a start may take."""
-
-_HOME_REACHED, _OPEN_TICKS = 0.015, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class SimulatedSpec:
 
     policy: name and revision of the checkpoint; checkpoint: its folder, None: the one that ships
     cases, cases_revision: the bank that memories are built from; dagger: folder of the fine-tuned checkpoint
-    workspace: folder in which growing memories live; source: who corrects there, one of ``lessons.SOURCES``
+    workspace: folder in which growing memories live; source: who corrects there, see ``lessons``
     """
 
     task: str
@@ -157,8 +154,9 @@ def simulated_spec(
         CheckpointError: if a checkpoint cannot be loaded.
         TrialError: if the bank cannot, or nobody is called ``source``.
     """
-    if source not in SOURCES:
-        raise TrialError(f"source of corrections {source!r} is not known; known: {', '.join(SOURCES)}")
+    if source not in SOURCES and source not in PRACTISED:
+        known = ", ".join((*SOURCES, *PRACTISED))
+        raise TrialError(f"source of corrections {source!r} is not known; known: {known}")
     return SimulatedSpec(
         task,
         scene,
@@ -230,9 +228,13 @@ class SimulatedBench:
         self._encoder = _encoder(spec.encoder)
         self._memories: dict[tuple[int | None, bool], TemporaryMemory] = {}
         self._bank = None if spec.cases is None else CaseBank(spec.cases)
+        self._rig: Rig | None = None
 
     def close(self) -> None:
-        """Close the memories."""
+        """Close the memories, and what was practised with."""
+        if self._rig is not None:
+            self._rig.close()
+            self._rig = None
         while self._memories:
             self._memories.popitem()[1].close()
 
@@ -259,13 +261,24 @@ class SimulatedBench:
             return self._taught(trial, variant, bank)
 
     def _taught(self, trial: Trial, variant: Variant, bank: GrowingBank) -> TrialResult:
-        lessons = Lessons(bank.memory, _world(), self._encoder, self.spec.source)
+        lessons = self._teaching(trial, bank)
         result = self._episode(trial, variant, bank.memory, lessons)
         lessons.end(result.success, [case_id for item in result.interventions for case_id in item.case_ids])
         bank.finish(
             BankEpisode(trial.place, trial.bench, trial.start, result.success, lessons.cases, lessons.situations)
         )
         return result
+
+    def _teaching(self, trial: Trial, bank: GrowingBank) -> Teaching:
+        if self.spec.source not in PRACTISED:
+            return Lessons(bank.memory, _world(), self._encoder, self.spec.source)
+        # Not above: practice plays episodes of this bench.
+        from flow_rag_vla.evaluate.trials.practised import PractisedLessons
+        from flow_rag_vla.evaluate.trials.rig import Rig
+
+        if self._rig is None:
+            self._rig = Rig(self.spec)
+        return PractisedLessons(bank.memory, self._rig, self.spec.source, bank.folder, trial.start)
 
     def _memory(self, variant: Variant) -> FailureMemory | None:
         if not variant.needs_cases or self._bank is None:
@@ -284,7 +297,7 @@ class SimulatedBench:
         return AnswerContext(memory, key_stamp(key), policy, self._encoder, goal, key)
 
     def _episode(
-        self, trial: Trial, variant: Variant, memory: FailureMemory | None, lessons: Lessons | None
+        self, trial: Trial, variant: Variant, memory: FailureMemory | None, lessons: Teaching | None
     ) -> TrialResult:
         spec = self.spec
         checkpoint = spec.dagger if variant.method.name == "dagger" else spec.checkpoint
@@ -315,7 +328,7 @@ class SimulatedEpisode:
         *,
         answering: Answering | None = None,
         retries: int = 0,
-        lessons: Lessons | None = None,
+        lessons: Teaching | None = None,
     ) -> None:
         """Set an episode up.
 
@@ -463,25 +476,6 @@ def scene_of(task: str, scene: str, start: Start) -> SceneSpec:
         for thing in spec.objects
     )
     return replace(spec, objects=objects)
-
-
-def homeward(state: RobotState, home: RobotState, ticks: int) -> NDArray[np.float32]:
-    """(7,) float32: the way back to a start pose, from what a robot knows: open the hand, rise, then across."""
-    action = np.zeros(ACTION_DIM)
-    action[6] = 1.0
-    if ticks >= _OPEN_TICKS:
-        goal = np.array(home.position, dtype=float)
-        if state.position[2] < home.position[2] - 0.03:
-            goal[:2] = state.position[:2]
-        action[:3] = paced_step(goal - state.position)
-        turn = math.remainder(float(yaw_of(home.orientation)) - float(yaw_of(state.orientation)), 2 * math.pi)
-        action[5] = min(max(0.2 * turn, -0.05), 0.05)
-    return action.astype(np.float32)
-
-
-def is_home(state: RobotState, home: RobotState) -> bool:
-    """Whether the tool is back at a start pose."""
-    return float(np.linalg.norm(state.position - home.position)) < _HOME_REACHED
 
 
 def _seen(report: FailureReport) -> FailureSeen:
