@@ -107,7 +107,8 @@ def practice(
         tried = sum(item.tries for item in rehearsals) / len(rehearsals)
         console.print(
             f"{solved} of {len(rehearsals)} failed episodes were solved in a copy, after {tried:.1f} tries each, and "
-            f"{done} then in fact ({stuck} on from where the arm was stuck); {sum(item.labels for item in rehearsals)} observations were labelled, "
+            f"{done} then in fact ({stuck} on from where the arm was stuck); "
+            f"{sum(item.labels for item in rehearsals)} observations were labelled, "
             f"{sum(item.doubtful for item in rehearsals)} left out as doubtful",
             highlight=False,
         )
