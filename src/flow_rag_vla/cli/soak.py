@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ def soak(
         0.0, "--minutes", "-m", min=0.0, help="How long, in minutes; 10 if neither is given."
     ),
     period: float = typer.Option(1.0, min=0.2, help="Seconds between two samples; more if there would be too many."),
+    words: bool = typer.Option(
+        False, "--words", help="Also start the nodes llm and deliberation, and ask them a command every 2 seconds."
+    ),
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
     json_copy: Path | None = typer.Option(None, "--json", help="Also write the figures to this file."),
 ) -> None:
@@ -45,19 +49,27 @@ def soak(
       flow_rag_vla soak                     ten minutes
 
       flow_rag_vla soak --hours 8           over night
+
+      flow_rag_vla soak -m 10 --words       with commands in words all the while
     """
     own_domain()
+    from flow_rag_vla.bringup.graph import Process, node_spec
     from flow_rag_vla.bringup.resources import default_params_file
     from flow_rag_vla.bringup.robot_graph import robot_graph
     from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.evaluate.soak import page, summary
     from flow_rag_vla.nodes.chaos_client import ChaosClient
     from flow_rag_vla.nodes.operator import Operator, OperatorError
+    from flow_rag_vla.nodes.words_client import WordsClient
 
     console = Console(soft_wrap=True)
     seconds = 60.0 * ((60.0 * hours + minutes) or 10.0)
     folder = _new_run_folder(runs)
     processes = robot_graph({"profile": "mock", "mock": "true", "run_folder": str(folder)}, default_params_file())
+    if words:
+        params_file = str(default_params_file())
+        added = {"llm": {"provider": "rules"}, "deliberation": {"log": str(folder / "deliberation.jsonl")}}
+        processes += tuple(Process(node_spec(name), "", params_file, own, "info") for name, own in added.items())
     names = [process.spec.name for process in processes]
     supervisor = Supervisor(processes, folder / "log", lambda text: console.print(f"[yellow]{text}[/yellow]"))
     started = datetime.now().astimezone()
@@ -65,11 +77,15 @@ def soak(
     content: dict[str, Any] = {"seconds": 0.0, "nodes": {}, "latency_ms": [], "cases": []}
     code = 0
     try:
-        with _interruptible(), ChaosClient() as client:
+        with _interruptible(), ExitStack() as clients:
+            client = clients.enter_context(ChaosClient())
+            asking = clients.enter_context(WordsClient()) if words else None
             supervisor.start()
             with Operator() as operator, console.status(f"starting {len(names)} nodes"):
                 operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
             _sample(console, content, seconds, period, lambda: _alive(supervisor, names), client)
+            if asking is not None:
+                content["words"] = dict(asking.outcomes)
     except KeyboardInterrupt:
         console.print("stopping; the report covers the time so far")
     except (OperatorError, GraphEnded) as error:
@@ -93,6 +109,9 @@ def soak(
     write_text(folder / "soak.html", page(content))
     if json_copy is not None:
         write_text(json_copy, text)
+    if content.get("words"):
+        told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(content["words"].items()))
+        console.print(f"commands in words: {told}", highlight=False)
     for line in summary(content):
         console.print(line, highlight=False)
     console.print(f"report: {folder / 'soak.html'}", highlight=False)

@@ -122,7 +122,7 @@ def check_plan(
             (Check("refusal", Finding.REFUSED, f"the command is refused ({plan.refusal}): {plan.reason}"),)
         )
     goals = plan.goals
-    checks = [*_whole(goals, settings), _speed(robot, speed_scale)]
+    checks = [*_whole(goals, settings, speed_scale), _speed(robot, speed_scale)]
     if instruction:
         reasons = second_reading(instruction, plan)
         checks += [Check("second reading", Finding.ASK, reason) for reason in reasons]
@@ -151,7 +151,7 @@ def places(goal: Goal, scene: Scene) -> tuple[tuple[float, float, float], ...]:
     return tuple(found)
 
 
-def _whole(goals: Sequence[Goal], settings: CheckSettings) -> list[Check]:
+def _whole(goals: Sequence[Goal], settings: CheckSettings, speed_scale: float) -> list[Check]:
     checks = [
         _either(
             "steps",
@@ -161,8 +161,9 @@ def _whole(goals: Sequence[Goal], settings: CheckSettings) -> list[Check]:
     ]
     problem = conflict(goals)
     checks.append(_either("order", not problem, problem or "the steps can follow each other on one table"))
-    seconds = sum(time_limit(goal.task) for goal in goals)
-    text = f"the steps may take {seconds:g} s by their time limits, at most {settings.longest:g} s"
+    # What is done slower may take longer. A scale that makes no sense is refused by its own check.
+    seconds = sum(time_limit(goal.task) for goal in goals) / (speed_scale if 0.0 < speed_scale <= 1.0 else 1.0)
+    text = f"the steps may take {seconds:.3g} s by their time limits, at most {settings.longest:g} s"
     checks.append(_either("horizon", seconds <= settings.longest, text))
     return checks
 
