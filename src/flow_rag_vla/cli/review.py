@@ -6,7 +6,7 @@ import getpass
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +62,7 @@ def review(
         from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
         from flow_rag_vla.labeling.registry.errors import RegistryError
         from flow_rag_vla.labeling.registry.registry import Registry
+        from flow_rag_vla.labeling.training.jobs import Jobs
     except ImportError as error:
         console.print(f"[red]{error}; install it: pip install 'flow_rag_vla[web,labeling]'")
         raise typer.Exit(2) from error
@@ -76,7 +77,8 @@ def review(
             labels = Labels(
                 opened, Pictures(media), Models((lambda: make_pipeline(settings, memory)) if models else None)
             )
-            with Server(make_app(access, [labeling_section(labels)]), host, port) as server:
+            jobs = Jobs(opened.folder / "trainings")
+            with closing(jobs), Server(make_app(access, [labeling_section(labels, jobs)]), host, port) as server:
                 counts = opened.statistics()
                 left = counts.by_state["unreviewed"]
                 console.print(f"{counts.objects} objects in {counts.images} pictures, {left} not reviewed")

@@ -12,23 +12,27 @@ from flow_rag_vla.gateway.access import Role, Viewer
 from flow_rag_vla.gateway.app import Section
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.curation_routes import curation_routes
+from flow_rag_vla.gateway.labeling.dataset_routes import dataset_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.model_routes import model_routes
 from flow_rag_vla.gateway.labeling.object_routes import object_routes
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.source_routes import source_routes
 from flow_rag_vla.gateway.labeling.summary_routes import summary_routes
+from flow_rag_vla.gateway.labeling.training_routes import training_routes
 from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
 from flow_rag_vla.gateway.metrics import Metric, gauge, labelled
+from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.registry.errors import RegistryError
+from flow_rag_vla.labeling.training.jobs import Jobs
 
 NAME = "labeling"
 PAGE = Path(__file__).with_name("page")
 _ROOM_FOR_FORM = 1 << 20
 
 
-def labeling_section(labels: Labels) -> Section:
-    """Everything below ``/api/labeling``, and the review page at ``/labeling/``."""
+def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
+    """Everything below ``/api/labeling``, and the review page at ``/labeling/``. jobs: trainings of detectors."""
     router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
 
     @router.get("/me")
@@ -42,8 +46,10 @@ def labeling_section(labels: Labels) -> Section:
         app: FastAPI = request.app
         return JSONResponse(app.openapi())
 
-    for routes in (model_routes, source_routes, object_routes, summary_routes, curation_routes):
+    for routes in (model_routes, source_routes, object_routes, summary_routes, curation_routes, dataset_routes):
         router.include_router(routes(labels))
+
+    router.include_router(training_routes(jobs, DatasetStore.of(labels.registry)))
 
     def metrics() -> Iterable[Metric]:
         counts = labels.registry.statistics()

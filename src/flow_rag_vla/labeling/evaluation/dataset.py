@@ -12,9 +12,9 @@ from flow_rag_vla.labeling.compact.categories import CATEGORIES
 from flow_rag_vla.labeling.datasets.dataset import DatasetItem, LabelDataset, Split
 from flow_rag_vla.labeling.datasets.folders import read_dataset
 from flow_rag_vla.labeling.datasets.outlines import mask_of
+from flow_rag_vla.labeling.datasets.store import DatasetStore, parse_label
 from flow_rag_vla.labeling.detections import Detections, Masks, Origin, ScoreKind
 from flow_rag_vla.labeling.evaluation.pictures import TruePicture
-from flow_rag_vla.labeling.evaluation.simulated import simulated_pictures
 from flow_rag_vla.labeling.pipeline.errors import ImageError, SourceError
 from flow_rag_vla.labeling.pipeline.images import Image, read_image
 from flow_rag_vla.learn.progress import Progress, silent
@@ -42,6 +42,9 @@ def open_part(source: str, part: str, progress: Progress = silent) -> tuple[str,
         raise SourceError(f"part {part!r} is none of {', '.join(split.value for split in Split)}")
     simulated = _SIMULATED.fullmatch(source)
     if simulated:
+        # Only here is the simulator needed.
+        from flow_rag_vla.labeling.evaluation.simulated import simulated_pictures
+
         scenes = int(simulated[1])
         count = max(1, scenes // _VAL_SHARE) if part == Split.VAL.value else scenes
         return source, CATEGORIES, simulated_pictures(part, count, progress=progress)
@@ -55,6 +58,19 @@ def open_part(source: str, part: str, progress: Progress = silent) -> tuple[str,
             "source_empty",
         )
     return dataset.label, dataset.categories, pictures
+
+
+def stored_dataset(text: str, store: DatasetStore) -> str:
+    """Where the dataset lies that somebody names: ``name`` (its newest version) or ``name@vN`` of a store.
+
+    ``simulator:N`` is given back as it is. Nothing outside of the store can be named.
+
+    Raises:
+        DatasetError: there is none of that name, or the name is none.
+    """
+    if text.startswith(f"{SIMULATOR}:"):
+        return text
+    return str(store.folder(*parse_label(text)))
 
 
 def pictures_of(dataset: LabelDataset, split: Split) -> list[TruePicture]:

@@ -82,6 +82,7 @@ class Jobs:
         name = name or f"{'training' if isinstance(order, TrainOrder) else 'evaluation'}-{secrets.token_hex(4)}"
         self._check(name)
         with self._lock:
+            self._let_go()
             if self._under_way():
                 raise JobBusyError(f"job {self._name} is under way: wait for its end, or cancel it")
             folder = self.folder / name
@@ -178,6 +179,12 @@ class Jobs:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def _let_go(self) -> None:
+        """Wait for a process whose job has ended: an interpreter takes a moment to go."""
+        if self._process is not None and self._under_way() and read_status(self.folder / self._name).ended:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE_S)
 
     def _under_way(self) -> bool:
         return self._process is not None and self._process.poll() is None

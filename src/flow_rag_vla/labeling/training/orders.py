@@ -14,6 +14,7 @@ from flow_rag_vla.labeling.pipeline.errors import SettingError, SourceError
 from flow_rag_vla.labeling.training.settings import DetectorTraining, settings_from
 from flow_rag_vla.labeling.training.tracking import AUTO
 
+TRAINING_PAGE = "training.html"
 ORDER, STATUS = "order.json", "status.json"
 TRAIN, EVALUATE = "train", "evaluate"
 WAITING, RUNNING, FINISHED, STOPPED, FAILED = "waiting", "running", "finished", "stopped", "failed"

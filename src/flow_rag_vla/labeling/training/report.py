@@ -12,8 +12,9 @@ from flow_rag_vla.labeling.evaluation import html
 from flow_rag_vla.labeling.pipeline.errors import SourceError
 from flow_rag_vla.labeling.training import checkpoint
 from flow_rag_vla.labeling.training.model_folder import MODEL
+from flow_rag_vla.labeling.training.orders import TRAINING_PAGE
 
-PAGE, FIGURES = "training.html", "training_report.json"
+FIGURES = "training_report.json"
 
 
 def write_report(folder: str | Path) -> Path:
@@ -34,8 +35,8 @@ def write_report(folder: str | Path) -> Path:
         "rows": [dict(row) for row in standing.rows],
     }
     write_text(place / FIGURES, json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    write_text(place / PAGE, page(place.resolve().name, standing, (place / MODEL).is_dir()))
-    return place / PAGE
+    write_text(place / TRAINING_PAGE, page(place.resolve().name, standing, (place / MODEL).is_dir()))
+    return place / TRAINING_PAGE
 
 
 def page(name: str, standing: checkpoint.Standing, has_model: bool) -> str:

@@ -78,7 +78,7 @@ class MlflowTracker:
     def begin(self, settings: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
         """See ``Tracker.begin``."""
         note = self._folder / MLFLOW_NOTE
-        if rows and note.is_file():
+        if note.is_file():
             kept = json.loads(note.read_text(encoding="utf-8"))
             if kept.get("uri") == self.uri:
                 self._run = str(kept["run"])
@@ -89,8 +89,6 @@ class MlflowTracker:
         self._run = str(self._client.create_run(experiment, run_name=self._folder.resolve().name).info.run_id)
         for name, value in settings.items():
             self._client.log_param(self._run, name, str(value)[:500])
-        for row in rows:
-            self.row(row)
         write_text(note, json.dumps({"uri": self.uri, "run": self._run}) + "\n")
 
     def row(self, row: Mapping[str, float]) -> None:
