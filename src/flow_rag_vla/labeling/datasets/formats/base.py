@@ -74,11 +74,11 @@ def image_size(path: Path, place: str) -> tuple[int, int]:
     """
     from PIL import Image as Pillow
 
+    with disk_checked(path):
+        stream = path.open("rb")
     try:
-        with disk_checked(path), path.open("rb") as stream, Pillow.open(stream) as opened:
+        with stream, Pillow.open(stream) as opened:
             width, height = opened.size
-    except DatasetError:
-        raise
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
         raise DatasetError(
             f"{place}: {path} is no readable picture ({error}): copy it again", "image_corrupt"
