@@ -70,6 +70,7 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
 def test_a_spare_takes_the_place_of_a_heavy_node_that_died_and_another_one_is_made(supervise, monkeypatch):
     waiting = "import sys; print('ready', flush=True); print('became', sys.stdin.readline().strip(), file=sys.stderr)"
     monkeypatch.setattr(module, "SPARE_AFTER_S", 0.0)
+    monkeypatch.setattr(module, "SPARE_AGAIN_S", 0.0)
     monkeypatch.setattr(spare_module, "command_line", lambda: [sys.executable, "-c", waiting])
     graph, _ = supervise(camera_encoder=OBEDIENT)
     wait_for(lambda: graph.poll() is None and graph._spare.ready)

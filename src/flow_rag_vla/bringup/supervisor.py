@@ -33,7 +33,10 @@ GIVE_UP_AFTER = 5
 SHORT_LIFE_S = 5.0
 
 SPARE_AFTER_S = 20.0
-"""After the last start of a node; the graph has come up by then, and what is loaded for the spare disturbs no start."""
+"""From the start of the graph, which is up by then, to that of the spare: what it loads disturbs no start."""
+
+SPARE_AGAIN_S = 2.0
+"""From the moment at which the spare became a node to the next one."""
 
 CONFIGURATION_ERROR = 2
 """Exit code of a node whose parameters or files are wrong: starting it again would not help."""
@@ -90,7 +93,7 @@ class Supervisor:
         self._stopping = False
         heavy = any(process.spec.name in HEAVY and process.spec.respawn for process in processes)
         self._spare = Spare(log_folder / "standby.log") if heavy else None
-        self._spawned = time.monotonic()
+        self._spare_due = time.monotonic() + SPARE_AFTER_S
 
     def start(self) -> None:
         """Start every process."""
@@ -118,7 +121,7 @@ class Supervisor:
                 reason = self._look_after(child, now)
                 if reason is not None:
                     return reason
-            if self._spare is not None and now - self._spawned > SPARE_AFTER_S:
+            if self._spare is not None and now > self._spare_due:
                 self._spare.prepare(_environment(self._environment))
         return None
 
@@ -168,6 +171,7 @@ class Supervisor:
         child.popen = None
         if self._spare is not None and child.process.spec.name in HEAVY:
             child.popen = self._spare.become(child.process.module, command[_ARGUMENTS:], child.log)
+            self._spare_due = max(self._spare_due, time.monotonic() + SPARE_AGAIN_S)
         if child.popen is None:
             with child.log.open("ab") as log:
                 child.popen = subprocess.Popen(
@@ -179,7 +183,7 @@ class Supervisor:
                     # A Ctrl-C in the terminal reaches this process alone, which then ends the others in order.
                     start_new_session=True,
                 )
-        child.started = self._spawned = time.monotonic()
+        child.started = time.monotonic()
 
     @staticmethod
     def _end(children: list[_Child], patience_s: float) -> list[str]:
