@@ -1,0 +1,128 @@
+"""Datasets over HTTP: from the definition to the downloaded file, by role, with every refusal."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+
+import pytest
+
+from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.labeling.datasets import store as stored
+from flow_rag_vla.labeling.datasets.exchange import import_dataset
+
+ALL_TRAIN = {"train": 1, "val": 0, "test": 0}
+
+
+@pytest.fixture
+def ask(filled):
+    server, _, _ = filled
+
+    def asked(method, path, role=Role.REVIEWER, **body):
+        answer = server.ask(role, method, path, **({"json": body} if body else {}))
+        return answer.status_code, answer
+
+    asked.server = server
+    return asked
+
+
+def built(ask, name):
+    """The last build of a dataset when it is over."""
+    for _ in range(6000):
+        build = ask("GET", f"datasets/{name}", Role.VIEWER)[1].json()["build"]
+        if build["state"] != "running":
+            return build
+        threading.Event().wait(0.01)
+    raise AssertionError("the build does not end")
+
+
+def test_a_dataset_is_defined_built_exported_downloaded_and_compared(ask, tmp_path):
+    sent = {"name": "cups", "split_config": ALL_TRAIN, "filter_config": {"categories": ["red cube", "bin"]}}
+    status, answer = ask("POST", "datasets", **sent)
+    assert status == 201 and answer.json()["versions"] == [] and answer.json()["build"] is None
+    assert ask("POST", "datasets/cups/build")[0] == 202
+    build = built(ask, "cups")
+    assert (build["state"], build["version"], build["done"]) == ("finished", 1, 3), build
+    version = ask("GET", "datasets/cups/versions/1", Role.VIEWER)[1].json()
+    assert version["images"] == {"train": 3, "val": 0, "test": 0} and version["annotations"] == 6
+    assert version["categories"] == ["bin", "red cube"] and version["provenance"]["made by"] == "reviewer"
+    status, card = ask("GET", "datasets/cups/versions/1/card", Role.VIEWER)
+    assert card.headers["content-type"].startswith("text/markdown") and "# cups@v1" in card.text
+
+    status, export = ask("POST", "datasets/cups/export", format="coco")
+    assert status == 201 and export.json() == ask("POST", "datasets/cups/export", format="coco", version=1)[1].json()
+    status, file = ask("GET", export.json()["download"], Role.VIEWER)
+    assert file.headers["content-type"] == "application/zip" and len(file.content) == export.json()["bytes"]
+    with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
+        archive.extractall(tmp_path / "got")
+    found = import_dataset(tmp_path / "got", "coco", "cups").dataset
+    assert len(found.items) == 3 and found.annotation_count == 6
+
+    first = ask("GET", "objects?category=bin", Role.VIEWER)[1].json()["items"][0]["object_id"]
+    assert ask("PATCH", f"objects/{first}", category="red cube")[0] == 200
+    assert ask("POST", "datasets/cups/build")[0] == 202 and built(ask, "cups")["version"] == 2
+    diff = ask("GET", "datasets/cups/diff?old=1&new=2", Role.VIEWER)[1].json()
+    assert diff["labels"]["changed"] == [{"identity": first, "fields": ["category"]}]
+    assert diff["images"]["counts"] == {"added": 0, "removed": 0, "changed": 0}
+    listed = ask("GET", "datasets", Role.VIEWER)[1].json()
+    assert [one["version"] for one in listed["items"]] == [1, 2] and listed["defined"] == ["cups"]
+    assert "lerobot" in listed["formats"]
+
+
+def test_what_cannot_be_done_is_refused_with_a_code_and_leaves_nothing(ask):
+    def code(method, path, role=Role.REVIEWER, **body):
+        status, answer = ask(method, path, role, **body)
+        assert 400 <= status < 500 and answer.json()["remedy"]
+        return status, answer.json()["code"]
+
+    assert code("POST", "datasets", Role.LABELLER, name="x") == (403, "role_too_low")
+    assert code("POST", "datasets", name="../x") == (422, "invalid_request")
+    assert code("POST", "datasets", name="x", output_dir="/etc") == (422, "invalid_request")
+    assert code("POST", "datasets", name="x", format="tfrecord") == (422, "unknown_format")
+    assert code("POST", "datasets", name="x", split_config={"train": 0.5})[1] == "dataset_invalid"
+    for method, path in (
+        ("GET", "datasets/none"),
+        ("POST", "datasets/none/build"),
+        ("GET", "datasets/none/versions/1"),
+        ("GET", "datasets/none/versions/1/card"),
+        ("GET", "datasets/none/versions/1/export/yolo"),
+        ("GET", "datasets/none/diff?old=1&new=2"),
+    ):
+        assert code(method, path) == (404, "dataset_missing"), path
+    assert code("DELETE", "datasets/none/build") == (404, "no_build")
+    assert code("POST", "datasets/none/export", format="yolo") == (404, "dataset_missing")
+    nothing = {"filter_config": {"min_confidence": 0.99}}
+    assert ask("POST", "datasets", name="x", **nothing)[0] == 201
+    assert code("POST", "datasets", name="x") == (409, "dataset_exists")
+    assert code("POST", "datasets/x/build", Role.LABELLER) == (403, "role_too_low")
+    assert ask("POST", "datasets/x/build")[0] == 202
+    build = built(ask, "x")
+    assert (build["state"], build["code"]) == ("failed", "dataset_empty") and "min_score 0.99" in build["message"]
+    assert ask("POST", "datasets", name="y")[0] == 201 and ask("POST", "datasets/y/build")[0] == 202
+    assert built(ask, "y")["code"] == "split_impossible"
+    assert ask("GET", "datasets")[1].json()["items"] == []
+
+
+def test_a_build_that_is_withdrawn_leaves_nothing_and_another_one_waits_for_its_end(ask, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = stored.place_pictures
+
+    def slow(*arguments, **options):
+        begun.set()
+        assert go.wait(60)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(stored, "place_pictures", slow)
+    for name in ("one", "two"):
+        assert ask("POST", "datasets", name=name, split_config=ALL_TRAIN)[0] == 201
+    assert ask("POST", "datasets/one/build")[0] == 202 and begun.wait(60)
+    status, answer = ask("POST", "datasets/two/build")
+    assert (status, answer.json()["code"]) == (409, "dataset_busy")
+    assert ask("DELETE", "datasets/one/build")[0] == 202
+    go.set()
+    build = built(ask, "one")
+    assert (build["state"], build["code"]) == ("canceled", "canceled")
+    assert ask("GET", "datasets")[1].json()["items"] == []
+    assert ask.server.registry.datasets.list_versions() == ()
+    assert ask("POST", "datasets/two/build")[0] == 202 and built(ask, "two")["state"] == "finished"
