@@ -7,7 +7,7 @@ node asks of others, which no table there says, is declared here and held by a t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import DELIBERATION, DELIBERATION_TOPICS
@@ -75,18 +75,14 @@ class Grant:
 
     def __add__(self, other: Grant) -> Grant:
         """Both grants' rights, for the node of the first."""
-        return replace(
-            self,
-            **{
-                item.name: (*getattr(self, item.name), *getattr(other, item.name))
-                for item in fields(Grant)
-                if item.name != "node"
-            },
-        )
+        return Grant(self.node, *(mine + its for mine, its in zip(self._rights(), other._rights(), strict=True)))
 
     def sorted(self) -> Grant:
         """The same with each name once, in order."""
-        return replace(self, **{item.name: tuple(sorted(set(getattr(self, item.name)))) for item in fields(Grant)[1:]})
+        return Grant(self.node, *(tuple(sorted(set(names))) for names in self._rights()))
+
+    def _rights(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(getattr(self, item.name) for item in fields(Grant)[1:])
 
 
 _IMAGES = (topics.FRONT_IMAGE, topics.WRIST_IMAGE)
