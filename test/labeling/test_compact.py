@@ -14,7 +14,14 @@ from flow_rag_vla.labeling.compact.grouping import group_things
 from flow_rag_vla.labeling.compact.held_out import score_detector
 from flow_rag_vla.labeling.compact.model import CONFIG_FILE, SHIPPED, WEIGHTS_FILE, CompactModel, save_compact
 from flow_rag_vla.labeling.compact.network import CompactConfig, CompactNetwork, working_size
-from flow_rag_vla.labeling.compact.training import CompactTraining, centre_votes, collect, train_compact
+from flow_rag_vla.labeling.compact.training import (
+    IGNORED,
+    CompactTraining,
+    centre_votes,
+    collect,
+    covered_entropy,
+    train_compact,
+)
 from flow_rag_vla.labeling.compact.truth import TruthFrame, TruthRenderer
 from flow_rag_vla.labeling.detectors.compact import CompactDetector
 from flow_rag_vla.labeling.embedders.compact import CompactEmbedder
@@ -191,6 +198,7 @@ def test_any_picture_has_a_working_size(width: int, height: int, compact_model: 
     columns, rows = working_size(width, height, 320 * 240)
     assert columns % 16 == 0
     assert rows % 16 == 0
+    assert working_size(width, height, 320 * 240, 2) == (2 * columns, 2 * rows)
     image = np.full((height, width, 3), 200, np.uint8)
     if min(width, height) >= 8:
         assert CompactDetector(compact_model).detect([image], (), 0.99)[0].width == width
@@ -235,17 +243,49 @@ def test_the_model_card_is_that_of_the_weights(compact_model: CompactModel) -> N
 
 
 def test_training_learns_and_repeats_itself() -> None:
-    training = CompactTraining(scenes=2, iterations=12, batch=2, crop=96)
-    config = CompactConfig(CATEGORIES, channels=(8, 8, 8, 8), pixels=160 * 112)
-    frames = collect(training, config)
+    training = CompactTraining(scenes=2, iterations=24, batch=4, crop=48)
+    config = CompactConfig(CATEGORIES, channels=(8, 8, 8, 8), pixels=160 * 112, fine=4)
+    frames = collect(training)
     losses: list[str] = []
     first = train_compact(frames, config, training, progress=lambda done, total, note="": losses.append(note))
     second = train_compact(frames, config, training)
     for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, other)
-    assert len(losses) == 12
+    assert len(losses) == 24
     values = [float(note.split()[1].rstrip(",")) for note in losses]
     assert values[-1] < values[0]
+
+
+def test_a_network_that_gets_fine_maps_finds_what_it_found(held_out: list[TruthFrame]) -> None:
+    torch.manual_seed(0)
+    plain = CompactNetwork(CompactConfig(CATEGORIES, channels=(8, 8, 8, 8), pixels=160 * 112)).eval()
+    finer = plain.refined(4).eval()
+    planes = torch.rand(1, 3, 224, 320)
+    with torch.inference_mode():
+        before = plain(torch.nn.functional.avg_pool2d(planes, 2))
+        after = finer(planes)
+    assert torch.allclose(before[0], after[0], atol=1e-5)
+    assert torch.allclose(before[1], after[1], atol=1e-5)
+    with pytest.raises(ValueError, match="begin with a network of none"):
+        finer.refined(4)
+
+
+def test_the_loss_is_least_where_a_pixel_has_the_shares_that_it_covers() -> None:
+    classes = torch.tensor([[[1, 1], [1, 0]]])
+    weights = torch.ones(3)
+
+    def loss(share: float) -> float:
+        likelihoods = torch.tensor([1.0 - share - 1e-6, share, 1e-6]).log()
+        return float(covered_entropy(likelihoods.reshape(1, 3, 1, 1), classes, weights))
+
+    assert min((0.25, 0.5, 0.7, 0.75, 0.8, 0.99), key=loss) == 0.75
+    plain = torch.randn(2, 3, 4, 4)
+    labels = torch.randint(0, 3, (2, 4, 4))
+    expected = torch.nn.functional.cross_entropy(plain, labels, weight=torch.tensor([1.0, 3.0, 1.5]))
+    assert torch.isclose(covered_entropy(plain, labels, torch.tensor([1.0, 3.0, 1.5])), expected)
+    labels[0] = IGNORED
+    expected = torch.nn.functional.cross_entropy(plain[1:], labels[1:])
+    assert torch.isclose(covered_entropy(plain, labels, weights), expected)
 
 
 def test_training_without_pictures_is_refused() -> None:

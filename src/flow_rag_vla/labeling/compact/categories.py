@@ -10,8 +10,8 @@ from flow_rag_vla.labeling.pipeline.errors import PromptError
 CATEGORIES = ("red cube", "blue box", "yellow cylinder", "bin", "drawer", "green zone", "robot arm", "gripper")
 """Labels, in the order of the network's outputs; the first output is what is none of them."""
 
-ALONE = ("green zone", "robot arm", "gripper")
-"""Of these a picture holds one at most: what is seen of it, in how many pieces ever, is one thing."""
+ALONE = ("bin", "drawer", "green zone", "robot arm", "gripper")
+"""Of these a scene of the simulator holds one at most: what is seen of it, in how many pieces ever, is one thing."""
 
 _RED, _BLUE, _YELLOW, _GREEN = "red cube", "blue box", "yellow cylinder", "green zone"
 _LOOSE = (_RED, _BLUE, _YELLOW)

@@ -11,19 +11,19 @@ from scipy import ndimage
 from flow_rag_vla.labeling.compact.network import OFFSET_UNIT
 
 LEAST_PIXELS = 10
-"""Working pixels; a smaller patch is noise at the rim of something."""
+"""Pixels of the grid; a smaller patch is noise at the rim of something."""
 SPECK, SURE = 0.25, 0.7
 """A patch apart from the largest one is taken for an error if it is less than this share of it, or of a lower mean
 probability. Chosen on scenes that are neither of the training nor of the tests."""
 _CELL = 4
-"""Working pixels a cell of the grid in which votes are counted."""
+"""Pixels of the grid a cell in which votes are counted."""
 _REACH = 2
 """Cells within which two heaps of votes are one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One thing: index of its category, score 0 to 1, and its mask (h, w) bool at working size."""
+    """One thing: index of its category, score 0 to 1, and its mask (h, w) bool on the network's grid."""
 
     category: int
     score: float
@@ -41,7 +41,7 @@ def group_things(
 
     Args:
         probabilities: (1 + C, h, w), summing to 1; the first is of no category.
-        votes: (2, h / 2, w / 2) to the right and below, in units of ``OFFSET_UNIT`` working pixels.
+        votes: (2, h / 2, w / 2) to the right and below, in units of ``OFFSET_UNIT`` pixels of the grid.
         alone: for each category whether there is one at most.
     """
     winners = probabilities.argmax(axis=0)

@@ -15,7 +15,7 @@ from torch import nn
 from flow_rag_vla.core.network_files import NetworkFiles, NetworkFilesError
 from flow_rag_vla.labeling.compact.categories import ALONE
 from flow_rag_vla.labeling.compact.grouping import group_things
-from flow_rag_vla.labeling.compact.network import CompactConfig, CompactNetwork, working_size
+from flow_rag_vla.labeling.compact.network import CompactConfig, CompactNetwork, on_grid, working_size
 from flow_rag_vla.labeling.compact.pooling import pooled_features
 from flow_rag_vla.labeling.detections import Detections, Masks, Origin, ScoreKind, Vectors
 from flow_rag_vla.labeling.pipeline.boxes import box_of
@@ -68,7 +68,8 @@ class CompactModel:
         """(3, h, w) float32 in 0..1 at working size on the model's device."""
         from PIL import Image as Pillow
 
-        size = working_size(image.shape[1], image.shape[0], self._network.config.pixels)
+        config = self._network.config
+        size = working_size(image.shape[1], image.shape[0], config.pixels, config.detail)
         scaled = Pillow.fromarray(image)
         if scaled.size != size:
             scaled = scaled.resize(size, Pillow.Resampling.BILINEAR)
@@ -125,7 +126,9 @@ class CompactModel:
         height, width = image.shape[:2]
         groups = group_things(probabilities.float().cpu().numpy(), votes.float().cpu().numpy(), self._alone)
         chosen = [group for group in groups if group.category in wanted and group.score >= threshold]
-        full = _at_full_size(probabilities, [(item.category, item.mask) for item in chosen], (height, width))
+        full = _at_full_size(
+            probabilities.clamp_min(1e-7).log(), [(item.category, item.mask) for item in chosen], (height, width)
+        )
         boxes = [box_of(mask) for mask in full]
         seen = [row for row, box in enumerate(boxes) if box is not None]
         seen.sort(key=lambda row: -chosen[row].score)
@@ -147,14 +150,17 @@ class CompactModel:
         )
 
     def _embedded(self, planes: torch.Tensor, features: tuple[torch.Tensor, ...], masks: torch.Tensor) -> Vectors:
-        vectors = self._network.embedding(pooled_features(planes, features, masks))
+        seen = on_grid(planes, self._network.config)
+        vectors = self._network.embedding(pooled_features(seen, features, masks))
         unit: Vectors = nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
         return unit
 
     def _shares(self, masks: Masks, planes: torch.Tensor) -> torch.Tensor:
-        """Masks of the picture's size at working size, each pixel the share that is covered."""
+        """Masks of the picture's size on the grid, each pixel the share that is covered."""
         stacked = torch.from_numpy(masks).to(self._device).float()
-        return nn.functional.interpolate(stacked[None], size=planes.shape[1:], mode="area")[0]
+        detail = self._network.config.detail
+        size = (planes.shape[1] // detail, planes.shape[2] // detail)
+        return nn.functional.interpolate(stacked[None], size=size, mode="area")[0]
 
     @classmethod
     def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> CompactModel:
@@ -193,23 +199,25 @@ def _same_sizes(planes: Sequence[torch.Tensor]) -> list[list[int]]:
 
 
 def _at_full_size(
-    probabilities: torch.Tensor, chosen: Sequence[tuple[int, NDArray[np.bool_]]], size: tuple[int, int]
+    likelihoods: torch.Tensor, chosen: Sequence[tuple[int, NDArray[np.bool_]]], size: tuple[int, int]
 ) -> Masks:
-    """(N, H, W) bool: masks at the picture's size, their rims where the probability crosses that of all others.
+    """(N, H, W) bool: masks at the picture's size, their rims where a category becomes likelier than all others.
 
     Only the surroundings of each thing are scaled up: a picture is mostly table.
+
+    likelihoods: (1 + C, h, w) logarithms: between pixels of the grid they run straighter than probabilities
     """
     height, width = size
     full = np.zeros((len(chosen), height, width), np.bool_)
-    rows, columns = probabilities.shape[1:]
+    rows, columns = likelihoods.shape[1:]
     for index, (category, mask) in enumerate(chosen):
         box = box_of(mask)
         assert box is not None
         left, top = max(0, int(box[0]) - 2), max(0, int(box[1]) - 2)
         right, bottom = min(columns, int(box[2]) + 2), min(rows, int(box[3]) + 2)
-        part = probabilities[:, top:bottom, left:right]
+        part = likelihoods[:, top:bottom, left:right]
         others = part.clone()
-        others[category + 1] = 0.0
+        others[category + 1] = -torch.inf
         margin = part[category + 1] - others.amax(dim=0)
         # Pixels of a twin next to it are not its own, however probable.
         foreign = (margin > 0) & ~torch.from_numpy(mask[top:bottom, left:right]).to(margin.device)

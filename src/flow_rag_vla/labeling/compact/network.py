@@ -7,13 +7,13 @@ without its heat map: the votes themselves are counted. The shape is that of a U
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 OFFSET_UNIT = 16.0
-"""Working pixels that a vote of 1 means."""
+"""Pixels of the grid that a vote of 1 means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,22 @@ class CompactConfig:
     """Shape of the network.
 
     categories: labels in the order of the outputs
-    channels: feature maps at 1/2, 1/4, 1/8 and 1/16 of the working size
-    pixels: of the working size: pictures are scaled to this area, both sides multiples of 16
+    channels: feature maps at 1/2, 1/4, 1/8 and 1/16 of the grid
+    pixels: of the grid: pictures are scaled to this area, both sides multiples of 16
+    fine: feature maps on the grid itself, from a picture of twice its sides, for rims and small things; 0: none
     dimension: length of an embedding
     """
 
     categories: tuple[str, ...]
     channels: tuple[int, int, int, int] = (16, 24, 48, 64)
     pixels: int = 320 * 240
+    fine: int = 0
     dimension: int = 64
+
+    @property
+    def detail(self) -> int:
+        """Pixels of the working size a pixel of the grid, along each side."""
+        return 2 if self.fine else 1
 
 
 class Block(nn.Module):
@@ -54,7 +61,7 @@ class Block(nn.Module):
 
 
 class CompactNetwork(nn.Module):
-    """(B, 3, h, w) float32 in 0..1, sides multiples of 16, to class logits, votes and features; see ``forward``."""
+    """(B, 3, d h, d w) float32 in 0..1 to class logits, votes and features; d is ``config.detail``; see ``forward``."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -67,6 +74,9 @@ class CompactNetwork(nn.Module):
         self.up2 = Block(sixteenth + eighth, eighth, 1)
         self.up1 = Block(eighth + quarter, quarter, 1)
         self.up0 = Block(quarter + half, half, 1)
+        if config.fine:
+            self.fine_stem = Block(3, config.fine, 1, stride=2)
+            self.fine_up = nn.Sequential(nn.Conv2d(half + config.fine, half, 3, padding=1), nn.ReLU(inplace=True))
         self.classes = nn.Conv2d(half, 1 + len(config.categories), 1)
         self.votes = nn.Conv2d(half, 2, 1)
         self.embedding = nn.Linear(self.feature_width, config.dimension)
@@ -78,13 +88,13 @@ class CompactNetwork(nn.Module):
         return half + quarter + eighth + 6
 
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Logits, votes, features.
+        """Logits, votes, features on the grid (h, w), whose sides are multiples of 16.
 
         logits: (B, 1 + C, h, w), the first of no category; votes: (B, 2, h / 2, w / 2), how far the middle of a pixel's
-        thing lies to the right and below, in units of ``OFFSET_UNIT`` working pixels; features: (B, F, h / s, w / s)
-        for s of 2, 4 and 8
+        thing lies to the right and below, in units of ``OFFSET_UNIT`` pixels of the grid; features:
+        (B, F, h / s, w / s) for s of 2, 4 and 8
         """
-        half = self.stem(planes * 2.0 - 1.0)
+        half = self.stem(on_grid(planes, self.config) * 2.0 - 1.0)
         quarter = self.down1(half)
         eighth = self.down2(quarter)
         deep = self.down3(eighth)
@@ -92,14 +102,46 @@ class CompactNetwork(nn.Module):
         up1 = self.up1(torch.cat([_doubled(up2), quarter], dim=1))
         up0 = self.up0(torch.cat([_doubled(up1), half], dim=1))
         # Scaled up before the softmax: rims then run between pixels. One output for each of four pixels shows a grid.
-        return _doubled(self.classes(up0)), self.votes(up0), (up0, up1, up2)
+        fine = _doubled(up0)
+        if self.config.fine:
+            fine = self.fine_up(torch.cat([fine, self.fine_stem(planes * 2.0 - 1.0)], dim=1))
+        return self.classes(fine), self.votes(up0), (up0, up1, up2)
+
+    @torch.no_grad()
+    def refined(self, fine: int) -> CompactNetwork:
+        """A network with ``fine`` more feature maps on the grid that finds what this one does, to be trained on.
+
+        Raises:
+            ValueError: it has some already.
+        """
+        if self.config.fine or fine < 1:
+            raise ValueError(f"{self.config.fine} fine feature maps cannot become {fine}; begin with a network of none")
+        network = CompactNetwork(replace(self.config, fine=fine))
+        network.load_state_dict(self.state_dict(), strict=False)
+        half = self.config.channels[0]
+        joined = network.fine_up[0]
+        assert isinstance(joined, nn.Conv2d) and joined.bias is not None
+        joined.weight.zero_()
+        joined.bias.zero_()
+        # What comes from below is positive: it passes unchanged.
+        joined.weight[range(half), range(half), 1, 1] = 1.0
+        return network
+
+
+def on_grid(planes: torch.Tensor, config: CompactConfig) -> torch.Tensor:
+    """Pictures (..., 3, d h, d w) as the grid (..., 3, h, w) sees them."""
+    return nn.functional.avg_pool2d(planes, config.detail) if config.detail > 1 else planes
 
 
 def _doubled(planes: torch.Tensor) -> torch.Tensor:
     return nn.functional.interpolate(planes, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def working_size(width: int, height: int, pixels: int) -> tuple[int, int]:
-    """(width, height) of about ``pixels`` and the picture's proportions, both multiples of 16 and at least 16."""
+def working_size(width: int, height: int, pixels: int, detail: int = 1) -> tuple[int, int]:
+    """(width, height) that a picture is scaled to, ``detail`` times a grid of about ``pixels`` and its proportions.
+
+    Both sides of the grid are multiples of 16 and at least 16.
+    """
     scale = (pixels / (width * height)) ** 0.5
-    return max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
+    columns, rows = max(16, round(width * scale / 16) * 16), max(16, round(height * scale / 16) * 16)
+    return columns * detail, rows * detail
