@@ -51,7 +51,7 @@ POSTGRES = ["psycopg[binary]"]
 REGISTRY = ["alembic", "sqlalchemy>=2", "pillow"]
 CHROMA = ["chromadb"]
 # Labels for folders, videos and bags. The wheel of av bundles FFmpeg with GPL parts; av itself is BSD.
-LABELING = ["av", "scipy", *RECORDING, *ENCODERS, *REGISTRY]
+LABELING = ["av", "defusedxml", "scipy", *RECORDING, *ENCODERS, *REGISTRY]
 # Training and measuring detectors: COCO scores (Apache 2.0, one compiled wheel).
 DETECTOR_TRAINING = ["faster-coco-eval", *LABELING]
 # Runs of trainings in MLflow (Apache 2.0); its pages come with the package mlflow.
