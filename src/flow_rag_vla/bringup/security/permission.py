@@ -46,8 +46,8 @@ CHANGING: frozenset[str] = frozenset(
         SCORE_EPISODE,
         labeling.REGISTER_OBJECTS,
         labeling.UPDATE_OBJECT,
-        labeling.AUTO_LABEL,
-        labeling.LABEL_BAG,
+        # Each of its actions writes labels, data sets or weights.
+        *(service.name for service in labeling.LABELING_SERVICES if "/action/" in service.type),
         labeling.TRAIN_DETECTOR,
         labeling.EVALUATE_DETECTOR,
     }
