@@ -12,6 +12,7 @@ BENCHMARKS = {
     "memory": "search over 10,000 cases beside a plain scan; resident memory",
     "graph": "the loop and each stage's latency under the whole graph",
     "answer": "the memory's answer to a situation with 5,000 cases beside a plain scan; renewal",
+    "retrieval": "what the memory of --bank says where nothing failed, gates beside none and the nearest case",
     "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
     "llm": "a language model's answer through the layer beside the bare client",
     "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
@@ -25,6 +26,7 @@ BENCHMARKS = {
 ON_REQUEST = (
     "curation",
     "answer",
+    "retrieval",
     "detection",
     "labeling",
     "llm",
@@ -59,6 +61,7 @@ def bench(
     quick: bool = typer.Option(
         False, "--quick", help="Detection, labeling, registry, deliberation, pace: a part of it."
     ),
+    bank: Path = typer.Option(None, help="Retrieval: folder of a bank of cases, made with practice."),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -80,6 +83,8 @@ def bench(
       flow_rag_vla bench registry            about 2 minutes; with --objects 1000000 about 20
 
       flow_rag_vla bench registry --soak 60  16 writers and 32 readers alone
+
+      flow_rag_vla bench retrieval --bank runs/bank   about 2 minutes
 
       flow_rag_vla bench residency           about a minute
 
@@ -113,6 +118,10 @@ def bench(
             from flow_rag_vla.cli.bench_registry import bench_registry
 
             bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick, soak=soak)
+        elif name == "retrieval":
+            from flow_rag_vla.cli.bench_retrieval import bench_retrieval
+
+            bench_retrieval(console, bank, None if json is None else json / "retrieval.json")
         elif name == "deliberation":
             from flow_rag_vla.cli.bench_deliberation import bench_deliberation
 
