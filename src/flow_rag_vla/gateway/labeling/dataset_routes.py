@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, PlainTextResponse
@@ -32,8 +32,10 @@ DEFINITION = "definition.json"
 """In a dataset's folder: what its versions are made of, as it was sent."""
 EXPORTS = "exports"
 MOST_IDS = 1_000
-_ZIP = {200: {"content": {"application/zip": {}}, "description": "The export as one file."}}
-_CARD = {200: {"content": {"text/markdown": {}}, "description": "The card."}}
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {}}, "description": "The export as one file."}
+}
+_CARD: dict[int | str, dict[str, Any]] = {200: {"content": {"text/markdown": {}}, "description": "The card."}}
 
 
 def dataset_routes(labels: Labels) -> APIRouter:

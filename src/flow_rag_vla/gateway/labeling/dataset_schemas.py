@@ -40,7 +40,7 @@ class SplitSent(Sent):
     val: Share = 0.1
     test: Share = 0.1
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
-    keep: bool = Field(True, description="pictures of the version before stay in their splits")
+    keep: bool = Field(default=True, description="pictures of the version before stay in their splits")
 
 
 class DatasetSent(Sent):
@@ -48,8 +48,8 @@ class DatasetSent(Sent):
 
     name: Annotated[str, Field(pattern=NAME)]
     format: Annotated[str, Field(max_length=40)] = "yolo"
-    filter_config: FilterSent = Field(default_factory=FilterSent)
-    split_config: SplitSent = Field(default_factory=SplitSent)
+    filter_config: FilterSent = FilterSent()
+    split_config: SplitSent = SplitSent()
 
 
 class ExportSent(Sent):

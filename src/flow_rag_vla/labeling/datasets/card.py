@@ -37,11 +37,12 @@ def classes_svg(dataset: LabelDataset) -> str:
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for place, split in enumerate(Split):
-        x = _LABEL + 70 * place
-        parts.append(f'<rect x="{x}" y="6" width="11" height="11" fill="{_COLOURS[split]}"/>')
-        parts.append(f'<text x="{x + 16}" y="16" fill="#444444">{split.value}</text>')
+        x = float(_LABEL + 70 * place)
+        parts.append(f'<rect x="{x:g}" y="6" width="11" height="11" fill="{_COLOURS[split]}"/>')
+        parts.append(f'<text x="{x + 16:g}" y="16" fill="#444444">{split.value}</text>')
     for place, (name, counts) in enumerate(rows, 1):
-        y, x = 6 + _ROW * place, float(_LABEL)
+        y = 6 + _ROW * place
+        x = float(_LABEL)
         shown = name if len(name) <= 26 else f"{name[:25]}…"
         parts.append(f'<text x="{_LABEL - 8}" y="{y + 13}" text-anchor="end" fill="#222222">{escape(shown)}</text>')
         for split, count in counts.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flow_rag_vla.labeling.datasets.dataset import DatasetItem, LabelDataset
 from flow_rag_vla.labeling.datasets.outlines import mask_of
@@ -39,7 +39,8 @@ def register_dataset(
 ) -> Registered:
     """Register a stored dataset; the same one a second time adds nothing.
 
-    Pictures of one source, or of one episode, become a source of their own kind: a folder, which is the dataset's.
+    Pictures of one source or episode become a source: the dataset's folder, under that episode. Others are sources of
+    their own, as nobody knows what belongs together.
 
     Args:
         registry: open.
@@ -56,9 +57,10 @@ def register_dataset(
     objects = 0
     for number, item in enumerate(dataset.items, 1):
         group = item.episode or item.source_id or item.source
-        key = hashlib.sha256(group.encode()).hexdigest()[:16] if group else ""
+        key = item.episode or (hashlib.sha256(group.encode()).hexdigest()[:16] if group else item.image_id)
         if key not in sources:
-            draft = SourceDraft(SourceKind.FOLDER, folder, project, item.episode or key, licence=item.licence[:200])
+            kind, path = (SourceKind.FOLDER, folder) if group else (SourceKind.IMAGE, f"{folder}/{item.file}")
+            draft = SourceDraft(kind, path, project, key if group else "", licence=item.licence[:200])
             sources[key] = registry.add_source(draft).source_id
         objects += _register(registry, dataset, item, sources[key], who)
         progress(number, len(dataset.items), item.file)
@@ -75,7 +77,7 @@ def _register(registry: Registry, dataset: LabelDataset, item: DatasetItem, sour
             box=one.box,
             score=one.confidence,
             score_kind=one.score_kind,
-            origin=one.origin,
+            origin=one.origin if one.origin.model else replace(one.origin, model=who),
             mask=mask_of(one, item),
             track=one.track,
         )

@@ -104,9 +104,9 @@ def _picture(path: Path, file: Path, name: str, place: str) -> Path:
     """COCO does not say where pictures lie: in ``images/``, in a folder named as the split, beside the file, ..."""
     root = path if path.is_dir() else file.parent
     stem = file.stem.removeprefix("instances_")
-    beside = (root / IMAGES, root, file.parent, root / stem, root / IMAGES / stem)
+    beside = [root / IMAGES, root, file.parent, root / stem, root / IMAGES / stem]
     if not path.is_dir():
-        beside += (file.parent.parent / IMAGES, file.parent.parent / stem, file.parent.parent)
+        beside += [file.parent.parent / IMAGES, file.parent.parent / stem, file.parent.parent]
     for folder in beside:
         parts = PurePosixPath(name).parts
         if folder.is_dir() and (folder.joinpath(*parts).is_file() or folder == beside[-1]):

@@ -50,6 +50,7 @@ def write(outlines: bool, dataset: LabelDataset, folder: Path, progress: Progres
 
 def _shares(annotation: Annotation, item: DatasetItem, outlines: bool) -> str:
     left, top, right, bottom = annotation.box
+    values: tuple[float, ...]
     if not outlines:
         values = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
     else:
