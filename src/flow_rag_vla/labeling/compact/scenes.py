@@ -1,6 +1,7 @@
 """Scenes to learn from and to be tried on: every task and variant, any light, strangers on the table, the arm in front.
 
-A frame is a pure function of its seed. Training and test seeds do not meet: see ``TRAINING_SEEDS`` and ``TEST_SEEDS``.
+A frame is a pure function of its seed. Seeds to learn from, to choose by and to be tried on do not meet: see
+``TRAINING_SEEDS``, ``DEVELOPMENT_SEEDS`` and ``TEST_SEEDS``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TRAINING_SEEDS = 5_000_000
 """First seed of training scenes."""
 TEST_SEEDS = 6_000_000
 """First seed of scenes that no training has seen."""
+DEVELOPMENT_SEEDS = 7_000_000
+"""First seed of scenes on which choices are made (thresholds, shapes): neither learned from nor reported."""
 FRAMES_A_SCENE = 6
 
 SIZES = (((128, 128), 0.2), ((320, 240), 0.3), ((480, 360), 0.1), ((640, 480), 0.4))
