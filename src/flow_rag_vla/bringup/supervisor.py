@@ -22,7 +22,7 @@ from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.spare import HEAVY, Spare
 
 RESPAWN_DELAY_S = 1.0
-"""For a node that dies at once, again and again: long enough not to burn a core on it. In the launch file for each."""
+"""For a node that dies at once, again and again: long enough not to burn a core on it."""
 
 FIRST_DELAY_S = 0.05
 """For a node that had lived long: nothing is gained by waiting."""

@@ -16,8 +16,10 @@ from launch_ros.actions import Node
 from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.security.policy import enclave_arguments
-from flow_rag_vla.bringup.supervisor import RESPAWN_DELAY_S
 from launch import LaunchContext, LaunchDescription
+
+RESPAWN_DELAY_S = 0.2
+"""launch knows one delay for all deaths. What a node costs that dies at once is its start, not this."""
 
 
 def launch_description(
