@@ -37,13 +37,13 @@ def bench_curation(console: Console, output: Path | None, *, quick: bool = False
 
 
 def _tables(figures: CurationFigures) -> list[Table]:
-    from flow_rag_vla.labeling.curation.benchmark import BUDGETS, QUEUE
+    from flow_rag_vla.labeling.curation.benchmark import QUEUE
 
     total = sum(figures.classes.values())
     least = min(figures.classes.items(), key=lambda item: item[1])
     curves = Table(
         "chosen by",
-        *(str(budget) for budget in BUDGETS),
+        *(str(budget) for budget in figures.budgets),
         "mean",
         "queue better by (95 %)",
         title=f"Balanced accuracy in % after so many labels; {figures.runs} splits of {figures.scenes} scenes, "

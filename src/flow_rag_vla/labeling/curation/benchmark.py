@@ -25,7 +25,7 @@ from flow_rag_vla.labeling.curation.simulated import SEEDS, TruePool, retaken_po
 from flow_rag_vla.learn.progress import Progress, silent
 
 FIRST_SEED = SEEDS + 10_000
-BUDGETS = (8, 16, 32, 48, 64, 96)
+BUDGETS = (8, 16, 32, 64, 128, 192)
 STEP = 8
 """Labels that are asked for at once."""
 POOL_SHARE = 2 / 3
@@ -41,7 +41,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Balanced accuracy of the probe after each of ``BUDGETS`` labels, mean over the runs, 0 to 1.
+    """Balanced accuracy of the probe after each budget of labels, mean over the runs, 0 to 1.
 
     difference: mean over budgets and runs of the queue's minus this one's, with a 95 % interval over the runs
     """
@@ -85,7 +85,10 @@ class DuplicateFigures:
 
 @dataclass(frozen=True, slots=True)
 class CurationFigures:
-    """What was measured; curves by strategy; runs: random splits of the same scenes, not worlds of their own."""
+    """What was measured; curves by strategy; budgets: labels asked for, at the curves' points.
+
+    runs: random splits of the same scenes, not worlds of their own; classes: proposals by what they are
+    """
 
     curves: Mapping[str, Curve]
     random_noise: MistakeFigures
@@ -93,33 +96,45 @@ class CurationFigures:
     own_errors: MistakeFigures
     duplicates: DuplicateFigures
     classes: Mapping[str, int]
+    budgets: tuple[int, ...]
     runs: int
     scenes: int
     first_seed: int
 
     def values(self) -> dict[str, Any]:
         """All figures, for JSON."""
-        return {**asdict(self), "budgets": BUDGETS}
+        return asdict(self)
 
 
 def measure_curation(
-    *, scenes: int = 90, runs: int = 20, first_seed: int = FIRST_SEED, progress: Progress = silent
+    *,
+    scenes: int = 90,
+    runs: int = 20,
+    budgets: tuple[int, ...] = BUDGETS,
+    first_seed: int = FIRST_SEED,
+    progress: Progress = silent,
 ) -> CurationFigures:
     """Measure on fresh scenes.
 
     Args:
         scenes: of which proposals are made, each seen in 4 poses.
         runs: splits into pool and test scenes, each with its own random labels.
+        budgets: rising, each a multiple of ``STEP``.
         first_seed: of the scenes.
         progress: told of the steps.
+
+    Raises:
+        ValueError: a budget that is none, or that the scenes' proposals do not suffice for.
     """
+    if not budgets or any(budget % STEP or budget < STEP for budget in budgets) or list(budgets) != sorted(budgets):
+        raise ValueError(f"budgets are {budgets}, expected rising multiples of {STEP}")
     found = simulated_pool(scenes, first_seed=first_seed, progress=progress)
     again = retaken_pool(found)
     strategies = (QUEUE, *BASELINES, *ABLATIONS)
     results: dict[str, list[list[float]]] = {name: [] for name in strategies}
     for run in range(runs):
         for name in strategies:
-            results[name].append(_learning_curve(found, name, run))
+            results[name].append(_learning_curve(found, name, run, budgets))
         progress(run + 1, runs, "learning curves")
     names, counts = np.unique(np.array(found.truth), return_counts=True)
     return CurationFigures(
@@ -129,6 +144,7 @@ def measure_curation(
         _own_errors(found),
         _duplicates(found, again),
         {name or "nothing": int(count) for name, count in zip(names.tolist(), counts.tolist(), strict=True)},
+        budgets,
         runs,
         scenes,
         first_seed,
@@ -142,24 +158,26 @@ def _curve(own: list[list[float]], queue: list[list[float]]) -> Curve:
     return Curve(tuple(values.mean(axis=0).tolist()), interval)
 
 
-def _learning_curve(found: TruePool, strategy: str, run: int) -> list[float]:
+def _learning_curve(found: TruePool, strategy: str, run: int, budgets: tuple[int, ...]) -> list[float]:
     """Balanced accuracy on the run's test scenes after each budget of labels that a strategy chose in its pool."""
     rng = np.random.default_rng([run, 5])
     order = rng.permutation(int(found.scenes.max()) + 1)
     allowed = order[: round(POOL_SHARE * len(order))]
     inside = np.isin(found.scenes, allowed)
     pool, test = np.flatnonzero(inside), np.flatnonzero(~inside)
+    if len(pool) < budgets[-1]:
+        raise ValueError(f"{len(pool)} proposals do not suffice for {budgets[-1]} labels; give more scenes")
     vectors, truth = found.pool.vectors[pool], [found.truth[row] for row in pool.tolist()]
     scores = found.pool.scores[pool]
     common = typicality(vectors)
     choose = _CHOICES[strategy]
     known = np.zeros(0, np.int64)
     accuracy = []
-    while len(known) < BUDGETS[-1]:
+    while len(known) < budgets[-1]:
         classes = [truth[row] for row in known.tolist()]
         free = np.setdiff1d(np.arange(len(pool)), known)
         known = np.concatenate([known, choose(_Round(vectors, scores, common, known, classes, free, rng))])
-        if len(known) in BUDGETS:
+        if len(known) in budgets:
             probe = fit_probe(vectors[known], [truth[row] for row in known.tolist()])
             said = probe.predict(found.pool.vectors[test])
             accuracy.append(balanced_accuracy([found.truth[row] for row in test.tolist()], said))
