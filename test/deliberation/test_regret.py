@@ -90,7 +90,8 @@ def test_only_a_proposal_that_succeeds_twice_gets_into_the_memory(rig, taken, tm
     seen = FailureSeen(taken.kind, "push", report.phase.value, report.evidence, report.confidence)
     diagnosis = by_template(seen)
     assert diagnosis.proposal == "slower" and diagnosis.evidence
-    check = check_in_simulation(rig, FAILS, diagnosis, taken)
+    aside = diagnosis.model_copy(update={"proposal": "offset", "offset": Offset(dx_mm=50, dy_mm=-50, dz_mm=0)})
+    check = check_in_simulation(rig, FAILS, aside, taken)
     assert check.failed and not check.passed and check.successes == (False,)
     memory, _ = FailureMemory.open(tmp_path / "memory.db")
     try:

@@ -70,7 +70,9 @@ def bench_pace(console: Console, output: Path | None, *, quick: bool = False) ->
                 }
             )
     console.print(table)
-    false = {pace: sum(int(one["false_reports"]) for one in figures if one["pace"] == pace) for pace in PACES}
+    false = dict.fromkeys(PACES, 0)
+    for (_, pace), items in done.items():
+        false[pace] += sum(len(item.reports) for item in items if item.success)
     text = ", ".join(f"{number} at {pace:g}" for pace, number in false.items())
     console.print(f"reports of failures in episodes that succeeded: {text}", highlight=False)
     if output is not None:

@@ -66,9 +66,10 @@ def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[n
         pace: rows a tick, above 0 and at most 1. What lies behind the last row is rest.
     """
     row = int(begin)
+    whole: NDArray[np.floating] = actions[row]
     if pace == 1.0:
-        return actions[row]
-    result = actions[row].astype(np.float64)
+        return whole
+    result: NDArray[np.float64] = whole.astype(np.float64)
     share = min(pace, row + 1 - begin)
     result[:6] *= share
     if share < pace and row + 1 < actions.shape[0]:
