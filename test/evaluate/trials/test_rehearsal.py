@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,7 @@ from flow_rag_vla.evaluate.trials.bank import SETTINGS, CaseBank
 from flow_rag_vla.evaluate.trials.copies import supposed_scene
 from flow_rag_vla.evaluate.trials.fitting import PLACE, Sight, changed, changes, fit
 from flow_rag_vla.evaluate.trials.labelled import Keeper
-from flow_rag_vla.evaluate.trials.lessons import PRACTISED
-from flow_rag_vla.evaluate.trials.practice import practise
+from flow_rag_vla.evaluate.trials.practised import PractisedLessons
 from flow_rag_vla.evaluate.trials.protocol import ONLINE, Start, Trial, TrialError
 from flow_rag_vla.evaluate.trials.rehearsal import (
     REHEARSALS,
@@ -147,21 +147,30 @@ def test_small_differences_of_one_policy_are_another_action_and_none_is_none() -
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_succeeds_in_the_copy_is_done_in_fact_and_becomes_cases(rig: Rig, keeper: Keeper) -> None:
+def test_what_succeeds_in_the_copy_is_done_in_fact_becomes_cases_and_does_so_again(rig: Rig, tmp_path: Path) -> None:
     known = Rehearsed(0, 0.01, 1.16, 0.4, 11, 1.3, HELPS, (0,), False, True)
-    settings = RehearsalSettings(tries=1, in_place=False)
-    rehearsal = Rehearsal(rig, keeper, settings, known=[known])
-    line = rehearsal.episode(1, Start(FAILS, FAILS))
-    assert not line.success
-    before, found = rehearsal.rehearsals
-    assert before == known
-    # What was found before is tried first, and was enough.
-    assert (found.tries, found.found, found.in_place, found.reset) == (1, HELPS, None, True)
-    assert found.unlike < 1.0 and abs(found.size - 1.166) < 0.05
-    assert len(line.cases) == found.cases > 5
-    cases = [keeper.memory.get(case_id) for case_id in line.cases]
-    assert {case.correction_source for case in cases} == {"search"}
-    assert all(case.correction is not None and otherwise(case.failed_actions, case.correction) for case in cases)
+    corrections: list[list[bytes]] = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / REHEARSALS).write_text(json.dumps(asdict(known)) + "\n")
+        memory = FailureMemory(FailureStore(folder / "memory.db"), SETTINGS)
+        lessons = PractisedLessons(memory, rig, "rehearsal", folder, Start(FAILS, FAILS))
+        lessons.begin(2, scene_of("open_drawer", "object_size", Start(FAILS, FAILS)), 0)
+        # The trial failed, so its start is practised.
+        lessons.end(False, ())
+        before, found = read_rehearsals(folder)
+        assert before == known
+        # What was found before is tried first, and was enough.
+        assert (found.place, found.tries, found.found, found.reset) == (1, 1, HELPS, True)
+        assert found.unlike < 1.0 and abs(found.size - 1.166) < 0.05
+        assert len(lessons.cases) == found.cases > 5
+        cases = [memory.get(case_id) for case_id in lessons.cases]
+        memory.close()
+        assert {case.correction_source for case in cases} == {"search"}
+        assert all(case.correction is not None and otherwise(case.failed_actions, case.correction) for case in cases)
+        corrections.append([case.correction.tobytes() for case in cases if case.correction is not None])
+    assert corrections[0] == corrections[1]
 
 
 def test_where_nothing_succeeds_nothing_is_kept(rig: Rig, keeper: Keeper) -> None:
@@ -204,30 +213,19 @@ def test_rehearsals_are_read_as_they_were_written_and_damage_is_named(rig: Rig, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("source", list(PRACTISED))
-def test_a_memory_that_grows_by_practice_helps_the_next_time(tmp_path: Path, source: str) -> None:
-    made = simulated_spec("open_drawer", "object_size", workspace=tmp_path, source=source)
+def test_a_memory_that_grows_by_practice_helps_the_next_time(tmp_path: Path) -> None:
+    made = simulated_spec("open_drawer", "object_size", workspace=tmp_path, source="takeover")
     bench = made.build()
     try:
         start = Start(FAILS, FAILS)
         first = bench.run(Trial(made.key, "online+consensus", start, ONLINE, 0))
         assert (first.cases, first.corrected) == (0, 0)
         second = bench.run(Trial(made.key, "online+consensus", start, ONLINE, 1))
-        if not first.success:
-            assert second.cases > 0 and second.corrected > 0
+        assert not first.success
+        assert second.cases > 0 and second.corrected > 0
         again = bench.run(Trial(made.key, "online+consensus", start, ONLINE, 1))
         assert again.repeatable == second.repeatable
     finally:
         bench.close()
     bank = CaseBank(tmp_path / made.key.replace("/", "_") / "online+consensus")
     assert [item.success for item in bank.episodes] == [first.success, second.success]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_rehearsed_bank_is_the_same_one_again(spec: SimulatedSpec, tmp_path: Path) -> None:
-    short = RehearsalSettings(tries=2, moments=2)
-    for name in ("one", "two"):
-        practise(tmp_path / name, spec, 1, FAILS, source="rehearsal", rehearsal=short)
-    assert CaseBank(tmp_path / "one").revision == CaseBank(tmp_path / "two").revision
-    assert read_rehearsals(tmp_path / "one") == read_rehearsals(tmp_path / "two") != []

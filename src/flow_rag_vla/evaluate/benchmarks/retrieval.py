@@ -21,7 +21,7 @@ from flow_rag_vla.memory.consensus import FARTHEST, ConsensusMemory, ConsensusSe
 from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.lesson import DISAGREEMENT, disagreement
 
-RATES = (1.0, 0.5, 0.3, 0.15, 0.05)
+RATES = (1.0, 0.3, 0.15)
 """Stated shares of successes that may pass the gate."""
 
 NEAREST = "nearest case"
@@ -43,7 +43,7 @@ class Retrieval:
 
 def false_retrievals(
     folder: str | Path,
-    episodes: int = 12,
+    episodes: int = 8,
     rates: Sequence[float] = RATES,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Retrieval]:
