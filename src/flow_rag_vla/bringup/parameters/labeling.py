@@ -18,7 +18,7 @@ class LabelingParameters:
     trainings: str = parameter(
         "~/.ros/flow_rag_vla/trainings", "Folder of the trainings and evaluations of detectors, a folder each"
     )
-    detector: str = parameter("compact", "Detector: compact (shipped), florence2, grounding_dino or detr (of a training)")
+    detector: str = parameter("compact", "Detector: compact (shipped), florence2, grounding_dino or detr (trained)")
     segmenter: str = parameter("auto", "Segmenter: sam2, none, or auto, which takes the detector's own if it has one")
     embedder: str = parameter("auto", "Embedder: compact, dinov2, none, or auto, which takes the detector's own")
     detector_model: str = parameter("", "The detector's folder or hub id; empty: its usual one")
