@@ -99,7 +99,6 @@ def test_an_encoder_goes_through_every_state_and_is_silent_unless_active(
 @pytest.mark.parametrize(
     ("name", "parameters", "said"),
     [
-        ("camera_encoder", {"encoder": "/no/such/folder"}, "/no/such/folder"),
         ("camera_encoder", {"model_memory": 0.01}, "parameter model_memory"),
         ("flow_policy", {"checkpoint": "/no/such/folder"}, "/no/such/folder"),
     ],

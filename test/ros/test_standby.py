@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
 import psutil
 import pytest
 from lifecycle_msgs.srv import GetState
+from typer.testing import CliRunner
 
 from flow_rag_vla.bringup.spare import Spare
+from flow_rag_vla.cli import bench_restart
+from flow_rag_vla.cli.main import app
 
 
 @pytest.fixture
@@ -54,3 +58,15 @@ def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
     assert not spare.ready
     me = psutil.Process()
     assert not [child for child in me.children() if any("nodes.standby" in part for part in child.cmdline())]
+
+
+def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_restart, "HEAVY", ("camera_encoder",))
+    result = CliRunner().invoke(app, ["bench", "restart", "--quick", "--json", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    starts = json.loads((tmp_path / "restart.json").read_text())
+    assert [(start["node"], start["spare"]) for start in starts] == [
+        ("camera_encoder", False),
+        ("camera_encoder", True),
+    ]
+    assert all(start["cpu"] > 0.0 for start in starts) and "camera_encoder: loaded" in result.output

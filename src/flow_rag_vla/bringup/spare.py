@@ -51,6 +51,11 @@ class Spare:
             return False
         return bool(select.select([popen.stdout], [], [], 0.0)[0])
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the one that waits, or loads."""
+        return self._popen.pid if self._popen is not None else None
+
     def prepare(self, environment: Mapping[str, str]) -> None:
         """Start one in an environment, unless one is there or memory is short."""
         if self._popen is not None or psutil.virtual_memory().available < LEAST_FREE_BYTES:

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
     "deliberation": "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
     "pace": "tasks done slower beside the same starts at full speed",
+    "restart": "a heavy node that died, back from the spare process beside a start anew",
     "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
 }
 ON_REQUEST = (
@@ -34,6 +35,7 @@ ON_REQUEST = (
     "residency",
     "deliberation",
     "pace",
+    "restart",
     "swapping",
 )
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
@@ -94,6 +96,8 @@ def bench(
 
       flow_rag_vla bench pace                about 3 minutes; with --quick one
 
+      flow_rag_vla bench restart             under a minute
+
       flow_rag_vla bench swapping            about 3 minutes
     """
     from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, memory_answer, residency
@@ -130,6 +134,10 @@ def bench(
             from flow_rag_vla.cli.bench_pace import bench_pace
 
             bench_pace(console, None if json is None else json / "pace.json", quick=quick)
+        elif name == "restart":
+            from flow_rag_vla.cli.bench_restart import bench_restart
+
+            bench_restart(console, None if json is None else json / "restart.json", quick=quick)
         elif name == "swapping":
             from flow_rag_vla.cli.bench_swapping import bench_swapping
 
