@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flow_rag_vla.control.loop import Command, ControlLoop, Episode
+from flow_rag_vla.control.pace import carried
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal
@@ -55,6 +56,7 @@ class Stage:
         inputs: bool = True,
         lose_states: float = 0.0,
         other_state: float = 0.0,
+        slowdown: float = 0.0,
     ) -> None:
         self.made = Made(folder / "bag")
         self._policy = policy
@@ -65,6 +67,8 @@ class Stage:
         for topic, kind in TYPES.items():
             self._writer.add_topic(self._prefix + topic, f"{OWN}/{kind}")
         self._inputs, self._lose_states, self._other_state = inputs, lose_states, other_state
+        # As the message carries it: single precision.
+        self._pace = 1.0 - float(np.float32(slowdown))
         self._before: RobotState | None = None
         self._loop = ControlLoop()
         self._position = np.array([0.45, 0.0, 0.25])
@@ -120,11 +124,14 @@ class Stage:
         self._write(
             "episode_status", self._now, header=self._header(self._now), episode_id=int(tick >= 10), state=state,
             task=GOAL.task, instruction=GOAL.instruction, elapsed=elapsed, timeout=12.0, phase="reach",
+            slowdown=1.0 - self._pace,
         )  # fmt: skip
         # As the message carries them: single precision.
         remaining = float(np.float32(12.0)) - float(np.float32(elapsed))
         self._loop.set_episode(
-            Episode(int(tick >= 10), state == 2, state == 1, GOAL.task, self._now, remaining), self._now, self._steady
+            Episode(int(tick >= 10), state == 2, state == 1, GOAL.task, self._now, remaining, self._pace),
+            self._now,
+            self._steady,
         )
         return [(EPISODE, self._now, state)]
 
@@ -175,7 +182,8 @@ class Stage:
             # The state of this moment was lost on its way to the policy.
             felt = self._before
         chunk = self._policy.act(
-            values, felt, GOAL, seed=noise_seed(0, stamp), stamp_ns=stamp, previous=self._previous,
+            values, felt, GOAL, seed=noise_seed(0, stamp), stamp_ns=stamp,
+            previous=carried(self._previous, stamp, self._pace),
             delay_ticks=delay, correction=correction if in_time else Correction(stamp, CorrectionMode.TIMEOUT),
         )  # fmt: skip
         self._previous = chunk

@@ -38,6 +38,17 @@ def test_a_replay_decides_as_the_live_run_did_tick_by_tick(perform, policy, seed
     assert not decisions.notes
 
 
+def test_a_slowed_episode_comes_again_too(perform, policy):
+    made = perform(120, seed=3, slowdown=0.3)
+    recording = read_recording(made.bag)
+    decisions = Replay(recording, RecordedMemory(recording), policy).run()
+    assert [command_bytes(tick.command) for tick in decisions.ticks] == [command_bytes(c) for c in made.commands]
+    found = [decisions.chunks[chunk.stamp_ns].chunk for chunk in made.chunks]
+    assert [chunk_bytes(chunk) for chunk in found] == [chunk_bytes(chunk) for chunk in made.chunks]
+    followed = [c for c in made.commands if c.mode is Mode.FOLLOW]
+    assert len(followed) > 40 and all(c.pace == pytest.approx(0.7) for c in followed) and not decisions.notes
+
+
 def test_two_replays_are_equal_and_another_seed_is_not(perform, policy):
     recording = read_recording(perform(80).bag)
     digests = [Replay(recording, RecordedMemory(recording), policy).run().digest() for _ in range(2)]
