@@ -56,6 +56,13 @@ def test_every_declared_service_either_needs_the_permission_or_changes_nothing()
     assert not CHANGING & ANSWERED
 
 
+def test_the_page_names_everything_that_needs_the_permission():
+    page = (share_folder() / "docs" / "security.md").read_text()
+    actions = {service.name for service in LABELING_SERVICES if "/action/" in service.type}
+    assert not [name for name in sorted(CHANGING - actions) if f"`{name}`" not in page]
+    assert "every action of `labeling`" in page
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
