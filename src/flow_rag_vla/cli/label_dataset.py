@@ -314,7 +314,8 @@ def formats() -> None:
 def _named(dataset: str, store: Path | None) -> LabelDataset:
     """A dataset by its folder, or by ``name@vN`` in a store."""
     from flow_rag_vla.labeling.datasets.folders import read_dataset
-    from flow_rag_vla.labeling.datasets.store import DatasetStore, parse_label
+    from flow_rag_vla.labeling.datasets.store import DatasetStore
+    from flow_rag_vla.labeling.datasets.summaries import parse_label
 
     if store is None:
         return read_dataset(dataset)

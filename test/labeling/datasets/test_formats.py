@@ -125,7 +125,7 @@ def drawn(number, label):
     return Annotation(f"label{number}", category, box, rle, rings, confidence=round(float(random.random()), 6))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LABELS, min_size=1, max_size=2))
 def test_any_labels_survive_every_format_that_loses_nothing_and_the_folder(tmp_path, dataset, rows):
     numbers = iter(range(100))

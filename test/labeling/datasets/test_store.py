@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from flow_rag_vla.data.bag_writer import BagWriter
+from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.labeling.datasets.dataset import Split
 from flow_rag_vla.labeling.datasets.errors import CanceledError, DatasetError
 from flow_rag_vla.labeling.datasets.exchange import export_dataset, import_dataset
 from flow_rag_vla.labeling.datasets.outlines import mask_of
 from flow_rag_vla.labeling.datasets.registering import register_dataset
 from flow_rag_vla.labeling.datasets.splits import SplitRatios
-from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore, parse_label
+from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore
+from flow_rag_vla.labeling.datasets.summaries import parse_label
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.errors import InvalidInputError, UnknownError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
@@ -204,6 +207,34 @@ def test_frames_of_a_video_are_taken_by_their_times(registry, tmp_path):
     assert np.allclose(shades, [40, 160], atol=6)
     (late,) = registry.add_images(source.source_id, [ImageDraft(path.name, 64, 48, 9, 900_000_000)])
     registry.register([ObjectDraft(late.image_id, "cup", **about)], who="anna")
+    assert code_of(build, registry, where=where, ratios=SplitRatios(1, 0, 0)) == "image_missing"
+
+
+def test_pictures_of_a_bag_are_taken_by_topic_and_stamp(registry, tmp_path):
+    definitions = Definitions()
+    topic, start = "/camera/front/image_raw", 1_700_000_000_000_000_000
+    with BagWriter(tmp_path / "bag", definitions) as writer:
+        writer.add_topic(topic, "sensor_msgs/msg/Image")
+        for number in range(4):
+            stamp = start + number * 100_000_000
+            time = definitions.message("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+            header = definitions.message("std_msgs/msg/Header", stamp=time, frame_id="camera")
+            data = np.full(24 * 32 * 3, 50 * number, np.uint8)
+            fields = {"header": header, "height": 24, "width": 32, "encoding": "rgb8", "step": 96, "data": data}
+            # Received 30 ms after it was taken.
+            writer.write_message(topic, stamp + 30_000_000, definitions.message("sensor_msgs/msg/Image", **fields))
+    source = registry.add_source(SourceDraft(SourceKind.BAG, str(tmp_path / "bag"), episode="one"))
+    name = topic.strip("/")
+    drafts = [ImageDraft(name, 32, 24, number, start + number * 100_000_000) for number in (1, 3)]
+    images = registry.add_images(source.source_id, drafts)
+    about = {"score": 0.5, "score_kind": ScoreKind.HUMAN, "origin": Origin("anna"), "box": (1, 1, 9, 9)}
+    registry.register([ObjectDraft(image.image_id, "cup", **about) for image in images], who="anna")
+    where = ObjectFilter(source_ids=(source.source_id,))
+    made = build(registry, where=where, ratios=SplitRatios(1, 0, 0))
+    shades = {item.frame: np.unique(np.asarray(Pillow.open(made.image_path(item)))).tolist() for item in made.items}
+    assert shades == {1: [50], 3: [150]}
+    (never,) = registry.add_images(source.source_id, [ImageDraft(name, 32, 24, 9, start + 5)])
+    registry.register([ObjectDraft(never.image_id, "cup", **about)], who="anna")
     assert code_of(build, registry, where=where, ratios=SplitRatios(1, 0, 0)) == "image_missing"
 
 

@@ -25,7 +25,8 @@ from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
 from flow_rag_vla.labeling.datasets.exchange import FORMATS, export_dataset, format_named, zip_folder
 from flow_rag_vla.labeling.datasets.folders import CARD
 from flow_rag_vla.labeling.datasets.splits import SplitRatios
-from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore, DatasetSummary
+from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore
+from flow_rag_vla.labeling.datasets.summaries import DatasetSummary
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 
 DEFINITION = "definition.json"

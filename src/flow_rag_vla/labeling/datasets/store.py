@@ -20,7 +20,6 @@ from flow_rag_vla.labeling.datasets.folders import (
     file_digest,
     fill,
     read_dataset,
-    read_manifest,
     versions_in,
     write_dataset,
 )
@@ -28,6 +27,7 @@ from flow_rag_vla.labeling.datasets.new_folder import new_folder
 from flow_rag_vla.labeling.datasets.pictures import place_pictures
 from flow_rag_vla.labeling.datasets.selection import Selection, filter_json, select
 from flow_rag_vla.labeling.datasets.splits import SplitRatios, with_splits
+from flow_rag_vla.labeling.datasets.summaries import DatasetSummary, summary_of
 from flow_rag_vla.labeling.registry.memberships import Member
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
@@ -54,25 +54,6 @@ class DatasetOrder:
     link: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSummary:
-    """A version, as its manifest says. images: by split; folder: where it lies."""
-
-    name: str
-    version: int
-    created_ns: int
-    images: Mapping[Split, int]
-    annotations: int
-    categories: tuple[str, ...]
-    provenance: Mapping[str, Any]
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        """``name@vN``."""
-        return f"{self.name}@v{self.version}"
-
-
 class DatasetStore:
     """The datasets below a folder. Several processes may read and write it."""
 
@@ -92,7 +73,7 @@ class DatasetStore:
         for one in names:
             for folder in versions_in(self.root / one).values():
                 if (folder / MANIFEST).is_file():
-                    found.append(_summary(folder))
+                    found.append(summary_of(folder))
         return tuple(found)
 
     def _folders(self) -> Iterator[Path]:
@@ -131,7 +112,7 @@ class DatasetStore:
         Raises:
             DatasetError: see ``get``.
         """
-        return _summary(self.folder(name, version))
+        return summary_of(self.folder(name, version))
 
     def add(
         self,
@@ -227,36 +208,6 @@ class DatasetStore:
             yield
         finally:
             os.close(lock)
-
-
-def parse_label(text: str) -> tuple[str, int]:
-    """Name and version of ``name@vN``; the version is 0 where none is named.
-
-    Raises:
-        DatasetError: it is none.
-    """
-    name, at, version = text.partition("@")
-    digits = version.removeprefix("v")
-    if at and not (version.startswith("v") and digits.isascii() and digits.isdigit() and 0 < len(digits) < 10):
-        raise DatasetError(f"{text[:80]!r} is no dataset: give name or name@vN, such as cups@v2")
-    return check_name(name), int(digits) if at else 0
-
-
-def _summary(folder: Path) -> DatasetSummary:
-    manifest = read_manifest(folder)
-    try:
-        return DatasetSummary(
-            name=str(manifest["name"]),
-            version=int(manifest["version"]),
-            created_ns=int(manifest["created_ns"]),
-            images={split: int(manifest["images"][split.value]) for split in Split},
-            annotations=int(manifest["annotations"]),
-            categories=tuple(map(str, manifest["categories"])),
-            provenance=dict(manifest["provenance"]),
-            folder=folder,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{folder / MANIFEST} is damaged ({error!r}): copy it again", "dataset_corrupt") from error
 
 
 def _with_pictures(chosen: Selection, folder: Path, link: bool, progress: Progress) -> tuple[DatasetItem, ...]:

@@ -12,7 +12,8 @@ from flow_rag_vla.labeling.compact.categories import CATEGORIES
 from flow_rag_vla.labeling.datasets.dataset import DatasetItem, LabelDataset, Split
 from flow_rag_vla.labeling.datasets.folders import read_dataset
 from flow_rag_vla.labeling.datasets.outlines import mask_of
-from flow_rag_vla.labeling.datasets.store import DatasetStore, parse_label
+from flow_rag_vla.labeling.datasets.store import DatasetStore
+from flow_rag_vla.labeling.datasets.summaries import parse_label
 from flow_rag_vla.labeling.detections import Detections, Masks, Origin, ScoreKind
 from flow_rag_vla.labeling.evaluation.pictures import TruePicture
 from flow_rag_vla.labeling.pipeline.errors import ImageError, SourceError
