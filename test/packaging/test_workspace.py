@@ -30,6 +30,7 @@ NODES = {
     "failure_memory",
     "flow_policy",
     "labeling",
+    "lifecycle_manager",
     "llm",
     "mock_robot",
     "recorder",
