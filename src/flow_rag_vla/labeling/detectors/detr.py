@@ -172,7 +172,7 @@ class DetrDetector:
         """Row of the network -> the label that is given."""
         if not prompts:
             return dict(enumerate(self.side.labels))
-        asked = {}
+        asked: dict[int, str] = {}
         for prompt in prompts:
             row = self._rows.get(_plain(prompt))
             if row is None:

@@ -81,7 +81,7 @@ def line_chart(
     points = [point for line in shown.values() for point in line]
     high_x = right or nice(max([px for px, _ in points], default=1.0))
     high_y = top or nice(max([py for _, py in points if math.isfinite(py)], default=1.0))
-    width, height, left, bottom, above, inset = 480, 280, 46, 40, 12, 14
+    width, height, left, bottom, above, inset = 480, 280, 62, 40, 12, 14
     inner_w, inner_h = width - left - inset, height - bottom - above
 
     def place(px: float, py: float) -> tuple[float, float]:

@@ -63,17 +63,18 @@ def _categories(evaluation: Evaluation) -> str:
     for name in evaluation.categories:
         score, curve = evaluation.boxes.by_category.get(name), evaluation.curves[name]
         if score is None:
-            rows.append([escape(name), "0", *[""] * 7])
+            rows.append([escape(name), "0", *[""] * (7 if evaluation.mask_overlap else 6)])
             continue
         overlap = evaluation.mask_overlap.get(name)
         rows.append(
             [
                 escape(name), str(score.things), f"{score.ap:.3f}", f"{score.ap50:.3f}", f"{curve.threshold:.2f}",
                 f"{curve.best_precision:.3f}", f"{curve.best_recall:.3f}", f"{curve.f1:.3f}",
-                "" if overlap is None else f"{overlap:.3f}",
+                *([] if not evaluation.mask_overlap else ["" if overlap is None else f"{overlap:.3f}"]),
             ]
         )  # fmt: skip
-    heads = ["Category", "Things", "AP", "AP@50", "Best threshold", "Precision", "Recall", "F1", "Mask overlap"]
+    heads = ["Category", "Things", "AP", "AP@50", "Best threshold", "Precision", "Recall", "F1"]
+    heads += ["Mask overlap"] if evaluation.mask_overlap else []
     return "<h2>Categories</h2>" + html.table(heads, rows) + (
         "<p class='note' style='margin-top:8px'>Precision, recall and F1 at an overlap of 0.50 and at the threshold "
         "that is best on these pictures.</p>"

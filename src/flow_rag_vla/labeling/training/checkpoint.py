@@ -58,7 +58,7 @@ def save(
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     weights = dict(network.named_parameters())
-    tensors = {f"weight/{key}": value for key, value in weights.items()}
+    tensors: dict[str, torch.Tensor] = {f"weight/{key}": value for key, value in weights.items()}
     # What a network makes from its configuration (places of anchors) is not saved; running means of norms are.
     tensors |= {f"buffer/{key}": value for key, value in saved_buffers(network).items()}
     tensors |= {f"mean/{key}": value for key, value in mean.items()}

@@ -89,12 +89,13 @@ def _fresh_config(architecture: str, size: str, names: dict[str, Any]) -> Any:
         **names,
     )
     if architecture == RT_DETR:
-        backbone = RTDetrResNetConfig(
+        # out_indices is its own keyword, which the dataclass' signature does not show.
+        backbone = RTDetrResNetConfig(  # type: ignore[call-arg]
             embedding_size=stem, hidden_sizes=widths, depths=depths, layer_type="basic", out_indices=[2, 3, 4]
         )
         return RTDetrV2Config(backbone_config=backbone, **shared)
     middle = [max(4, width // 2) for width in widths]
-    hgnet = HGNetV2Config(
+    hgnet = HGNetV2Config(  # type: ignore[call-arg]
         stem_channels=[3, max(4, stem // 2), stem],
         stage_in_channels=[stem, *widths[:-1]],
         stage_mid_channels=middle,
@@ -106,5 +107,4 @@ def _fresh_config(architecture: str, size: str, names: dict[str, Any]) -> Any:
         embedding_size=stem,
         out_indices=[2, 3, 4],
     )
-    # With as many scales as D-FINE's own the distances are bins of a share of the box.
     return DFineConfig(backbone_config=hgnet, decoder_n_points=4, **shared)

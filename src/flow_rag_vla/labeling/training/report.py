@@ -73,9 +73,8 @@ def page(name: str, standing: checkpoint.Standing, has_model: bool) -> str:
     settings = standing.run.get("settings")
     known = settings if isinstance(settings, Mapping) else {}
     about = [[escape(str(key)), escape(str(value))] for key, value in known.items()]
-    links = (
-        "<p class='soft'>The detector is in <code>model/</code>, with its card.</p>" if has_model else ""
-    )  # fmt: skip
+    words = "<p class='soft' style='margin-top:14px'>The detector is in <code>model/</code>, with its card.</p>"
+    links = words if has_model else ""
     parts = [html.tiles(entries), links, f"<h2>Curves</h2><div class='two'>{''.join(curves)}</div>"]
     parts.append("<h2>Settings</h2>" + html.table(["Setting", "Value"], about))
     return html.document(f"Training {name}", f"{len(tries)} tries; data {standing.run.get('data')}", parts)
