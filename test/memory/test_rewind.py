@@ -20,7 +20,8 @@ from flow_rag_vla.core.action import (
 )
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.memory.episode import EpisodeMemory, Failure
+from flow_rag_vla.memory.case import EncoderStamp, FailureCase
+from flow_rag_vla.memory.episode import EpisodeMemory, Failure, SeenEmbedding
 from flow_rag_vla.memory.rewind import ARRIVED, PATIENCE_NS, Rewind, RewindSettings, Stage, arrived, way_back
 
 SECOND = 1_000_000_000
@@ -107,6 +108,28 @@ def test_the_failed_chunk_is_avoided_for_a_while_unless_the_memory_knows_better(
     assert arm.ask(CorrectionMode.GUIDANCE).mode is CorrectionMode.GUIDANCE
     arm.move(arm.pose, arm.rewind.settings.away_ns / SECOND + 0.1)
     assert arm.ask().mode is CorrectionMode.NONE
+
+
+def test_the_way_back_is_not_learned_as_what_went_well_later() -> None:
+    arm, stamp = Arm(), EncoderStamp("compact", "abc", 4)
+    same = np.array([1.0, 0.0, 0.0, 0.0], dtype=np.float32)
+    arm.come_down()
+    case = FailureCase(FailureType.GRASP_FAILURE, "push", "", "compact", "abc", same, arm.failed_chunk)
+    arm.fail()
+    failure = arm.episode.failures[-1]
+    arm.episode.failed(failure, case)
+    begun = arm.at
+    way = arm.ask().actions
+    # The situation right after the failure is the failure's, and the way back is what is followed there.
+    arm.episode.embeddings.append(begun + TICK_NS, SeenEmbedding(same, stamp))
+    arm.episode.chunks.append(begun + TICK_NS, ActionChunk(2, begun + TICK_NS, way))
+    arm.go_back()
+    arm.at += SECOND
+    right = np.full((ROWS, 7), -0.004, dtype=np.float32)
+    arm.episode.embeddings.append(arm.at, SeenEmbedding(same, stamp))
+    arm.episode.chunks.append(arm.at, ActionChunk(3, arm.at, right))
+    (later,) = arm.episode.end(True, arm.at + SECOND, 0.9, 60 * SECOND).corrections
+    np.testing.assert_array_equal(later.actions, right)
 
 
 def test_rewinds_are_bounded_then_a_person_is_asked_and_their_takeover_answers() -> None:

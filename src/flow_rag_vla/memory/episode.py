@@ -199,6 +199,10 @@ class EpisodeMemory:
             self._intervened = True
             self._interventions += 1
 
+    def went_back(self, stamp_ns: int) -> None:
+        """Note that until then the robot went back to try again: nothing of that is an attempt that went well."""
+        self._back_until_ns = stamp_ns
+
     @property
     def started_ns(self) -> int:
         """When that episode began; 0 before the first."""
@@ -374,7 +378,7 @@ class EpisodeMemory:
     def _begin(self, episode_id: int, task: str, stamp_ns: int) -> None:
         self._episode_id, self._task, self._started_ns = episode_id, task, stamp_ns
         self._running = False
-        self._interventions = 0
+        self._interventions = self._back_until_ns = 0
         self._used: set[int] = set()
         self._uses: dict[tuple[int, CorrectionMode], CaseUse] = {}
         self._chunk_of: dict[tuple[int, CorrectionMode], int] = {}
@@ -395,6 +399,7 @@ class EpisodeMemory:
             for failure in self._failures
             if failure is pending.failure or (self.phases.at(failure.onset_ns) or failure.phase) == case.phase
         )
+        after = max(after, self._back_until_ns)
         best: tuple[float, int] | None = None
         for stamp_ns, seen in self.embeddings.between(after, min(end_ns, pending.failure.stamp_ns + window_ns)):
             if seen.stamp != case.stamp or (self.phases.at(stamp_ns) or case.phase) != case.phase:

@@ -118,6 +118,7 @@ class Rewind:
             late = stamp_ns - self._since_ns > PATIENCE_NS
             if self._checkpoint is None or felt is None or late or arrived(felt, self._checkpoint):
                 self.stage, self._since_ns = Stage.AWAY, stamp_ns
+                episode.went_back(stamp_ns)
             else:
                 rows = 16 if self._failed is None else len(self._failed)
                 actions = way_back(felt, self._checkpoint, rows)
