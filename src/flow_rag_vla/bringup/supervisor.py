@@ -24,6 +24,9 @@ from flow_rag_vla.bringup.spare import HEAVY, Spare
 RESPAWN_DELAY_S = 1.0
 """For a node that dies at once, again and again: long enough not to burn a core on it."""
 
+PATIENCE_S = 8.0
+"""How long a node may take to end before it is asked more firmly."""
+
 FIRST_DELAY_S = 0.05
 """For a node that had lived long: nothing is gained by waiting."""
 
@@ -125,7 +128,7 @@ class Supervisor:
                 self._spare.prepare(_environment(self._environment))
         return None
 
-    def stop(self, patience_s: float = 8.0) -> list[str]:
+    def stop(self, patience_s: float = PATIENCE_S) -> list[str]:
         """End every process: SIGINT, then SIGTERM, then SIGKILL. Names of those that had to be killed."""
         with self._lock:
             self._stopping = True

@@ -16,6 +16,7 @@ from launch_ros.actions import Node
 from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.security.policy import enclave_arguments
+from flow_rag_vla.bringup.supervisor import PATIENCE_S
 from launch import LaunchContext, LaunchDescription
 
 RESPAWN_DELAY_S = 0.2
@@ -56,6 +57,8 @@ def launch_node(process: Process) -> Node:
         emulate_tty=True,
         respawn=process.spec.respawn,
         respawn_delay=RESPAWN_DELAY_S,
+        # As long as the console command waits: on a busy machine eight nodes that end at once take more than 5 s.
+        sigterm_timeout=str(PATIENCE_S),
         on_exit=None if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended"),
     )
 
