@@ -57,7 +57,7 @@ def test_a_dataset_is_built_exported_refused_and_withdrawn(start_node, ros_node,
         spin_until(ended.done, WAIT, "the end")
         return ended.result().status, ended.result().result
 
-    asked = {"name": "cups", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 3, "minimum_confidence": 0.5}
+    asked = {"name": "cups", "train": 0.5, "val": 0.25, "test": 0.25, "seed": 3, "minimum_confidence": 0.9}
     status, result = done(**asked, format="yolo", output=str(tmp_path / "yolo"), person="anna")
     assert (status, result.ok, result.code) == (GoalStatus.STATUS_SUCCEEDED, True, ""), result.message
     assert (result.version, result.images, result.objects) == (1, 4, 4)
@@ -72,6 +72,8 @@ def test_a_dataset_is_built_exported_refused_and_withdrawn(start_node, ros_node,
         ({"name": "x", "train": 1.0, "format": "yolo"}, "dataset_invalid"),
         ({"name": "x", "format": "tfrecord", "output": str(tmp_path / "out")}, "unknown_format"),
         ({"name": "x", "minimum_confidence": 0.99}, "dataset_empty"),
+        ({"name": "x", "minimum_confidence": float("nan")}, "invalid_score"),
+        ({"name": "x", "maximum_confidence": 1.5}, "invalid_score"),
         ({"name": "x", "categories": ["spoon"]}, "unknown_category"),
         ({"name": "x", "project": "moon"}, "unknown_project"),
         ({"name": "x", "train": 1.0, "format": "yolo", "output": str(tmp_path / "yolo")}, "dataset_exists"),

@@ -19,6 +19,9 @@ from flow_rag_vla.nodes.labeling_runs import CanceledError, Done, Run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.action import BuildDataset
 
+_FLOAT32 = 1e-6
+"""By which a score that a detector gave as float32 may lie above what it was meant to be."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
@@ -58,13 +61,21 @@ def build_request(goal: BuildDataset.Goal, who: str) -> BuildRequest:
         source_ids=tuple(goal.source_ids),
         episodes=tuple(goal.episodes),
         validated=True if goal.only_validated else None,
-        min_score=float(goal.minimum_confidence) or None,
-        max_score=float(goal.maximum_confidence) or None,
+        min_score=_bound(goal.minimum_confidence),
+        max_score=_bound(goal.maximum_confidence, _FLOAT32),
         captured_from_ns=to_ns(goal.captured_from),
         captured_until_ns=to_ns(goal.captured_until),
     )
     output = Path(goal.output).expanduser() if goal.output else None
     return BuildRequest(DatasetOrder(goal.name, where, ratios, int(goal.seed)), goal.person or who, goal.format, output)
+
+
+def _bound(share: float, slack: float = 0.0) -> float | None:
+    """A limit on scores as it was meant: 0.6 is 0.60000002 in a message. 0 is none."""
+    if share == 0.0:
+        return None
+    meant = round(float(share), 6)
+    return min(meant + slack, 1.0) if meant <= 1.0 else meant  # What is no share is refused by the registry.
 
 
 def build_dataset(asked: BuildRequest, registry: Registry, run: Run) -> Built:

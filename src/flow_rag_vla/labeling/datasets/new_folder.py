@@ -13,7 +13,7 @@ from pathlib import Path
 from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
 
 _UNFINISHED = ".unfinished-"
-_LOCK = ".lock"
+_LOCK, _NEW_LOCK = ".lock", ".lock-new"
 
 
 @contextmanager
@@ -34,14 +34,17 @@ def new_folder(target: str | Path) -> Iterator[Path]:
         _sweep(target.parent)
         unfinished = target.parent / f"{_UNFINISHED}{target.name[:80]}-{secrets.token_hex(6)}"
         unfinished.mkdir()
-        lock = os.open(unfinished / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        # Locked before it has the name that others try: they must not find it unlocked while we are at work.
+        lock = os.open(unfinished / _NEW_LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (unfinished / _NEW_LOCK).rename(unfinished / _LOCK)
             yield unfinished
             _sync(unfinished)
-            (unfinished / _LOCK).unlink()
             # rename() would replace an empty folder that came meanwhile: harmless. It fails on one that is not empty.
             unfinished.rename(target)
+            (target / _LOCK).unlink()
+            _sync_folder(target)
             _sync_folder(target.parent)
         finally:
             if unfinished.is_dir():
