@@ -295,6 +295,8 @@ def _paired(
         variants, online = found.variants, found.online
         again = found.repeats if repeats is None else repeats
         about |= {"preset": f"{found.name}: {found.description}", "labels": dict(found.labels)}
+        if online:
+            about["corrections"] = ", ".join(dict.fromkeys(spec.source for spec in specs))
     plan = make_plan(specs, variants, episodes=episodes, first_seed=seed, repeats=again, online=online)
     try:
         with _trials_display(console) as display:
