@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.bulk import insert_rows
+from flow_rag_vla.labeling.registry.bulk import PlainRow, insert_rows
 from flow_rag_vla.labeling.registry.catalogue import (
     category_ids,
     embedder_id,
@@ -233,7 +233,7 @@ def _insert(connection: sa.Connection, prepared: Sequence[_Prepared], who: str) 
     insert_rows(connection, t.objects, (*_REFERENCES, *prepared[0].columns), objects)
     vectors = [(row_id, item.vector) for row_id, item in enumerate(prepared, first) if item.vector]
     insert_rows(connection, t.vectors, ("row_id", "value"), vectors)
-    changes = [
+    changes: list[PlainRow] = [
         (change + n, first + n, ChangeKind.CREATED.value, who, item.columns["created_ns"], {}, {}, False)
         for n, item in enumerate(prepared)
     ]

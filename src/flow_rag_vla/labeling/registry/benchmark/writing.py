@@ -130,7 +130,9 @@ def missing(registry: Registry, told: dict[int, int]) -> tuple[int, int]:
     """Objects lost and torn; ``told``: of how many batches each writer knows that they are stored."""
     with registry.database.read() as connection:
         columns = t.batches.c.batch_key, t.batches.c.first_row, t.batches.c.count
-        stored = {row.batch_key: (row.first_row, row.count) for row in connection.execute(sa.select(*columns))}
+        stored: dict[str, tuple[int, int]] = {
+            key: (first, count) for key, first, count in connection.execute(sa.select(*columns))
+        }
         masked = set(connection.execute(sa.select(t.objects.c.row_id).where(t.objects.c.mask_path != "")).scalars())
         created = t.history.c.kind == ChangeKind.CREATED.value
         counted = (
