@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import State, Transition, TransitionEvent
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -15,7 +15,9 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import image_message
+from flow_rag_vla.nodes.diagnostics import STATE_FIGURE
 from flow_rag_vla.nodes.lifecycle import ManagedNode
+from flow_rag_vla.nodes.operator import Operator, OperatorError
 from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import Embedding
@@ -202,3 +204,18 @@ def test_a_node_that_cannot_free_now_stays_inactive_and_one_that_breaks_is_uncon
     small.fails = {}
     small.bring_up()
     assert small.lifecycle_state == "active"
+
+
+def test_the_start_of_a_graph_ends_with_the_reason_of_a_node_that_cannot_be_brought_up(ros_node):
+    health = ros_node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, 10)
+    broken = DiagnosticStatus(level=b"\x02", name="flow_policy", message="unconfigured: no checkpoint")
+    broken.values = [KeyValue(key=STATE_FIGURE, value="unconfigured")]
+    waiting = DiagnosticStatus(level=b"\x01", name="camera_encoder", message="inactive")
+    waiting.values = [KeyValue(key=STATE_FIGURE, value="inactive")]
+    with Operator() as operator:
+        with pytest.raises(OperatorError, match=r"not up after 0\.5 s: camera_encoder;"):
+            operator.wait_until_up(["camera_encoder"], 0.5, lambda: health.publish(DiagnosticArray(status=[waiting])))
+        with pytest.raises(OperatorError, match=r"^flow_policy cannot start: no checkpoint$"):
+            operator.wait_until_up(
+                ["camera_encoder", "flow_policy"], 60.0, lambda: health.publish(DiagnosticArray(status=[broken]))
+            )

@@ -179,7 +179,7 @@ class Operator(GraphClient):
                     self._heard.add(name)
                     self._failed.pop(name, None)
                 elif status.level == DiagnosticStatus.ERROR:
-                    self._failed[name] = status.message
+                    self._failed[name] = status.message.removeprefix(f"{state}: ")
             self._changed.notify_all()
 
     def _on_episode(self, status: EpisodeStatus) -> None:
