@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from flow_rag_vla.labeling.evaluation.dataset import open_part
 from flow_rag_vla.labeling.pipeline.errors import SettingError, SourceError
 from flow_rag_vla.labeling.training import checkpoint, report
-from flow_rag_vla.labeling.training.orders import FINISHED, TrainOrder, read_status, write_order
+from flow_rag_vla.labeling.training.orders import RUNNING, TrainOrder, read_status, write_order
 from flow_rag_vla.labeling.training.runs import run_training
 from flow_rag_vla.labeling.training.settings import DetectorTraining, settings_from
 from flow_rag_vla.labeling.training.tracking import METRICS, MetricsFile
@@ -87,6 +87,7 @@ def test_one_that_is_killed_goes_on_from_its_last_checkpoint(tiny: Tiny, tmp_pat
         time.sleep(0.02)
     process.kill()
     process.communicate()
+    assert read_status(killed).state == RUNNING
     standing = checkpoint.read(killed)
     assert standing is not None and 3 <= standing.step < 12
     steps: list[int] = []
@@ -101,16 +102,6 @@ def test_one_that_is_killed_goes_on_from_its_last_checkpoint(tiny: Tiny, tmp_pat
     train_detector(TrainingData("simulator:1", categories, train, val), whole, settings)
     assert_same(whole, killed)
     assert "</html>" in done.page.read_text() and (killed / "evaluation.html").is_file()
-
-
-def test_a_job_says_how_it_stands_in_its_folder(tiny: Tiny, tmp_path: Path) -> None:
-    from flow_rag_vla.labeling.training.process import Teller, run_job
-
-    write_order(tmp_path, TrainOrder("simulator:1", tiny(epochs=1), "none"))
-    teller = Teller(tmp_path)
-    teller.tell(run_job(tmp_path, teller, []))
-    status = read_status(tmp_path)
-    assert status.state == FINISHED and status.result == str(tmp_path / "model") and status.ended
 
 
 def test_it_ends_when_tries_bring_nothing_better(data: TrainingData, tiny: Tiny, tmp_path: Path) -> None:
