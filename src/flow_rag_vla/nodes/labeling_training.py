@@ -143,7 +143,8 @@ class TrainingActions:
             self._under_way[goal_id] = handle, kind, started.name, end
             if goal_id in self._canceled:
                 self._jobs.cancel(started.name)
-            job: Job = await end
+            job = await end
+            assert job is not None
         except (LabelingError, OSError) as error:
             result.code, result.message = self._failure(kind.__name__, error)
             self._canceled.discard(goal_id)
