@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
+from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS, Topic
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NodeSpec
 from flow_rag_vla.bringup.parameters.every_node import EveryNodeParameters
 from flow_rag_vla.bringup.replay_graph import PLAYER
@@ -32,6 +32,12 @@ def reference_page() -> str:
                 for item in ARGUMENTS
             ],
         ),
+        "",
+        "## Graph",
+        "",
+        "Who hears whom in simulation; `recorder` takes everything, `/diagnostics` comes from every node.",
+        "",
+        *_graph(TOPICS),
         "",
         "## Topics",
         "",
@@ -87,6 +93,17 @@ def parameters_file() -> str:
         for info in parameter_table(parameters):
             lines += [f"    # {info.description}{_range(info)}", f"    {info.name}: {_yaml(info.default)}"]
     return "\n".join(lines) + "\n"
+
+
+def _graph(topics: Sequence[Topic]) -> list[str]:
+    """A Mermaid graph with one arrow for each pair of nodes, named by the topics between them."""
+    between: dict[tuple[str, str], list[str]] = {}
+    for topic in topics:
+        for publisher in topic.publishers:
+            for subscriber in topic.subscribers:
+                between.setdefault((publisher, subscriber), []).append(topic.name)
+    arrows = [f'    {one} -- "{", ".join(names)}" --> {other}' for (one, other), names in between.items()]
+    return ["```mermaid", "graph LR", *arrows, "```"]
 
 
 def _node(spec: NodeSpec) -> list[str]:
