@@ -1,19 +1,16 @@
 """The labeling node: what the cameras see becomes labels, and labels can be found and corrected.
 
-Threads. The executor only takes requests and hands out answers. One job thread runs models, one asks the registry, one
-does the long runs. The models make way for the control loop: while it reports late ticks, pictures wait or are refused.
+Threads. The executor only takes requests and hands out answers. One job thread runs models, one asks the registry;
+``labeling_actions`` has one for the long runs. The models make way for the control loop: while it reports late ticks,
+pictures wait or are refused.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -44,7 +41,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
-from flow_rag_vla.nodes.labeling_datasets import Built, build_dataset, build_request
+from flow_rag_vla.nodes.labeling_actions import LabelingActions
 from flow_rag_vla.nodes.labeling_messages import (
     box_of,
     boxes_of,
@@ -54,40 +51,17 @@ from flow_rag_vla.nodes.labeling_messages import (
     state_of,
 )
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
-from flow_rag_vla.nodes.labeling_runs import (
-    CanceledError,
-    Done,
-    Inbox,
-    Run,
-    RunOrder,
-    SharedPipeline,
-    label_bag,
-    label_path,
-    label_topic,
-)
+from flow_rag_vla.nodes.labeling_runs import CanceledError, RefusedError, SharedPipeline
 from flow_rag_vla.nodes.labeling_training import TrainingActions
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.permission import permitted, permitted_goals
+from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
 from flow_rag_vla_interfaces import msg, srv
-from flow_rag_vla_interfaces.action import AutoLabel, BuildDataset, LabelBag
 
-FEEDBACK_S = 0.2
-MOST_RUNS = 8
-"""Runs under way or waiting; they are done one after the other."""
 USUAL_PAGE = 50
-_WHO = "labeling node"
-
-
-class RefusedError(Exception):
-    """A request that cannot be done now or at all; ``code`` is for programs."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class LabelingNode(Node):
@@ -113,11 +87,8 @@ class LabelingNode(Node):
         self._seen = self._skipped = self._answered = self._failed = 0
         self._last_ms = 0.0
         self._looking = False
-        self._runs: dict[bytes, tuple[ServerGoalHandle[Any, Any, Any], Run, Any]] = {}
-        self._ends: dict[bytes, threading.Event] = {}
         self._models = JobThread(self, "models", limit=16)
         self._store = JobThread(self, "registry")
-        self._long = JobThread(self, "labeling runs", limit=MOST_RUNS)
         group = ReentrantCallbackGroup()
         services: tuple[tuple[type, str, Callable[..., Any]], ...] = (
             (srv.Detect, names.DETECT, self._on_detect),
@@ -130,22 +101,7 @@ class LabelingNode(Node):
         )
         for kind, name, callback in services:
             self.create_service(kind, name, callback, callback_group=group)
-        self._actions = [
-            ActionServer(
-                self,
-                kind,
-                name,
-                callback,
-                callback_group=group,
-                goal_callback=permitted_goals(self, lambda _goal: GoalResponse.ACCEPT),
-                cancel_callback=self._on_cancel,
-            )
-            for kind, name, callback in (
-                (AutoLabel, names.AUTO_LABEL, self._on_auto_label),
-                (LabelBag, names.LABEL_BAG, self._on_label_bag),
-                (BuildDataset, names.BUILD_DATASET, self._on_build_dataset),
-            )
-        ]
+        self._runs = LabelingActions(self, self._registry, self._pipeline, self._watch, self._request, self._failure)
         self._trainings = TrainingActions(
             self, settings.trainings, DatasetStore.of(self._registry), self._watch, self._failure
         )
@@ -155,7 +111,6 @@ class LabelingNode(Node):
         self.create_subscription(msg.LoopStatistics, topics.LOOP_STATISTICS, self._on_loop, qos.STATE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._look_timer = self.create_timer(1.0 / settings.rate, self._look, clock=steady)
-        self.create_timer(FEEDBACK_S, self._feed, clock=steady)
         self._diagnostics = Diagnostics(self, self._pipeline.name, self._health)
         self.get_logger().info(
             f"{self._pipeline.name} {self._pipeline.revision} on {device}, labels in {settings.registry}"
@@ -163,13 +118,10 @@ class LabelingNode(Node):
 
     def destroy_node(self) -> None:
         """Withdraw what is under way, then end."""
-        if hasattr(self, "_long"):
-            for end in self._ends.values():
-                end.set()
-            for thread in (self._long, self._models, self._store):
+        if hasattr(self, "_trainings"):
+            self._runs.close()
+            for thread in (self._models, self._store):
                 thread.close()
-            for action in self._actions:
-                action.destroy()
             self._trainings.close()
             self._registry.close()
         super().destroy_node()
@@ -387,124 +339,6 @@ class LabelingNode(Node):
     def _request(self, prompts: Sequence[str], threshold: float) -> LabelRequest:
         return LabelRequest(tuple(prompts), float(threshold) or self._node_parameters.value.threshold)
 
-    # Actions.
-
-    async def _on_auto_label(self, handle: ServerGoalHandle[Any, Any, Any]) -> AutoLabel.Result:
-        goal: AutoLabel.Goal = handle.request
-        inbox = Inbox()
-        subscription = None
-
-        def take(image: Image) -> None:
-            try:
-                inbox.put(image_pixels(image), to_ns(image.header.stamp))
-            except MessageError as error:
-                self._complain(f"image on {goal.topic}: {error}")
-
-        async def work(run: Run) -> Done:
-            nonlocal subscription
-            order = self._order(goal, int(goal.max_images))
-            if bool(goal.topic) == bool(goal.folder):
-                raise RefusedError("invalid_message", "name either a topic or a folder")
-            if goal.folder:
-                folder = Path(goal.folder).expanduser()
-                return await self._long.submit(lambda: label_path(folder, order, self._registry, self._pipeline, run))
-            try:
-                subscription = self.create_subscription(Image, goal.topic, take, qos.NEWEST)
-            except Exception as error:  # rclpy has an error of its own for each way to misname a topic
-                raise RefusedError("invalid_message", f"topic {goal.topic!r}: {error}") from error
-            session = str(to_ns(self.get_clock().now().to_msg()))
-            return await self._long.submit(
-                lambda: label_topic(goal.topic, inbox, session, order, self._registry, self._pipeline, run)
-            )
-
-        result = AutoLabel.Result()
-        try:
-            done = await self._ran(handle, AutoLabel, result, work)
-        finally:
-            if subscription is not None:
-                self.destroy_subscription(subscription)
-        if done is not None:
-            result.source_ids = list(done.source_ids)
-        return result
-
-    async def _on_label_bag(self, handle: ServerGoalHandle[Any, Any, Any]) -> LabelBag.Result:
-        goal: LabelBag.Goal = handle.request
-
-        async def work(run: Run) -> Done:
-            order = self._order(goal, 0, 1.0 / goal.rate if goal.rate > 0.0 else 0.0)
-            bag = Path(goal.bag).expanduser()
-            output = Path(goal.output).expanduser() if goal.output else None
-            return await self._long.submit(
-                lambda: label_bag(bag, list(goal.topics), output, order, self._registry, self._pipeline, run)
-            )
-
-        result = LabelBag.Result()
-        done = await self._ran(handle, LabelBag, result, work)
-        if done is not None:
-            result.source_id, result.output = done.source_ids[0], goal.output
-            result.tracks = len(done.report.tracks)
-        return result
-
-    async def _on_build_dataset(self, handle: ServerGoalHandle[Any, Any, Any]) -> BuildDataset.Result:
-        async def work(run: Run) -> Built:
-            asked = build_request(handle.request, _WHO)
-            return await self._long.submit(lambda: build_dataset(asked, self._registry, run))
-
-        result = BuildDataset.Result()
-        done = await self._ran(handle, BuildDataset, result, work)
-        if isinstance(done, Built):
-            result.version, result.folder = done.dataset.version, str(done.dataset.images.parent)
-        return result
-
-    async def _ran(
-        self,
-        handle: ServerGoalHandle[Any, Any, Any],
-        kind: Any,
-        result: Any,
-        work: Callable[[Run], Awaitable[Done]],
-    ) -> Done | None:
-        """Do a run: its account is fed back meanwhile and stands in the result, whatever came of it."""
-        goal_id = bytes(handle.goal_id.uuid)
-        run = Run(self._watch, self._ends.setdefault(goal_id, threading.Event()))
-        self._runs[goal_id] = handle, run, kind
-        done: Done | None = None
-        try:
-            done = await work(run)
-        except Exception as error:
-            result.code, result.message = self._failure(kind.__name__, error)
-        finally:
-            del self._runs[goal_id], self._ends[goal_id]
-        self._feed_one(handle, run, kind)
-        result.images, result.objects = run.images, run.objects
-        if done is not None:
-            result.ok = True
-            result.message = "; ".join(f"{place}: {error}" for place, error in done.report.errors[:10])
-            handle.succeed()
-        elif handle.is_cancel_requested:
-            handle.canceled()
-        else:
-            handle.abort()
-        return done
-
-    def _order(self, goal: Any, most: int, every_s: float = 0.0) -> RunOrder:
-        request = self._request(goal.prompts, goal.threshold)
-        return RunOrder(request, goal.project or DEFAULT_PROJECT, _WHO, most, every_s)
-
-    def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
-        end = self._ends.setdefault(bytes(handle.goal_id.uuid), threading.Event())
-        end.set()
-        return CancelResponse.ACCEPT
-
-    def _feed(self) -> None:
-        for handle, under_way, kind in self._runs.values():
-            self._feed_one(handle, under_way, kind)
-
-    def _feed_one(self, handle: ServerGoalHandle[Any, Any, Any], under_way: Run, kind: Any) -> None:
-        if handle.is_active:
-            images, total, objects, message = under_way.account
-            feedback = kind.Feedback(images=images, total=total, objects=objects, message=message)
-            handle.publish_feedback(feedback)
-
     def _health(self) -> Health:
         figures = {
             "model": self._pipeline.name,
@@ -512,7 +346,7 @@ class LabelingNode(Node):
             "inference_ms": round(self._last_ms, 1),
             "answered": self._answered,
             "failed": self._failed,
-            "runs": len(self._runs) + self._trainings.under_way,
+            "runs": self._runs.under_way + self._trainings.under_way,
             "paused": self._watch.paused,
             "pauses": self._watch.pauses,
             "skipped": self._skipped,

@@ -46,6 +46,14 @@ class SharedPipeline(LabelingPipeline):
             return super().label(images, request)
 
 
+class RefusedError(Exception):
+    """A request that cannot be done now or at all; ``code`` is for programs."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class CanceledError(Exception):
     """Somebody withdrew the run; what was stored stays."""
 
