@@ -73,7 +73,7 @@ def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[n
     share = min(pace, row + 1 - begin)
     result[:6] *= share
     if share < pace and row + 1 < actions.shape[0]:
-        result[:6] += (pace - share) * actions[row + 1, :6]
+        result[:6] += (pace - share) * actions[row + 1, :6].astype(np.float64)
     # The hand is told a place, not a motion: it is never played by halves.
     return result
 
