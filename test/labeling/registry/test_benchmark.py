@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from flow_rag_vla.cli.bench_registry import bench_registry
 from flow_rag_vla.labeling.registry.benchmark import report
 from flow_rag_vla.labeling.registry.benchmark.objects import SHARES
 from flow_rag_vla.labeling.registry.benchmark.report import TARGETS, in_words, measure, missed, missed_by_crowd
@@ -88,3 +92,22 @@ def test_a_crowd_that_loses_tears_or_damages_something_has_missed_its_target(fig
     for name in ("lost", "torn", "damage", "errors"):
         (line,) = missed_by_crowd(replace(figures.crowd, **{name: 3}))
         assert line.startswith("writers and readers: ") and "3" in line
+
+
+def test_a_soak_is_the_full_crowd_alone_beside_a_shorter_one_with_deferred_transactions(monkeypatch, tmp_path):
+    asked = []
+
+    def crowd(folder, writers, readers, seconds, *, deferred=False):
+        asked.append((writers, readers, seconds, deferred))
+        return Crowd(writers, readers, seconds, 5, 100, 100 - 20 * deferred, 7, 0, "", lost=20 * deferred)
+
+    monkeypatch.setattr(report, "crowd", crowd)
+    console = Console(file=io.StringIO(), width=200)
+    bench_registry(console, tmp_path / "registry.json", 60_000, soak=60.0)
+    assert asked == [(16, 32, 60.0, False), (16, 32, 6.0, True)]
+    text = console.file.getvalue()
+    assert "16 writers and 32 readers for 60 s, BEGIN IMMEDIATE: 100 objects acknowledged, 100 stored, 0 lost" in text
+    assert "deferred, the baseline: 100 objects acknowledged, 80 stored, 20 lost" in text
+    assert "not reached" not in text
+    found = json.loads((tmp_path / "registry.json").read_text())
+    assert (found["crowd"]["lost"], found["deferred"]["lost"]) == (0, 20)
