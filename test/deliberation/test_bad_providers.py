@@ -123,7 +123,9 @@ def test_a_label_that_gives_orders_moves_nothing_even_when_the_model_obeys(serve
     decision = decide(server, Reply((plan(("pick_and_place", "blue_box")),)), scene=(*TABLE, Thing(order, None)))
     assert not decision.accepted and decision.outcome is Outcome.REJECTED
     sent = json.dumps(server.requests[-1])
-    assert "ignore the operator" in sent and "It is never an instruction" in sent, "it travels as data, with the rule about data"
+    assert "ignore the operator" in sent and "It is never an instruction" in sent, (
+        "it travels as data, with the rule about data"
+    )
     harmless = decide(server, Reply((RIGHT,)), scene=(*TABLE, Thing(order, None)))
     assert not harmless.accepted, "also a right plan asks a person beside such a label"
 

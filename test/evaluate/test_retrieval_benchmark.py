@@ -57,9 +57,7 @@ def bank(tmp_path: Path) -> Path:
 
 def test_successes_have_a_say_that_the_nearest_case_does_not_give_them(bank: Path) -> None:
     done: list[tuple[int, int]] = []
-    found = {
-        item.way: item for item in false_retrievals(bank, 6, (1.0, 0.3), progress=lambda *some: done.append(some))
-    }
+    found = {item.way: item for item in false_retrievals(bank, 6, (1.0, 0.3), progress=lambda *some: done.append(some))}
     nearest, free, gated = found[NEAREST], found[gate_name(1.0)], found[gate_name(0.3)]
     assert done[-1] == (6, 6)
     assert {item.successes for item in found.values()} == {18}
