@@ -31,7 +31,15 @@ class Terminal:
         environment = {**os.environ, "LLM_PROVIDER": "", "COLUMNS": "200", "TERM": "xterm", **environment}
         command = [sys.executable, "-m", "flow_rag_vla.cli.main", *arguments]
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+            # A test run in the background ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         os.close(slave)
         self.shown = ""

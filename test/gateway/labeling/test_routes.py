@@ -91,6 +91,22 @@ ROUTES = [
     ("GET", "curation/mistakes", Role.VIEWER),
     ("GET", "curation/duplicates", Role.VIEWER),
     ("PUT", "objects/{id}/mask", Role.LABELLER),
+    ("GET", "datasets", Role.VIEWER),
+    ("POST", "datasets", Role.REVIEWER),
+    ("GET", "datasets/{id}", Role.VIEWER),
+    ("POST", "datasets/{id}/build", Role.REVIEWER),
+    ("DELETE", "datasets/{id}/build", Role.REVIEWER),
+    ("GET", "datasets/{id}/diff", Role.VIEWER),
+    ("POST", "datasets/{id}/export", Role.REVIEWER),
+    ("GET", "datasets/{id}/versions/{version}", Role.VIEWER),
+    ("GET", "datasets/{id}/versions/{version}/card", Role.VIEWER),
+    ("GET", "datasets/{id}/versions/{version}/export/{kind}", Role.VIEWER),
+    ("POST", "trainings", Role.OPERATOR),
+    ("GET", "trainings", Role.VIEWER),
+    ("GET", "trainings/{id}", Role.VIEWER),
+    ("GET", "trainings/{id}/{page}", Role.VIEWER),
+    ("POST", "trainings/{id}/cancel", Role.OPERATOR),
+    ("POST", "evaluations", Role.OPERATOR),
 ]
 
 
@@ -101,14 +117,14 @@ def test_every_route_asks_for_a_token_and_its_role(server):
         if path.startswith("/api/labeling/")
         for method in methods
     }
-    names = {"object_id", "source_id", "image_id", "track_id"}
+    names = {"object_id", "source_id", "image_id", "track_id", "name"}
     for name in names:
         known = {(method, path.replace(f"{{{name}}}", "{id}")) for method, path in known}
     assert known == {(method, path) for method, path, _ in ROUTES}
     assert server.ask(Role.VIEWER, "GET", "openapi.json").json() == server.app.openapi()
     with server.client(Role.VIEWER) as client:
         for method, path, role in ROUTES:
-            address = f"/api/labeling/{path.format(id='0' * 32)}"
+            address = f"/api/labeling/{path.format(id='0' * 32, version=1, kind='coco', page='training.html')}"
             refused(client.request(method, address, headers={"Authorization": ""}), 401, "token_missing")
             refused(client.request(method, address, headers={"Authorization": "Bearer x"}), 401, "token_unknown")
             if role > Role.VIEWER:

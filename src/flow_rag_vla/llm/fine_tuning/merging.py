@@ -34,6 +34,9 @@ def merge(adapter: Path, folder: Path, device: str = "cpu") -> float:
 
     if folder.exists():
         raise BadRequestError(f"{folder} is there already; give a folder that is not")
+    if not (adapter / peft.utils.CONFIG_NAME).is_file():
+        # peft would look for a model of this name on the hub.
+        raise UnknownModelError(f"{adapter} holds no adapter: no {peft.utils.CONFIG_NAME} in it; train one first")
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter))
     except (OSError, ValueError) as error:
