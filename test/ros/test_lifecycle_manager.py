@@ -60,6 +60,7 @@ def test_a_graph_without_autostart_is_brought_up_kept_up_and_rests_at_one_call(
     assert answer.success and answer.message == "failure_memory: active; failure_detector: active"
 
     # One that died and was started again is brought up anew.
+    ready.clear()
     nodes["failure_detector"].stop(signal.SIGKILL)
     start_node("failure_detector", autostart=False)
     spin_until(lambda: False in ready, what="the loss")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from flow_rag_vla.llm.schemas import PlanStep, TaskPlan
     from flow_rag_vla.nodes.operator import Operator
 
-ATTACH_TIMEOUT_S = 3.0
-"""How long a graph that runs already is looked for. Each node reports once a second."""
+LOOK_FOR_S = 5.0
+"""How long a first sign of a graph that runs already is looked for. Each of its nodes reports once a second."""
 
 
 def complete_provider(incomplete: str) -> list[str]:
@@ -159,13 +159,15 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
         with _interruptible(), Operator(namespace) as operator:
             processes = sim_graph({"namespace": namespace, "record": "false"}, default_params_file())
             names = [process.spec.name for process in processes]
-            try:
-                with console.status("looking for a running graph"):
-                    operator.wait_until_up(names, ATTACH_TIMEOUT_S, _nothing)
+            with console.status("looking for a running graph"):
+                running = operator.sees_a_graph(LOOK_FOR_S)
+            if running:
+                # However long it takes to be whole: a second graph beside it would be a second hand on the robot.
+                with console.status("waiting for the graph that runs"):
+                    operator.wait_until_up(names, START_TIMEOUT_S, _nothing)
                 console.print("doing it in the graph that runs")
                 return _do(console, operator, steps, pace, seed, _nothing)
-            except OperatorError:
-                folder = _new_run_folder(runs)
+            folder = _new_run_folder(runs)
             console.print(f"run [bold]{folder}[/bold]")
             arguments = {"namespace": namespace, "record": "false", "run_folder": str(folder)}
             supervisor = Supervisor(

@@ -95,6 +95,16 @@ class Operator(GraphClient):
         """The newest state of the graph."""
         return self._view
 
+    def sees_a_graph(self, timeout_s: float) -> bool:
+        """Whether any node reports on /diagnostics, or the task action is served, before the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while not self._heard and not self._client.server_is_ready():
+            if time.monotonic() > deadline:
+                return False
+            with self._changed:
+                self._changed.wait(0.1)
+        return True
+
     def wait_until_up(self, nodes: Collection[str], timeout_s: float, check: Callable[[], None]) -> None:
         """Return when every node has reported on /diagnostics, the managed ones as active, and the task action answers.
 
