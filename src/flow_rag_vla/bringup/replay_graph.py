@@ -82,7 +82,7 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
         "duration": _number(values, "duration"),
         "loop": values["loop"] == "true",
         "paused": values["paused"] == "true",
-        "wait_for": [spec.name for spec in specs if spec.name != "recorder"],
+        "wait_for": [spec.name for spec in specs],
     }
     # An empty list has no type in YAML: what is not asked for is left to the parameter's default.
     lists = {
@@ -106,7 +106,7 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
     for name, chosen in settings.items():
         if name in overrides:
             overrides[name] |= chosen
-    if not overrides["bag_player"]["wait_for"]:
+    if not stages:
         del overrides["bag_player"]["wait_for"]
     return tuple(
         Process(

@@ -17,6 +17,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosReliability
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
@@ -35,6 +36,10 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_stamp
+
+RECORDER = "recorder"
+RECORDER_PATIENCE_S = 10.0
+"""Discovery between two processes takes up to three seconds; what is not found by then is not wanted."""
 
 LATCHED_SETTLE_S = 0.5
 """After the first subscribers are there: time for the others of a graph that has just been started."""
@@ -176,26 +181,43 @@ class BagPlayer(Node):
             yield channel, self._begin_ns, data
 
     def _wait_for_listeners(self) -> None:
-        """Hold the first message until the nodes that were asked for subscribe to something that is played."""
-        wanted = set(self._params.value.wait_for)
+        """Hold the first message until the nodes that were asked for subscribe to something that is played.
+
+        And until a recorder among them has what they tell each other: it finds topics by and by, and would miss the
+        first of what the bag makes them say. That is not waited for beyond RECORDER_PATIENCE_S, as it may not want it.
+        """
+        wanted = set(self._params.value.wait_for) - {RECORDER}
+        recorded = RECORDER in self._params.value.wait_for
         settled_ns = 0
+        patience_ns = time.monotonic_ns() + int(RECORDER_PATIENCE_S * 1e9)
         while wanted and not self._ending:
             heard: set[str] = set()
             matched = True
             for publisher, _ in self._outputs.values():
                 found = self.get_subscriptions_info_by_topic(publisher.topic_name)
-                for info in found:
-                    heard |= {info.node_name, f"{info.node_namespace.rstrip('/')}/{info.node_name}"}
+                heard |= _nodes(found)
                 # To be known in the graph is one thing, to receive another; incompatible ones never will.
                 matched = matched and (publisher.get_subscription_count() > 0 or not found)
             now_ns = time.monotonic_ns()
-            if not (wanted <= heard and matched):
+            ready = wanted <= heard and matched
+            if ready and recorded and now_ns < patience_ns:
+                ready = self._is_recorded(wanted)
+            if not ready:
                 settled_ns = 0
             elif not settled_ns:
                 settled_ns = now_ns
             elif (now_ns - settled_ns) * 1e-9 > LATCHED_SETTLE_S:
                 return
             time.sleep(0.05)
+
+    def _is_recorded(self, nodes: set[str]) -> bool:
+        """Whether a recorder hears whatever these nodes tell each other."""
+        for topic, _ in self.get_topic_names_and_types():
+            readers = _nodes(self.get_subscriptions_info_by_topic(topic))
+            told = nodes & readers and nodes & _nodes(self.get_publishers_info_by_topic(topic))
+            if told and RECORDER not in readers:
+                return False
+        return True
 
     def tell_time(self, position_ns: int) -> None:
         """Publish the bag's time."""
@@ -309,6 +331,12 @@ def offered_profile(recorded: Sequence[Qos]) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def _nodes(found: list[TopicEndpointInfo]) -> set[str]:
+    """The nodes of endpoints, by their names and by their names with the namespace."""
+    names = {info.node_name for info in found}
+    return names | {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found}
 
 
 def main(args: Sequence[str] | None = None) -> int:
