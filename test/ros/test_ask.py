@@ -51,7 +51,12 @@ class Graph:
         self._outcomes = outcomes
         self._publisher = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, 10)
         self._server = ActionServer(node, ExecuteTask, topics.EXECUTE_TASK, self._execute)
-        node.create_timer(0.2, self._report)
+        self._timer = node.create_timer(0.2, self._report)
+
+    def close(self) -> None:
+        """Be no graph any more."""
+        self._timer.destroy()
+        self._server.destroy()
 
     def _report(self) -> None:
         names = [spec.name for spec in NODES]
@@ -81,6 +86,7 @@ def test_steps_are_done_in_order_and_a_failed_one_ends_the_plan(ask, ros_node, s
     assert [goal.instruction for goal in graph.goals] == instructions[:done]
     assert [goal.seed for goal in graph.goals] == [7, 8, 9][:done]
     assert "doing it in the graph that runs" in output
+    graph.close()
     assert ("1 steps are left out" in output) is (code == 1)
 
 
@@ -89,6 +95,7 @@ def test_a_refused_command_moves_nothing(ask, ros_node, spin_until):
     process = ask("don't open the drawer", "--run")
     spin_until(lambda: process.poll() is not None, 60.0, "the end of the command")
     assert process.returncode == 1 and graph.goals == []
+    graph.close()
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
             processes = sim_graph({"namespace": namespace, "record": "false"}, default_params_file())
             names = [process.spec.name for process in processes]
             with console.status("looking for a running graph"):
-                running = operator.sees_a_graph(LOOK_FOR_S)
+                running = operator.sees_a_graph(names, LOOK_FOR_S)
             if running:
                 # However long it takes to be whole: a second graph beside it would be a second hand on the robot.
                 with console.status("waiting for the graph that runs"):
