@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flow_rag_vla.cli.saying import complain
+
 OUTPUT = Path("calibration.safetensors")
 
 
@@ -113,7 +115,7 @@ def calibrate(
         UnknownTaskError,
         ValueError,
     ) as error:
-        console.print(f"[red]{error}")
+        complain(console, error)
         raise typer.Exit(2) from error
     table = Table("task", "success episodes")
     for name, count in made.episodes.items():

@@ -7,6 +7,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
+
 
 def causes(
     runs: list[Path] = typer.Argument(..., help="Run folders, trials.jsonl or rehearsals.jsonl; taken together."),
@@ -60,7 +62,7 @@ def causes(
         with console.status(f"{permutations} shuffles of {len(facts)} episodes"):
             found = find_causes(facts, wanted, bins=bins, permutations=permutations, seed=seed)
     except (HistoryError, TooFewError, VariableError, ValueError) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         raise typer.Exit(2) from None
     console.print(f"[bold]{summary(found)}[/bold]")
     chosen = "; the variables were chosen on the other starts" if found.selected else ""

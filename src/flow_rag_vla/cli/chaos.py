@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.sim import _interruptible, _new_run_folder, _uninterrupted
 from flow_rag_vla.core.files import write_text
 
@@ -104,7 +105,7 @@ def chaos(
             except KeyboardInterrupt:
                 console.print("stopping; the report covers the rounds so far")
             except ChaosError as error:
-                console.print(f"[red]the graph ended: {error}[/red]")
+                complain(console, f"the graph ended: {error}")
                 run.rounds[-1].problems.append(("graph ended", str(error)))
             content = run.finish()
         finally:
@@ -114,7 +115,7 @@ def chaos(
         console.print("stopped before the first fault")
         raise typer.Exit(1) from None
     except ChaosError as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         raise typer.Exit(1) from None
     content["about"] = {
         "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
@@ -130,7 +131,8 @@ def chaos(
     for line in summary(content):
         console.print(line, highlight=False)
     for item in content["violations"][:20]:
-        console.print(f"[red]round {item['round']}: {item['kind']}: {item['text']}[/red]", highlight=False)
+        said = f"round {item['round']}: {item['kind']}: {item['text']}"
+        complain(console, said)
         code = 1
     console.print(f"report: {folder / 'chaos.html'}", highlight=False)
     raise typer.Exit(code)
@@ -148,4 +150,5 @@ def _inject(console: Console, run, seed: int, rounds: int, only: tuple[str, ...]
             done = run.inject(fault)
             progress.advance(bar)
             for _, text in done.problems:
-                console.print(f"[red]round {done.number}, {fault.text}: {text}[/red]", highlight=False)
+                said = f"round {done.number}, {fault.text}: {text}"
+                complain(console, said)

@@ -24,7 +24,14 @@ def export(
     robot: str = typer.Option("panda", help="What the data set calls the robot."),
     successes: bool = typer.Option(False, "--successes", help="Only episodes that succeeded."),
 ) -> None:
-    """Write the episodes of bags as one data set, with task text, success, failure events and interventions."""
+    """Write the episodes of bags as one data set, with task text, success, failure events and interventions.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla dataset export runs/A runs/B --to my_set          PNG pictures, exact
+
+      flow_rag_vla dataset export runs/A --video --successes --to my_set   small, lossy; successes only
+    """
     from flow_rag_vla.data.lerobot.layout import DatasetError
     from flow_rag_vla.data.lerobot.writing import write_dataset
 
@@ -47,7 +54,12 @@ def import_(
     folder: Path = typer.Argument(..., help="Folder of a LeRobot v3 data set of this robot."),
     bag: Path = typer.Option(..., "--to", help="Folder of the bag; must not exist."),
 ) -> None:
-    """Write the episodes of a data set as a bag of the graph's topics, to be played, looked at and explained."""
+    """Write the episodes of a data set as a bag of the graph's topics, to be played, looked at and explained.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla dataset import my_set --to my_bag
+    """
     from flow_rag_vla.data.definitions import installed_definitions
     from flow_rag_vla.data.lerobot.layout import DatasetError
     from flow_rag_vla.data.lerobot.reading import read_dataset
@@ -67,7 +79,12 @@ def shards(
     folder: Path = typer.Option(..., "--to", help="Folder for the shard that `flow_rag_vla train` reads."),
     failed: bool = typer.Option(False, "--failed", help="Take episodes that failed, too."),
 ) -> None:
-    """Write demonstrations to train from. Stretches around failures are marked as not to be learned."""
+    """Write demonstrations to train from. Stretches around failures are marked as not to be learned.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla dataset shards runs/A my_set --to shards
+    """
     from flow_rag_vla.data.demonstrations import DemonstrationError, write_shard
     from flow_rag_vla.learn.bag_demonstrations import demonstrations
 

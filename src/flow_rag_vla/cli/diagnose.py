@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.saying import complain, warn
 
 
 def diagnose(
@@ -103,10 +104,10 @@ def diagnose(
                 memory.close()
             console.print(f"{len(ids)} cases in {admit}" + (f": {', '.join(map(str, ids))}" if ids else ""))
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError, LlmError, StoreError) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         raise typer.Exit(2) from None
     except (NotAdmittedError, ValueError) as error:
-        console.print(f"[yellow]{error}[/yellow]")
+        warn(console, error)
         raise typer.Exit(1) from None
     finally:
         if rig is not None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import UnknownTaskError, check_task, task_names
 
@@ -84,6 +85,14 @@ def evaluate(
 
     A task with a slash is someone else's environment (metaworld/drawer-open-v3, gym/MountainCarContinuous-v0): see
     `external`, which has further options for it.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla evaluate --task push --episodes 50              the policy alone
+
+      flow_rag_vla evaluate --task push --variant held_out_strip --collect 100 --cases runs/bank --memory off,on,retry
+
+      flow_rag_vla evaluate --preset ablation --task push --cases runs/bank --output runs/ablation
     """
     from flow_rag_vla.evaluate.rollout import RolloutSettings
     from flow_rag_vla.evaluate.trials.plan import words
@@ -137,7 +146,7 @@ def evaluate(
         if memory is not None or preset is not None:
             _paired(console, specs, memory, preset, episodes, seed, repeats, workers, folder, resume)
     except (UnknownTaskError, CheckpointError, EncoderError, TrialError, StoreError) as error:
-        console.print(f"[red]{error}")
+        complain(console, error)
         raise typer.Exit(2) from error
 
 

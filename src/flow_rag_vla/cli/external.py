@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
+
 MEMORY = "residual,dispatch,shuffled+residual,guide,dagger"
 
 
@@ -32,7 +34,16 @@ def external(
     output: Annotated[Path, typer.Option(help="Folder of trials and report")] = Path("runs/external_trials"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the trials in the folder")] = False,
 ) -> None:
-    """Train a small policy on few demonstrations, remember its failures, and compare behaviours of the memory."""
+    """Train a small policy on few demonstrations, remember its failures, and compare behaviours of the memory.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla external --task metaworld/door-open-v3 --episodes 20
+
+      flow_rag_vla external --task gym/MountainCarContinuous-v0 --step-limit 200
+
+      flow_rag_vla external --task metaworld/drawer-open-v3 --pixels --demonstrations 2
+    """
     from flow_rag_vla.cli.train import StageBars, progress_display
     from flow_rag_vla.evaluate.external.environment import ExternalError
     from flow_rag_vla.evaluate.external.preparation import Preparation
@@ -72,9 +83,10 @@ def external(
             about = {"command": ["flow_rag_vla", *sys.argv[1:]]}
             summary = run_plan(plan, output, workers=workers, resume=resume, about=about, progress=progress)
     except (ExternalError, TrialError, ValueError) as error:
-        console.print(f"[red]{error}", highlight=False)
+        complain(console, error)
         raise typer.Exit(2) from error
     console.print((output / TABLES).read_text(encoding="utf-8"), highlight=False, markup=False)
     if summary.broken:
-        console.print(f"[red]{len(summary.broken)} trials broke; the first: {summary.broken[0]}", highlight=False)
+        said = f"{len(summary.broken)} trials broke; the first: {summary.broken[0]}"
+        complain(console, said)
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.live import _ended_by_signals
+from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
     from flow_rag_vla.gateway.access import Access
@@ -90,7 +91,7 @@ def language(
                 ended.wait()
             console.print("stopped")
         except (AccessError, LlmError, ServerError) as error:
-            console.print(f"[red]{error}[/red]")
+            complain(console, error)
             raise typer.Exit(2) from None
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain, warn
+
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
 
@@ -111,7 +113,7 @@ def _run(console: Console, process: Process, folder: Path, secrets: Mapping[str,
     from flow_rag_vla.bringup.supervisor import Supervisor
 
     log, reason = Log(folder / f"{process.spec.name}.log"), None
-    supervisor = Supervisor([process], folder, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    supervisor = Supervisor([process], folder, lambda sentence: warn(console, sentence))
     with _ended_by_signals() as ended:
         supervisor.start()
         try:
@@ -127,7 +129,7 @@ def _run(console: Console, process: Process, folder: Path, secrets: Mapping[str,
         for line in log.lines():
             console.print(line, markup=False, highlight=False)
     if reason is not None:
-        console.print(f"[red]{reason}[/red]")
+        complain(console, reason)
     return 0 if reason is None else 1
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import warn
+
 app = typer.Typer(
     help="Fine-tune a language model on this robot's commands and failures, and use it as a provider.",
     no_args_is_help=True,
@@ -62,7 +64,7 @@ def prepare(
         found, problems = read_records(inside if inside.is_dir() else folder)
         records.extend(found)
         for problem in problems:
-            console.print(f"[yellow]{problem}[/yellow]")
+            warn(console, problem)
     with _told():
         store = None
         try:
@@ -236,7 +238,12 @@ def register(
 
 @app.command()
 def unregister(name: str = typer.Argument(..., help="The provider's name.")) -> None:
-    """Forget a provider of one's own; the model's folder stays."""
+    """Forget a provider of one's own; the model's folder stays.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla llm unregister robot-plans
+    """
     from flow_rag_vla.llm.fine_tuning.registration import unregister as forgotten
 
     with _told():
@@ -245,7 +252,12 @@ def unregister(name: str = typer.Argument(..., help="The provider's name.")) -> 
 
 @app.command("list")
 def list_models() -> None:
-    """List the providers of one's own."""
+    """List the providers of one's own.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla llm list
+    """
     from flow_rag_vla.llm.fine_tuning.registration import own_models
 
     console = Console(soft_wrap=True, highlight=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.core.goal import UnknownTaskError, check_task
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def pairs(
         "first_seed": seed,
         "cores": os.cpu_count(),
     }
-    supervisor = Supervisor(processes, folder / "log", lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    supervisor = Supervisor(processes, folder / "log", lambda sentence: warn(console, sentence))
     console.print(f"run [bold]{folder}[/bold]")
     done: list[GraphEpisode] = []
     code = 0
@@ -113,7 +114,7 @@ def pairs(
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         code = 1
     finally:
         with _uninterrupted():

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
+
 
 def practice(
     task: Annotated[str, typer.Option(help="What is practised")],
@@ -86,7 +88,7 @@ def practice(
         cases = open_bank(output).cases()
         searches, rehearsals = read_searches(output), read_rehearsals(output)
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
-        console.print(f"[red]{error}", highlight=False)
+        complain(console, error)
         raise typer.Exit(2) from error
     console.print(f"failed {failed} of {episodes}; {len(cases)} cases in {output}", highlight=False)
     if searches:

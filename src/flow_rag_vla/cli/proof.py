@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import replaced_file, write_text
 
 
@@ -103,5 +104,5 @@ def proof(
                 console.print(f"[red]{len(summary.broken)} trials broke; they are in {folder / TABLES}")
                 raise typer.Exit(1)
     except (UnknownTaskError, TrialError) as error:
-        console.print(f"[red]{error}")
+        complain(console, error)
         raise typer.Exit(2) from error

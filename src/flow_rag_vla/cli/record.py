@@ -11,6 +11,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain, warn
+
 
 def record(
     bag: Path = typer.Argument(None, help="Folder of the bag; empty: bags/<date and time>."),
@@ -58,7 +60,7 @@ def record(
     process = Process(node_spec("recorder"), namespace, parameters, overrides, "info")
     code = 0
     with tempfile.TemporaryDirectory(prefix="flow_rag_vla_record_") as logs:
-        supervisor = Supervisor([process], Path(logs), lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+        supervisor = Supervisor([process], Path(logs), lambda sentence: warn(console, sentence))
 
         def interrupt(_number: int, _frame: object) -> None:
             raise KeyboardInterrupt
@@ -71,7 +73,7 @@ def record(
             while not duration or time.monotonic() - started < duration:
                 reason = supervisor.poll()
                 if reason is not None:
-                    console.print(f"[red]{reason}[/red]")
+                    complain(console, reason)
                     code = 1
                     break
                 time.sleep(0.1)

@@ -7,6 +7,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
+
 
 def regret(
     bank: Path = typer.Argument(..., help="Folder of a bank of cases, made by practice or evaluate --collect."),
@@ -52,7 +54,7 @@ def regret(
             bar = StageBars(display).bar("Starts")
             found = bank_regrets(rig, cases, method, starts=starts, progress=lambda done, total: bar(done, total, ""))
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         raise typer.Exit(2) from None
     finally:
         if rig is not None:

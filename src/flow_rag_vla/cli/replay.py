@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain, warn
+
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
     from flow_rag_vla.nodes.player_control import PlayerControl
@@ -171,7 +173,7 @@ def _decisions(
     for line in summary_lines(comparison, (one, other)):
         console.print(line, markup=False)
     for note in notes:
-        console.print(f"[yellow]{note}[/yellow]")
+        warn(console, note)
     about = {"bag": str(recording.path), "made": datetime.now().astimezone().isoformat(timespec="seconds")}
     about |= {"policy": policy.revision, "variants": f"{one}; {other}"}
     if html is not None:
@@ -214,7 +216,7 @@ def _supervise(
 
     with tempfile.TemporaryDirectory(prefix="flow_rag_vla_replay_") as temporary:
         logs = folder / "log" if folder is not None else Path(temporary)
-        supervisor = Supervisor(processes, logs, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+        supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
         code = 0
         try:
             supervisor.start()
@@ -225,7 +227,7 @@ def _supervise(
                 while supervisor.pid("bag_player") is not None:
                     reason = supervisor.poll()
                     if reason is not None and not reason.startswith("bag_player ended with code 0"):
-                        console.print(f"[red]{reason}[/red]")
+                        complain(console, reason)
                         code = 1
                         break
                     if keyboard and not _handle_key(console, control):
@@ -234,7 +236,7 @@ def _supervise(
             log = logs / "bag_player.log"
             for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
                 if "[WARN]" in line or "[ERROR]" in line:
-                    console.print(f"[yellow]{line.split(': ', 1)[-1]}[/yellow]", markup=True)
+                    warn(console, line.split(": ", 1)[-1])
             last = last_line(log).split(": ", 1)[-1]
             if code == 0 and "cannot" not in last:
                 console.print(last)

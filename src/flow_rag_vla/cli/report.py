@@ -12,7 +12,14 @@ def report(
     folder: Path = typer.Argument(..., help="Run folder, e.g. runs/2026-01-31_12-00-00."),
     animation: bool = typer.Option(True, help="Also draw episode.gif."),
 ) -> None:
-    """Make report.html and episode.gif of a run, also of one that was cut short."""
+    """Make report.html and episode.gif of a run, also of one that was cut short.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla report runs/2026-01-31_12-00-00
+
+      flow_rag_vla report runs/2026-01-31_12-00-00 --no-animation   the page alone
+    """
     from flow_rag_vla.evaluate.report import make_report
 
     console = Console()

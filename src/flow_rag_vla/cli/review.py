@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain
+
 if TYPE_CHECKING:
     from flow_rag_vla.gateway.access import Access
 
@@ -64,7 +66,8 @@ def review(
         from flow_rag_vla.labeling.registry.registry import Registry
         from flow_rag_vla.labeling.training.jobs import Jobs
     except ImportError as error:
-        console.print(f"[red]{error}; install it: pip install 'flow_rag_vla[web,labeling]'")
+        said = f"{error}; install it: pip install 'flow_rag_vla[web,labeling]'"
+        complain(console, said)
         raise typer.Exit(2) from error
     for folder in media:
         if not folder.is_dir():
@@ -87,7 +90,7 @@ def review(
                 while not ended.wait(POLL_S):
                     pass
     except (RegistryError, ServerError) as error:
-        console.print(f"[red]{error}", markup=True)
+        complain(console, error)
         raise typer.Exit(2) from error
 
 

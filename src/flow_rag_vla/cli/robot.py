@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.sim import START_TIMEOUT_S, GraphEnded, _check, _interruptible, _new_run_folder, _uninterrupted
 from flow_rag_vla.core.files import write_text
 
@@ -94,7 +95,7 @@ def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace
     from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.nodes.operator import Operator, OperatorError
 
-    supervisor = Supervisor(processes, logs, lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
     names = [process.spec.name for process in processes]
     code, started = 0, time.monotonic()
     try:
@@ -117,7 +118,7 @@ def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         code = 1
     finally:
         with _uninterrupted():
@@ -140,7 +141,7 @@ def _check_profile(console: Console, name: str) -> int:
         profile = load_profile(find_profile(name, robots_folder()))
         arm = Arm(profile)
     except ProfileError as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
+        complain(console, error)
         return 1
     home = profile.limits("home")
     position, orientation = arm.pose(home)

@@ -52,6 +52,8 @@ def enclaves(namespace: str = NAMESPACE) -> None:
 
     [bold]Examples[/bold]
 
+      flow_rag_vla security enclaves --namespace left
+
       for name in $(flow_rag_vla security enclaves); do ros2 security create_enclave keystore $name; done
     """
     from flow_rag_vla.bringup.security.grants import enclave_nodes
@@ -68,6 +70,8 @@ def check() -> None:
     The exit code is 1 where they refuse. A node's parameter open_to_network is not looked at.
 
     [bold]Examples[/bold]
+
+      flow_rag_vla security check
 
       ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET flow_rag_vla security check
     """

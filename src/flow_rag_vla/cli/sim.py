@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import UnknownTaskError, check_task, parse_instruction, task_names
 
@@ -199,7 +200,7 @@ def _keep_memory(console: Console, memory: str, folder: Path) -> None:
     try:
         keep_snapshot(memory, folder)
     except StoreError as error:
-        console.print(f"[yellow]the memory before this run is not kept: {error}[/yellow]")
+        warn(console, f"the memory before this run is not kept: {error}")
 
 
 def _tasks(tasks: Sequence[str], instruction: str) -> tuple[str, ...]:
@@ -228,7 +229,7 @@ def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namesp
     from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.nodes.operator import Operator, OperatorError
 
-    supervisor = Supervisor(processes, folder / "log", lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"))
+    supervisor = Supervisor(processes, folder / "log", lambda sentence: warn(console, sentence))
     progress = Progress(plan)
     console.print(f"run [bold]{folder}[/bold]")
     code = 0
@@ -250,7 +251,7 @@ def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namesp
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         code = 1
     finally:
         with _uninterrupted():

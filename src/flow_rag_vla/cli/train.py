@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import task_names
 
@@ -64,7 +65,18 @@ def train(
     ] = 1.0,
     test_episodes: Annotated[int, typer.Option(min=0, help="Test episodes a task for the model card")] = 50,
 ) -> None:
-    """Train the encoder and the policy from scripted demonstrations and write a checkpoint with its model card."""
+    """Train the encoder and the policy from scripted demonstrations and write a checkpoint with its model card.
+
+    Ctrl-C loses only the stage under way: the same command goes on from --work.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla train --test-episodes 0                     as it ships, without the scores
+
+      flow_rag_vla train --scale 0.1 --output runs/try/checkpoints --work runs/try/work   a quick try
+
+      flow_rag_vla train --encoder dinov2 --output runs/dinov2 --work runs/dinov2/work
+    """
     from flow_rag_vla.data.demonstrations import DemonstrationError
     from flow_rag_vla.evaluate.model_card import score_table, write_model_card
     from flow_rag_vla.evaluate.rollout import TEST_SEEDS, RolloutResult, rollout_jobs, run_jobs
@@ -92,7 +104,7 @@ def train(
                 results += batch
                 bar(len(results), test_episodes * len(task_names()))
     except (PipelineError, DemonstrationError, EncoderError) as error:
-        console.print(f"[red]{error}")
+        complain(console, error)
         raise typer.Exit(2) from error
     order = list(task_names())
     results.sort(key=lambda item: (order.index(item.task), item.seed))

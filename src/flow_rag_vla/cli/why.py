@@ -7,6 +7,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import warn
+
 
 def why(
     run: Path = typer.Argument(..., help="Run folder, bag folder or .mcap file."),
@@ -49,7 +51,7 @@ def why(
     try:
         policy = FlowPolicy.load(checkpoint or settings.checkpoint or None)
     except CheckpointError as error:
-        console.print(f"[yellow]chunks are not made again: {error}[/yellow]")
+        warn(console, f"chunks are not made again: {error}")
     found = explain(
         recording,
         index,
@@ -65,7 +67,7 @@ def why(
         for sentence in section.sentences:
             console.print(f"  {sentence}", markup=False)
     for note in settings.notes:
-        console.print(f"[yellow]{note}[/yellow]")
+        warn(console, note)
     if frames is not None:
         from PIL import Image
 
