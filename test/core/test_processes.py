@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 CHILD = "from flow_rag_vla.core.processes import end_with_parent; end_with_parent(); print('up', flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}], stdin=subprocess.PIPE)"
 
@@ -22,3 +24,17 @@ def test_a_child_ends_when_its_parent_is_killed():
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         assert output.read() == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux schedules as idle")
+@pytest.mark.parametrize(("niceness", "policy"), [(0, "SCHED_OTHER"), (10, "SCHED_OTHER"), (19, "SCHED_IDLE")])
+def test_only_the_lowest_priority_is_put_aside_at_once_and_threads_inherit_it(niceness: int, policy: str):
+    code = (
+        "import os, threading; from flow_rag_vla.core.processes import give_way; before = os.nice(0); "
+        f"give_way({niceness}); told = []; "
+        "thread = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0))); "
+        "thread.start(); thread.join(); print(told[0], min(os.nice(0) - before, 19))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert int(said[0]) == getattr(os, policy)
+    assert int(said[1]) >= min(niceness, 19 - os.nice(0))

@@ -101,11 +101,11 @@ def make_manager(host_bytes: int, gpu_bytes: int) -> ResidencyManager:
     """A manager of this machine's memories. Bytes that models may take in each; 0: all there are."""
     import torch
 
-    from flow_rag_vla.residency.manager import ResidencyManager
+    from flow_rag_vla.residency.manager import BESIDE_A_LOOP_S, ResidencyManager
     from flow_rag_vla.residency.torch_adapter import TorchDevice
 
     devices = [TorchDevice(Place.HOST, host_bytes or int(psutil.virtual_memory().total))]
     if torch.cuda.is_available():
         total = int(torch.cuda.get_device_properties(0).total_memory)
         devices.append(TorchDevice(Place.GPU, gpu_bytes or total))
-    return ResidencyManager(devices)
+    return ResidencyManager(devices, min_resident_s=BESIDE_A_LOOP_S)

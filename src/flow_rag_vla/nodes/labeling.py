@@ -7,7 +7,6 @@ pictures wait or are refused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from flow_rag_vla.bringup import labeling as names
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.labeling_models import LabelingModels
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
+from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
@@ -72,7 +72,7 @@ class LabelingNode(Node):
         self._complain = Complaints(self.get_logger())
         self._node_parameters = NodeParameters(self, LabelingParameters, self._on_parameters)
         settings = self._node_parameters.value
-        os.nice(settings.niceness)
+        give_way(settings.niceness)
         device = prepare_torch(settings.device, settings.threads)
         try:
             self._memory = LabelingModels(device, int(settings.host_memory * 1e6), int(settings.gpu_memory * 1e6))

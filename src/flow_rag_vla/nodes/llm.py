@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +24,7 @@ from rclpy.node import Node
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.model_memory import ModelMemory
 from flow_rag_vla.bringup.parameters.llm import LlmParameters
+from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.llm.accounting import Ledger, parse_prices
 from flow_rag_vla.llm.cache import ResponseCache
 from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, make_embedder
@@ -66,7 +66,7 @@ class LlmNode(Node):
         self._node_parameters = NodeParameters(self, LlmParameters)
         settings = self._node_parameters.value
         # A generation must not take the processor from the control loop; threads started from here on inherit it.
-        os.nice(settings.niceness)
+        give_way(settings.niceness)
         self._memory = ModelMemory(int(settings.host_memory * 1e6), int(settings.gpu_memory * 1e6))
         try:
             self._service_settings = _service_settings(settings)

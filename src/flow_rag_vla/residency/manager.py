@@ -40,6 +40,10 @@ from flow_rag_vla.residency.waiting import Waiting
 
 DEFAULT_TIMEOUT_S = 60.0
 
+BESIDE_A_LOOP_S = 1.0
+"""``min_resident_s`` where a control loop runs on the same machine: what is copied takes memory traffic from everybody,
+and no priority gives that back."""
+
 
 class ResidencyManager:
     """Decides which model is in which memory. Safe between threads.

@@ -6,7 +6,6 @@ SIGTERM: a training writes a checkpoint and ends, an evaluation ends.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import end_with_parent, give_way
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.training.orders import (
     FAILED,
@@ -99,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(arguments[0])
     # Not a milder one: it may be one that waits, which hears of nothing else. The last checkpoint is whole.
     end_with_parent(signal.SIGKILL)
-    os.nice(int(arguments[1]))
+    give_way(int(arguments[1]))
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: stopped.append(received))

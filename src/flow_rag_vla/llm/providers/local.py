@@ -1,7 +1,8 @@
 """A causal language model of one's own, through transformers, from a folder or a hub id.
 
-The model computes on a thread of its own, one request at a time; the coroutine only waits. Between two tokens the
-thread looks whether the request was given up, so a cancellation takes effect within one token.
+The model computes on a thread of its own, one request at a time, which gives way to everything else on the machine:
+a control loop that wakes beside it does not wait. The coroutine only waits. Between two tokens the thread looks whether
+the request was given up, so a cancellation takes effect within one token.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.core.processes import LOWEST, give_way
 from flow_rag_vla.llm.errors import (
     BadRequestError,
     CanceledError,
@@ -68,7 +70,10 @@ class LocalProvider:
         self.model = settings.model or DEFAULT_MODEL
         self.english_only = settings.english_only
         self._settings = settings
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local model")
+        # What it computes on is started from this thread and inherits its place behind everybody else.
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="local model", initializer=give_way, initargs=(LOWEST,)
+        )
         self._held: LocalModel | None = None
 
     async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
