@@ -5,8 +5,8 @@
 Runs with and without the load alternate. The load is a process of its own whose two threads give way to everything
 else, as that of a local language model does, with one thread of torch each. It holds random weights as leases in a
 memory that fits two of four models: one thread generates with the first (a causal transformer of 25 million weights),
-another takes the rest in turn, so that each lease of one evicts another. An empty timer runs beside the loop throughout,
-which shows what the machine does to both.
+another takes the rest in turn, so that each lease of one evicts another. An empty timer runs beside the loop, and
+shows what the machine does to both.
 """
 
 from __future__ import annotations
