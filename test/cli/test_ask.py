@@ -29,6 +29,14 @@ def test_a_plan_is_printed_as_json_too():
     assert [step["target"] for step in json.loads(result.output)["steps"]] == ["drawer", "red_cube"]
 
 
+def test_a_step_that_is_to_be_done_slowly_says_so():
+    words = "open the drawer slowly and put the red cube in the bin"
+    lines = invoke(words).output.splitlines()
+    assert "1. open the drawer at 50% of the speed  open_drawer drawer" in lines
+    assert "2. put the red cube in the bin  pick_and_place red_cube" in lines
+    assert [step["speed_scale"] for step in json.loads(invoke(words, "--json").output)["steps"]] == [0.5, 1.0]
+
+
 def test_a_refusal_says_why_and_is_an_error():
     result = invoke("don't open the drawer")
     assert result.exit_code == 1 and "refused (negated)" in result.output and "don't" in result.output

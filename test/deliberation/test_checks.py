@@ -112,6 +112,26 @@ def test_a_slow_arm_refuses_the_commanded_speed_until_it_is_scaled_down(table, r
         assert not check_plan(plan_of(CUBE), table, slow, speed_scale=scale).passed
 
 
+def test_each_step_counts_at_its_own_speed_and_one_that_makes_no_sense_is_refused_by_its_number(table, robot):
+    both = plan_of(CUBE, ("open_drawer", "drawer"))
+
+    def at(*scales: float) -> TaskPlan:
+        steps = [step.model_copy(update={"speed_scale": one}) for step, one in zip(both.steps, scales, strict=True)]
+        return both.model_copy(update={"steps": steps})
+
+    slow = replace(robot, tool_speed=0.2)
+    assert check_plan(at(0.4, 0.4), table, slow).passed
+    assert "0.48 m/s" in check_plan(at(0.4, 1.0), table, slow).refusals[0], "the fastest step decides"
+    assert check_plan(at(0.4, 1.0), table, slow, speed_scale=0.4).passed, "the smaller of both holds"
+    late = check_plan(at(1.0, 0.2), table, robot, settings=CheckSettings(longest=30.0))
+    assert "may take" in late.refusals[0] and "at most 30 s" in late.refusals[0]
+    for wrong in (0.0, -1.0, 1.1, float("nan")):
+        report = check_plan(at(1.0, wrong), table, robot)
+        assert [(check.step, check.name) for check in report.checks if check.finding is Finding.REFUSED] == [
+            (2, "speed")
+        ]
+
+
 def test_the_shipped_profiles_give_limits_that_a_plan_can_be_checked_against(table):
     folder = Path(__file__).parents[2] / "config/robots"
     names = set()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flow_rag_vla.core.goal import GOALS, OBJECT_WORDS, TASKS, Goal
 from flow_rag_vla.llm.schemas import PlanStep, TaskPlan
 from flow_rag_vla.llm.task_language.held_out import judge, read_commands, table
+from flow_rag_vla.llm.task_language.manner import ENGLISH, KOREAN, asked_speed
 from flow_rag_vla.llm.task_language.reader import LONGEST, read_command
 
 HELD_OUT = Path(__file__).parent / "held_out_commands.tsv"
@@ -29,6 +30,52 @@ def test_every_held_out_plan_is_correct_or_refused_and_none_wrong():
     assert [item for item in verdicts if item.outcome == "wrong"] == []
     # What it refuses though it could be done is a weakness, not a danger; this keeps it from growing.
     assert sum(item.outcome == "refused" for item in verdicts) <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "speeds"),
+    [
+        ("open the drawer and then put the red cube in the bin", [1.0, 1.0]),
+        ("slowly open the drawer and then put the red cube in the bin", [0.5, 1.0]),
+        ("open the drawer very slowly, then put the red cube in the bin", [0.5, 1.0]),
+        ("open the drawer and carefully put the red cube in the bin", [1.0, 0.7]),
+        ("Slowly, open the drawer and then put the red cube in the bin", [0.5, 0.5]),
+        ("open the drawer, then put the red cube in the bin. Gently, please!", [0.7, 0.7]),
+        ("before slowly opening the drawer, put the red cube in the bin", [1.0, 0.5]),
+        ("slowly and gently pick up the red cube and put it in the bin", [0.5]),
+        ("put the red cube in the bin with care and the blue box too", [0.7, 0.7]),
+        ("put the red cube in the bin carefully, then open the drawer at half speed", [0.7, 0.5]),
+        ("서랍을 천천히 열고 빨간 큐브를 통에 넣어줘", [0.5, 1.0]),
+        ("서랍을 열고 조심해서 빨간 큐브를 통에 넣어줘", [1.0, 0.7]),
+        ("천천히, 서랍을 열고 빨간 큐브를 통에 넣어줘", [0.5, 0.5]),
+        ("천천히. 서랍을 열고 빨간 큐브를 통에 넣어줘", [0.5, 0.5]),
+        ("서랍을 열고 빨간 큐브를 통에 넣어줘. 살살", [0.7, 0.7]),
+        ("서랍을 열고 빨간 큐브를 통에 넣어줘 천천히", [0.5, 0.5]),
+        ("빨간 큐브를 천천히 집어서 통에 넣어줘", [0.5]),
+        ("서랍을 열어줘 조심히 빨간 큐브를 통에 넣어줘", [0.7, 0.7]),
+    ],
+)
+def test_words_of_manner_slow_their_own_step_and_all_of_them_where_they_stand_alone(text, speeds):
+    plan = read_command(text)
+    assert [step.speed_scale for step in plan.steps] == speeds, plan
+
+
+@given(st.sampled_from(DOABLE), st.data())
+def test_a_word_of_manner_anywhere_in_a_command_slows_something_and_changes_nothing_else(command, data):
+    words = command.text.split()
+    place = data.draw(st.integers(0, len(words)))
+    said = data.draw(st.sampled_from(sorted(ENGLISH if command.language == "en" else KOREAN)))
+    plain, told = read_command(command.text), read_command(" ".join([*words[:place], said, *words[place:]]))
+    assert told.goals in ((), plain.goals)
+    pairs = list(zip(told.steps, plain.steps, strict=False))
+    assert all(one.speed_scale <= other.speed_scale for one, other in pairs)
+    assert not pairs or min(one.speed_scale for one, _ in pairs) <= asked_speed(said) < 1.0
+
+
+def test_words_of_manner_mean_the_same_to_the_grammar_and_to_whoever_only_looks_for_them():
+    for word, speed in {**ENGLISH, **KOREAN}.items():
+        assert asked_speed(f"... {word.upper()}!") == speed
+    assert asked_speed("put the slowworm in the carefree gentry's bin") == 1.0
 
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.instruction)
@@ -180,6 +227,10 @@ def test_the_words_of_plans_are_those_of_the_simulator():
         {"steps": [{"task": "push", "target": "yellow_cylinder"}] * 2},
         {"steps": [{"task": "pick_and_place", "target": "red_cube"}] * 9},
         {"steps": [{"task": "dance", "target": "red_cube"}]},
+        *(
+            {"steps": [{"task": "pick_and_place", "target": "red_cube", "speed_scale": scale}]}
+            for scale in (0.0, -0.5, 1.01, float("nan"), float("inf"), None, "slow")
+        ),
         {"steps": [], "refusal": "negated", "reason": " "},
     ],
 )

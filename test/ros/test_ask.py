@@ -70,7 +70,7 @@ class Graph:
 
 
 DONE, FAILED = ExecuteTask.Result.OUTCOME_SUCCESS, ExecuteTask.Result.OUTCOME_FAILURE
-COMMAND = "open the drawer, then put the red cube in the bin and the blue box too"
+COMMAND = "slowly open the drawer, then put the red cube in the bin and the blue box too"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,7 @@ def test_steps_are_done_in_order_and_a_failed_one_ends_the_plan(ask, ros_node, s
     instructions = ["open the drawer", "put the red cube in the bin", "put the blue box in the bin"]
     assert [goal.instruction for goal in graph.goals] == instructions[:done]
     assert [goal.seed for goal in graph.goals] == [7, 8, 9][:done]
+    assert [goal.speed_scale for goal in graph.goals] == [0.5, 1.0, 1.0][:done]
     assert "doing it in the graph that runs" in output
     graph.close()
     assert ("1 steps are left out" in output) is (code == 1)

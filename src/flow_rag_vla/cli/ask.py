@@ -57,18 +57,23 @@ def ask(
 
       flow_rag_vla ask "서랍을 열고 빨간 큐브를 통에 넣어줘" --run
 
+      flow_rag_vla ask "open the drawer slowly and put the red cube in the bin" --run
+
       flow_rag_vla ask "tidy up the red thing" -p openai --base-url http://localhost:11434/v1 --model qwen3
     """
     console = Console(soft_wrap=True)
+    from flow_rag_vla.deliberation.care import as_careful_as_said
+
     answer = _answer(command, provider, model, base_url, deadline)
-    plan: TaskPlan = answer.value  # type: ignore[assignment]
+    made: TaskPlan = answer.value  # type: ignore[assignment]
+    plan = as_careful_as_said(made, command)
     if as_json:
         typer.echo(plan.model_dump_json(indent=2))
     else:
         cost = "" if not answer.cost else f", {answer.cost:.4f}"
         console.print(f"[dim]{answer.provider}, {answer.model}: {answer.seconds * 1e3:.1f} ms{cost}[/dim]")
         for number, step in enumerate(plan.steps, 1):
-            console.print(f"{number}. {step.goal.instruction}  [dim]{step.task} {step.target}[/dim]")
+            console.print(f"{number}. {step.spoken}  [dim]{step.task} {step.target}[/dim]")
     if not plan.accepted:
         if not as_json:
             console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {plan.reason}")
@@ -79,7 +84,7 @@ def ask(
 
 
 def _make_sure(console: Console, command: str, plan: TaskPlan, answer_within: float) -> float:
-    """The share of the speed at which the plan is done.
+    """The share of the speed at which the plan is done; a step's own may be less.
 
     Ends here unless the plan passes its checks, and whoever sits here says yes where they ask.
     """
@@ -204,9 +209,12 @@ def _do(
 
     for number, step in enumerate(steps, 1):
         goal = ExecuteTask.Goal(
-            instruction=step.goal.instruction, task=step.task, seed=seed + number - 1, speed_scale=pace
+            instruction=step.goal.instruction,
+            task=step.task,
+            seed=seed + number - 1,
+            speed_scale=min(pace, step.speed_scale),
         )
-        with console.status(f"step {number} of {len(steps)}: {step.goal.instruction}"):
+        with console.status(f"step {number} of {len(steps)}: {step.spoken}"):
             result = operator.execute(goal, check)
         mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"
         reason = "" if result.success else f"  [dim]{result.reason}[/dim]"

@@ -131,7 +131,7 @@ class _Person:
 
         for question in scored.questions:
             self._console.print(f"[yellow]?[/yellow] {question}")
-        steps = "; then ".join(goal.instruction for goal in scored.checked.recalled.interpreted.planned.plan.goals)
+        steps = "; then ".join(step.spoken for step in scored.checked.recalled.interpreted.planned.plan.steps)
         left = max(self._ends - time.monotonic(), 0.0)
         try:
             said = await asyncio.to_thread(said_yes, self._console, f"do it: {steps}", left, self._withdrawn)

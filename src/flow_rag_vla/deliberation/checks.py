@@ -6,12 +6,13 @@ is not known either refuses the plan or asks a person, as each check says.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.goal import Goal
+from flow_rag_vla.deliberation.care import paces
 from flow_rag_vla.deliberation.limits import RobotLimits, distance, time_limit
 from flow_rag_vla.deliberation.reading import second_reading
 from flow_rag_vla.deliberation.scene import Scene, needed_names
@@ -113,7 +114,8 @@ def check_plan(
         scene: what is known to be there; None: nothing is known.
         robot: its limits.
         instruction: the operator's words; empty: there is no second reading.
-        speed_scale: share of the commanded speed at which it would be done, 0 to 1.
+        speed_scale: share of the commanded speed at which it would be done, above 0 and at most 1; a step's own may be
+            less.
         settings: how strict.
     """
     settings = settings or CheckSettings()
@@ -122,7 +124,9 @@ def check_plan(
             (Check("refusal", Finding.REFUSED, f"the command is refused ({plan.refusal}): {plan.reason}"),)
         )
     goals = plan.goals
-    checks = [*_whole(goals, settings, speed_scale), _speed(robot, speed_scale)]
+    # What makes no sense is refused below; until then it counts as the whole speed.
+    sensible = [1.0 if invalid_pace(pace) else pace for pace in paces(plan, speed_scale)]
+    checks = [*_whole(goals, settings, sensible), *_speed(plan, robot, speed_scale, max(sensible, default=1.0))]
     if instruction:
         reasons = second_reading(instruction, plan)
         checks += [Check("second reading", Finding.ASK, reason) for reason in reasons]
@@ -151,7 +155,7 @@ def places(goal: Goal, scene: Scene) -> tuple[tuple[float, float, float], ...]:
     return tuple(found)
 
 
-def _whole(goals: Sequence[Goal], settings: CheckSettings, speed_scale: float) -> list[Check]:
+def _whole(goals: Sequence[Goal], settings: CheckSettings, sensible: Sequence[float]) -> list[Check]:
     checks = [
         _either(
             "steps",
@@ -161,19 +165,21 @@ def _whole(goals: Sequence[Goal], settings: CheckSettings, speed_scale: float) -
     ]
     problem = conflict(goals)
     checks.append(_either("order", not problem, problem or "the steps can follow each other on one table"))
-    # What is done slower may take longer. A scale that makes no sense is refused by its own check.
-    seconds = sum(time_limit(goal.task) for goal in goals) / (speed_scale if 0.0 < speed_scale <= 1.0 else 1.0)
+    # What is done slower may take longer.
+    seconds = sum(time_limit(goal.task) / pace for goal, pace in zip(goals, sensible, strict=True))
     text = f"the steps may take {seconds:.3g} s by their time limits, at most {settings.longest:g} s"
     checks.append(_either("horizon", seconds <= settings.longest, text))
     return checks
 
 
-def _speed(robot: RobotLimits, speed_scale: float) -> Check:
-    if not (math.isfinite(speed_scale) and 0.0 < speed_scale <= 1.0):
-        return Check("speed", Finding.REFUSED, f"speed scale is {speed_scale}, expected above 0 and at most 1")
-    speed = robot.commanded_speed * speed_scale
+def _speed(plan: TaskPlan, robot: RobotLimits, speed_scale: float, fastest: float) -> list[Check]:
+    scales = ((0, speed_scale), *((number, step.speed_scale) for number, step in enumerate(plan.steps, 1)))
+    wrong = [Check("speed", Finding.REFUSED, text, step) for step, scale in scales if (text := invalid_pace(scale))]
+    if wrong:
+        return wrong
+    speed = robot.commanded_speed * fastest
     text = f"the tool is led by up to {speed:.2f} m/s, the {robot.name} may {robot.tool_speed:.2f} m/s"
-    return _either("speed", speed <= robot.tool_speed * (1.0 + 1e-9), text)
+    return [_either("speed", speed <= robot.tool_speed * (1.0 + 1e-9), text)]
 
 
 def _present(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.deliberation.care import as_careful_as_said, paces
 from flow_rag_vla.deliberation.checks import CheckSettings, check_plan
 from flow_rag_vla.deliberation.score import ScoreSettings, score_plan
 from flow_rag_vla.deliberation.stages import (
@@ -128,6 +129,7 @@ class Deliberation:
             raise TypeError(f"the planner gave {type(planned).__name__}, expected a plan")
         # Validated again, whoever made it: what a schema refuses does not get further.
         plan = TaskPlan.model_validate(planned.plan.model_dump())
+        plan = as_careful_as_said(plan, perceived.question.instruction)
         return Interpreted(perceived, Planned(plan, planned.provider, planned.model))
 
     def recall(self, interpreted: Interpreted) -> Recalled:
@@ -159,7 +161,8 @@ class Deliberation:
             perceived.question.scene,
             perceived.question.robot,
             checked.recalled.past.experience,
-            speed_scale=perceived.urgency.slowed(1.0),
+            # Of the step that is done fastest.
+            speed_scale=max(paces(interpreted.planned.plan, perceived.urgency.slowed(1.0)), default=1.0),
             settings=self.settings.score,
         )
         questions = [*checked.report.questions, *perceived.warnings]
@@ -186,7 +189,7 @@ class Deliberation:
         scored = judged.scored
         interpreted = scored.checked.recalled.interpreted
         perceived, plan = interpreted.perceived, interpreted.planned.plan
-        outcome, reason = Outcome.ACCEPTED, "; then ".join(goal.instruction for goal in plan.goals)
+        outcome, reason = Outcome.ACCEPTED, "; then ".join(step.spoken for step in plan.steps)
         if scored.score.vetoes:
             outcome, reason = Outcome.REFUSED, "; ".join(scored.score.vetoes)
         elif judged.approval is not None and judged.approval.approved is not True:

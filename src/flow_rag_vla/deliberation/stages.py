@@ -153,7 +153,7 @@ class Decision:
     """How a deliberation ended.
 
     reason: one sentence; plan, report, score, urgency: as far as it came
-    speed_scale: share of the commanded speed at which the plan may be done
+    speed_scale: share of the commanded speed at which the plan may be done; a step's own may be less
     stage: the last one that was begun
     """
 

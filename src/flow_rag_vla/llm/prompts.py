@@ -29,7 +29,8 @@ _SYSTEM: dict[type[BaseModel], str] = {
         "You plan for one robot arm at a table, from a command in any language. It can do exactly these tasks: "
         f"{_TASKS}. Give the steps in the order in which they are to be done. Refuse, with the kind and one sentence, "
         "what is negated, conditional, a question, ambiguous, incomplete, about other things, or impossible. Never "
-        "add a step that was not asked for, and never plan a part of a command."
+        "add a step that was not asked for, and never plan a part of a command. A step's speed_scale is 1, or 0.5 "
+        "where the words ask to do it slowly and 0.7 where carefully or gently."
     ),
     LabelPrompt: (
         "You turn a wish to label images into noun phrases for an open-vocabulary detector: English, singular, "

@@ -40,10 +40,17 @@ class Structure(BaseModel):
 
 
 class PlanStep(Structure):
-    """One task of the robot."""
+    """One task of the robot, at a share of the speed that is allowed otherwise: never at more."""
 
     task: Task
     target: Target
+    speed_scale: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        allow_inf_nan=False,
+        description="share of the speed at which it is done; 1 unless the words ask for less",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -56,6 +63,12 @@ class PlanStep(Structure):
     def goal(self) -> Goal:
         """The step as the goal that policies are conditioned on."""
         return Goal(self.task, self.target)
+
+    @property
+    def spoken(self) -> str:
+        """The step in words, with its speed if that is not the whole."""
+        slower = "" if self.speed_scale == 1.0 else f" at {self.speed_scale:.0%} of the speed"
+        return f"{self.goal.instruction}{slower}"
 
 
 class TaskPlan(Structure):

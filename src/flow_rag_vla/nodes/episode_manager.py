@@ -161,7 +161,9 @@ class EpisodeManager(Node):
             # Of the words as they were said: what is made of them has no tone.
             self._care = care_of(float(request.speed_scale), request.instruction)
             if self._free_text.reads(request.instruction):
-                request.instruction = (await self._free_text.goal(request.instruction)).instruction
+                step = await self._free_text.step(request.instruction)
+                request.instruction = step.goal.instruction
+                self._care = self._care.lowered(step.speed_scale, "the plan made of it")
             goal = self._checked_goal(request)
         except ValueError as error:
             if handle.is_cancel_requested:

@@ -14,8 +14,9 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.core.goal import GOALS, Goal, UnknownTaskError
+from flow_rag_vla.core.goal import GOALS, UnknownTaskError
 from flow_rag_vla.deliberation.reading import second_reading
+from flow_rag_vla.llm.schemas import PlanStep
 from flow_rag_vla.nodes.deliberation_messages import plan_of
 from flow_rag_vla_interfaces.srv import Ask
 
@@ -49,8 +50,8 @@ class FreeText:
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
-    async def goal(self, instruction: str) -> Goal:
-        """What an instruction means.
+    async def step(self, instruction: str) -> PlanStep:
+        """What an instruction means, and at what share of the speed.
 
         Raises:
             UnknownTaskError: if it is refused, is more than one step, is read in two ways, or is not answered in time.
@@ -70,10 +71,10 @@ class FreeText:
         if not reply.done():
             self._client.remove_pending_request(reply)
             raise UnknownTaskError(f"what {instruction!r:.200} means was not answered in time or was withdrawn")
-        return _goal(instruction, reply.result())
+        return _step(instruction, reply.result())
 
 
-def _goal(instruction: str, answer: Any) -> Goal:
+def _step(instruction: str, answer: Any) -> PlanStep:
     if not answer.ok:
         raise UnknownTaskError(f"the language model does not say what {instruction!r:.200} means: {answer.message}")
     try:
@@ -93,4 +94,4 @@ def _goal(instruction: str, answer: Any) -> Goal:
         raise UnknownTaskError(
             f"instruction {instruction!r:.200} needs a person's look ({doubts[0]}); use the action deliberate_task"
         )
-    return plan.goals[0]
+    return plan.steps[0]

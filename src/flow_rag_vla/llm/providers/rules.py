@@ -46,7 +46,7 @@ def in_words(plan: TaskPlan) -> str:
     """A plan as one sentence."""
     if not plan.accepted:
         return f"Refused ({plan.refusal}): {plan.reason}."
-    return "; then ".join(goal.instruction for goal in plan.goals) + "."
+    return "; then ".join(step.spoken for step in plan.steps) + "."
 
 
 def make(_settings: ProviderSettings) -> RulesProvider:

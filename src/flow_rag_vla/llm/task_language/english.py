@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from flow_rag_vla.llm.schemas import Refusal
+from flow_rag_vla.llm.task_language.manner import ENGLISH as MANNERS
 from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Verb, find_thing
 
 
@@ -19,6 +20,14 @@ class Word:
     kind: str
     text: str
     value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How carefully: a share of the speed, and the place of the word that it stands before."""
+
+    place: int
+    speed: float
 
 
 def _split(text: str) -> list[str]:
@@ -100,8 +109,10 @@ _enter("and", ["and"])
 _enter("then", ["then", "next", "after that", "afterwards", "afterward", "finally", "lastly", "first", "firstly"])
 _enter("before", ["before"])
 _enter("after", ["after"])
-_enter("filler", _split("please now just kindly simply carefully gently robot hey hello hi ok okay thanks"))
+_enter("filler", _split("please now just kindly simply robot hey hello hi ok okay thanks"))
 _enter("filler", ["for me", "right now", "thank you", "go ahead and"])
+for _text, _speed in MANNERS.items():
+    _enter("manner", [_text], _speed)
 _enter("request", ["can you", "could you", "would you", "will you"], True)
 _enter(
     "request", ["i want you to", "i would like you to", "i'd like you to", "i need you to", "your task is to"], False
@@ -134,12 +145,14 @@ def read_english(text: str) -> list[Clause]:
     Raises:
         Refused: naming the word that has no place.
     """
-    return _Reader(_words(text)).read()
+    return _Reader(*_words(text)).read()
 
 
-def _words(text: str) -> list[Word]:
+def _words(text: str) -> tuple[list[Word], list[Manner]]:
+    """The words that build the command, and those that say how, which may stand anywhere between them."""
     tokens = _TOKEN.findall(text)
     words: list[Word] = []
+    manners: list[Manner] = []
     unknown = ""
     at = 0
     while at < len(tokens):
@@ -149,7 +162,10 @@ def _words(text: str) -> list[Word]:
                 kind, value = _LEXICON[entry]
                 if kind == "refuse":
                     _refuse(str(value), entry)
-                if kind != "filler":
+                if kind == "manner":
+                    assert isinstance(value, float)
+                    manners.append(Manner(len(words), value))
+                elif kind != "filler":
                     words.append(Word(kind, entry, value))
                 at += length
                 break
@@ -162,11 +178,14 @@ def _words(text: str) -> list[Word]:
         raise Refused("not_understood", f"the word {unknown!r} is not understood{hint}")
     # "..., please!": the comma before a filler that is gone.
     ends = ("stop", "ask")
-    return [
-        word
+    kept = [
+        word.kind != "comma" or (place + 1 < len(words) and words[place + 1].kind not in ends)
         for place, word in enumerate(words)
-        if word.kind != "comma" or (place + 1 < len(words) and words[place + 1].kind not in ends)
     ]
+    return (
+        [word for word, keep in zip(words, kept, strict=True) if keep],
+        [Manner(sum(kept[: manner.place]), manner.speed) for manner in manners],
+    )
 
 
 def _refuse(kind: str, word: str) -> None:
@@ -179,8 +198,9 @@ def _refuse(kind: str, word: str) -> None:
 class _Reader:
     """Reads words from left to right."""
 
-    def __init__(self, words: list[Word]) -> None:
+    def __init__(self, words: list[Word], manners: list[Manner]) -> None:
         self._words = words
+        self._manners = manners
         self._at = 0
         self._asked = False
 
@@ -193,7 +213,9 @@ class _Reader:
             clauses += self._sentence()
         if not clauses:
             raise Refused("incomplete", "nothing is asked for")
-        return clauses
+        # "Slowly, ...", "... . Carefully, please.": what stands beside no clause is meant for all of them.
+        alone = min((manner.speed for manner in self._manners), default=1.0)
+        return [clause.slowed(alone) for clause in clauses]
 
     def _sentence(self) -> list[Clause]:
         self._asked = False
@@ -245,7 +267,8 @@ class _Reader:
         return self._clause()
 
     def _ellipsis(self, before: Clause, ordered: bool) -> Clause:
-        """As in "and the blue box too": with the verb, and the place if none is said, of the clause before."""
+        """As in "and the blue box too": with verb, speed, and the place if none is said, of the clause before."""
+        begin = self._at
         objects = self._objects()
         if before.relation is None:
             self._stuck()
@@ -256,9 +279,20 @@ class _Reader:
             relation, place = before.relation, before.place
         else:
             self._take("too")
-        return Clause(before.verb, objects, None, relation, place)
+        return Clause(before.verb, objects, None, relation, place, before.speed).slowed(self._speed(begin))
 
     def _clause(self, gerund: bool = False) -> Clause:
+        begin = self._at
+        clause = self._said(gerund)
+        return clause.slowed(self._speed(begin))
+
+    def _speed(self, begin: int) -> float:
+        """What the words from a place up to here say about how, each of which counts once."""
+        here = [manner for manner in self._manners if begin <= manner.place <= self._at]
+        self._manners = [manner for manner in self._manners if manner not in here]
+        return min((manner.speed for manner in here), default=1.0)
+
+    def _said(self, gerund: bool) -> Clause:
         while self._take("then"):
             self._take("comma")
         while True:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from flow_rag_vla.llm.schemas import Refusal
+from flow_rag_vla.llm.task_language.manner import KOREAN as MANNERS
 from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Verb, find_thing
 
 _LOOSE_SHAPES = frozenset({"cube", "box", "cylinder"})
@@ -87,7 +88,7 @@ _FILLERS = frozenset(
     _split(
         "좀 제발 부디 로봇 로봇아 로봇이여 지금 이제 바로 그 저 이 자 먼저 우선 그리고 그다음 그다음에 그다음으로 "
         "다음에 다음으로 이어서 마지막으로 그후 그후에 그런다음 그런다음에 그런뒤 그런뒤에 "
-        "조심히 조심스럽게 부탁해 부탁합니다 살짝"
+        "부탁해 부탁합니다 살짝"
     )
 )
 
@@ -237,6 +238,9 @@ class _Reader:
         self._clauses: list[Clause] = []
         self._told = True
         self._request = False
+        self._speed = self._everywhere = 1.0
+        """What words of manner ask for: for the clause under way, and for all of them."""
+        self._sentence_from = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -259,7 +263,7 @@ class _Reader:
         self._sentence_ends()
         if not self._clauses:
             raise Refused("incomplete", "nothing is asked for")
-        return self._clauses
+        return [clause.slowed(self._everywhere) for clause in self._clauses]
 
     def _word(self, word: str) -> None:
         if word in ".!?":
@@ -269,6 +273,9 @@ class _Reader:
         elif word == ",":
             if self._bare is not None:
                 self._noun(*self._bare, Role.AND)
+            elif not self._is_begun:
+                # "천천히, ...": meant for all.
+                self._everywhere, self._speed = min(self._everywhere, self._speed), 1.0
             self._bare = None
         elif word in _FORMS:
             self._verb(word, *_FORMS[word])
@@ -288,6 +295,12 @@ class _Reader:
             self._everything = word
         elif word in _FILLERS:
             self._settle()
+        elif word in MANNERS:
+            self._settle()
+            self._speed = min(self._speed, MANNERS[word])
+            if self._told and len(self._clauses) > self._sentence_from and not self._is_begun:
+                # Between a verb that tells and more without a full stop: it may be meant for either.
+                self._clauses[-1] = self._clauses[-1].slowed(self._speed)
         elif word in _COLOURS and not self._colour:
             self._settle()
             self._colour = word
@@ -361,13 +374,14 @@ class _Reader:
         if stem.verb.word == "pull" and form is not Form.TELL and opens_next and opens_next.verb.word == "open":
             # "당겨서 열어": one act.
             return
-        self._clauses.append(self._clause(stem.verb))
+        self._clauses.append(self._clause(stem.verb).slowed(self._speed))
+        self._speed = 1.0
         last = self._at >= len(self._tokens) or self._tokens[self._at] in ".!?,"
         self._told = form is Form.TELL or (form is Form.INFINITIVE and last)
         self._request = word.endswith(("줄래", "줄래요", "주실래요", "주겠니", "주시겠어요"))
         if form is Form.INFINITIVE and not last and "grasp" not in stem.verb.can:
             raise Refused("not_understood", f"it is not clear how {word!r} goes on")
-        if form is Form.TELL and not last and self._tokens[self._at] not in _FILLERS:
+        if form is Form.TELL and not last and self._tokens[self._at] not in (*_FILLERS, *MANNERS):
             raise Refused("not_understood", f"a sentence ends with {word!r}, but more follows; put a full stop there")
         self._clear()
 
@@ -382,9 +396,22 @@ class _Reader:
             raise Refused("ambiguous", f"it is not clear which {self._loose_word!r} is meant")
         return Clause(verb, objects, pronoun, self._relation, self._place)
 
+    @property
+    def _is_begun(self) -> bool:
+        """Whether something was named that no verb has taken up yet."""
+        return bool(
+            self._objects or self._pronoun or self._place or self._colour or self._everything or self._loose_word
+        )
+
     def _sentence_ends(self) -> None:
         self._settle()
-        if self._objects or self._pronoun or self._place or self._colour or self._everything or self._loose_word:
+        if self._is_begun:
             raise Refused("incomplete", "it is not said what to do with what is named")
         if not self._told:
             raise Refused("incomplete", "the sentence does not end with what to do")
+        # What is said behind the verb is meant for its sentence, a sentence of its own for all of them.
+        said = self._clauses[self._sentence_from :]
+        self._clauses[self._sentence_from :] = [clause.slowed(self._speed) for clause in said]
+        if not said:
+            self._everywhere = min(self._everywhere, self._speed)
+        self._speed, self._sentence_from = 1.0, len(self._clauses)

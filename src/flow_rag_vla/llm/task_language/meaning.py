@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from flow_rag_vla.core.goal import GOALS, OBJECT_WORDS, Goal
@@ -48,13 +48,18 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One thing asked for. ``objects``: names of ``KNOWN``; empty if none is named."""
+    """One thing asked for. ``objects``: names of ``KNOWN``, none if none is named; ``speed``: share, see ``manner``."""
 
     verb: Verb
     objects: tuple[str, ...] = ()
     pronoun: Pronoun | None = None
     relation: Relation | None = None
     place: str = ""
+    speed: float = 1.0
+
+    def slowed(self, speed: float) -> Clause:
+        """The same at no more than this speed."""
+        return replace(self, speed=min(self.speed, speed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,9 @@ def plan(clauses: Sequence[Clause]) -> TaskPlan:
         Refused: with the first thing that is missing or cannot be done.
     """
     goals: list[Goal] = []
+    speeds: list[float] = []
     held: tuple[str, ...] = ()
+    held_at = 1.0
     last: tuple[str, ...] = ()
     for clause in clauses:
         objects = _objects(clause, held, last)
@@ -110,10 +117,12 @@ def plan(clauses: Sequence[Clause]) -> TaskPlan:
         if "grasp" in clause.verb.can and clause.relation is None:
             if not set(objects) <= set(LOOSE):
                 raise Refused("impossible", f"the {_spoken(objects)} cannot be picked up")
-            held = objects
+            held, held_at = objects, clause.speed
             continue
-        held = ()
         goals += [_goal(clause, name) for name in objects]
+        # What is picked up slowly and then put down is one task, all of it slow.
+        speeds += [min(clause.speed, held_at)] * len(objects)
+        held, held_at = (), 1.0
     if held:
         raise Refused("incomplete", f"it is not said where the {_spoken(held)} is to go")
     if not goals:
@@ -123,7 +132,10 @@ def plan(clauses: Sequence[Clause]) -> TaskPlan:
     problem = conflict(goals)
     if problem:
         raise Refused("impossible", problem)
-    steps = [PlanStep.model_validate({"task": goal.task, "target": goal.target}) for goal in goals]
+    steps = [
+        PlanStep.model_validate({"task": goal.task, "target": goal.target, "speed_scale": speed})
+        for goal, speed in zip(goals, speeds, strict=True)
+    ]
     return TaskPlan(steps=steps, refusal="none", reason="")
 
 
