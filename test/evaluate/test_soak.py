@@ -6,27 +6,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow_rag_vla.evaluate.soak import MEASURES, growth, page, rows, summary
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.evaluate.soak import LEAST_WARM_UP_S, MEASURES, growth, page, rows, summary
+
+LONG = 600.0
+
+
+def over(values: list[float], seconds: float = LONG) -> float | None:
+    """Growth of samples spread evenly over a run."""
+    return growth([seconds * number / len(values) for number in range(len(values))], values, seconds)
 
 
 def test_growth_is_of_the_warm_process_and_one_odd_sample_says_nothing():
     warming = [10.0 * number for number in range(25)]
-    assert growth(warming + [300.0] * 75) == 0.0
-    assert growth(warming + [300.0] * 74 + [9000.0]) == 0.0
-    assert growth([100.0] * 25 + [100.0 + 0.1 * number for number in range(75)]) == pytest.approx(6.0, abs=0.5)
-    assert growth([1.0, 2.0]) == 0.0
+    assert over(warming + [300.0] * 75) == 0.0
+    assert over(warming + [300.0] * 74 + [9000.0]) == 0.0
+    assert over([100.0] * 25 + [100.0 + 0.1 * number for number in range(75)]) == pytest.approx(6.0, abs=0.5)
 
 
-@given(st.floats(1.0, 1e6), st.integers(8, 300))
-def test_what_stays_does_not_grow(value, count):
-    assert growth([value] * count) == 0.0
+def test_what_fills_up_by_time_alone_is_warm_up_however_short_the_run_is():
+    assert FailureMemoryParameters().history < LEAST_WARM_UP_S
+    filling = [min(1.0 + number / LEAST_WARM_UP_S, 2.0) for number in range(180)]
+    assert over(filling, 180.0) == pytest.approx(0.0, abs=1e-9)
+    assert over(filling, 179.0) is None and over([1.0, 2.0]) is None
+    # A node that came late: its own samples, at their own times.
+    assert growth([500.0 + number for number in range(100)], [1.0] * 50 + [2.0] * 50, LONG) == 100.0
+
+
+@given(st.floats(1.0, 1e6), st.integers(8, 300), st.floats(180.0, 1e5))
+def test_what_stays_does_not_grow(value, count, seconds):
+    assert over([value] * count, seconds) in (0.0, None)
 
 
 def test_the_page_and_the_lines_name_every_node_and_its_growth():
-    at = [float(number) for number in range(40)]
+    at = [10.0 * number for number in range(40)]
     node = {"at_s": at, **{measure: [5.0 + 0.1 * one for one in at] for measure in MEASURES}}
     content = {
-        "seconds": 40.0,
+        "seconds": 400.0,
         "restarts": 2,
         "nodes": {"controller": node, "robot": node},
         "latency_ms": [{"at_s": one, "p50": 20.0, "p99": 30.0 + one} for one in at],
@@ -34,6 +50,10 @@ def test_the_page_and_the_lines_name_every_node_and_its_growth():
     }
     assert [row["node"] for row in rows(content)] == ["controller", "robot"]
     lines = "\n".join(summary(content))
-    assert "0.7 minutes, 2 restarts" in lines and "controller" in lines and "99th percentile of a window 69.0" in lines
+    assert "6.7 minutes, 2 restarts" in lines and "behind the warm-up (100 s)" in lines and "controller" in lines
+    assert "99th percentile of a window 420.0" in lines and "memory    44.0 MB +137.14 %" in lines
     text = page(content)
     assert text.count("<svg") == 2 * len(MEASURES) + 2 and "class='bad'>+" in text
+    short = {**content, "seconds": 90.0}
+    assert "no growth is told: that takes 180 s, of which 90 s are warm-up" in "\n".join(summary(short))
+    assert "class='bad'>" not in page(short)

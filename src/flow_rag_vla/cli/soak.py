@@ -42,7 +42,8 @@ def soak(
     """Run the whole graph on the mock arm, an episode all the while, and see whether anything grows.
 
     Memory, threads, open descriptors and processor time of every node, and the loop's latency, go into a page with
-    their growth once the graph is warm. The failure memory grows by what it learns.
+    their growth once the graph is warm: behind the first quarter, at least 90 seconds. What is shorter than 3 minutes
+    tells no growth. The failure memory grows by what it learns.
 
     [bold]Examples[/bold]
 

@@ -24,21 +24,40 @@ MEASURES = {
 
 WARM_UP = 0.25
 """Share of the run that does not count: caches fill, pools grow to their size."""
+
+LEAST_WARM_UP_S = 90.0
+"""What does not count at least: the failure memory keeps the last minute of everything (its parameter history), and
+until that is full it grows by nothing but time."""
+
+LEAST_MEASURED_S = 90.0
+"""Time behind the warm-up below which no growth is told: two samples of a few seconds say nothing about hours."""
+
 _ENDS = 0.2
 """Share of what is left that its beginning and its end are each taken from."""
 
 WIDTH, HEIGHT = 300, 90
 
 
-def growth(values: Sequence[float]) -> float:
+def warm_up(seconds: float) -> float:
+    """Seconds of a run that do not count."""
+    return max(WARM_UP * seconds, LEAST_WARM_UP_S)
+
+
+def growth(at_s: Sequence[float], values: Sequence[float], seconds: float) -> float | None:
     """Growth in percent from the median of the first fifth to that of the last fifth, the warm-up left out.
 
-    Medians, so that one sample taken at a bad moment says nothing. 0 for fewer than five samples.
+    Medians, so that one sample taken at a bad moment says nothing. None where too little is left behind the warm-up:
+    less than ``LEAST_MEASURED_S``, or fewer than five samples.
+
+    Args:
+        at_s: (N,) seconds since the start, of each value.
+        values: (N,).
+        seconds: of the whole run.
     """
-    kept = np.asarray(values[int(WARM_UP * len(values)) :], dtype=np.float64)
+    kept = np.asarray(values, dtype=np.float64)[np.asarray(at_s, dtype=np.float64) >= warm_up(seconds)]
     count = max(1, int(_ENDS * len(kept)))
-    if len(kept) < 5:
-        return 0.0
+    if seconds < warm_up(seconds) + LEAST_MEASURED_S or len(kept) < 5:
+        return None
     before, after = float(np.median(kept[:count])), float(np.median(kept[-count:]))
     return 100.0 * (after - before) / max(abs(before), 1e-9)
 
@@ -51,34 +70,37 @@ def rows(content: Content) -> list[dict[str, Any]]:
         for measure in MEASURES:
             values = samples[measure]
             row[measure] = values[-1] if values else 0.0
-            row[f"{measure}_growth"] = growth(values)
+            row[f"{measure}_growth"] = growth(samples["at_s"], values, content["seconds"])
         found.append(row)
     return found
 
 
 def summary(content: Content) -> list[str]:
     """The run in a few lines, for a terminal."""
-    lines = [
-        f"{content['seconds'] / 60.0:.1f} minutes, {content['restarts']} restarts; growth from the end of the warm-up "
-        "(a quarter of the run) to the end:"
-    ]
+    seconds = content["seconds"]
+    warm_s = warm_up(seconds)
+    told = f"growth behind the warm-up ({warm_s:.0f} s) to the end:"
+    if seconds < warm_s + LEAST_MEASURED_S:
+        told = f"no growth is told: that takes {warm_s + LEAST_MEASURED_S:.0f} s, of which {warm_s:.0f} s are warm-up"
+    lines = [f"{seconds / 60.0:.1f} minutes, {content['restarts']} restarts; {told}"]
     for row in rows(content):
         lines.append(
-            f"{row['node']:<17} memory {row['rss_mb']:7.1f} MB {row['rss_mb_growth']:+6.2f} %   threads "
-            f"{row['threads']:.0f} {row['threads_growth']:+.1f} %   descriptors {row['descriptors']:.0f} "
-            f"{row['descriptors_growth']:+.1f} %   processor {row['cpu']:.0f} %"
+            f"{row['node']:<17} memory {row['rss_mb']:7.1f} MB {_percent(row['rss_mb_growth'], 2):>8}   threads "
+            f"{row['threads']:.0f} {_percent(row['threads_growth'])}   descriptors {row['descriptors']:.0f} "
+            f"{_percent(row['descriptors_growth'])}   processor {row['cpu']:.0f} %"
         )
     cases = content.get("cases", [])
     if cases:
-        warm = cases[int(WARM_UP * len(cases))]
+        warm = cases[min(int(warm_s / max(seconds, 1e-9) * len(cases)), len(cases) - 1)]
         lines.append(f"the failure memory learned: {warm} cases at the end of the warm-up, {cases[-1]} at the end")
     latency = content["latency_ms"]
     if latency:
         worst = max(latency, key=lambda item: float(item["p99"]))
         medians = [item["p50"] for item in latency]
+        grown = growth([item["at_s"] for item in latency], medians, seconds)
         lines.append(
             f"picture to command: median {np.median(medians):.1f} ms, worst 99th percentile of a window "
-            f"{worst['p99']:.1f} ms, growth of the median {growth(medians):+.1f} %"
+            f"{worst['p99']:.1f} ms{'' if grown is None else f', growth of the median {grown:+.1f} %'}"
         )
     return lines
 
@@ -111,8 +133,9 @@ def page(content: Content) -> str:
         f"<title>Soak</title><style>{STYLE}</style></head><body><main><header><h1>Soak</h1><div class='soft'>"
         f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')))} · "
         f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts{_learned(content)}</div></header>"
-        "<p class='note'>Growth: from the median of the first fifth behind the warm-up (the first quarter, shaded) to "
-        f"that of the last fifth.</p>{''.join(cards)}</main></body></html>\n"
+        "<p class='note'>Growth: from the median of the first fifth behind the warm-up "
+        f"({warm_up(content['seconds']):.0f} s, shaded) to that of the last fifth.</p>"
+        f"{''.join(cards)}</main></body></html>\n"
     )
 
 
@@ -125,7 +148,8 @@ def chart(at_s: Sequence[float], values: Sequence[float], seconds: float) -> str
     )
     return (
         f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 12}' width='100%' role='img'>"
-        f"<rect width='{WIDTH * WARM_UP:.0f}' height='{HEIGHT}' fill='var(--line)' opacity='0.5'/>"
+        f"<rect width='{WIDTH * min(warm_up(seconds) / max(seconds, 1e-9), 1.0):.0f}' height='{HEIGHT}' "
+        "fill='var(--line)' opacity='0.5'/>"
         f"<line class='grid' x1='0' x2='{WIDTH}' y1='{HEIGHT}' y2='{HEIGHT}'/>"
         f"<polyline points='{points}' fill='none' stroke='var(--accent)' stroke-width='1.6'/>"
         f"<text style='font-size:8px' x='0' y='{HEIGHT + 10}'>0 to {top / 1.15:.4g}</text>"
@@ -139,6 +163,12 @@ def _learned(content: Content) -> str:
     return f" · the failure memory went from {cases[0]} to {cases[-1]} cases" if cases else ""
 
 
-def _grown(percent: float) -> str:
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value:+.{digits}f} %"
+
+
+def _grown(percent: float | None) -> str:
+    if percent is None:
+        return ""
     colour = "bad" if percent > 1.0 else "good"
     return f" <span class='{colour}'>{percent:+.2f} %</span>"
