@@ -149,6 +149,15 @@ class Small(ManagedNode):
         return len(list(self.timers)), len(list(self.guards))
 
 
+def test_a_node_that_leaves_out_a_part_of_its_life_cannot_be_made():
+    class Half(ManagedNode):
+        def load(self):
+            """All that it does."""
+
+    with pytest.raises(TypeError, match=r"abstract methods? '?begin'?, '?free'?, '?health'?, '?rest"):
+        Half("half")
+
+
 @pytest.fixture
 def small(ros_context):
     node = Small()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ RUNNING = ("activating", ACTIVE)
 _Entities = tuple[set[Any], set[Any], set[Any], set[Any]]
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(LifecycleNode, ABC):
     """A node that loads when it is configured and works while it is active.
 
     A subclass declares its parameters (``autostart`` among them) and makes its publishers in ``__init__``, with
@@ -48,37 +49,37 @@ class ManagedNode(LifecycleNode):
 
     # A subclass' part.
 
+    @abstractmethod
     def load(self) -> None:
         """Make what is large or may be missing.
 
         Raises:
             StartError, ParameterError: what is missing and how to get it; the node stays unconfigured.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def free(self) -> None:
         """Give back what ``load`` made; called after a ``load`` that raised, too.
 
         Raises:
             StartError: why it cannot be given back now; the node stays inactive.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self) -> None:
         """Listen.
 
         Raises:
             StartError: why not; the node stays inactive.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def rest(self) -> None:
         """Forget what was under way; called after a ``begin`` that raised, too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def health(self) -> Health:
         """How it is doing, while it is active."""
-        raise NotImplementedError
 
     # The state.
 
