@@ -66,6 +66,7 @@ def run(
     try:
         node = make_node()
         executor.add_node(node)
+        node.get_logger().debug("ready")
         with ClockGuard(executor):
             executor.spin_until_future_complete(stop)
     except ExternalShutdownException:
