@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from flow_rag_vla.cli.saying import complain, warn
 
 if TYPE_CHECKING:
     from flow_rag_vla.llm.request import Answer
@@ -73,10 +76,10 @@ def ask(
         cost = "" if not answer.cost else f", {answer.cost:.4f}"
         console.print(f"[dim]{answer.provider}, {answer.model}: {answer.seconds * 1e3:.1f} ms{cost}[/dim]")
         for number, step in enumerate(plan.steps, 1):
-            console.print(f"{number}. {step.spoken}  [dim]{step.task} {step.target}[/dim]")
+            console.print(f"{number}. {escape(step.spoken)}  [dim]{step.task} {step.target}[/dim]")
     if not plan.accepted:
         if not as_json:
-            console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {plan.reason}")
+            console.print(f"[yellow]refused ({plan.refusal})[/yellow]: {escape(plan.reason)}")
         raise typer.Exit(1)
     if run:
         pace = _make_sure(console, command, plan, answer_within)
@@ -96,11 +99,11 @@ def _make_sure(console: Console, command: str, plan: TaskPlan, answer_within: fl
     tone = urgency_of(command)
     report = check_plan(plan, None, simulated_limits(), instruction=command, speed_scale=tone.speed_scale)
     if not report.passed:
-        console.print(f"[red]not done[/red]: {'; '.join(report.refusals)}")
+        console.print(f"[red]not done[/red]: {escape('; '.join(report.refusals))}")
         raise typer.Exit(1)
     questions = [*report.questions, *([f"the command sounds alarmed ({', '.join(tone.words)})"] if tone.asks else [])]
     for question in questions:
-        console.print(f"[yellow]?[/yellow] {question}")
+        console.print(f"[yellow]?[/yellow] {escape(question)}")
     if questions:
         problem = ""
         if not somebody_there(console):
@@ -178,7 +181,7 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
             supervisor = Supervisor(
                 sim_graph(arguments, default_params_file()),
                 folder / "log",
-                lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"),
+                lambda sentence: warn(console, sentence),
             )
             supervisor.start()
             started = supervisor
@@ -188,7 +191,7 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
     finally:
         if supervisor is not None:
             with _uninterrupted():

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.asking import said_yes, somebody_there
+from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
     from flow_rag_vla.deliberation.scene import Scene
@@ -85,7 +87,7 @@ def deliberate(
         if known is None and simulated >= 0:
             known = _simulated_scene(command, simulated)
     except (LlmError, ProfileError, SceneError, OSError, ValueError) as error:
-        console.print(f"[red]{error}[/red]")
+        complain(console, error)
         raise typer.Exit(2) from None
     if rehearse:
         _rehearse(console, command, rehearse, rehearsals)
@@ -130,7 +132,7 @@ class _Person:
         from flow_rag_vla.deliberation.stages import Approval
 
         for question in scored.questions:
-            self._console.print(f"[yellow]?[/yellow] {question}")
+            self._console.print(f"[yellow]?[/yellow] {escape(question)}")
         steps = "; then ".join(step.spoken for step in scored.checked.recalled.interpreted.planned.plan.steps)
         left = max(self._ends - time.monotonic(), 0.0)
         try:
@@ -214,7 +216,7 @@ def _show(console: Console, decision: Decision) -> None:
     colour = {"accepted": "green", "held": "yellow"}.get(decision.outcome.value, "red")
     for check in decision.report.checks if decision.report is not None else ():
         step = f"step {check.step}: " if check.step else ""
-        console.print(f"{_MARKS[check.finding.value]} {step}{check.text}", markup=True)
+        console.print(f"{_MARKS[check.finding.value]} {step}{escape(check.text)}", markup=True)
     if decision.score is not None:
         table = Table("criterion", "value", "good", "episodes", "source")
         for term in decision.score.terms:
@@ -222,7 +224,7 @@ def _show(console: Console, decision: Decision) -> None:
             good = f"{term.good_low:.2f} to {term.good_high:.2f}"
             table.add_row(term.name, value, good, str(term.samples or ""), term.source)
         console.print(table)
-    console.print(f"[bold {colour}]{decision.outcome.value}[/bold {colour}]: {decision.reason}")
+    console.print(f"[bold {colour}]{decision.outcome.value}[/bold {colour}]: {escape(decision.reason)}")
     if decision.speed_scale < 1.0:
         console.print(f"to be done at {decision.speed_scale:.0%} of the speed, by how the command sounds")
-    console.print(f"[dim]{decision.summary}[/dim]")
+    console.print(f"[dim]{escape(decision.summary)}[/dim]")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.saying import complain, warn
@@ -87,7 +88,7 @@ def diagnose(
         diagnosed = asyncio.run(explain(language_model, seen))
         found = diagnosed.diagnosis
         by = f"{diagnosed.source}: {diagnosed.note}" if diagnosed.note else diagnosed.source
-        console.print(f"[bold]{found.failure}[/bold]: {found.cause}  [dim]({by})[/dim]", markup=True)
+        console.print(f"[bold]{found.failure}[/bold]: {escape(found.cause)}  [dim]({by})[/dim]", markup=True)
         for line in found.evidence:
             console.print(f"  {line}", markup=False)
         if proposal:
@@ -95,7 +96,7 @@ def diagnose(
         console.print(f"proposal: {found.proposal}, certainty {found.certainty:.2f}")
         with console.status("checking the proposal in the simulator"):
             check = check_in_simulation(rig, start, found, taken)
-        console.print(f"{'[green]passed' if check.passed else '[yellow]not passed'}[/]: {check}")
+        console.print(f"{'[green]passed' if check.passed else '[yellow]not passed'}[/]: {escape(str(check))}")
         if admit is not None:
             memory, _ = FailureMemory.open(admit)
             try:
