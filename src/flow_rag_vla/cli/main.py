@@ -44,47 +44,33 @@ from flow_rag_vla.cli.why import why
 
 app = typer.Typer(
     name="flow_rag_vla",
-    help="A flow-matching policy under a 40 Hz loop that remembers its failures.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(sim)
-app.command()(robot)
-app.command()(live)
-app.command()(ask)
-app.command()(deliberate)
-app.command()(language)
-app.command()(report)
-app.command()(evaluate)
-app.command()(external)
-app.command()(practice)
-app.command()(pairs)
-app.command()(proof)
-app.command()(why)
-app.command()(causes)
-app.command()(diagnose)
-app.command()(regret)
-app.command()(replay)
-app.command()(record)
-app.command()(train)
-app.command()(label)
-app.command()(review)
-app.command()(train_compact)
-app.command()(calibrate)
-app.add_typer(memory, name="memory")
-app.add_typer(registry, name="registry")
-app.add_typer(curate, name="curate")
-app.add_typer(dataset, name="dataset")
-app.add_typer(label_dataset, name="label-dataset")
-app.add_typer(detector, name="detector")
-app.add_typer(llm, name="llm")
-app.add_typer(security, name="security")
-app.command()(teleop)
-app.command()(bench)
-app.command()(chaos)
-app.command()(soak)
-app.command()(reference)
+
+RUN, EXPLAIN, REMEMBER = "Run the graph", "Look into a run", "Remember failures"
+LABEL, MEASURE, ABOUT = "Label", "Train and measure", "About the graph"
+"""Headings of the list of commands, in its order."""
+
+for heading, commands in {
+    RUN: (sim, robot, live, record, teleop, ask, deliberate, language),
+    EXPLAIN: (report, why, replay, causes, diagnose, regret),
+    REMEMBER: (practice, pairs, proof, calibrate),
+    LABEL: (label, review),
+    MEASURE: (train, train_compact, evaluate, external, bench, chaos, soak),
+    ABOUT: (reference,),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=heading)(command)
+app.add_typer(dataset, name="dataset", rich_help_panel=EXPLAIN)
+app.add_typer(memory, name="memory", rich_help_panel=REMEMBER)
+app.add_typer(registry, name="registry", rich_help_panel=LABEL)
+app.add_typer(curate, name="curate", rich_help_panel=LABEL)
+app.add_typer(label_dataset, name="label-dataset", rich_help_panel=LABEL)
+app.add_typer(detector, name="detector", rich_help_panel=LABEL)
+app.add_typer(llm, name="llm", rich_help_panel=MEASURE)
+app.add_typer(security, name="security", rich_help_panel=ABOUT)
 
 
 def _version(value: bool) -> None:
@@ -99,7 +85,18 @@ def options(
         False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
     ),
 ) -> None:
-    """A flow-matching policy under a 40 Hz loop that remembers its failures."""
+    """A flow-matching policy under a 40 Hz loop that remembers its failures.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla sim -n 3                        three episodes in PyBullet, and a report of them
+
+      flow_rag_vla why runs/2026-01-31_12-00-00 failure:1   what made the command at the first failure
+
+      flow_rag_vla COMMAND --help                  every command shows examples
+
+      flow_rag_vla --install-completion            names, options and values with the tab key
+    """
 
 
 def main() -> None:

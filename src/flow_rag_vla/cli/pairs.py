@@ -60,6 +60,7 @@ def pairs(
         _interruptible,
         _new_run_folder,
         _uninterrupted,
+        check_variant,
     )
     from flow_rag_vla.evaluate.decisions.memory import copy_database
     from flow_rag_vla.evaluate.graph_pairs import EPISODES, SUMMARY, TABLE, table, write
@@ -71,6 +72,7 @@ def pairs(
         task = check_task(task)
     except UnknownTaskError as error:
         raise typer.BadParameter(str(error)) from None
+    check_variant(variant)
     source = Path(memory_database(str(memory))).expanduser()
     if not source.is_file():
         raise typer.BadParameter(f"there is no failure memory at {source}; make one: flow_rag_vla practice --help")

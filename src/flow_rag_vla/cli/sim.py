@@ -39,12 +39,33 @@ def complete_task(incomplete: str) -> list[str]:
     return [name for name in (*task_names(), "all") if name.startswith(incomplete)]
 
 
+def complete_variant(incomplete: str) -> list[str]:
+    """Scene variants for the shell's completion."""
+    from flow_rag_vla.sim.scene import VARIANTS
+
+    return [name for name in VARIANTS if name.startswith(incomplete)]
+
+
+def check_variant(variant: str) -> None:
+    """Refuse a scene variant that is not declared, before anything is started.
+
+    Raises:
+        typer.BadParameter: naming the known ones.
+    """
+    from flow_rag_vla.sim.scene import VARIANTS
+
+    if variant not in VARIANTS:
+        raise typer.BadParameter(f"--variant {variant!r} is not known; known: {', '.join(VARIANTS)}")
+
+
 def sim(
     task: list[str] = typer.Option(
         ["pick_and_place"], "--task", "-t", help="Task to do; repeat it, or say 'all'.", autocompletion=complete_task
     ),
     instruction: str = typer.Option("", "--instruction", "-i", help="The goal in words, instead of --task."),
-    variant: str = typer.Option("plain", help="plain, or a declared hard variant of the task."),
+    variant: str = typer.Option(
+        "plain", help="plain, or a declared hard variant of the scene.", autocompletion=complete_variant
+    ),
     episodes: int = typer.Option(6, "--episodes", "-n", min=1, help="Episodes to do, tasks in turn."),
     duration: float = typer.Option(0.0, min=0.0, help="Start episodes for so many seconds, instead of --episodes."),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
@@ -85,27 +106,27 @@ def sim(
         tasks = _tasks(task, instruction)
     except UnknownTaskError as error:
         raise typer.BadParameter(str(error)) from None
+    check_variant(variant)
     from flow_rag_vla.bringup.graph import GraphError, memory_database, sim_graph
     from flow_rag_vla.bringup.resources import default_params_file
 
-    folder = _new_run_folder(runs)
+    arguments = {
+        "namespace": namespace,
+        "params_file": params_file,
+        "log_level": log_level,
+        "gui": "true" if gui else "false",
+        "encoder": encoder,
+        "checkpoint": checkpoint,
+        "corrector": corrector,
+        "memory": memory,
+        "record": "true" if record else "false",
+        "dashboard": "true" if live else "false",
+    }
     try:
-        processes = sim_graph(
-            {
-                "namespace": namespace,
-                "params_file": params_file,
-                "log_level": log_level,
-                "gui": "true" if gui else "false",
-                "encoder": encoder,
-                "checkpoint": checkpoint,
-                "corrector": corrector,
-                "memory": memory,
-                "run_folder": str(folder),
-                "record": "true" if record else "false",
-                "dashboard": "true" if live else "false",
-            },
-            default_params_file(),
-        )
+        # First without the folder: a wrong argument leaves none behind.
+        sim_graph(arguments, default_params_file())
+        folder = _new_run_folder(runs)
+        processes = sim_graph(arguments | {"run_folder": str(folder)}, default_params_file())
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
     if live:
