@@ -27,6 +27,7 @@ from flow_rag_vla.labeling.compact.scoring import DetectionScore, IdentityScore,
 from flow_rag_vla.labeling.compact.sequences import TrueVideo, true_videos
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.detectors.compact import CompactDetector
+from flow_rag_vla.labeling.evaluation.hota import HotaScore, TrackFrame, score_hota
 from flow_rag_vla.labeling.pipeline.boxes import overlaps
 from flow_rag_vla.labeling.pipeline.images import Image
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline, StageTimes
@@ -44,7 +45,7 @@ class LabelingFigures:
     """What was measured.
 
     large, robot: scores on pictures of 640 x 480 and of the robot's own size; colour: of the colour baseline on the
-    large ones; tracks: identities by the tracker; plain_tracks: by overlap alone
+    large ones; tracks, hota: identities by the tracker; plain_tracks, plain_hota: by overlap alone
     times: seconds a picture of 640 x 480, one at a time, stage by stage; register: seconds to store what was found
     detector: seconds of the detector called directly on the same pictures; network: of the bare network
     batch_rate: pictures a minute, eight at a time; colour_seconds: of the colour baseline, a picture
@@ -55,6 +56,8 @@ class LabelingFigures:
     colour: DetectionScore
     tracks: IdentityScore
     plain_tracks: IdentityScore
+    hota: HotaScore
+    plain_hota: HotaScore
     times: StageTimes
     register: float
     detector: float
@@ -97,8 +100,8 @@ def measure_labeling(
     scores.append(score_detector(ColourDetector(), large))
     progress(2, total, "the robot's own pictures")
     shown = list(true_videos(first_seed + 200_000, videos, task_names()))
-    tracked = score_identities([row for video in shown for row in tracked_rows(video, detector, True)])
-    plain = score_identities([row for video in shown for row in tracked_rows(video, detector, False)])
+    tracked = [row for video in shown for row in tracked_rows(video, detector, True)]
+    plain = [row for video in shown for row in tracked_rows(video, detector, False)]
     progress(3, total, "identities")
     images = [frame.image for frame in large[:timed]]
     times, register, direct, network = _timed(model, detector, images)
@@ -116,8 +119,10 @@ def measure_labeling(
         scores[0],
         scores[1],
         scores[2],
-        tracked,
-        plain,
+        score_identities(tracked),
+        score_identities(plain),
+        score_hota(tracked),
+        score_hota(plain),
         times,
         register,
         direct,
@@ -131,9 +136,7 @@ def measure_labeling(
     )
 
 
-def tracked_rows(
-    video: TrueVideo, detector: Detector, appearance: bool
-) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray, tuple[str, ...]]]:
+def tracked_rows(video: TrueVideo, detector: Detector, appearance: bool) -> list[TrackFrame]:
     """Boxes with track ids and true boxes with identities, a frame of a video each.
 
     appearance: join by overlap and appearance, with re-identification; else by overlap with the last frame alone
@@ -141,7 +144,7 @@ def tracked_rows(
     tracker = Tracker() if appearance else None
     last: tuple[np.ndarray, list[int], tuple[str, ...]] | None = None
     counter = 0
-    rows = []
+    rows: list[TrackFrame] = []
     for stamp, frame in zip(video.stamps_ns, video.frames, strict=True):
         truth, names = frame.things(smallest_things(frame))
         found = detector.detect([frame.image], (), 0.5)[0]
@@ -185,6 +188,11 @@ def figures_table(figures: LabelingFigures) -> str:
         "",
         f"{'':34}{'tracker':>12}{'overlap':>12}{'':>12}{'target':>10}",
         f"{'IDF1':34}{figures.tracks.f1:12.3f}{figures.plain_tracks.f1:12.3f}{'':>12}{'0.90':>10}",
+        f"{'HOTA':34}{figures.hota.hota:12.3f}{figures.plain_hota.hota:12.3f}",
+        *(
+            f"  {name:32}{getattr(figures.hota, field):12.3f}{getattr(figures.plain_hota, field):12.3f}"
+            for name, field in (("DetA", "detection"), ("AssA", "association"), ("LocA", "localisation"))
+        ),
         "",
         f"milliseconds a picture of 640 x 480, one at a time (colour baseline: {1e3 * figures.colour_seconds:.0f}):",
         f"  detect + segment + embed {1e3 * (figures.times.total - figures.times.rest):.0f} (of it the bare network "
