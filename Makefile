@@ -48,9 +48,11 @@ format: ready ## rewrite the sources in the project's style
 	@$(RUN) ruff check --fix --quiet . || true
 	@$(RUN) ruff format .
 
-docs: ready ## write docs/reference.md and config/flow_rag_vla.yaml from the nodes' declarations
+docs: ready ## write reference, parameter file and picture of the graph from the nodes' declarations
 	@$(RUN) flow_rag_vla reference > docs/.reference.md.tmp && mv docs/.reference.md.tmp docs/reference.md
 	@$(RUN) flow_rag_vla reference --yaml > config/.parameters.tmp && mv config/.parameters.tmp config/flow_rag_vla.yaml
+	@$(RUN) flow_rag_vla reference --picture light > docs/figures/.graph.tmp && mv docs/figures/.graph.tmp docs/figures/graph.svg
+	@$(RUN) flow_rag_vla reference --picture dark > docs/figures/.graph.tmp && mv docs/figures/.graph.tmp docs/figures/graph-dark.svg
 
 shell: ready ## open a shell in which flow_rag_vla, colcon and python are the environment's
 	@exec $(RUN) "$${SHELL:-/bin/sh}"
