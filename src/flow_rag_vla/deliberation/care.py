@@ -7,12 +7,14 @@ be done (``task_language.manner``). They are not multiplied: the smallest holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.deliberation.urgency import urgency_of
-from flow_rag_vla.llm.schemas import TaskPlan
 from flow_rag_vla.llm.task_language.manner import asked_speed
-from flow_rag_vla.llm.task_language.reader import read_command
+
+if TYPE_CHECKING:
+    from flow_rag_vla.llm.schemas import TaskPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ def as_careful_as_said(plan: TaskPlan, instruction: str) -> TaskPlan:
         plan: steps or a refusal.
         instruction: the operator's words.
     """
+    # Plans and the grammar take longer to load than all else that the episode manager imports, and it has no plan.
+    from flow_rag_vla.llm.task_language.reader import read_command
+
     read = read_command(instruction)
     if read.goals == plan.goals:
         speeds = [step.speed_scale for step in read.steps]
