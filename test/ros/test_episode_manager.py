@@ -233,7 +233,7 @@ def test_a_success_of_the_scene_before_the_reset_does_not_count(
     manager = make_manager()
     world.success = True
     world.serve_resets()
-    spin_until(lambda: manager._reset_count == world.reset_count, what="ground truth at the manager")
+    spin_until(lambda: manager._witness.scene == world.reset_count, what="ground truth at the manager")
     world.counts_resets = False
     handle = send(world, spin_until, instruction=INSTRUCTION, timeout=0.4)
     answer = outcome(handle, spin_until)
@@ -337,7 +337,7 @@ def test_the_emergency_stop_aborts_and_no_goal_runs_until_it_is_released(
     refused = outcome(send(world, spin_until, instruction=INSTRUCTION), spin_until)
     assert "latched" in refused.result.reason
     world.mode = ControlCommand.MODE_FOLLOW
-    spin_until(lambda: not manager._emergency_stop)
+    spin_until(lambda: not manager.stopped())
     world.success = True
     assert outcome(send(world, spin_until, instruction=INSTRUCTION), spin_until).result.outcome == 0
 

@@ -6,7 +6,7 @@ again by the grammar; only one clear step is done. Where the node does not run, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -15,10 +15,10 @@ from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError
-from flow_rag_vla.deliberation.reading import second_reading
-from flow_rag_vla.llm.schemas import PlanStep
-from flow_rag_vla.nodes.deliberation_messages import plan_of
 from flow_rag_vla_interfaces.srv import Ask
+
+if TYPE_CHECKING:
+    from flow_rag_vla.llm.schemas import PlanStep
 
 DEADLINE_S = 10.0
 """Seconds for the language model."""
@@ -64,6 +64,10 @@ class FreeText:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self._node.create_timer(DEADLINE_S + _GRACE_S, self.cancel, clock=steady)
         try:
+            # While the language model thinks. A manager that is not asked in free words does without: it would be part
+            # of the time for which it is away when it died.
+            from flow_rag_vla.nodes.free_text_answer import step_of
+
             await done
         finally:
             self._done = None
@@ -71,27 +75,4 @@ class FreeText:
         if not reply.done():
             self._client.remove_pending_request(reply)
             raise UnknownTaskError(f"what {instruction!r:.200} means was not answered in time or was withdrawn")
-        return _step(instruction, reply.result())
-
-
-def _step(instruction: str, answer: Any) -> PlanStep:
-    if not answer.ok:
-        raise UnknownTaskError(f"the language model does not say what {instruction!r:.200} means: {answer.message}")
-    try:
-        plan = plan_of(answer.plan)
-    except ValueError as error:
-        raise UnknownTaskError(f"the language model gave no plan for {instruction!r:.200}: {error}") from None
-    if not plan.accepted:
-        raise UnknownTaskError(f"instruction {instruction!r:.200} is refused ({plan.refusal}): {plan.reason}")
-    if len(plan.goals) != 1:
-        steps = "; then ".join(goal.instruction for goal in plan.goals)
-        raise UnknownTaskError(
-            f"instruction {instruction!r:.200} is {len(plan.goals)} tasks ({steps}) and an episode is one; ask for "
-            "them one by one, or use flow_rag_vla ask --run"
-        )
-    doubts = second_reading(instruction, plan)
-    if doubts:
-        raise UnknownTaskError(
-            f"instruction {instruction!r:.200} needs a person's look ({doubts[0]}); use the action deliberate_task"
-        )
-    return plan.steps[0]
+        return step_of(instruction, reply.result())

@@ -1,0 +1,190 @@
+"""The action ``execute_task``: admits one goal at a time, understands it, and answers once its episode is over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.core.goal import Goal, UnknownTaskError
+from flow_rag_vla.deliberation.care import Care, care_of
+from flow_rag_vla.evaluate.episode import EpisodeTracker, Outcome, requested_goal
+from flow_rag_vla.nodes.free_text import FreeText
+from flow_rag_vla.nodes.permission import permitted_goals
+from flow_rag_vla_interfaces.action import ExecuteTask
+
+ACCEPTANCE_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request that was understood.
+
+    goal: what is to be done; None if the simulator is to draw the target of ``task``
+    timeout: seconds; 0 for the task's own
+    """
+
+    goal: Goal | None
+    task: str
+    variant: str
+    seed: int
+    timeout: float
+    care: Care
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """An episode with its verdict. file: where its record is; empty if it could not be written."""
+
+    episode: EpisodeTracker
+    file: str
+
+
+class Episodes(Protocol):
+    """Whoever runs the episodes."""
+
+    def running(self) -> str:
+        """The episode that is not over yet, in words; empty if another may begin."""
+
+    def stopped(self) -> str:
+        """Why none may begin now, in words; empty if one may."""
+
+    def begin(self, wanted: Wanted, *, canceled: bool) -> Future[Concluded]:
+        """Begin an episode; canceled: only to put it on record as such."""
+
+    def cancel(self) -> None:
+        """End the episode, if one is running, or its scoring."""
+
+
+class EpisodeAction:
+    """Serves the action for ``episodes``; every method and callback on the executor's thread.
+
+    resets: whether there is a simulator, which resets a scene and draws what a task leaves open.
+    """
+
+    def __init__(self, node: Node, episodes: Episodes, *, resets: bool) -> None:
+        self._node, self._episodes, self._resets = node, episodes, resets
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._reserved_until_ns = 0
+        self._handle: ServerGoalHandle[Any, Any, Any] | None = None
+        self.refused = 0
+        """Goals that came while one was running."""
+        self.last_refusal = ""
+        self.free_text = FreeText(node)
+        self._server = ActionServer(
+            node,
+            ExecuteTask,
+            topics.EXECUTE_TASK,
+            self._execute,
+            goal_callback=permitted_goals(node, self._on_goal),
+            cancel_callback=self._on_cancel,
+        )
+
+    def tell(self, feedback: ExecuteTask.Feedback) -> None:
+        """Tell whoever asked for the episode how it goes."""
+        if self._handle is not None:
+            self._handle.publish_feedback(feedback)
+
+    def destroy(self) -> None:
+        """Serve no more."""
+        self._server.destroy()
+
+    def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
+        running = self._episodes.running()
+        reserved = self._steady_ns() < self._reserved_until_ns
+        if running or reserved or self.free_text.asking:
+            self.refused += 1
+            self.last_refusal = f"{running or 'an episode'} is running; cancel it or wait for its end"
+            self._node.get_logger().warning(
+                f"goal {request.instruction or request.task!r} rejected: {self.last_refusal}"
+            )
+            return GoalResponse.REJECT
+        # Accepting and executing are two turns of the executor: another goal may come in between. A limit, because a
+        # client that is gone before it gets the answer leaves a goal that is never executed.
+        self._reserved_until_ns = self._steady_ns() + ACCEPTANCE_NS
+        return GoalResponse.ACCEPT
+
+    def _on_cancel(self, _handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+        # The goal handle changes to CANCELING after this returns; the coroutine resumes later and finds it so.
+        if self.free_text.asking:
+            self.free_text.cancel()
+        else:
+            self._episodes.cancel()
+        return CancelResponse.ACCEPT
+
+    async def _execute(self, handle: ServerGoalHandle[Any, Any, Any]) -> ExecuteTask.Result:
+        self._reserved_until_ns = 0
+        result = ExecuteTask.Result()
+        try:
+            wanted = await self._understood(handle.request)
+        except ValueError as error:
+            if handle.is_cancel_requested:
+                result.outcome, result.reason = ExecuteTask.Result.OUTCOME_CANCELED, "canceled on request"
+                handle.canceled()
+                return result
+            self._node.get_logger().error(f"goal aborted: {error}")
+            result.outcome, result.reason = ExecuteTask.Result.OUTCOME_ABORTED, str(error)
+            handle.abort()
+            return result
+        self._handle = handle
+        # A cancel may have come between acceptance and this turn; the episode exists, so that it is on record.
+        concluded = await self._episodes.begin(wanted, canceled=handle.is_cancel_requested)
+        outcome = _fill(result, concluded)
+        if outcome is Outcome.CANCELED and handle.is_cancel_requested:
+            handle.canceled()
+        elif outcome in (Outcome.SUCCESS, Outcome.FAILURE):
+            # The episode was run and scored, whichever way it went: the action did what it was asked to do.
+            handle.succeed()
+        else:
+            handle.abort()
+        return result
+
+    async def _understood(self, request: ExecuteTask.Goal) -> Wanted:
+        """What a request asks for.
+
+        Raises:
+            ValueError: for words that are not understood, a target that nobody draws, a number out of range, or while
+                no episode may begin; with the remedy.
+        """
+        # Of the words as they were said: what is made of them has no tone.
+        care = care_of(float(request.speed_scale), request.instruction)
+        if self.free_text.reads(request.instruction):
+            step = await self.free_text.step(request.instruction)
+            request.instruction = step.goal.instruction
+            care = care.lowered(step.speed_scale, "the plan made of it")
+        goal = requested_goal(request.instruction, request.task)
+        if not math.isfinite(request.timeout) or request.timeout < 0.0:
+            raise ValueError(f"timeout is {request.timeout}, expected 0 (the task's own) or seconds above 0")
+        if request.seed >= 2**32:
+            raise ValueError(f"seed is {request.seed}, expected 0 to {2**32 - 1}")
+        if goal is None and not self._resets:
+            raise UnknownTaskError(
+                f"task {request.task!r} has several targets and there is no simulator to draw one; give an instruction"
+            )
+        stopped = self._episodes.stopped()
+        if stopped:
+            raise ValueError(stopped)
+        task = goal.task if goal is not None else request.task
+        return Wanted(goal, task, request.variant or "plain", int(request.seed), float(request.timeout), care)
+
+    def _steady_ns(self) -> int:
+        return int(self._steady.now().nanoseconds)
+
+
+def _fill(result: ExecuteTask.Result, concluded: Concluded) -> Outcome:
+    episode = concluded.episode
+    assert episode.verdict is not None
+    result.outcome, result.reason = int(episode.verdict.outcome), episode.verdict.reason
+    result.episode_id, result.duration = episode.episode_id, episode.elapsed(episode.ended_ns)
+    result.failures, result.corrections = episode.failures, episode.corrected_chunks
+    result.result_file, result.intervened = concluded.file, episode.intervened
+    result.speed_scale, result.speed_reason = episode.pace, episode.pace_reason
+    return episode.verdict.outcome
