@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectChange, ObjectDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import (
+    Embedder,
+    ImageDraft,
+    ObjectChange,
+    ObjectDraft,
+    SourceDraft,
+    SourceKind,
+)
 
 RUNNER = CliRunner()
 
@@ -89,6 +96,21 @@ def test_filters_and_refusals(labels, tmp_path):
         assert f"[{code}]" in said and len(said) > 30, said
     assert not (tmp_path / "x").exists() and not (store / "y").exists()
     assert "UTC time" in run("build", "x", *one_split, "--since", "yesterday", code=2)
+
+
+def test_pictures_that_show_the_same_are_taken_once_where_it_is_asked(labels):
+    arguments = ("build", "x", "--split", "1,0,0", "-r", labels, "--without-duplicates")
+    assert "[vectors_missing]" in run(*arguments, code=1)
+    with Registry(labels) as registry:
+        vectors = {"cup": np.eye(4, dtype=np.float32)[0], "tray": np.eye(4, dtype=np.float32)[1]}
+        objects = registry.list_objects().objects
+        registry.set_embeddings(
+            {item.object_id: vectors[item.category] for item in objects}, Embedder("tiny", "1", 4), who="tiny"
+        )
+    # One picture is black; the other two are of one grey, twice as bright in one of them.
+    said = run(*arguments)
+    assert "x@v1: 2 pictures" in said and "left out: 1 pictures that show what another one shows" in said
+    assert "near duplicates left out: 1" in run("card", "x", "-s", labels / "datasets")
 
 
 def test_ctrl_c_leaves_nothing(labels, tmp_path, monkeypatch):

@@ -89,6 +89,9 @@ def build(
     seed: int = typer.Option(0, min=0, help="Of the splits: the same seed gives the same ones."),
     keep: bool = typer.Option(True, "--keep/--no-keep", help="Pictures of the version before stay in their splits."),
     link: bool = typer.Option(False, help="Links to the pictures instead of copies."),
+    without_duplicates: bool = typer.Option(
+        False, "--without-duplicates", help="Of pictures that show the same, take one; objects need vectors."
+    ),
     who: str = typer.Option("flow_rag_vla label-dataset", help="Who makes it, as the card shows."),
 ) -> None:
     """Make the next version of a dataset from the objects of a registry that pass a filter.
@@ -103,6 +106,8 @@ def build(
       flow_rag_vla label-dataset build all -r ~/labels --min-score 0.6 --split 0.7,0.2,0.1 --seed 3
 
       flow_rag_vla label-dataset build today -r ~/labels --since 2026-11-20 --split 1,0,0
+
+      flow_rag_vla label-dataset build film -r ~/labels --without-duplicates --split 1,0,0
     """
     from flow_rag_vla.labeling.datasets.splits import parse_ratios
     from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore
@@ -121,17 +126,20 @@ def build(
         captured_until_ns=_nanoseconds(until, "--until"),
     )
     with _checked() as console:
-        order = DatasetOrder(name, where, parse_ratios(split), seed, keep, link)
+        order = DatasetOrder(name, where, parse_ratios(split), seed, keep, link, without_duplicates)
         with Registry(registry, files=files, create=False) as opened, _bar(console, name) as bar:
             made = DatasetStore.of(opened).build(opened, order, who=who, progress=bar)
         _tell(made)
 
 
 def _tell(made: LabelDataset) -> None:
+    from flow_rag_vla.labeling.curation.pictures import LEFT_OUT
     from flow_rag_vla.labeling.datasets.dataset import Split
 
     counts = ", ".join(f"{split.value} {len(made.of_split(split))}" for split in Split)
     typer.echo(f"{made.label}: {len(made.items)} pictures ({counts}), {made.annotation_count} annotations")
+    if LEFT_OUT in made.provenance:
+        typer.echo(f"left out: {made.provenance[LEFT_OUT]} pictures that show what another one shows")
     typer.echo(f"written to {made.images.parent}")
 
 

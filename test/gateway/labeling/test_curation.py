@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 
 import numpy as np
 import pytest
 
 from flow_rag_vla.gateway.access import Role
-from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.values import Embedder, ObjectChange, ObjectDraft, ReviewState
 
-from .conftest import HEIGHT, WIDTH, png
+from .conftest import EMBEDDER, HEIGHT, WIDTH, png
 
 
 def sent(mask, **fields):
@@ -66,6 +68,45 @@ def test_a_label_that_disagrees_is_first_among_the_mistakes_until_it_is_put_righ
     server.registry.undo(who="ben")
     found = server.ask(Role.VIEWER, "GET", "curation/mistakes", params={"category": "drawer"}).json()
     assert all(item["suggested"] == "drawer" and item["score"] < 0.5 for item in found["items"])
+
+
+def test_what_is_unlike_all_others_is_first_until_another_one_like_it_comes(filled):
+    server, source, ids = filled
+
+    def asked(**params):
+        return server.ask(Role.VIEWER, "GET", "curation/unique", params=params).json()
+
+    odd = ObjectDraft(
+        server.registry.images(source.source_id)[0].image_id,
+        "bin",
+        (1, 1, 30, 30),
+        0.9,
+        ScoreKind.SOFTMAX,
+        Origin("shapes", "1"),
+        embedding=np.eye(8, dtype=np.float32)[7],
+        embedder=EMBEDDER,
+    )
+    (strange,) = server.registry.register([odd], who="shapes").object_ids
+    found = asked()
+    scores = [item["score"] for item in found["items"]]
+    assert found["compared"] == len(scores) == 10 and scores == sorted(scores, reverse=True)
+    assert found["items"][0]["object"]["object_id"] == strange and scores[0] == 1.0 and 0.0 < scores[1] < 0.8
+    assert [item["object"]["object_id"] for item in asked(limit=1)["items"]] == [strange]
+    cubes = asked(category="red cube")
+    assert {item["object"]["category"] for item in cubes["items"]} == {"red cube"} and cubes["compared"] == 10
+    copies = [dataclasses.replace(odd, box=(place, 2, place + 30, 32)) for place in (2, 3, 4)]
+    server.registry.register(copies, who="shapes")
+    again = asked(category="bin")
+    assert {item["score"] for item in again["items"] if item["object"]["confidence"] == 0.9} == {0.0}
+    assert again["items"][0]["object"]["object_id"] in ids and again["compared"] == 13
+    server.registry.update(strange, ObjectChange(state=ReviewState.REJECTED), who="anna")
+    assert strange not in {item["object"]["object_id"] for item in asked(limit=100)["items"]}
+    assert [item["object"]["object_id"] for item in asked(state="rejected")["items"]] == [strange]
+    refused(server.ask(Role.VIEWER, "GET", "curation/unique", params={"project": "mug"}), 404, "unknown_project")
+    refused(server.ask(Role.VIEWER, "GET", "curation/unique", params={"limit": 0}), 422, "invalid_request")
+    other = Embedder("other", "1", 4)
+    server.registry.set_embeddings({ids[0]: np.eye(4, dtype=np.float32)[0]}, other, who="anna")
+    refused(server.ask(Role.VIEWER, "GET", "curation/unique"), 409, "embedder_mismatch")
 
 
 def test_pictures_that_show_the_same_are_grouped_and_those_that_cannot_be_read_are_named(filled, tmp_path):

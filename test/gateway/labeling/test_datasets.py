@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 import zipfile
 
@@ -11,6 +12,11 @@ import pytest
 from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.labeling.datasets import store as stored
 from flow_rag_vla.labeling.datasets.exchange import import_dataset
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
+from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectDraft, SourceDraft, SourceKind
+
+from .conftest import HEIGHT, WIDTH
 
 ALL_TRAIN = {"train": 1, "val": 0, "test": 0}
 
@@ -102,6 +108,33 @@ def test_what_cannot_be_done_is_refused_with_a_code_and_leaves_nothing(ask):
     assert ask("POST", "datasets", name="y")[0] == 201 and ask("POST", "datasets/y/build")[0] == 202
     assert built(ask, "y")["code"] == "split_impossible"
     assert ask("GET", "datasets")[1].json()["items"] == []
+
+
+def test_pictures_that_show_the_same_are_taken_once_where_it_is_asked(ask, tmp_path):
+    registry = ask.server.registry
+    media = tmp_path / "media" / "again"
+    media.mkdir()
+    shutil.copy(tmp_path / "media/shapes/0.png", media / "0.png")
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(media)))
+    (image,) = registry.add_images(source.source_id, [ImageDraft("0.png", WIDTH, HEIGHT)])
+    first = min(registry.list_objects().objects, key=lambda item: item.score).image_id
+    drafts = []
+    for item in registry.list_objects(ObjectFilter(image_ids=(first,))).objects:
+        vector, embedder = registry.embedding(item.object_id)
+        about = {"embedding": vector, "embedder": embedder}
+        drafts.append(ObjectDraft(image.image_id, item.category, item.box, 0.9, item.score_kind, item.origin, **about))
+    registry.register(drafts, who="shapes")
+    asked = {"split_config": ALL_TRAIN, "without_duplicates": True}
+    assert ask("POST", "datasets", name="once", **asked)[1].json()["definition"]["without_duplicates"] is True
+    assert ask("POST", "datasets/once/build")[0] == 202 and built(ask, "once")["state"] == "finished"
+    version = ask("GET", "datasets/once/versions/1", Role.VIEWER)[1].json()
+    assert version["images"]["train"] == 3 and version["provenance"]["near duplicates left out"] == 1
+    bare = ObjectDraft(image.image_id, "mug", (1, 1, 9, 9), 0.9, ScoreKind.SOFTMAX, Origin("shapes"))
+    registry.register([bare], who="shapes")
+    assert ask("POST", "datasets", name="bare", filter_config={"categories": ["mug"]}, **asked)[0] == 201
+    assert ask("POST", "datasets/bare/build")[0] == 202
+    build = built(ask, "bare")
+    assert (build["state"], build["code"]) == ("failed", "vectors_missing"), build
 
 
 def test_a_build_that_is_withdrawn_leaves_nothing_and_another_one_waits_for_its_end(ask, monkeypatch):

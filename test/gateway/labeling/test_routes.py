@@ -89,6 +89,7 @@ ROUTES = [
     ("GET", "categories", Role.VIEWER),
     ("GET", "curation/next", Role.VIEWER),
     ("GET", "curation/mistakes", Role.VIEWER),
+    ("GET", "curation/unique", Role.VIEWER),
     ("GET", "curation/duplicates", Role.VIEWER),
     ("PUT", "objects/{id}/mask", Role.LABELLER),
     ("GET", "datasets", Role.VIEWER),

@@ -192,7 +192,7 @@ def test_pictures_are_left_out_of_a_dataset_and_its_provenance_says_how_many():
     dataset = LabelDataset("kitchen", ("cup",), items, provenance={"seed": 1})
     less = without_pictures(dataset, ["p1", "elsewhere"])
     assert [item.image_id for item in less.items] == ["p0", "p2"]
-    assert less.provenance == {"seed": 1, "near_duplicates_left_out": 1}
+    assert less.provenance == {"seed": 1, "near duplicates left out": 1}
 
 
 def test_an_empty_pool_has_nothing_to_say(registry):

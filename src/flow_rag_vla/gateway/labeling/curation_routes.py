@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import APIRouter, Path, Query, Response
@@ -21,7 +22,7 @@ from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
 from flow_rag_vla.labeling.curation.pictures import PictureGroups, picture_duplicates
 from flow_rag_vla.labeling.curation.pool import Pool, last_change, read_pool
 from flow_rag_vla.labeling.curation.queue import Ranked, Rankings
-from flow_rag_vla.labeling.curation.scores import NEIGHBOURS, Mistakenness, mistakenness
+from flow_rag_vla.labeling.curation.scores import NEIGHBOURS, Mistakenness, Scores, mistakenness, uniqueness
 from flow_rag_vla.labeling.pipeline.boxes import box_of
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.pipeline.images import Image
@@ -80,6 +81,20 @@ class MistakePage(schemas.Given):
     compared: int
 
 
+class UniqueGiven(schemas.Given):
+    """An object and how unlike all others it is. score: 0 for a copy to 1 for the most unlike of its project."""
+
+    object: schemas.ObjectGiven
+    score: float
+
+
+class UniquePage(schemas.Given):
+    """The least like any other first. compared: objects with a vector; the scores of two sets do not compare."""
+
+    items: list[UniqueGiven]
+    compared: int
+
+
 class DuplicateGiven(schemas.Given):
     """Pictures that show the same as one that stands for them. similarity: the least of their cosines to it."""
 
@@ -103,6 +118,26 @@ class MaskSent(schemas.Sent):
         description="base64 of a PNG of the picture's size, 0 or 255"
     )
     state: ReviewState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The objects of a project, each compared with its look-alikes."""
+
+    pool: Pool
+    mistakes: Mistakenness
+    unique: Scores
+
+    def shown(self, scores: Scores, categories: list[str], states: list[ReviewState], limit: int) -> list[int]:
+        """Rows of some categories and states (none named: all but rejected ones), the greatest scores first."""
+        pool = self.pool
+        rows = [
+            row
+            for row in range(len(pool))
+            if (not categories or pool.labels[row] in categories)
+            and (pool.states[row] in states if states else pool.states[row] is not ReviewState.REJECTED)
+        ]
+        return sorted(rows, key=lambda row: (-scores[row], row))[:limit]
 
 
 class _Newest(Generic[Value]):
@@ -129,15 +164,16 @@ def curation_routes(labels: Labels) -> APIRouter:
     registry = labels.registry
     rankings = Rankings(registry)
 
-    def compared(project: str) -> tuple[Pool, Mistakenness]:
+    def compared(project: str) -> _Compared:
         pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
-        return pool, mistakenness(pool, nearest_neighbours(pool.vectors, NEIGHBOURS))
+        neighbours = nearest_neighbours(pool.vectors, NEIGHBOURS)
+        return _Compared(pool, mistakenness(pool, neighbours), uniqueness(neighbours))
 
     def doubled(project: str) -> PictureGroups:
         pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
         return picture_duplicates(pool, lambda image_id: _pixels(labels, image_id))
 
-    mistaken, duplicates = _Newest(labels, compared), _Newest(labels, doubled)
+    comparisons, duplicates = _Newest(labels, compared), _Newest(labels, doubled)
 
     @router.get("/curation/next")
     def most_useful(
@@ -175,14 +211,9 @@ def curation_routes(labels: Labels) -> APIRouter:
         limit: Limit = USUAL_PAGE,
     ) -> MistakePage:
         """Objects whose label disagrees with what looks alike and with the model, the likeliest mistakes first."""
-        pool, found = mistaken.of(project)
-        rows = [
-            row
-            for row in range(len(pool))
-            if (not category or pool.labels[row] in category)
-            and (pool.states[row] in state if state else pool.states[row] is not ReviewState.REJECTED)
-        ]
-        rows = sorted(rows, key=lambda row: (-found.score[row], row))[:limit]
+        comparison = comparisons.of(project)
+        pool, found = comparison.pool, comparison.mistakes
+        rows = comparison.shown(found.score, category, state, limit)
         objects = registry.get_many([pool.object_ids[row] for row in rows])
         items = [
             MistakeGiven(
@@ -196,6 +227,26 @@ def curation_routes(labels: Labels) -> APIRouter:
             if not item.deleted
         ]
         return MistakePage(items=items, compared=len(pool))
+
+    @router.get("/curation/unique")
+    def unlike_others(
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
+        project: Project = "",
+        limit: Limit = USUAL_PAGE,
+    ) -> UniquePage:
+        """Objects by how unlike all others of their project they are, the most unlike first."""
+        comparison = comparisons.of(project)
+        pool, scores = comparison.pool, comparison.unique
+        rows = comparison.shown(scores, category, state, limit)
+        objects = registry.get_many([pool.object_ids[row] for row in rows])
+        items = [
+            UniqueGiven(object=object_given(item), score=float(scores[row]))
+            for row, item in zip(rows, objects, strict=True)
+            if not item.deleted
+        ]
+        return UniquePage(items=items, compared=len(pool))
 
     @router.get("/curation/duplicates")
     def near_duplicates(_person: Viewer, project: Project = "", limit: Limit = USUAL_PAGE) -> DuplicateList:

@@ -172,7 +172,7 @@ def _order(sent: schemas.DatasetSent) -> DatasetOrder:
         captured_until_ns=said.captured_until_ns,
     )
     ratios = SplitRatios(split.train, split.val, split.test)
-    return DatasetOrder(sent.name, where, ratios, split.seed, split.keep)
+    return DatasetOrder(sent.name, where, ratios, split.seed, split.keep, without_duplicates=sent.without_duplicates)
 
 
 def _definition(store: DatasetStore, name: str) -> schemas.DatasetSent | None:

@@ -50,6 +50,9 @@ class DatasetSent(Sent):
     format: Annotated[str, Field(max_length=40)] = "yolo"
     filter_config: FilterSent = FilterSent()
     split_config: SplitSent = SplitSent()
+    without_duplicates: bool = Field(
+        default=False, description="of pictures that show the same, one is taken; objects need vectors"
+    )
 
 
 class ExportSent(Sent):

@@ -18,6 +18,9 @@ from flow_rag_vla.labeling.pipeline.images import Image
 from flow_rag_vla.labeling.registry.values import ReviewState
 from flow_rag_vla.learn.progress import Progress, silent
 
+LEFT_OUT = "near duplicates left out"
+"""In a dataset's provenance: how many pictures another one stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
@@ -115,7 +118,7 @@ def without_pictures(dataset: LabelDataset, image_ids: Collection[str]) -> Label
     left_out = set(image_ids)
     items = tuple(item for item in dataset.items if item.image_id not in left_out)
     count = len(dataset.items) - len(items)
-    return replace(dataset, items=items, provenance={**dataset.provenance, "near_duplicates_left_out": count})
+    return replace(dataset, items=items, provenance={**dataset.provenance, LEFT_OUT: count})
 
 
 def _means(vectors: Vectors, things: list[NDArray[np.int64]]) -> Vectors:

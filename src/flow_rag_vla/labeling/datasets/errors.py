@@ -15,7 +15,8 @@ class DatasetError(LabelingError):
     Codes: ``dataset_invalid`` (a value makes no sense), ``dataset_missing``, ``dataset_corrupt``, ``dataset_exists``,
     ``dataset_empty`` (nothing passes the filter), ``split_impossible``, ``unsafe_path``, ``image_missing``,
     ``image_mismatch``, ``image_corrupt``, ``box_outside_image``, ``box_without_area``, ``mask_invalid``,
-    ``unknown_category``, ``unknown_format``, ``extra_missing``, ``disk_full``, ``storage_failed``, ``canceled``.
+    ``unknown_category``, ``unknown_format``, ``vectors_missing`` (nothing to tell duplicates by), ``extra_missing``,
+    ``disk_full``, ``storage_failed``, ``canceled``.
     """
 
     code = "dataset_invalid"

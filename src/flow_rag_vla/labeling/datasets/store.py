@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.labeling.curation.dataset_doubles import near_duplicates
+from flow_rag_vla.labeling.curation.pictures import LEFT_OUT
 from flow_rag_vla.labeling.datasets.dataset import DatasetItem, LabelDataset, Split, check_name
 from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
 from flow_rag_vla.labeling.datasets.folders import (
@@ -25,7 +27,7 @@ from flow_rag_vla.labeling.datasets.folders import (
 )
 from flow_rag_vla.labeling.datasets.new_folder import new_folder
 from flow_rag_vla.labeling.datasets.pictures import place_pictures
-from flow_rag_vla.labeling.datasets.selection import Selection, filter_json, select
+from flow_rag_vla.labeling.datasets.selection import Selection, filter_json, select, wanted
 from flow_rag_vla.labeling.datasets.splits import SplitRatios, with_splits
 from flow_rag_vla.labeling.datasets.summaries import DatasetSummary, summary_of
 from flow_rag_vla.labeling.registry.memberships import Member
@@ -44,6 +46,7 @@ class DatasetOrder:
 
     where: which objects; rejected ones only if it names that state; seed: of the splits, see ``with_splits``
     keep: pictures that the version before has stay in their splits; link: links to the pictures instead of copies
+    without_duplicates: of pictures that show the same, one is taken
     """
 
     name: str
@@ -52,6 +55,7 @@ class DatasetOrder:
     seed: int = 0
     keep: bool = True
     link: bool = False
+    without_duplicates: bool = False
 
 
 class DatasetStore:
@@ -144,8 +148,10 @@ class DatasetStore:
 
         Raises:
             DatasetError: ``dataset_empty``, ``split_impossible``, ``dataset_busy``, a picture that is gone or changed,
-                no space left, ``canceled``. Nothing of the version is left then.
-            RegistryError: a filter that makes no sense, a lost mask, a busy database. Nothing is left either.
+                ``vectors_missing`` (to tell duplicates by), no space left, ``canceled``. Nothing of the version is
+                left then.
+            RegistryError: a filter that makes no sense, a lost mask, a busy database, ``embedder_mismatch`` (to tell
+                duplicates by). Nothing is left either.
         """
         check_name(order.name)
         with self._turn(order.name):
@@ -157,6 +163,11 @@ class DatasetStore:
             with new_folder(place) as unfinished:
                 (unfinished / IMAGES).mkdir()
                 items = _with_pictures(chosen, unfinished / IMAGES, order.link, progress)
+                provenance = _provenance(registry, order, chosen, who, before)
+                if order.without_duplicates:
+                    there = len(items)
+                    items = _without_duplicates(registry, order.where, items, unfinished / IMAGES, progress)
+                    provenance[LEFT_OUT] = there - len(items)
                 keep = {item.image_id: item.split for item in before.items} if before is not None else {}
                 items = with_splits(items, order.ratios, order.seed, keep)
                 dataset = LabelDataset(
@@ -165,7 +176,7 @@ class DatasetStore:
                     items=tuple(item for split in Split for item in items if item.split is split),
                     version=version,
                     created_ns=time.time_ns(),
-                    provenance=_provenance(registry, order, chosen, who, before),
+                    provenance=provenance,
                     images=place / IMAGES,
                 )
                 fill(dataset, unfinished)
@@ -230,6 +241,22 @@ def _with_pictures(chosen: Selection, folder: Path, link: bool, progress: Progre
         replace(item, file=files[item.image_id], sha256=file_digest(folder / files[item.image_id]))
         for item in chosen.items
     )
+
+
+def _without_duplicates(
+    registry: Registry, where: ObjectFilter, items: tuple[DatasetItem, ...], folder: Path, progress: Progress
+) -> tuple[DatasetItem, ...]:
+    """One of each group of pictures that show the same; the files of the others are removed."""
+
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(done, total, "comparing pictures")
+
+    left_out = near_duplicates(registry, wanted(where), items, folder, progress=told)
+    with disk_checked(folder):
+        for item in items:
+            if item.image_id in left_out:
+                (folder / item.file).unlink()
+    return tuple(item for item in items if item.image_id not in left_out)
 
 
 def _provenance(
