@@ -89,7 +89,7 @@ def test_a_picture_that_is_gone_spoiled_or_of_another_size_is_refused(kind, expo
 OUTSIDE = ("../../etc/passwd", "/etc/passwd", "..\\x.png", "a/../../x.png", "~/x.png", "images/link.png")
 NAMED = {
     "coco": ('"file_name": "%s"', "img0.png"),
-    "cvat": ('name="%s"', "images/img0.png"),
+    "cvat": ('name="%s"', "img0.png"),
     "label-studio": ('"image": "%s"', "/data/local-files/?d=images/img0.png"),
 }
 

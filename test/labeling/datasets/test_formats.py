@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from xml.etree import ElementTree as Tree
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import supervision
 import yaml
@@ -216,6 +219,48 @@ def test_a_label_that_somebody_redrew_is_taken_as_it_was_redrawn(dataset, tmp_pa
     (folder / "annotations.xml").write_text(text.replace('points="2.0,3.5;', 'points="1.0,3.5;', 1))
     labels = {one.annotation_id: one for one in import_dataset(folder, "cvat", "x").dataset.items[0].annotations}
     assert labels["ring0"].box == (1.0, 3.5, 30.25, 20.0)
+
+
+def test_cvat_finds_each_picture_by_its_plain_name_or_by_its_number_in_its_task(dataset, tmp_path):
+    folder = export_dataset(dataset, "cvat", tmp_path / "cvat")
+    root = Tree.parse(folder / "annotations.xml").getroot()
+    assert root.findtext("meta/project/subsets").split("\n") == [split.value for split in Split]
+    assert [task.findtext("subset") for task in root.findall("meta/project/tasks/task")] == ["train", "val", "test"]
+    for split in Split:
+        names = sorted(item.file for item in dataset.of_split(split))
+        found = {one.get("id"): one.get("name") for one in root.findall("image") if one.get("subset") == split.value}
+        assert found == {str(number): name for number, name in enumerate(names)}
+        assert sorted(path.name for path in (folder / "images" / split.value).iterdir()) == names
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in labels] == list(dataset.categories)
+    assert {attribute["name"] for one in labels for attribute in one["attributes"]} == {"details"}
+
+
+def test_cvat_tasks_may_have_pictures_of_one_name_and_a_single_task_has_no_subset(dataset, tmp_path):
+    folder = export_dataset(dataset, "cvat", tmp_path / "cvat")
+    text = (folder / "annotations.xml").read_text(encoding="utf-8")
+    for split, name in (("train", "img0.png"), ("val", "img2.png")):
+        (folder / "images" / split / name).rename(folder / "images" / split / "a.png")
+        text = text.replace(f'name="{name}"', 'name="a.png"')
+    (folder / "annotations.xml").write_text(text, encoding="utf-8")
+    items = import_dataset(folder, "cvat", "cups").dataset.items
+    assert {(item.file, item.split) for item in items} >= {("a.png", Split.TRAIN), ("a_000003.png", Split.VAL)}
+    assert [item.annotations for item in items] == [item.annotations for item in dataset.items]
+    flat = export_dataset(dataset, "cvat", tmp_path / "flat")
+    for path in list((flat / "images").rglob("*.png")):
+        path.rename(flat / "images" / path.name)
+    text = re.sub(r' (subset|task_id)="\w+"', "", (flat / "annotations.xml").read_text(encoding="utf-8"))
+    (flat / "annotations.xml").write_text(text, encoding="utf-8")
+    items = import_dataset(flat, "cvat", "cups").dataset.items
+    assert [item.annotations for item in items] == [item.annotations for item in dataset.items]
+    assert {item.split for item in items} == {Split.TRAIN}
+
+
+def test_lerobot_looks_a_task_up_by_its_text_as_pandas_writes_an_index(dataset, tmp_path):
+    folder = export_dataset(dataset, "lerobot", tmp_path / "lerobot")
+    tasks = pq.read_table(folder / "meta/tasks.parquet")
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    assert tasks.to_pylist() == [{"task_index": 0, "task": "What is where in the picture?"}]
 
 
 def test_lerobot_refuses_pictures_of_two_sizes(dataset, tmp_path):

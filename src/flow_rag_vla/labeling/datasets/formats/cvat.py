@@ -1,4 +1,9 @@
-"""CVAT for images 1.1: ``annotations.xml`` with the pictures in ``images/``."""
+"""CVAT for images 1.1, as CVAT exports a project: ``annotations.xml``, and the pictures in ``images/`` by subset.
+
+CVAT finds a picture by its name as it was uploaded: plain, without folders. Where no name fits it counts the pictures
+of a task in the order of their names, which is what their numbers are here. ``labels.json`` is for the constructor of
+a task's labels.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ from flow_rag_vla.labeling.pipeline.boxes import box_of
 from flow_rag_vla.labeling.run_lengths import mask_counts
 from flow_rag_vla.learn.progress import Progress
 
-FILE = "annotations.xml"
+FILE, LABELS = "annotations.xml", "labels.json"
 _DETAILS = "details"
 _NEAR = 0.01
 """Pixels within which a shape is the one that was written: CVAT keeps two decimals."""
@@ -39,26 +44,50 @@ _SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "val
 
 def write(dataset: LabelDataset, folder: Path, progress: Progress) -> None:
     """Fill a folder."""
-    copy_images(dataset, folder, lambda item: f"{IMAGES}/{by_id(item)}", progress)
+    copy_images(dataset, folder, lambda item: f"{IMAGES}/{item.split.value}/{by_id(item)}", progress)
     root = Tree.Element("annotations")
     Tree.SubElement(root, "version").text = "1.1"
-    task = Tree.SubElement(Tree.SubElement(root, "meta"), "task")
-    Tree.SubElement(task, "name").text = dataset.label
-    Tree.SubElement(task, "size").text = str(len(dataset.items))
-    labels = Tree.SubElement(task, "labels")
+    numbers = _project(Tree.SubElement(root, "meta"), dataset)
+    for item in dataset.items:
+        task_id, number = numbers[by_id(item)]
+        about = {"id": str(number), "name": by_id(item), "subset": item.split.value, "task_id": str(task_id)}
+        image = Tree.SubElement(root, "image", {**about, "width": str(item.width), "height": str(item.height)})
+        for one in item.annotations:
+            _shape(image, one, item)
+    Tree.indent(root, " ")
+    Tree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
+    (folder / LABELS).write_text(json.dumps(_task_labels(dataset), ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _project(meta: Tree.Element, dataset: LabelDataset) -> dict[str, tuple[int, int]]:
+    """Describe labels and subsets; the task of each picture and its number there, by name."""
+    project = Tree.SubElement(meta, "project")
+    Tree.SubElement(project, "name").text = dataset.label
+    labels = Tree.SubElement(project, "labels")
     for name in dataset.categories:
         label = Tree.SubElement(labels, "label")
         Tree.SubElement(label, "name").text = name
         attribute = Tree.SubElement(Tree.SubElement(label, "attributes"), "attribute")
         for key, value in (("name", _DETAILS), ("mutable", "False"), ("input_type", "text"), ("values", "")):
             Tree.SubElement(attribute, key).text = value
-    for number, item in enumerate(dataset.items):
-        about = {"id": str(number), "name": f"{IMAGES}/{by_id(item)}", "subset": item.split.value}
-        image = Tree.SubElement(root, "image", {**about, "width": str(item.width), "height": str(item.height)})
-        for one in item.annotations:
-            _shape(image, one, item)
-    Tree.indent(root, " ")
-    Tree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
+    used = [split for split in Split if dataset.of_split(split)]
+    Tree.SubElement(project, "subsets").text = "\n".join(split.value for split in used)
+    tasks = Tree.SubElement(project, "tasks")
+    numbers: dict[str, tuple[int, int]] = {}
+    for task_id, split in enumerate(used, 1):
+        names = sorted(by_id(item) for item in dataset.of_split(split))
+        numbers |= {name: (task_id, number) for number, name in enumerate(names)}
+        task = Tree.SubElement(tasks, "task")
+        said = {"id": task_id, "name": f"{dataset.label} {split.value}", "size": len(names), "mode": "annotation"}
+        for key, text in {**said, "subset": split.value}.items():
+            Tree.SubElement(task, key).text = str(text)
+    return numbers
+
+
+def _task_labels(dataset: LabelDataset) -> list[dict[str, Any]]:
+    """The labels as a task's raw constructor takes them. Without the attribute, CVAT drops what it holds."""
+    attribute = {"name": _DETAILS, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
+    return [{"name": name, "type": "any", "attributes": [attribute]} for name in dataset.categories]
 
 
 def _shape(image: Tree.Element, annotation: Annotation, item: DatasetItem) -> None:
@@ -118,17 +147,19 @@ def read(path: Path, name: str) -> Imported:
         raise DatasetError(f"{file} holds no images; of a video, export 'CVAT for images'", "dataset_empty")
     listed = [one.text or "" for one in root.findall("./meta//labels/label/name")]
     categories = tuple(dict.fromkeys(parsing.text(one, f"{file}, labels", 200) for one in listed))
-    given = [one.get("name", "") for one in images]
+    subsets = [one.get("subset", "") for one in images]
+    # One name may be there once a subset.
+    given = [f"{subset}/{one.get('name', '')}" for subset, one in zip(subsets, images, strict=True)]
     plain = plain_names(given)
     items, files = [], {}
     taken: set[str] = set()
-    for number, (image, image_name) in enumerate(zip(images, given, strict=True)):
+    for number, (image, subset, key) in enumerate(zip(images, subsets, given, strict=True)):
         place = f"{file}, image {number}"
-        found = _picture(file.parent, image_name, place)
+        found = _picture(file.parent, subset, image.get("name", ""), place)
         width = parsing.whole(parsing.decimal(image.get("width"), place), f"{place}, width", 1, 1 << 16)
         height = parsing.whole(parsing.decimal(image.get("height"), place), f"{place}, height", 1, 1 << 16)
         check_size(found, width, height, place)
-        stem = Path(plain[image_name]).stem
+        stem = Path(plain[key]).stem
         image_id = stem if stem not in taken else f"image_{number}"
         taken.add(image_id)
         annotations = [
@@ -136,21 +167,22 @@ def read(path: Path, name: str) -> Imported:
             for which, one in enumerate(image)
             if one.tag != "tag"  # What is said of a picture as a whole is no annotation of a thing in it.
         ]
-        split = _SPLITS.get(image.get("subset", "").lower(), Split.TRAIN)
-        items.append(DatasetItem(image_id, plain[image_name], width, height, split, annotations=tuple(annotations)))
+        split = _SPLITS.get(subset.lower(), Split.TRAIN)
+        items.append(DatasetItem(image_id, plain[key], width, height, split, annotations=tuple(annotations)))
         files[image_id] = found
     named = categories or tuple(sorted({one.category for item in items for one in item.annotations}))
     return Imported(LabelDataset(name, named, tuple(items)), files)
 
 
-def _picture(root: Path, name: str, place: str) -> Path:
-    """CVAT names pictures as they were uploaded; they lie beside the file or in ``images/``."""
-    try:
-        return parsing.image_file(root, name, place)
-    except DatasetError as error:
-        if error.code != "image_missing":
-            raise
-        return parsing.image_file(root / IMAGES, name, place)
+def _picture(root: Path, subset: str, name: str, place: str) -> Path:
+    """CVAT names pictures as they were uploaded; they lie in ``images/``, there by subset, or beside the file."""
+    for folder in (f"{IMAGES}/{subset}", IMAGES):
+        try:
+            return parsing.image_file(root, f"{folder}/{name}", place)
+        except DatasetError as error:
+            if error.code != "image_missing":
+                raise
+    return parsing.image_file(root, name, place)
 
 
 def _annotation(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.data.lerobot.files import tasks_table
 from flow_rag_vla.labeling.datasets import parsing
 from flow_rag_vla.labeling.datasets.coco_json import segmentation_json, segmentation_of
 from flow_rag_vla.labeling.datasets.dataset import Annotation, DatasetItem, LabelDataset, Split, check_file
@@ -81,8 +82,7 @@ def write(dataset: LabelDataset, folder: Path, progress: Progress) -> None:
         )
         start += len(items)
     pq.write_table(pa.Table.from_pylist(rows), folder / "meta/episodes/chunk-000/file-000.parquet")
-    tasks = pa.table({"task_index": pa.array([0], pa.int64()), "__index_level_0__": [QUESTION]})
-    pq.write_table(tasks, folder / "meta/tasks.parquet")
+    pq.write_table(tasks_table(pa, [QUESTION]), folder / "meta/tasks.parquet")
     info = _info(dataset, episodes, next(iter(sizes), (0, 0)))
     (folder / "meta/info.json").write_text(json.dumps(info, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
 
