@@ -101,6 +101,47 @@ def test_what_was_done_where_it_went_well_has_its_say_in_the_answer(memory: Fail
     assert answer.correction.case_ids == (1,) and sum(answer.shares) == pytest.approx(answer.confidence)
 
 
+def misread(make, vector: np.ndarray, metres: float, **fields: object) -> FailureCase:
+    return corrected(make, vector, 0.008, misreading=np.array([metres, 0.0, 0.0]), **fields)
+
+
+def test_where_misreadings_explain_most_of_what_failed_the_target_is_moved(memory: FailureMemory, make) -> None:
+    places = np.linspace(0.0, 0.6, 7)
+    remember(memory, *(misread(make, line(place), 0.01 + 0.02 * place) for place in places))
+    answer = ask(memory, line(0.25), ridge=0.01)
+    assert answer.correction.mode is CorrectionMode.SHIFT and answer.correction.actions is None
+    np.testing.assert_allclose(answer.correction.shift, [0.015, 0.0, 0.0], atol=5e-4)
+    assert set(answer.correction.case_ids) <= set(range(1, 8)) and len(answer.shares) == len(answer.correction.case_ids)
+    # Never farther than anything was misread.
+    assert 0.0 <= ask(memory, line(0.65), ridge=1e-3).correction.shift[0] <= 0.022 + 1e-6
+
+
+def test_the_target_is_moved_less_the_less_alike_the_situation_is(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(memory, misread(make, key, 0.02))
+    shifts = [ask(memory, make.turned(key, cosine, 2)).correction.shift[0] for cosine in (0.99, 0.8, 0.4)]
+    assert shifts == sorted(shifts, reverse=True) and 0.0 < shifts[-1] < 0.5 * shifts[0] < 0.02
+
+
+def test_where_misreadings_explain_little_the_chunks_are_followed(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(
+        memory,
+        misread(make, make.turned(key, 0.7, 2), 0.02),
+        corrected(make, make.turned(key, 0.9, 3), 0.004),
+        corrected(make, make.turned(key, 0.9, 4), 0.004),
+    )
+    assert ask(memory, key).correction.mode is CorrectionMode.GUIDANCE
+    assert ask(memory, key, misread=0.1).correction.mode is CorrectionMode.SHIFT
+    assert ask(memory, key, misread=2.0).correction.mode is CorrectionMode.GUIDANCE
+
+
+def test_a_memory_that_may_only_move_the_target_leaves_the_rest_alone(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    remember(memory, corrected(make, key, 0.004))
+    assert ask(memory, key, misread=0.0).correction.mode is CorrectionMode.NONE
+
+
 def test_successes_of_another_horizon_speak_against_but_say_no_action(memory: FailureMemory, make) -> None:
     key = make.unit(1)
     remember(memory, corrected(make, make.turned(key, 0.9, 1), 0.008))

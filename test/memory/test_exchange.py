@@ -29,6 +29,7 @@ def exported(make, open_memory, tmp_path) -> Path:
             correction=make.motion(0.003, 9),
             correction_source="expert",
             proprioception=np.arange(5.0),
+            misreading=np.array([0.01, -0.02, 0.0]),
             origin="left arm",
         )
     )

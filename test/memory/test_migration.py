@@ -67,7 +67,7 @@ def old_cases(make):
     ]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 5])
 def test_an_earlier_database_is_opened_with_every_case_and_its_credit(database, make, open_memory, old_cases, version):
     old_database(database, version, old_cases)
     memory = open_memory()
@@ -77,7 +77,7 @@ def test_an_earlier_database_is_opened_with_every_case_and_its_credit(database, 
         assert (new.evidence, new.uses, new.successes, new.retired, new.note) == (
             old.evidence, old.uses, old.successes, old.retired, old.note
         )  # fmt: skip
-        assert (new.calibration_id, new.credits, new.history) == ("", (), ())
+        assert (new.calibration_id, new.credits, new.history, new.misreading) == ("", (), (), None)
     assert [(item.origin, item.uses) for item in found[0].shares] == [("left", 3)]
     memory.record_use([1], True)
     assert memory.get(1).uses == 4 and memory.ledger.uses(1)[0].chunks == 1
@@ -140,6 +140,23 @@ def test_an_export_of_the_first_format_is_still_read(open_memory, make, tmp_path
     np.savez(tmp_path / "old.npz", **arrays)
     assert import_cases(target, tmp_path / "old.npz").imported == 1
     assert [(item.origin, item.uses, item.successes) for item in target.get(1).shares] == [("left", 2, 1)]
+
+
+def test_an_export_from_before_misreadings_is_still_read(open_memory, make, tmp_path):
+    from flow_rag_vla.memory.exchange import export_cases
+
+    source, target = open_memory(), open_memory(tmp_path / "other.db")
+    source.add(make.case(1, misreading=np.array([0.01, 0.0, 0.0])))
+    export_cases(source, tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as data:
+        arrays = {name: data[name] for name in data.files if not name.endswith("misreading")}
+    arrays["format"] = np.array("flow_rag_vla/failure_cases/2")
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert import_cases(target, tmp_path / "old.npz").imported == 1
+    assert target.get(1).misreading is None
+    # The same case from a newer file brings what was lacking.
+    assert import_cases(target, tmp_path / "new.npz").united == 1
+    np.testing.assert_array_equal(target.get(1).misreading, np.array([0.01, 0.0, 0.0], dtype=np.float32))
 
 
 def test_salvage_keeps_what_is_beside_the_cases(database, make, open_memory):

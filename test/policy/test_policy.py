@@ -115,6 +115,17 @@ def test_what_the_controller_corrects_is_left_to_it(policy, embedding, state, mo
     assert chunk.provenance.case_ids == ()
 
 
+def test_a_shift_that_the_memory_asks_for_moves_the_target_and_is_named(policy, embedding, state) -> None:
+    told = Correction(
+        state.stamp_ns, CorrectionMode.SHIFT, 1.0, case_ids=(4,), shift=np.array([0.02, -0.01, 0.0], "f4")
+    )
+    chunk = act(policy, embedding, state, correction=told)
+    rows = np.array([[0.02, -0.01, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert np.array_equal(chunk.actions, act(policy, embedding, state, shift=rows).actions)
+    assert not np.array_equal(chunk.actions, act(policy, embedding, state).actions)
+    assert (chunk.provenance.correction, chunk.provenance.case_ids) == (CorrectionMode.SHIFT, (4,))
+
+
 def test_a_memory_that_did_not_answer_in_time_is_named(policy, embedding, state) -> None:
     chunk = act(policy, embedding, state, correction=Correction(state.stamp_ns, CorrectionMode.TIMEOUT))
     assert chunk.provenance.correction == CorrectionMode.TIMEOUT
@@ -130,6 +141,10 @@ def test_a_correction_without_strength_or_with_broken_numbers_changes_nothing(
         Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 1.0, np.full((16, 7), np.nan, dtype=np.float32)),
         Correction(state.stamp_ns, CorrectionMode.GUIDANCE, 1.0, None),
         Correction(state.stamp_ns, CorrectionMode.NEGATIVE, 1.0, failed_actions=np.full((1, 16, 7), np.inf, "f4")),
+        Correction(state.stamp_ns, CorrectionMode.SHIFT, strength, shift=np.array([0.01, 0.0, 0.0], "f4")),
+        Correction(state.stamp_ns, CorrectionMode.SHIFT, 1.0, shift=np.array([np.nan, 0.0, 0.0], "f4")),
+        Correction(state.stamp_ns, CorrectionMode.SHIFT, 1.0, shift=np.array([0.2, 0.0, 0.0], "f4")),
+        Correction(state.stamp_ns, CorrectionMode.SHIFT, 1.0),
     ):
         chunk = act(policy, embedding, state, correction=correction)
         assert np.array_equal(chunk.actions, act(policy, embedding, state).actions)

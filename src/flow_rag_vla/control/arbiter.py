@@ -23,7 +23,7 @@ from flow_rag_vla.core.correction import Correction
 CONTROLLER_MODES = frozenset({CorrectionMode.RESIDUAL, CorrectionMode.BLEND, CorrectionMode.HOLD})
 """Corrections that act here; the others act inside the policy."""
 
-SHAPED = CONTROLLER_MODES | {CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE}
+SHAPED = CONTROLLER_MODES | {CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.SHIFT}
 
 _KEPT = 8
 """Corrections that wait for their chunk. More would be older than any chunk that can still come."""
@@ -167,6 +167,8 @@ def invalid_correction(correction: Correction) -> str | None:
             return f"failed_actions have {failed.shape[1]} rows, actions {correction.actions.shape[0]}"
         if not np.isfinite(failed).all():
             return "failed_actions hold a number that is not finite"
+    if correction.shift is not None and not np.isfinite(correction.shift).all():
+        return "shift holds a number that is not finite"
     if correction.mode in (CorrectionMode.RESIDUAL, CorrectionMode.BLEND) and correction.actions is None:
         return f"a {correction.mode.name.lower()} without actions"
     return None

@@ -32,6 +32,7 @@ class CorrectionMode(IntEnum):
     BLEND = 4
     HOLD = 5
     TIMEOUT = 6
+    SHIFT = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ EARLY = 0.4
 """Share of the flow that decides the mode of a chunk; what follows makes it fit the observation."""
 
 
+FARTHEST_SHIFT = 0.15
+"""Metres: what is read farther off than this is another thing; no shift may be longer."""
+
+
 def told_until(value: float) -> float:
     """Share of the flow of a message's field: 0, or a field that an older message lacks, is EARLY.
 
@@ -33,6 +37,8 @@ class Correction:
     actions: (H, 7) float32, what to do instead, units of ActionChunk; None if not known
     failed_actions: (N, H, 7) float32, what failed before in this situation; None if not known
     strength: 0 (ignore) to 1; case_ids: the cases used, most similar first
+    shift: (3,) float32, metres along the base's axes: in mode SHIFT the target is taken to be so much farther than it
+        is read; None if not known
     until: share of the flow, from its start, during which guidance acts: EARLY chooses among what the policy would do,
         1 leads to ``actions`` whatever the policy sees
     """
@@ -44,3 +50,4 @@ class Correction:
     failed_actions: NDArray[np.float32] | None = None
     case_ids: tuple[int, ...] = ()
     until: float = EARLY
+    shift: NDArray[np.float32] | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
-from flow_rag_vla.core.correction import Correction, told_until
+from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction, told_until
 from flow_rag_vla.core.failure import Evidence
 from flow_rag_vla.core.state import RobotState
 
@@ -162,6 +162,7 @@ def correction(message: Any) -> Correction:
         failed,
         tuple(int(case.case_id) for case in message.cases),
         _until(message, name),
+        _shift(message, name),
     )
 
 
@@ -209,6 +210,19 @@ def correction_mode(value: int) -> CorrectionMode:
         return CorrectionMode(value)
     except ValueError:
         raise MessageError(f"correction {value} is not one of {[int(mode) for mode in CorrectionMode]}") from None
+
+
+def _shift(message: Any, name: str) -> NDArray[np.float32] | None:
+    # Bags that were written before there was one lack the field.
+    values = np.array(getattr(message, "shift", ()), dtype=np.float32)
+    if values.size == 0:
+        return None
+    if values.shape != (3,) or not float(np.linalg.norm(values)) <= FARTHEST_SHIFT:
+        raise MessageError(
+            f"{name}: shift is {values.tolist()}, expected none or three numbers (metres) of a length up to "
+            f"{FARTHEST_SHIFT}"
+        )
+    return values
 
 
 def _until(message: Any, name: str) -> float:

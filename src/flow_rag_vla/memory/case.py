@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK, invalid_actions
+from flow_rag_vla.core.correction import FARTHEST_SHIFT
 from flow_rag_vla.core.failure import Evidence, FailureType
 
 Array = NDArray[np.float32]
@@ -102,6 +103,8 @@ class FailureCase:
     failed_actions: (H, 7) float32, the chunk followed at onset, units of ActionChunk
     correction: (H, 7) float32 or None, what to do instead
     proprioception: (P,) float32, policy units; (0,) if the robot's state was not known
+    misreading: (3,) float32 or None, metres along the base's axes: so much farther the target was than the policy read
+        it; None if nobody knows
     uses, successes: episodes that a case shaped, and those of them that succeeded, on all robots together
     credits: the shares of that by robot, where they are known; what they leave is that of ``origin``
     calibration_id: of the retrieval calibration in force when it was made; "" if none was
@@ -134,6 +137,7 @@ class FailureCase:
     calibration_id: str = ""
     credits: tuple[OriginCredit, ...] = ()
     history: tuple[Revision, ...] = ()
+    misreading: Array | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -149,6 +153,8 @@ class FailureCase:
                     "give one row for each row that failed"
                 )
             set_field(self, "correction", correction)
+        if self.misreading is not None:
+            set_field(self, "misreading", _misreading(self.misreading))
         if self.correction_source not in CORRECTION_SOURCES:
             known = ", ".join(repr(source) for source in CORRECTION_SOURCES)
             raise CaseError(f"correction_source is {self.correction_source!r}, expected one of {known}")
@@ -273,6 +279,19 @@ def _vector(values: Any, name: str) -> Array:
         raise CaseError(f"{name} has shape {vector.shape}, expected one dimension")
     if not np.isfinite(vector).all():
         raise CaseError(f"{name}[{int(np.argmin(np.isfinite(vector)))}] is not finite")
+    vector.setflags(write=False)
+    return vector
+
+
+def _misreading(values: Any) -> Array:
+    vector = _vector(values, "misreading")
+    if vector.shape != (3,):
+        raise CaseError(f"misreading has shape {vector.shape}, expected (3,): metres along the base's axes")
+    if float(np.linalg.norm(vector)) > FARTHEST_SHIFT:
+        raise CaseError(
+            f"misreading {vector.tolist()} is longer than {FARTHEST_SHIFT} m; leave it out, what was read so far "
+            "off was another thing"
+        )
     vector.setflags(write=False)
     return vector
 

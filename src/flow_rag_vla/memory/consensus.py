@@ -14,6 +14,12 @@ stored situation:
 
 A mean alone lags behind wherever the right action changes across the neighbourhood, as it does on the way to a handle.
 
+Some failures have another cause: the policy does the right thing at the wrong place, because it misreads where the
+target is. Their cases know by how much (``FailureCase.misreading``), and there a chunk is the wrong thing to remember:
+a grasp from above wants millimetres, which neighbouring chunks do not keep, while the misreading hardly changes across
+the neighbourhood. Where such cases carry most of the failures' mass the answer is a SHIFT: the same regression over
+their misreadings, with 0 as its mean, so that what is far from everything known is left where it was read.
+
 Nothing is said where little is known (``F`` small) or where next to nothing failed (confidence below the gate). Where
 failures and successes lie together no gate is needed: what is said there is between what went well and what was right.
 A gate above the lowest confidence is conformal: of stored successes, each judged without its own episode, at most a
@@ -23,6 +29,7 @@ stated share would have passed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +66,7 @@ class ConsensusSettings:
     false_retrieval_rate: share of successes, at most, that may pass; 1: all that reach the confidence
     minimum_credit: cases with less credit have no say
     until: share of the flow during which the correction guides; 1 because an offset of the policy must be overcome
+    misread: share of the failures' mass from which on what they say is a misreading; above 1: never, 0: nothing else
 
     The defaults were chosen on development seeds; see what was tried in docs/proof.md. With a gate at 15 % of the
     successes, and cases alone in the answer, the first approach to a handle was left alone because handles of another
@@ -73,6 +81,7 @@ class ConsensusSettings:
     false_retrieval_rate: float = 1.0
     minimum_credit: float = 0.2
     until: float = 1.0
+    misread: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -85,6 +94,7 @@ class ConsensusSettings:
             ("false_retrieval_rate", 1e-6, 1.0),
             ("minimum_credit", 0.0, 1.0),
             ("until", 0.0, 1.0),
+            ("misread", 0.0, 2.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -201,6 +211,21 @@ class ConsensusMemory:
         confidence = failures / max(failures + successes, 1e-12)
         if failures < settings.mass or confidence < place.gate:
             return Consensus(nothing, found, confidence, place.gate, failures, successes)
+        shares = tuple((weights[:NAMED] / (failures + successes)).tolist())
+        misread = np.array([case.misreading is not None for case, _ in said])
+        if misread.any() and float(weights[misread].sum()) >= settings.misread * failures:
+            seen = [case for case, _ in said if case.misreading is not None]
+            shift = Correction(
+                stamp_ns,
+                CorrectionMode.SHIFT,
+                1.0,
+                case_ids=tuple(case.case_id for case in seen[:NAMED]),
+                shift=self._reread(key, seen, trusts[misread]),
+            )
+            shares = tuple((weights[misread][:NAMED] / failures).tolist())
+            return Consensus(shift, found, confidence, place.gate, failures, successes, shares)
+        if settings.misread <= 0.0:
+            return Consensus(nothing, found, confidence, place.gate, failures, successes)
         known = _Known(
             np.stack([case.embedding for case, _ in said]),
             np.stack([case.correction for case, _ in said if case.correction is not None]),
@@ -215,7 +240,6 @@ class ConsensusMemory:
             tuple(case.case_id for case, _ in said[:NAMED]),
             settings.until,
         )
-        shares = tuple((weights[:NAMED] / (failures + successes)).tolist())
         return Consensus(correction, found, confidence, place.gate, failures, successes, shares)
 
     def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
@@ -256,6 +280,18 @@ class ConsensusMemory:
         chunks = known.chunks.reshape(len(near), -1)
         bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
         return bounded.reshape(known.chunks.shape[1:])
+
+    def _reread(self, key: Array, cases: Sequence[FailureCase], trusts: NDArray[np.float64]) -> Array:
+        """(3,) float32 metres: what misreadings of these cases say about this situation; see the module."""
+        vectors = np.stack([case.embedding for case in cases])
+        near = np.maximum(vectors @ key, 0.0).astype(np.float64)
+        kernel = np.maximum(vectors @ vectors.T, 0.0).astype(np.float64)
+        kernel[np.diag_indices_from(kernel)] += self.settings.ridge / np.maximum(trusts, 1e-3)
+        misreadings = np.array([case.misreading for case in cases], dtype=np.float64)
+        said = np.linalg.solve(kernel, near) @ misreadings
+        least, most = np.minimum(misreadings.min(axis=0), 0.0), np.maximum(misreadings.max(axis=0), 0.0)
+        bounded: Array = np.clip(said, least, most).astype(np.float32)
+        return bounded
 
     def _weight(self, similarity: float) -> float:
         return float(max(similarity, 0.0) ** self.settings.sharpness)

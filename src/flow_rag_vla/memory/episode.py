@@ -22,6 +22,7 @@ USING_MODES = frozenset(
         CorrectionMode.RESIDUAL,
         CorrectionMode.BLEND,
         CorrectionMode.HOLD,
+        CorrectionMode.SHIFT,
     }
 )
 """Ways in which a case shapes what the robot does; only these earn credit."""

@@ -30,9 +30,10 @@ from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.merging import Arrival, MergeReport, Progress, Refused, merge_cases
 from flow_rag_vla.memory.store import CaseFilter, FailureStore
 
-FORMAT = "flow_rag_vla/failure_cases/2"
-FORMATS = ("flow_rag_vla/failure_cases/1", FORMAT)
-"""Those that are read. The first knows neither calibration nor shares of credit, history and pictures."""
+FORMAT = "flow_rag_vla/failure_cases/3"
+FORMATS = ("flow_rag_vla/failure_cases/1", "flow_rag_vla/failure_cases/2", FORMAT)
+"""Those that are read. The first knows neither calibration nor shares of credit, history and pictures, the first two no
+misreadings."""
 
 MOST_BYTES = 8 * 1024**3
 """Largest unpacked size that is read: a file that claims more is refused before it fills the memory."""
@@ -222,6 +223,9 @@ def _arrays(cases: Sequence[FailureCase], images: Mapping[int, tuple[CaseImage, 
     arrays["correction"] = _joined([case.correction for case in cases if case.correction is not None]).reshape(
         -1, ACTION_DIM
     )
+    misread = [case.misreading for case in cases if case.misreading is not None]
+    arrays["has_misreading"] = np.array([case.misreading is not None for case in cases], dtype=np.bool_)
+    arrays["misreading"] = np.array(misread, dtype=np.float32).reshape(-1, 3)
     arrays["proprioception_size"] = np.array([case.proprioception.size for case in cases], dtype=np.int64)
     arrays["proprioception"] = _joined([case.proprioception for case in cases])
     evidence = [(row, item) for row, case in enumerate(cases) for item in case.evidence]
@@ -250,12 +254,15 @@ def _arrays(cases: Sequence[FailureCase], images: Mapping[int, tuple[CaseImage, 
 def _read(arrays: dict[str, NDArray[Any]], source: Path) -> Export:
     count = len(np.atleast_1d(arrays["embedding"]))
     old = str(arrays["format"]) == FORMATS[0]
+    if str(arrays["format"]) in FORMATS[:2]:
+        arrays |= {"has_misreading": np.zeros(count, np.bool_), "misreading": np.zeros((0, 3), np.float32)}
     texts = [name for name in _TEXTS if not (old and name in _NEW_TEXTS)]
-    for name in (*texts, *_NUMBERS, "horizon", "has_correction", "proprioception_size"):
+    for name in (*texts, *_NUMBERS, "horizon", "has_correction", "has_misreading", "proprioception_size"):
         if arrays[name].shape != (count,):
             raise ExchangeError(f"{source}: {name} has shape {arrays[name].shape}, expected ({count},)")
     failed = _Rows(arrays, source, "failed_actions", arrays["horizon"])
     corrected = _Rows(arrays, source, "correction", arrays["horizon"] * arrays["has_correction"].astype(bool))
+    misread = _Rows(arrays, source, "misreading", arrays["has_misreading"].astype(np.int64))
     felt = _Rows(arrays, source, "proprioception", arrays["proprioception_size"])
     evidence = _grouped(arrays, ("evidence_case", "evidence_name", "evidence_value", "evidence_unit"))
     credits = {} if old else _grouped(arrays, ("credit_case", "credit_origin", "credit_counts"))
@@ -278,6 +285,7 @@ def _read(arrays: dict[str, NDArray[Any]], source: Path) -> Export:
                 failed_actions=failed[row].reshape(-1, ACTION_DIM),
                 correction=corrected[row].reshape(-1, ACTION_DIM) if arrays["has_correction"][row] else None,
                 proprioception=felt[row],
+                misreading=misread[row].reshape(-1) if arrays["has_misreading"][row] else None,
                 evidence=tuple(
                     Evidence(str(name), float(pair[0]), float(pair[1]), str(unit))
                     for name, pair, unit in evidence.get(row, ())

@@ -52,6 +52,7 @@ class Situation:
     planned: (H, 7) float32, what the policy would do there; right: (H, 7) what was right, None if nobody knows
     proprioception: (P,) float32, policy units; (0,) if the robot's state was not known
     alone: the policy planned it without the memory's help
+    misreading: (3,) float32 metres, how far the target was from where the policy read it; None if nobody knows
     trusted: an expert, a person or a success says what was right: only then does agreeing with it count as a success
     """
 
@@ -64,6 +65,7 @@ class Situation:
     proprioception: Array = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     alone: bool = True
     trusted: bool = True
+    misreading: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def split(
                 evidence=occasion.evidence,
                 note=occasion.note,
                 origin=occasion.origin,
+                misreading=item.misreading,
             )
         )
     return cases, successes

@@ -99,7 +99,7 @@ def merge_cases(
 
 
 def united(known: FailureCase, other: FailureCase) -> FailureCase:
-    """One case of two that say the same: each robot's larger credit, and the correction that one of them lacks."""
+    """One case of two that say the same: each robot's larger credit, and what one of them does not know."""
     shares = {item.origin: item for item in known.shares}
     for item in other.shares:
         mine = shares.get(item.origin)
@@ -116,6 +116,8 @@ def united(known: FailureCase, other: FailureCase) -> FailureCase:
         )
     if known.correction is None and other.correction is not None and other.horizon == known.horizon:
         result = dataclasses.replace(result, correction=other.correction, correction_source=other.correction_source)
+    if known.misreading is None and other.misreading is not None:
+        result = dataclasses.replace(result, misreading=other.misreading)
     return result
 
 
@@ -268,7 +270,7 @@ class _Plan:
 def _same(first: FailureCase, second: FailureCase) -> bool:
     """Whether a union brought nothing new."""
 
-    def said(case: FailureCase) -> tuple[int, int, tuple[OriginCredit, ...], bool]:
-        return case.uses, case.successes, case.shares, case.correction is None
+    def said(case: FailureCase) -> tuple[int, int, tuple[OriginCredit, ...], bool, bool]:
+        return case.uses, case.successes, case.shares, case.correction is None, case.misreading is None
 
     return said(first) == said(second)

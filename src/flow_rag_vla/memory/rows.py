@@ -16,7 +16,7 @@ from flow_rag_vla.memory.case import Array, CaseError, FailureCase, OriginCredit
 COLUMNS = (
     "case_id, created_ns, failure_type, task, phase, encoder, encoder_revision, embedding, proprioception, "
     "failed_actions, correction, correction_source, note, uses, successes, retired, retired_reason, origin, checksum, "
-    "calibration_id"
+    "calibration_id, misreading"
 )
 """Of the table of cases, in the order of ``_values``."""
 
@@ -122,6 +122,7 @@ def case_of(
             calibration_id=row["calibration_id"],
             credits=tuple(credits),
             history=tuple(history),
+            misreading=None if row["misreading"] is None else _array(row["misreading"]),
         )
     except (CaseError, ValueError, TypeError) as error:
         raise RowError(f"case {row['case_id']}: {error}") from error
@@ -133,7 +134,7 @@ def check_row(row: sqlite3.Row) -> None:
     Raises:
         RowError: if they differ.
     """
-    blobs = (row["embedding"], row["proprioception"], row["failed_actions"], row["correction"])
+    blobs = (row["embedding"], row["proprioception"], row["failed_actions"], row["correction"], row["misreading"])
     if not all(isinstance(blob, bytes) for blob in blobs[:3]) or _checksum(blobs) != row["checksum"]:
         raise RowError(f"case {row['case_id']} does not match its checksum")
 
@@ -142,6 +143,7 @@ def _values(case: FailureCase, created_ns: int) -> tuple[Any, ...]:
     """What ``COLUMNS`` name, but for the id."""
     correction = None if case.correction is None else _blob(case.correction)
     blobs = (_blob(case.embedding), _blob(case.proprioception), _blob(case.failed_actions), correction)
+    misreading = None if case.misreading is None else _blob(case.misreading)
     return (
         created_ns,
         int(case.failure_type),
@@ -157,8 +159,9 @@ def _values(case: FailureCase, created_ns: int) -> tuple[Any, ...]:
         int(case.retired),
         case.retired_reason,
         case.origin,
-        _checksum(blobs),
+        _checksum((*blobs, misreading)),
         case.calibration_id,
+        misreading,
     )
 
 

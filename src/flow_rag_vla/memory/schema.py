@@ -162,5 +162,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    ("ALTER TABLE cases ADD COLUMN misreading BLOB",),
 )
 """Statements by version: applying entry n makes version n + 1. Entries are never changed, only added."""

@@ -87,6 +87,7 @@ def failure_case(message: msg.FailureCase, origin: str) -> FailureCase:
         # Who calls the service with a correction and does not say whose is a person at a console.
         correction_source=message.correction_source or ("" if correction is None else "human"),
         proprioception=np.array(message.proprioception, dtype=np.float32),
+        misreading=np.array(message.misreading, dtype=np.float32) if len(message.misreading) else None,
         evidence=evidence(message.evidence),
         note=message.note,
         uses=int(message.uses),
@@ -123,6 +124,7 @@ def case_message(case: FailureCase, *, embedding: bool = True, images: Sequence[
         horizon=case.horizon,
         failed_actions=floats(case.failed_actions),
         correction_source=case.correction_source,
+        misreading=[] if case.misreading is None else floats(case.misreading),
         evidence=evidence_messages(case.evidence),
         note=case.note,
         uses=case.uses,
@@ -183,6 +185,8 @@ def correction_message(
         search_ms=float(search_ms),
     )
     message.header = embedding.header
+    if correction.shift is not None:
+        message.shift = floats(correction.shift)
     by_id: Mapping[int, RetrievedCase] = {item.case_id: item for item in found}
     shown = [by_id[case_id] for case_id in correction.case_ids if case_id in by_id] or found
     message.cases = [retrieved_message(item) for item in shown]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance, invalid_actions
-from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.policy.action_space import FREE_DIM, actions_from, normalised
@@ -146,8 +146,8 @@ class FlowPolicy:
             stamp_ns: capture time of the images, the tick of row 0; None takes the state's.
             previous: the chunk being followed; its rows are continued where the two overlap.
             delay_ticks: ticks that will have passed when this chunk arrives: so many rows repeat ``previous``.
-            correction: what the failure memory answers; guidance and negative are used here, the other modes are
-                the controller's.
+            correction: what the failure memory answers; guidance, negative and shift are used here, the other modes
+                are the controller's.
             shift: (3, 3) metres, base axes: so much farther are target, destination and hand taken to be than they are
                 read and felt; None believes the readings.
             reading: (READING_DIM,), where things are for the hand, believed instead of what is read in the embedding;
@@ -164,6 +164,9 @@ class FlowPolicy:
         rows, committed, prefix = self._continue(previous, stamp, delay_ticks)
         attraction, repulsion = self._steer(correction)
         moved = None if shift is None else self._check_shift(shift)
+        told = self._told(correction)
+        if told is not None:
+            moved = told if moved is None else moved + told
         believed = None if reading is None else self._check_reading(reading)
         with torch.inference_mode():
             if believed is None:
@@ -194,7 +197,7 @@ class FlowPolicy:
             task=goal.task,
             uncertainty=drawn.spread.cpu().numpy().astype(np.float32),
             committed=committed,
-            provenance=self._provenance(stamp, seed, correction, attraction is not None or repulsion is not None),
+            provenance=self._provenance(stamp, seed, correction, not (attraction is repulsion is told is None)),
         )
 
     def _check_embedding(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -217,6 +220,17 @@ class FlowPolicy:
                 "target, destination and hand"
             )
         return torch.from_numpy(moved).to(self._device)
+
+    def _told(self, correction: Correction | None) -> torch.Tensor | None:
+        """A shift (3, 3) of the target alone, as far as a correction asks for one."""
+        if correction is None or correction.mode != CorrectionMode.SHIFT or correction.shift is None:
+            return None
+        # A number that is not finite is not at most anything.
+        if not (correction.strength > 0.0 and float(np.linalg.norm(correction.shift)) <= FARTHEST_SHIFT):
+            return None
+        rows = np.zeros(SHIFT_SHAPE, dtype=np.float32)
+        rows[0] = min(float(correction.strength), 1.0) * correction.shift
+        return torch.from_numpy(rows).to(self._device)
 
     def _check_reading(self, reading: NDArray[np.floating]) -> torch.Tensor:
         believed = np.asarray(reading, dtype=np.float32)

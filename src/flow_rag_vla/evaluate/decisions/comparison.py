@@ -172,7 +172,7 @@ def _shapes(chunk: ActionChunk, correction: Correction) -> bool:
     )
 
 
-_IN_POLICY = frozenset({CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE})
+_IN_POLICY = frozenset({CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.SHIFT})
 
 
 def _difference(left: Command, right: Command, stamps: tuple[int | None, int | None]) -> TickDifference:

@@ -45,6 +45,8 @@ def correction_bytes(correction: Correction) -> bytes:
     parts = [struct.pack("<qBf", correction.stamp_ns, int(correction.mode), correction.strength)]
     for values in (correction.actions, correction.failed_actions):
         parts.append(b"-" if values is None else np.asarray(values).astype("<f4").tobytes())
+    if correction.shift is not None:
+        parts.append(np.asarray(correction.shift).astype("<f4").tobytes())
     parts.append(struct.pack(f"<{len(cases)}Q", *cases))
     return b"".join(parts)
 

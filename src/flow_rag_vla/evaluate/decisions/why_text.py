@@ -20,6 +20,7 @@ _MECHANISM = {
     CorrectionMode.NEGATIVE: "samples near chunks that failed before were turned away from",
     CorrectionMode.RESIDUAL: "the controller added a clipped offset to the rows not yet committed",
     CorrectionMode.BLEND: "the controller averaged the rows with a rule's action (the baseline)",
+    CorrectionMode.SHIFT: "the target was taken to be where the misreadings of similar failures say, before sampling",
     CorrectionMode.HOLD: "the memory asked the controller to hold",
 }
 

@@ -116,7 +116,7 @@ def _moments(bag: Bag, digest: Digest, window: EpisodeWindow, record: EpisodeRec
             failed = next((item for item in failures if 0 <= moment - item.log_ns < 900_000_000), None)
             yield _Moment(
                 (int(moment) - start) * 1e-9, view, front, wrist, phase,
-                {1: "guidance", 2: "negative", 3: "residual", 4: "blend", 5: "hold"}.get(mode, ""),
+                {1: "guidance", 2: "negative", 3: "residual", 4: "blend", 5: "hold", 7: "shift"}.get(mode, ""),
                 failed.failure_type.replace("_", " ") if failed is not None else "",
             )  # fmt: skip
 

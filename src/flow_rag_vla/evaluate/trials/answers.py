@@ -145,7 +145,7 @@ class MemoryAnswering:
 
 
 class ConsensusAnswering:
-    """What the corrections of similar situations agree on; see ``memory.consensus``."""
+    """What similar situations agree on; see ``memory.consensus``."""
 
     arbiter: ArbiterSettings | None = None
     delay_ticks = 0
@@ -162,7 +162,7 @@ class ConsensusAnswering:
     def __call__(
         self, embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int
     ) -> Correction | None:
-        """Guidance toward the consensus, or NONE."""
+        """Guidance toward the consensus, a shift of the target, or NONE."""
         context, episode = self._context, self._episode
         if context.memory.stamp is None or episode is None:
             return Correction(stamp_ns)
@@ -271,6 +271,17 @@ def _dispatch(context: AnswerContext) -> Answering:
 
 @answering("consensus")
 def _consensus(context: AnswerContext) -> Answering:
+    # Chunks alone, whatever is known of misreadings: each of the two ways can be measured on its own.
+    return ConsensusAnswering(context, ConsensusSettings(misread=2.0))
+
+
+@answering("relocation")
+def _relocation(context: AnswerContext) -> Answering:
+    return ConsensusAnswering(context, ConsensusSettings(misread=0.0))
+
+
+@answering("by_cause")
+def _by_cause(context: AnswerContext) -> Answering:
     return ConsensusAnswering(context)
 
 

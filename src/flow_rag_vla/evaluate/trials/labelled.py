@@ -49,6 +49,7 @@ class Seen:
 class Labelled:
     """An observation, what the policy alone does there (H, 7), and what was right (H, 7).
 
+    misreading: (3,) metres, how far the target was from where the policy read it, where that explains what it did
     succeeded: whether it is of an attempt that succeeded, or an expert says what was right: only then does it count as
         a success where the policy does the same
     """
@@ -57,6 +58,7 @@ class Labelled:
     alone: NDArray[np.float32]
     right: NDArray[np.float32]
     succeeded: bool = True
+    misreading: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True)
@@ -125,7 +127,9 @@ class Keeper:
         situations = []
         for item in labelled:
             found = self._situation(item.seen, goal)
-            situations.append(replace(found, planned=item.alone, right=item.right, trusted=item.succeeded))
+            situations.append(
+                replace(found, planned=item.alone, right=item.right, trusted=item.succeeded, misreading=item.misreading)
+            )
             self.labels.embedding.append(item.seen.embedding)
             self.labels.proprioception.append(found.proprioception)
             self.labels.goal.append(goal.index)

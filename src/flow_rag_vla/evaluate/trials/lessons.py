@@ -25,6 +25,7 @@ from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.policy.encoders import Encoder
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.sim.expert import ScriptedExpert
+from flow_rag_vla.sim.places import places
 from flow_rag_vla.sim.scene import SceneSpec
 from flow_rag_vla.sim.world import Snapshot, World
 
@@ -177,6 +178,22 @@ class Lessons:
             correction=expert_chunk(self._world, self._spec, moment, case.horizon),
             correction_source="expert",
         )
+
+
+def target_place(world: World, spec: SceneSpec, moment: Snapshot) -> NDArray[np.float64] | None:
+    """(3,) metres, base frame: where the target of the goal was at a moment; None while the hand holds it.
+
+    The world is as before.
+    """
+    now = world.save()
+    try:
+        world.restore(moment)
+        if ScriptedExpert(world, spec.goal, np.random.default_rng(0)).holding():
+            return None
+        return np.array(places(spec, world.scene_state())[spec.goal.target][0])
+    finally:
+        world.restore(now)
+        world.forget(now)
 
 
 def expert_chunk(world: World, spec: SceneSpec, moment: Snapshot, horizon: int) -> NDArray[np.float32]:
