@@ -22,6 +22,7 @@ BENCHMARKS = {
     "deliberation": "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
     "pace": "tasks done slower beside the same starts at full speed",
     "restart": "a heavy node that died, back from the spare process beside a start anew",
+    "replay": "a recorded run decided again, what the recorder costs, pictures to commands, the launch",
     "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
 }
 ON_REQUEST = (
@@ -36,6 +37,7 @@ ON_REQUEST = (
     "deliberation",
     "pace",
     "restart",
+    "replay",
     "swapping",
 )
 """Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
@@ -61,9 +63,10 @@ def bench(
     soak: float = typer.Option(0.0, min=0.0, help="Registry: only 16 writers and 32 readers, for so many seconds."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
     quick: bool = typer.Option(
-        False, "--quick", help="Detection, labeling, registry, deliberation, pace: a part of it."
+        False, "--quick", help="Detection, labeling, registry, deliberation, pace, replay: a part of it."
     ),
     bank: Path = typer.Option(None, help="Retrieval: folder of a bank of cases, made with practice."),
+    bag: Path = typer.Option(None, help="Replay: run folder or bag to decide again, instead of a new one."),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
     """Measure the loop, the memory and the whole graph, each beside its baseline.
@@ -97,6 +100,8 @@ def bench(
       flow_rag_vla bench pace                about 3 minutes; with --quick one
 
       flow_rag_vla bench restart             under a minute
+
+      flow_rag_vla bench replay              about 3 minutes; with --quick 2
 
       flow_rag_vla bench swapping            about 3 minutes
     """
@@ -138,6 +143,10 @@ def bench(
             from flow_rag_vla.cli.bench_restart import bench_restart
 
             bench_restart(console, None if json is None else json / "restart.json", quick=quick)
+        elif name == "replay":
+            from flow_rag_vla.cli.bench_replay import bench_replay
+
+            bench_replay(console, None if json is None else json / "replay.json", bag, quick=quick)
         elif name == "swapping":
             from flow_rag_vla.cli.bench_swapping import bench_swapping
 

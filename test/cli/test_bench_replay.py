@@ -1,0 +1,20 @@
+"""``flow_rag_vla bench replay``; what it measures is tested in test/evaluate and test/ros."""
+
+from __future__ import annotations
+
+from typer.testing import CliRunner
+
+from flow_rag_vla.cli.main import app
+
+runner = CliRunner()
+
+
+def test_a_bag_that_cannot_be_decided_again_is_named_before_anything_is_started(tmp_path):
+    result = runner.invoke(app, ["bench", "replay", "--bag", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"{tmp_path} holds no .mcap or .db3 file" in result.output
+
+
+def test_it_is_listed_with_what_it_measures():
+    result = runner.invoke(app, ["bench", "--help"], env={"COLUMNS": "200"})
+    assert "bench replay" in result.output and "--bag" in result.output
