@@ -98,7 +98,7 @@ def evaluate(
     from flow_rag_vla.evaluate.trials.plan import words
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.memory.store import StoreError
-    from flow_rag_vla.policy.checkpoint import CheckpointError
+    from flow_rag_vla.policy.checkpoint import CheckpointError, load_checkpoint
     from flow_rag_vla.policy.encoders import EncoderError
     from flow_rag_vla.sim.scene import VARIANTS
 
@@ -127,6 +127,9 @@ def evaluate(
     settings = RolloutSettings(delay_ticks, replan_ticks, "heun" if heun else "euler", steps, samples)
     try:
         tasks = [check_task(name) for name in words(task) or task_names()]
+        # Before any process is started: on a busy machine that takes longer than to say what is wrong.
+        for one in checkpoint or ():
+            load_checkpoint(one)
         if memory is None and preset is None and not collect:
             if checkpoint is not None and len(checkpoint) > 1:
                 raise TrialError("several checkpoints are pooled in paired trials only; add --memory off, or give one")

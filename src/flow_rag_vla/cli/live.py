@@ -104,7 +104,10 @@ def _add_token(console: Console, tokens: str, wanted: str, hours: float) -> None
         raise typer.BadParameter(str(error)) from None
     token, secret = new_token(name, Role[word.upper()], hours * 3600.0 if hours else None)
     # A name has one token: a new one takes the place of the old.
-    save_access(path, [*(item for item in kept if item.name != name), token])
+    try:
+        save_access(path, [*(item for item in kept if item.name != name), token])
+    except OSError as error:
+        raise typer.BadParameter(f"--tokens {path} cannot be written: {error.strerror}; name another file") from None
     console.print(f"token of {name} ({word}), shown this once: {secret}", highlight=False)
 
 

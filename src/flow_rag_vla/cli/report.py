@@ -23,6 +23,8 @@ def report(
     from flow_rag_vla.evaluate.report import make_report
 
     console = Console()
+    if folder.is_dir() and not any((folder / name).exists() for name in ("run.json", "episodes", "bag")):
+        raise typer.BadParameter(f"{folder} holds no run.json, episodes or bag; give a run's folder, below runs/")
     try:
         with console.status("making the report"):
             made = make_report(folder, animate=animation)

@@ -1,0 +1,46 @@
+"""What is wrong is said at once, with the value and the remedy, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flow_rag_vla.cli.main import app
+
+WRONG = (
+    ("sim -t nope", "unknown task 'nope'; known tasks: pick_and_place"),
+    ("sim --variant nope", "--variant 'nope' is not known; known: plain"),
+    ("sim --corrector nope", "corrector is 'nope', expected one of consensus"),
+    ("sim --log-level loud", "log_level is 'loud', expected one of debug"),
+    ("sim --params-file nope.yaml", "params_file 'nope.yaml' does not exist; copy config/flow_rag_vla.yaml"),
+    ("sim --runs /proc/nope", "cannot be made: No such file or directory; see --runs"),
+    ("robot", "profile is empty; name one of franka"),
+    ("robot --profile frank --runs runs", "did you mean 'franka'?"),
+    ("robot --check empty", "profile 'empty' is not known; shipped: franka"),
+    ("live --new-token a:king --tokens t.json", "with a role of viewer, labeller"),
+    ("live --new-token a:viewer --tokens /proc/t.json", "cannot be written: No such file or directory; name another"),
+    ("ask 'make me coffee'", "did you mean 'take'?"),
+    ("report nope", "nope is no run folder; give one of those below runs/"),
+    ("report empty", "empty holds no run.json, episodes or bag"),
+    ("evaluate --task push --checkpoint nope", "no policy.json in nope; give a folder with a policy checkpoint"),
+    ("why empty 1", "holds no .mcap or .db3 file; give the folder that the recorder wrote"),
+    ("record --profile nope", "profile 'nope' is not one of graph, control"),
+    ("memory list -d nope.db", "nope.db: there is no such database; check the path"),
+    ("bench nope", "unknown benchmark 'nope'; known: loop"),
+    ("reference --picture blue", "--picture is 'blue', expected one of light, dark"),
+    ("reference --yaml --picture dark", "give one of them"),
+)
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG, ids=[line for line, _ in WRONG])
+def test_it_is_said_and_nothing_is_made(line, said, tmp_path: Path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, shlex.split(line), env={"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code in (1, 2)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert said in " ".join(result.output.split())
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
