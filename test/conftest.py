@@ -66,11 +66,21 @@ def pytest_configure(config: pytest.Config) -> None:
 DOMAIN_LOCK = pytest.StashKey[IO[str]]()
 
 
+ROS_TESTS = Path(__file__).parent / "ros"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare a pass that leaves the ROS tests out, or takes them alone, the imports of the others."""
+    wanted = {"ros": True, "not ros": False}.get(config.getoption("markexpr"))
+    if wanted is None or collection_path in ROS_TESTS.parents:
+        return None
+    return True if wanted is not (ROS_TESTS in (collection_path, *collection_path.parents)) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in test/ros: it runs alone."""
-    folder = Path(__file__).parent / "ros"
     for item in items:
-        if folder in item.path.parents:
+        if ROS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.ros)
 
 

@@ -326,14 +326,17 @@ def test_readers_see_whole_cases_while_a_writer_adds_edits_and_retires(make, ope
     ids = [memory.add(make.case(seed)).case_id for seed in range(10)]
     done = threading.Event()
     problems: list[BaseException] = []
+    reads = [0, 0, 0]
 
     def read(seed: int) -> None:
         try:
-            while not done.is_set():
+            # Readers that never rest would leave the writer waiting for the interpreter, not for the memory.
+            while not done.wait(0.001):
                 for item in memory.search(make.unit(seed), k=5, threshold=-1.0, task="push").cases:
                     case = memory.cases([item.case_id]).get(item.case_id)
                     if case is not None and not case.retired:
                         assert abs(float(case.embedding @ make.unit(seed)) - item.similarity) < 1e-4
+                        reads[seed] += 1
         except BaseException as error:
             problems.append(error)
 
@@ -350,4 +353,5 @@ def test_readers_see_whole_cases_while_a_writer_adds_edits_and_retires(make, ope
         for reader in readers:
             reader.join(timeout=30)
     assert problems == []
+    assert min(reads) > 0
     assert memory.statistics().cases == 40
