@@ -260,6 +260,9 @@ def test_a_million_scale_table_knows_what_the_cases_say(make):
     assert len(table) == len(truth)
     assert table.active == sum(not item.retired for item in truth.values())
     assert dict(CaseTable.of_columns(table.columns(), table.groups())) == truth
+    wanted = [999, 0, *generator.permutation(200).tolist()]
+    assert table.of(wanted) == [truth[case_id] for case_id in wanted if case_id in truth]
+    assert table.of([]) == [] == CaseTable().of(wanted)
     assert table.get(999) is None
     assert 999 not in table
     with pytest.raises(KeyError):

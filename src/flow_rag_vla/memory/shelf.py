@@ -65,13 +65,13 @@ class Shelf:
         index = self.index
         if index is None:
             return ()
-        found = []
-        for case_id, similarity in index.search(embedding, k, task, phase):
-            # A case may have been dropped between the two look-ups.
-            summary = self.table.get(case_id)
-            if summary is not None and similarity >= threshold:
-                found.append(RetrievedCase(summary, min(similarity, 1.0)))
-        return tuple(found)
+        found = {
+            case_id: min(similarity, 1.0)
+            for case_id, similarity in index.search(embedding, k, task, phase)
+            if similarity >= threshold
+        }
+        # A case may have been dropped between the two look-ups.
+        return tuple(RetrievedCase(summary, found[summary.case_id]) for summary in self.table.of(tuple(found)))
 
     def same_failures(self, case: FailureCase, similarity: float) -> list[int]:
         """Cases of the group of a case, active or retired, at least this similar to it."""

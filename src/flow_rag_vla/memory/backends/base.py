@@ -87,9 +87,21 @@ class IndexUnavailableError(StoreError):
 def best(similarities: Vectors, ids: Ids, k: int) -> tuple[Vectors, Ids]:
     """The k most similar of each row of (Q, N) similarities and ids, most similar first; of equals the lower id."""
     count = min(k, similarities.shape[1])
+    if len(ids) == 1:
+        return _best_of_one(similarities[0], ids[0], count)
     rows = np.arange(len(ids))[:, np.newaxis]
     if 0 < count < similarities.shape[1]:
         some = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
         similarities, ids = similarities[rows, some], ids[rows, some]
     order = np.lexsort((ids, -similarities), axis=1)[:, :count]
     return similarities[rows, order], ids[rows, order]
+
+
+def _best_of_one(similarities: Vectors, ids: Ids, count: int) -> tuple[Vectors, Ids]:
+    """As :func:`best` of one row: half the calls, and the first search after a pause pays for each of them."""
+    beyond = len(similarities) - count
+    if count and beyond:
+        some = similarities.argpartition(beyond)[beyond:]
+        similarities, ids = similarities[some], ids[some]
+    order = np.lexsort((ids, -similarities))[:count]
+    return similarities[np.newaxis, order], ids[np.newaxis, order]

@@ -176,18 +176,21 @@ class LayeredIndex:
         state = self._state
         count = min(k, state.live_rows + state.live_tail)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        parts = [self._in_tail(state, queries, count)]
+        parts = [self._in_tail(state, queries, count)] if state.tail_count or not len(state.originals) else []
         covered = 0 if state.segment is None else state.segment.count
         if covered < len(state.originals):
             parts.append(_scan(state, queries, count, covered, len(state.originals)))
         if state.segment is not None:
             parts.append(_in_segment(state, state.segment, queries, count))
         if len(parts) == 1:
+            # In order already.
             similarities, ids = parts[0]
         else:
-            similarities = np.concatenate([part[0] for part in parts], axis=1)
-            ids = np.concatenate([part[1] for part in parts], axis=1)
-        similarities, ids = best(similarities, ids, count)
+            similarities, ids = best(
+                np.concatenate([part[0] for part in parts], axis=1),
+                np.concatenate([part[1] for part in parts], axis=1),
+                count,
+            )
         if similarities.size and not np.isfinite(similarities[:, -1]).all():
             # Some went while this search ran.
             width = int(np.isfinite(similarities).sum(axis=1).min())

@@ -1,10 +1,12 @@
 """Compressed vectors that find candidates, and how well they do.
 
-A segment turns unit vectors into few numbers (principal components: the ones that carry ``KEPT`` of the variance, in
-a random rotation so that each carries as much), cuts those into parts of 4 bits (product quantisation; Jégou et al.
-2011) and scans the codes in registers (fast scan; André et al. 2015, as in FAISS). Up to ``lists_from`` vectors every
-code is scanned; beyond, vectors are sorted into lists by k-means and only the lists nearest to a query are. The best
-candidates are then compared with the query by their original vectors, so that a similarity is always exact.
+A segment turns unit vectors into few numbers (principal components: the ones that carry ``KEPT`` of the variance, in a
+random rotation so that each carries as much; where none can be left out and each carries as much already, they stay as
+they are: turning a query would cost as much as scanning the codes), cuts those into parts of 4 bits (product
+quantisation; Jégou et al. 2011) and scans the codes in registers (fast scan; André et al. 2015, as in FAISS). Up to
+``lists_from`` vectors every code is scanned; beyond, vectors are sorted into lists by k-means and only the lists
+nearest to a query are. The best candidates are then compared with the query by their original vectors, so that a
+similarity is always exact.
 
 How many lists and candidates a search looks at is not set but measured: vectors of the segment itself are looked up
 (each without itself) with ever more until ``GOAL`` of their true nearest are found, and the recall of that choice is
@@ -42,14 +44,20 @@ KEPT = 0.998
 WIDTHS = (64, 128, 256, 512)
 """Numbers a reduced vector may have."""
 
+MOST_UNEVEN = 2.0
+"""Variance of one number over their mean up to which vectors need no rotation: parts then tell about as much each."""
+
 MOST_PARTS = 128
 """Parts of 4 bits in lists: 64 bytes a vector."""
 
 MOST_PARTS_SCANNED = 256
 """Parts of 4 bits where every code is scanned: those are few enough, and finer codes need fewer candidates."""
 
-CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
-"""Candidates that may be compared exactly; 2,048 take about half a millisecond."""
+CANDIDATES = (32, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
+"""Candidates that may be compared exactly; with cold caches each costs more than half a microsecond."""
+
+PROBED_WITH = 1024
+"""Candidates with which the number of lists is chosen, before their own."""
 
 PROBES = (8, 16, 32, 64, 96, 128, 192, 256)
 """Lists that may be looked at."""
@@ -132,17 +140,13 @@ def trained(originals: Originals, lists_from: int, check: Check) -> Segment:
     count, dimension = len(originals), originals.dimension
     generator = np.random.default_rng(SEED)
     few = _sample(originals, SAMPLE, generator)
-    matrix, offset = _projection(few, generator)
-    width = len(matrix)
+    transform = _reduction(few, generator)
+    width = dimension if transform is None else int(transform.d_out)
     check()
     lists = 0
     if count >= lists_from:
         # Four times the root: half of the work is then spent on the centres, half on the lists.
         lists = min(2 ** round(math.log2(4.0 * math.sqrt(count))), 4096 if width <= MOST_PARTS else 1024)
-    transform = faiss.LinearTransform(dimension, width, True)
-    faiss.copy_array_to_vector(np.ascontiguousarray(matrix).ravel(), transform.A)
-    faiss.copy_array_to_vector(offset, transform.b)
-    transform.is_trained = True
     parts = _parts(width, lists)
     if lists:
         centres = faiss.IndexFlatL2(width)
@@ -155,10 +159,12 @@ def trained(originals: Originals, lists_from: int, check: Check) -> Segment:
     else:
         inner = faiss.IndexPQFastScan(width, parts, 4)
     inner.pq.cp.niter, inner.pq.cp.seed = ROUNDS, SEED
-    reduced = np.concatenate([transform.apply(few[first : first + SAMPLE]) for first in range(0, len(few), SAMPLE)])
-    del few
+    if transform is not None:
+        few = np.concatenate([transform.apply(few[first : first + SAMPLE]) for first in range(0, len(few), SAMPLE)])
     check()
-    inner.train(reduced)
+    inner.train(few)
+    if transform is None:
+        return Segment(inner, 0, count, lists, width)
     index = faiss.IndexPreTransform(transform, inner)
     transform.this.disown()
     inner.this.disown()
@@ -193,7 +199,7 @@ def measured(segment: Segment, originals: Originals, check: Check) -> Segment:
         return _recall(found, originals, queries[which], places[which], truth[which])
 
     goal = GOAL if segment.lists else GOAL_SCANNED
-    best = dataclasses.replace(segment, candidates=CANDIDATES[-2])
+    best = dataclasses.replace(segment, candidates=PROBED_WITH)
     for probes in [number for number in PROBES if number <= segment.lists] or [1]:
         best = dataclasses.replace(best, probes=probes)
         _set_probes(best)
@@ -232,10 +238,9 @@ def _sample(originals: Originals, most: int, generator: np.random.Generator) -> 
     return floats(originals.take(np.sort(generator.choice(len(originals), most, replace=False))))
 
 
-def _projection(rows: Vectors, generator: np.random.Generator) -> tuple[Vectors, Vectors]:
-    """Matrix (W, D) and offset (W,) of the reduction of vectors."""
-    import faiss
-
+def _reduction(rows: Vectors, generator: np.random.Generator) -> Any:
+    """FAISS transform of vectors (N, D) to (N, W); None where they are best left as they are."""
+    faiss: Any = _faiss()
     dimension = rows.shape[1]
     # FAISS, not numpy: its linear algebra keeps to the one thread that it was told.
     components = faiss.PCAMatrix(dimension, dimension)
@@ -245,10 +250,17 @@ def _projection(rows: Vectors, generator: np.random.Generator) -> tuple[Vectors,
     whole = dimension // WIDTHS[0] * WIDTHS[0] or dimension
     width = next((number for number in WIDTHS if needed <= number <= dimension), whole)
     matrix = faiss.vector_to_array(components.PCAMat).reshape(dimension, dimension)[:width]
+    variances = rows[: SAMPLE // 4].var(axis=0)
+    if width == dimension and float(variances.max()) <= MOST_UNEVEN * float(variances.mean()):
+        return None
     rotation, _ = np.linalg.qr(generator.standard_normal((width, width)))
     turned = np.asarray(rotation @ matrix, dtype=np.float32)
     mean = rows.mean(axis=0, dtype=np.float64)
-    return turned, np.asarray(-(turned @ mean), dtype=np.float32)
+    transform = faiss.LinearTransform(dimension, width, True)
+    faiss.copy_array_to_vector(np.ascontiguousarray(turned).ravel(), transform.A)
+    faiss.copy_array_to_vector(np.asarray(-(turned @ mean), dtype=np.float32), transform.b)
+    transform.is_trained = True
+    return transform
 
 
 def _nearest(originals: Originals, count: int, queries: Vectors, places: Ids, check: Check) -> Vectors:
