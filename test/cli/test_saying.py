@@ -12,6 +12,7 @@ from flow_rag_vla.cli.saying import complain, warn
 SENTENCES = (
     "av is missing; install it: pip install 'flow_rag_vla[web,labeling]'",
     "bag [/tmp/a] cannot be read",
+    "line 1: 'root:x:0:0' is no number",
     f"{'a/' * 80}file.yaml does not exist",
 )
 

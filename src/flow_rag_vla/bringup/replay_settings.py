@@ -18,6 +18,7 @@ from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParamete
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.control.loop import LoopSettings
 from flow_rag_vla.core.parameters import ParameterError, load_parameters, parameter_table
+from flow_rag_vla.core.yaml_text import plain_yaml
 from flow_rag_vla.evaluate.decisions.memory import ORIGIN, MemoryReplaySettings
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings
@@ -115,7 +116,7 @@ def _run_parameters(bag: Path) -> dict[str, dict[str, Any]]:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             values: dict[str, dict[str, Any]] = {}
             path = Path(str(about.get("params_file", "")))
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            loaded = plain_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
             for name, section in (loaded or {}).items():
                 values.setdefault(name.rsplit("/", 1)[-1], {}).update(section.get("ros__parameters") or {})
             for name, overrides in about.get("parameters", {}).items():

@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.yaml_text import plain_yaml
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.data.mcap_scan import McapChannel, McapError, McapScan, open_mcap
 from flow_rag_vla.data.message_values import image_pixels
@@ -237,7 +238,7 @@ def _compressed_messages(path: Path) -> bool:
 
 def _information(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))
+        loaded = plain_yaml((path / "metadata.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     about = loaded.get("rosbag2_bagfile_information") if isinstance(loaded, dict) else None

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.yaml_text import plain_yaml
 from flow_rag_vla.robot.fields import Fields, ProfileError
 
 MODES = ("joint_trajectory", "joint_position", "cartesian_pose", "cartesian_twist")
@@ -123,7 +124,7 @@ def load_profile(path: str | Path) -> RobotProfile:
     """
     file = Path(path).expanduser()
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = plain_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfileError(f"{file}: cannot be read ({error.strerror}); name a profile's YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flow_rag_vla.core.yaml_text import plain_yaml
 from flow_rag_vla.labeling.datasets import parsing
 from flow_rag_vla.labeling.datasets.dataset import Annotation, DatasetItem, LabelDataset, Split
 from flow_rag_vla.labeling.datasets.errors import DatasetError
@@ -74,7 +75,7 @@ def read(path: Path, name: str) -> Imported:
 
     file = found_below(path, CONFIG)
     try:
-        config = parsing.mapping(yaml.safe_load(parsing.read_text(file)), str(file))
+        config = parsing.mapping(plain_yaml(parsing.read_text(file)), str(file))
     except yaml.YAMLError as error:
         raise parsing.corrupt(file, f"it is no YAML ({str(error)[:200]})") from error
     categories = _categories(config, file)
@@ -94,6 +95,10 @@ def read(path: Path, name: str) -> Imported:
         taken.add(image_id)
         width, height = image_size(picture, f"picture of {file}")
         labels = _labels_file(folder, picture)
+        if labels.is_file() and not labels.resolve().is_relative_to(file.parent.resolve()):
+            raise DatasetError(
+                f"{labels} is a link that leads out of {file.parent}: copy the file there", "unsafe_path"
+            )
         annotations = _annotations(labels, image_id, width, height, categories) if labels.is_file() else ()
         items.append(DatasetItem(image_id, plain[str(picture)], width, height, split, annotations=annotations))
         files[image_id] = picture
