@@ -82,6 +82,7 @@ def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings
             parameters.consensus_false_retrieval_rate,
             parameters.minimum_credit,
             parameters.consensus_until,
+            parameters.consensus_misread,
         ),
         RewindSettings(parameters.rewinds, round(parameters.rewind_back * 1e9), ask=parameters.rewind_ask),
     )

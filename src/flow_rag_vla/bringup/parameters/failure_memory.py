@@ -93,6 +93,14 @@ class FailureMemoryParameters:
         maximum=1.0,
         live=True,
     )
+    consensus_misread: float = parameter(
+        _CONSENSUS.misread,
+        "Share of similar failures, by weight, that a misread place explains, from which the policy is told another "
+        "place instead of being guided; 0: it is never guided, above 1: it is never told",
+        minimum=0.0,
+        maximum=2.0,
+        live=True,
+    )
     without_correction: str = parameter(
         "negative",
         "What dispatch does with credible cases of which no correction is known: sample away from their "

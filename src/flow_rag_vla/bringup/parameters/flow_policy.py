@@ -31,7 +31,7 @@ class FlowPolicyParameters:
     )
     seed: int = parameter(0, "Base of the noise seeds", minimum=0, maximum=2**31 - 1)
     correction_budget: float = parameter(
-        0.003, "How long a chunk waits for the failure memory's answer", unit="s", minimum=0.0, maximum=0.1, live=True
+        0.015, "How long a chunk waits for the failure memory's answer", unit="s", minimum=0.0, maximum=0.1, live=True
     )
     max_embedding_age: float = parameter(
         0.5,

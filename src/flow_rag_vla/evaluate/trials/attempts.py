@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import CartesianTarget, RobotState
@@ -18,7 +19,7 @@ from flow_rag_vla.evaluate.trials.labelled import Seen
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
-from flow_rag_vla.policy.follower import Belief, ChunkFollower
+from flow_rag_vla.policy.follower import Belief, ChunkFollower, Corrector
 from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.scene import SceneSpec
 from flow_rag_vla.sim.world import World
@@ -46,6 +47,7 @@ def attempt(
     shift: NDArray[np.floating] | None = None,
     believed: Belief | None = None,
     beside: Callable[[CartesianTarget], object] | None = None,
+    corrector: Corrector | None = None,
 ) -> Attempt:
     """From here until success or the time of an attempt is over.
 
@@ -59,6 +61,7 @@ def attempt(
         shift: of the policy's perception, see ``FlowPolicy.act``.
         believed: where things are taken to be instead of where the policy reads them.
         beside: is given each target before the world is stepped, as a copy that goes along.
+        corrector: what a memory would answer to each picture.
     """
     settings = rig.spec.settings
     detector, integrator = FailureDetector(), TargetIntegrator()
@@ -66,8 +69,9 @@ def attempt(
     detector.update(state)
     embeddings: list[NDArray[np.float32]] = []
 
-    def look(embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int) -> None:
+    def look(embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int) -> Correction | None:
         embeddings.append(embedding)
+        return None if corrector is None else corrector(embedding, state, goal, stamp_ns)
 
     follower = ChunkFollower(
         rig.policy, rig.encoder, scene.goal, seed=noise, delay_ticks=settings.delay_ticks, corrector=look,

@@ -49,7 +49,7 @@ class Seen:
 class Labelled:
     """An observation, what the policy alone does there (H, 7), and what was right (H, 7).
 
-    misreading: (3,) metres, how far the target was from where the policy read it, where that explains what it did
+    misreading: (3,) metres, how far the target was from where the policy read it, if that is why it failed
     succeeded: whether it is of an attempt that succeeded, or an expert says what was right: only then does it count as
         a success where the policy does the same
     """

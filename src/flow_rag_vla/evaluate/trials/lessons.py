@@ -180,20 +180,22 @@ class Lessons:
         )
 
 
-def target_place(world: World, spec: SceneSpec, moment: Snapshot) -> NDArray[np.float64] | None:
-    """(3,) metres, base frame: where the target of the goal was at a moment; None while the hand holds it.
+def target_place(world: World, spec: SceneSpec, moment: Snapshot | None = None) -> NDArray[np.float64] | None:
+    """(3,) metres, base frame: where the target of the goal is; None while the hand holds it.
 
-    The world is as before.
+    moment: not now but then; the world is as before
     """
-    now = world.save()
-    try:
-        world.restore(moment)
-        if ScriptedExpert(world, spec.goal, np.random.default_rng(0)).holding():
-            return None
-        return np.array(places(spec, world.scene_state())[spec.goal.target][0])
-    finally:
-        world.restore(now)
-        world.forget(now)
+    if moment is not None:
+        now = world.save()
+        try:
+            world.restore(moment)
+            return target_place(world, spec)
+        finally:
+            world.restore(now)
+            world.forget(now)
+    if ScriptedExpert(world, spec.goal, np.random.default_rng(0)).holding():
+        return None
+    return np.array(places(spec, world.scene_state())[spec.goal.target][0])
 
 
 def expert_chunk(world: World, spec: SceneSpec, moment: Snapshot, horizon: int) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_NS, TICK_S
-from flow_rag_vla.core.correction import FARTHEST_SHIFT
+from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_NS, TICK_S, CorrectionMode
+from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.evaluate.trials.attempts import attempt
 from flow_rag_vla.evaluate.trials.bank import DATABASE, EPISODES, SETTINGS, BankEpisode
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen
 from flow_rag_vla.evaluate.trials.lessons import expert_chunk, target_place
@@ -31,18 +32,17 @@ from flow_rag_vla.evaluate.trials.plan import fresh_starts
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rehearsal import Rehearsal, RehearsalSettings
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.search import Search, SearchSettings, seen_with
+from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
 from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
-from flow_rag_vla.memory.lesson import other_action
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.observation import SITUATION_COLUMNS
-from flow_rag_vla.policy.policy import SHIFT_SHAPE
 from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.expert import ScriptedExpert
+from flow_rag_vla.sim.scene import SceneSpec
 from flow_rag_vla.sim.tasks import TASK_RULES
 
 PATIENCE_S = (4.5, 6.0)
@@ -188,29 +188,36 @@ class Practice:
             assert item.moment is not None
             right = expert_chunk(world, scene, item.moment, item.chunk.horizon)
             there = target_place(world, scene, item.moment)
-            misreading = None if there is None else self._misreading(item, scene.goal, there, right)
+            misreading = None if there is None else self._misreading(item.embedding, item.state, scene.goal, there)
             labelled.append(Labelled(item, item.chunk.actions, right, misreading=misreading))
+        if not self._misread(scene, start, limit):
+            labelled = [replace(item, misreading=None) for item in labelled]
         ids = self._keeper.failure(
             place, scene.task, scene.goal, kind, labelled, source="expert", note=f"taken over in episode {place}"
         )
         return BankEpisode(place, spec.key, start, False, ids)
 
-    def _misreading(
-        self, item: Seen, goal: Goal, there: NDArray[np.float64], right: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:
-        """(3,) metres from where the policy read the target to where it was, if that explains what the policy did.
+    def _misread(self, scene: SceneSpec, start: Start, limit: int) -> bool:
+        """Whether the policy does what it failed to do once it is told where the target is: then it had misread that.
 
-        It does if the policy, told where the target is, does what was right. What is not explained by where things are,
-        such as how wide to open or which way to go, is not mended by moving them either.
+        The same start again, with the same noise. Nothing else is told, neither headings nor the destination.
         """
-        policy = self._rig.policy
-        read = policy.reading(item.embedding, item.state)[SITUATION_COLUMNS[goal.index]][:3]
-        misreading = np.asarray(there - item.state.position - read, dtype=np.float32)
-        if float(np.linalg.norm(misreading)) > FARTHEST_SHIFT:
-            return None
-        shift = np.zeros(SHIFT_SHAPE, dtype=np.float32)
-        shift[0] = misreading
-        return None if other_action(seen_with(policy, item, goal, shift), right) else misreading
+        world = self._rig.world
+
+        def told(embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int) -> Correction | None:
+            there = target_place(world, scene)
+            shift = None if there is None else self._misreading(embedding, state, goal, there)
+            return None if shift is None else Correction(stamp_ns, CorrectionMode.SHIFT, 1.0, shift=shift)
+
+        return attempt(self._rig, world, scene, world.reset(scene), start.noise, limit, corrector=told).success
+
+    def _misreading(
+        self, embedding: NDArray[np.float32], state: RobotState, goal: Goal, there: NDArray[np.float64]
+    ) -> NDArray[np.float32] | None:
+        """(3,) metres from where the policy reads the target to where it is; None if that is another thing."""
+        read = self._rig.policy.reading(embedding, state)[SITUATION_COLUMNS[goal.index]][:3]
+        misreading = np.asarray(there - state.position - read, dtype=np.float32)
+        return misreading if float(np.linalg.norm(misreading)) <= FARTHEST_SHIFT else None
 
     def _look(self, embedding: NDArray[np.float32], state: RobotState, goal: object, stamp_ns: int) -> None:
         self._embedding = embedding
