@@ -62,11 +62,16 @@ def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
 
 def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_restart, "HEAVY", ("camera_encoder",))
+    every, few = bench_restart._commands, (bench_restart.EMPTY, "episode_manager")
+    monkeypatch.setattr(bench_restart, "_commands", lambda folder: {name: every(folder)[name] for name in few})
     result = CliRunner().invoke(app, ["bench", "restart", "--quick", "--json", str(tmp_path)])
     assert result.exit_code == 0, result.output
     starts = json.loads((tmp_path / "restart.json").read_text())
     assert [(start["node"], start["spare"]) for start in starts] == [
         ("camera_encoder", False),
         ("camera_encoder", True),
+        ("benchmark_timer", False),
+        ("episode_manager", False),
     ]
     assert all(start["cpu"] > 0.0 for start in starts) and "camera_encoder: loaded" in result.output
+    assert "episode_manager: answers" in result.output

@@ -21,7 +21,7 @@ BENCHMARKS = {
     "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
     "deliberation": "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
     "pace": "tasks done slower beside the same starts at full speed",
-    "restart": "a heavy node that died, back from the spare process beside a start anew",
+    "restart": "nodes that died: the heavy ones from the spare process and anew, the others beside an empty node",
     "replay": "a recorded run decided again, what the recorder costs, pictures to commands, the launch",
     "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
 }
@@ -63,7 +63,7 @@ def bench(
     soak: float = typer.Option(0.0, min=0.0, help="Registry: only 16 writers and 32 readers, for so many seconds."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
     quick: bool = typer.Option(
-        False, "--quick", help="Detection, labeling, registry, deliberation, pace, replay: a part of it."
+        False, "--quick", help="Detection, labeling, registry, deliberation, pace, replay, restart: a part of it."
     ),
     bank: Path = typer.Option(None, help="Retrieval: folder of a bank of cases, made with practice."),
     bag: Path = typer.Option(None, help="Replay: run folder or bag to decide again, instead of a new one."),
@@ -99,7 +99,7 @@ def bench(
 
       flow_rag_vla bench pace                about 3 minutes; with --quick one
 
-      flow_rag_vla bench restart             under a minute
+      flow_rag_vla bench restart             about 2 minutes; with --quick one
 
       flow_rag_vla bench replay              about 3 minutes; with --quick 2
 

@@ -1,7 +1,8 @@
-"""How long a heavy node is away: started anew, and made of the spare process, by turns."""
+"""How long a node is away that died: each started anew, and the heavy ones made of the spare process, by turns."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,22 +18,34 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from flow_rag_vla.bringup.graph import node_spec
+from flow_rag_vla.bringup.graph import Process, node_spec, sim_graph
+from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT, robot_graph
 from flow_rag_vla.bringup.spare import HEAVY, Spare
+from flow_rag_vla.bringup.supervisor import command_line
 from flow_rag_vla.cli.chaos import own_domain
 from flow_rag_vla.core.files import write_text
 
 ROUNDS, QUICK_ROUNDS = 5, 1
+EACH_ROUNDS = 2
+"""Of the nodes that are started anew alone."""
+
+EMPTY = "benchmark_timer"
+"""A node that does nothing: what Python and rclpy take."""
+
 TIMEOUT_S = 120.0
 TARGET_S = 2.0
 
 _LOADED = "configured in"
 """What a managed node says once it has loaded."""
 
+_READY = "ready"
+"""What every node says, if asked for all that it has to say, once it answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of a node, until it had loaded. Seconds; ``cpu`` of all its threads."""
+    """One start of a node, until it had loaded or answered. Seconds; ``cpu`` of all its threads."""
 
     node: str
     spare: bool
@@ -58,8 +71,68 @@ def bench_restart(console: Console, output: Path | None, *, quick: bool = False)
             f"after a start anew, ratio {walls[1] / walls[0]:.2f}; processor time {cpus[1]:.2f} s and {cpus[0]:.2f} s, "
             f"ratio {cpus[1] / cpus[0]:.2f}"
         )
+    starts += _bench_each(console, 1 if quick else EACH_ROUNDS)
     if output is not None:
         write_text(output, json.dumps([asdict(one) for one in starts], indent=2))
+
+
+def _bench_each(console: Console, rounds: int) -> list[Start]:
+    """Start every other node anew, by turns, until it answers; print a line a node, the empty one first."""
+    starts: list[Start] = []
+    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_restart_") as folder:
+        commands = _commands(Path(folder))
+        for place in range(rounds):
+            for node, command in commands.items():
+                with console.status(f"{node}, {place + 1} of {rounds}"):
+                    starts.append(_answer(node, command, Path(folder) / f"{node}_{place}.log"))
+    nothing = statistics.median(one.cpu for one in starts if one.node == EMPTY)
+    for node in commands:
+        walls, cpus = zip(*((one.wall, one.cpu) for one in starts if one.node == node), strict=True)
+        console.print(
+            f"{node}: answers {statistics.median(walls):.2f} s after a start anew (target {TARGET_S:g} s, model load "
+            f"aside), processor time {statistics.median(cpus):.2f} s, ratio to an empty node "
+            f"{statistics.median(cpus) / nothing:.2f}",
+            highlight=False,
+        )
+    return starts
+
+
+def _commands(folder: Path) -> dict[str, list[str]]:
+    """The command of every other node that a graph starts, and of the empty one."""
+    wanted = {"run_folder": str(folder), "llm": "true", "deliberation": "true", "labeling": "true", "dashboard": "true"}
+    arm = {"run_folder": str(folder), "profile": "mock", "mock": "true"}
+    processes = [*sim_graph(wanted, default_params_file())]
+    processes += [one for one in robot_graph(arm, default_params_file()) if one.spec in (ROBOT, MOCK_ROBOT)]
+    # What is not of this run: a person's labels, a port that is taken, a server elsewhere.
+    apart: dict[str, dict[str, object]] = {
+        "labeling": {"registry": str(folder / "labels"), "trainings": str(folder / "trainings")},
+        "dashboard": {"port": 0},
+        "llm": {"provider": "rules"},
+    }
+    commands = {EMPTY: [sys.executable, "-m", f"flow_rag_vla.nodes.{EMPTY}", "--ros-args", *_telling(EMPTY)]}
+    for process in processes:
+        name = process.spec.name
+        if name in HEAVY:
+            continue
+        known: Process = dataclasses.replace(process, overrides={**process.overrides, **apart.get(name, {})})
+        commands[name] = [*command_line(known), *_telling(name)]
+    return commands
+
+
+def _telling(node: str) -> list[str]:
+    return ["--log-level", f"{node}:=debug"]
+
+
+def _answer(node: str, command: list[str], log: Path) -> Start:
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
+    started = time.monotonic()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
+    try:
+        _wait(lambda: f"[{node}]: {_READY}" in log.read_text(errors="replace"), f"{node} ({log.name})", process)
+        return Start(node, False, time.monotonic() - started, _cpu(process.pid))
+    finally:
+        _end(process)
 
 
 def _start(node: str, spare: bool, log: Path) -> Start:
@@ -80,12 +153,16 @@ def _start(node: str, spare: bool, log: Path) -> Start:
         _wait(lambda: _LOADED in log.read_text(errors="replace"), node)
         return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(20.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _cpu(pid: int) -> float:
@@ -93,9 +170,11 @@ def _cpu(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def _wait(condition: Callable[[], bool], what: str) -> None:
+def _wait(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"{what} ended with code {process.returncode} before it was there")
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what} was not there after {TIMEOUT_S:g} s")
         time.sleep(0.005)
