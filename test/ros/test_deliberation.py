@@ -62,12 +62,13 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     start_node("deliberation")
 
     # Accepted.
-    _, done, feedback = deliberate("put the red cube in the bin", TABLE)
+    _, done, feedback = deliberate("slowly put the red cube in the bin", TABLE)
     spin_until(done.done, WAIT_S, "the decision")
     result = done.result().result
     assert done.result().status == GoalStatus.STATUS_SUCCEEDED
     assert result.outcome == DeliberateTask.Result.OUTCOME_ACCEPTED, result.reason
     assert [step.instruction for step in result.plan.steps] == ["put the red cube in the bin"]
+    assert [step.speed_scale for step in result.plan.steps] == [0.5]
     assert result.provider == "rules" and result.speed_scale == 1.0 and len(result.score.terms) == 7
     # A decision may be made before the two sides' feedback has found each other: what comes is in order.
     numbers = [item.number for item in feedback]

@@ -37,7 +37,7 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
         assert future.result().accepted
         return future.result(), future.result().get_result_async()
 
-    spin_until(lambda: manager._free_text.reads("tidy up"), WAIT_S, "the language model's service")
+    spin_until(lambda: manager._action.free_text.reads("tidy up"), WAIT_S, "the language model's service")
     for words, reason in (
         ("don't put the red cube in the bin", "refused (negated)"),
         ("put the purple cube in the bin", "refused (unknown_object)"),
@@ -51,10 +51,12 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
         assert done.result().status == GoalStatus.STATUS_ABORTED and reason in result.reason, result.reason
     assert not resets
 
-    handle, done = send("파란 상자를 통에 넣어줘")
+    handle, done = send("파란 상자를 천천히 통에 넣어줘")
     spin_until(lambda: resets, WAIT_S, "the reset")
     assert resets[0].instruction == "put the blue box in the bin" and resets[0].task == "pick_and_place"
     spin_until(handle.cancel_goal_async().done, WAIT_S, "the cancellation")
     spin_until(done.done, WAIT_S, "the result")
     assert done.result().status == GoalStatus.STATUS_CANCELED
+    result = done.result().result
+    assert result.speed_scale == 0.5 and result.speed_reason == "its words ask for 0.5"
     client.destroy()

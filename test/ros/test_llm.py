@@ -65,12 +65,16 @@ def generate(ros_node, spin_until):
     return send
 
 
+TWO_STEPS = "open the drawer slowly and then put the red cube in the bin"
+
+
 def test_a_command_becomes_a_typed_plan_without_network(node, call):
     node()
-    answer = call(Ask, topics.ASK, question="open the drawer and then put the red cube in the bin", schema="TaskPlan")
+    answer = call(Ask, topics.ASK, question=TWO_STEPS, schema="TaskPlan")
     assert answer.ok and answer.provider == "rules" and answer.attempts == 1
     assert [step.instruction for step in answer.plan.steps] == ["open the drawer", "put the red cube in the bin"]
-    again = call(Ask, topics.ASK, question="open the drawer and then put the red cube in the bin", schema="TaskPlan")
+    assert [step.speed_scale for step in answer.plan.steps] == [0.5, 1.0]
+    again = call(Ask, topics.ASK, question=TWO_STEPS, schema="TaskPlan")
     assert again.attempts == 0 and again.plan == answer.plan
     refused = call(Ask, topics.ASK, question="서랍을 열지 마", schema="TaskPlan")
     assert refused.ok and refused.plan.refusal == "negated" and len(refused.plan.steps) == 0

@@ -48,13 +48,22 @@ def plan_of(message: msg.TaskPlan) -> TaskPlan:
     Raises:
         ValueError: if it is none.
     """
-    steps = [{"task": step.task, "target": step.target} for step in message.steps]
+    # float32 rounds 0.7 down; what rounds to 0 is refused.
+    steps = [
+        {"task": step.task, "target": step.target, "speed_scale": round(float(step.speed_scale), 6)}
+        for step in message.steps
+    ]
     return TaskPlan.model_validate({"steps": steps, "refusal": message.refusal, "reason": message.reason})
 
 
 def plan_message(plan: TaskPlan) -> msg.TaskPlan:
     """Message of a plan."""
-    steps = [msg.TaskStep(task=step.task, target=step.target, instruction=step.goal.instruction) for step in plan.steps]
+    steps = [
+        msg.TaskStep(
+            task=step.task, target=step.target, instruction=step.goal.instruction, speed_scale=step.speed_scale
+        )
+        for step in plan.steps
+    ]
     return msg.TaskPlan(steps=steps, refusal=plan.refusal, reason=plan.reason)
 
 

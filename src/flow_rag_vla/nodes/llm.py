@@ -318,7 +318,10 @@ def _fill(reply: Any, answer: Answer) -> None:
     if isinstance(answer.value, TaskPlan):
         plan = answer.value
         steps = [
-            msg.TaskStep(task=step.task, target=step.target, instruction=step.goal.instruction) for step in plan.steps
+            msg.TaskStep(
+                task=step.task, target=step.target, instruction=step.goal.instruction, speed_scale=step.speed_scale
+            )
+            for step in plan.steps
         ]
         reply.plan = msg.TaskPlan(steps=steps, refusal=plan.refusal, reason=plan.reason)
 
