@@ -44,3 +44,16 @@ def test_what_is_no_share_is_refused_with_its_field(value):
         told_until(value)
     with pytest.raises(MessageError, match="correction 3: guidance_until"):
         correction(recorded(guidance_until=value))
+
+
+def test_a_shift_survives_a_message_and_an_older_one_has_none():
+    assert correction(recorded()).shift is None
+    assert correction(recorded(shift=[])).shift is None
+    told = correction(recorded(shift=[0.01, -0.02, 0.0])).shift
+    np.testing.assert_array_equal(told, np.array([0.01, -0.02, 0.0], dtype=np.float32))
+
+
+@pytest.mark.parametrize("shift", [[0.01], [0.0, float("nan"), 0.0], [0.2, 0.0, 0.0], [0.0, float("inf"), 0.0]])
+def test_a_shift_that_is_none_is_refused_with_its_numbers(shift):
+    with pytest.raises(MessageError, match="correction 3: shift is"):
+        correction(recorded(shift=shift))
