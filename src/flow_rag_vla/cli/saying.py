@@ -8,8 +8,8 @@ from rich.console import Console
 def complain(console: Console, sentence: object) -> None:
     """Print why a command ends, in red.
 
-    Brackets and colons in it are no markup: ``pip install 'flow_rag_vla[web]'`` and ``root:x:0`` stay whole. Where a line ends is left to the
-    terminal, so that a path in it can be copied.
+    Brackets and colons in it are no markup: ``pip install 'flow_rag_vla[web]'`` and ``root:x:0`` stay whole. Where a
+    line ends is left to the terminal, so that a path in it can be copied.
     """
     console.print(str(sentence), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 

@@ -27,6 +27,9 @@ MESSAGE_HEADER = 22
 PLAIN_RUN = 1 << 20
 """Bytes of records outside chunks that are read at once."""
 
+MOST_CHUNK = 1 << 28
+"""Bytes of a chunk when it is unpacked; recorders begin another after a few megabytes."""
+
 
 class McapError(ValueError):
     """Not an MCAP file at all, or one in which nothing is whole."""
@@ -268,8 +271,10 @@ def _chunk_records(record: bytes) -> bytes | None:
         compression, place = _string(memoryview(record), 28)
         (length,) = struct.unpack_from("<Q", record, place)
         body = record[place + 8 : place + 8 + length]
+        if size > MOST_CHUNK:
+            return None
         if compression == "zstd":
-            body = zstd.decompress(body)
+            body = _unpacked(body, size)
         elif compression == "lz4":
             body = lz4_decompress(body)
         elif compression:
@@ -279,6 +284,19 @@ def _chunk_records(record: bytes) -> bytes | None:
     if len(body) != size or (crc and crc32(body) != crc):
         return None
     return body
+
+
+def _unpacked(body: bytes, size: int) -> bytes:
+    """The frames of zstd, no further than the chunk says: a few kilobytes can unpack to gigabytes."""
+    parts = []
+    while body and size >= 0:
+        frame = zstd.ZstdDecompressor()
+        # One byte more than is allowed: what has it is not what the chunk says.
+        parts.append(frame.decompress(body, max_length=size + 1))
+        if not frame.eof:
+            raise ValueError("a frame that is cut off, or longer than the chunk says")
+        size, body = size - len(parts[-1]), frame.unused_data
+    return b"".join(parts)
 
 
 def _records(body: bytes) -> Iterator[tuple[int, memoryview]]:

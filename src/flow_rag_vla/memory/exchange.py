@@ -185,7 +185,7 @@ def read_export(path: str | Path) -> Export:
             raise ExchangeError(f"{source} unpacks to {size} bytes, more than {MOST_BYTES}; export fewer cases at once")
         with np.load(source, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error) as error:
         raise ExchangeError(f"{source} is no readable .npz file ({error}); export it again") from error
     try:
         said = str(arrays["format"])

@@ -113,6 +113,11 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_read(exported
     for path in ("../..", "/etc", "outside"):
         (folder / "data.yaml").write_text(yaml.safe_dump({**config, "train": path}))
         assert code_of(folder, "yolo") == "unsafe_path"
+    folder = exported("yolo")
+    labels = next((folder / "labels").rglob("*.txt"))
+    labels.unlink()
+    labels.symlink_to(secret)
+    assert code_of(folder, "yolo") == "unsafe_path"
 
 
 def test_xml_that_grows_or_reads_other_files_is_refused(exported, tmp_path):
