@@ -273,7 +273,7 @@ def read_episodes(folder: Path) -> list[BankEpisode]:
 
 
 def shuffled_corrections(cases: Sequence[FailureCase], generator: np.random.Generator) -> list[FailureCase]:
-    """The cases, their corrections permuted among those of one task and horizon.
+    """The cases, their corrections and misreadings permuted together among those of one task and horizon.
 
     The permutation is one cycle over a random order, so that no correction stays unless it is the only one.
     """
@@ -285,7 +285,8 @@ def shuffled_corrections(cases: Sequence[FailureCase], generator: np.random.Gene
     for places in groups.values():
         order = [places[index] for index in generator.permutation(len(places))]
         for place, other in zip(order, [*order[1:], order[0]], strict=True):
-            result[place] = replace(cases[place], correction=cases[other].correction)
+            said = cases[other]
+            result[place] = replace(cases[place], correction=said.correction, misreading=said.misreading)
     return result
 
 
