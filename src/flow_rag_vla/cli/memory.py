@@ -154,6 +154,12 @@ def show(
         ("encoder", str(case.stamp)),
         ("proprioception", " ".join(f"{value:.3f}" for value in case.proprioception) or "not known"),
         ("correction", case.correction_source or "not known"),
+        (
+            "misread by",
+            "not known"
+            if case.misreading is None
+            else " ".join(f"{1e3 * value:+.0f}" for value in case.misreading) + " mm (x y z)",
+        ),
         ("uses", f"{case.uses}, {case.successes} of them in an episode that succeeded; credit {case.credit:.2f}"),
         *((f"uses of {item.origin or 'unnamed'}", f"{item.uses}, {item.successes} succeeded") for item in case.shares),
         ("worth", str(worth)),
