@@ -70,3 +70,24 @@ def test_the_replay_graph_decides_anew_and_its_own_bag_replays_to_the_same_bytes
     pairs = zip(decisions.ticks[first:], live.ticks[first:], strict=True)
     same = [command_bytes(one.command) == command_bytes(other.command) for one, other in pairs]
     assert len(same) > 100 and sum(same) >= len(same) - 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "holds no .mcap or .db3 file"), (b"no bag at all", "is not an MCAP file")],
+    ids=["an empty folder", "another file"],
+)
+def test_what_cannot_be_played_ends_the_command_with_its_reason_and_a_code(tmp_path, content, said):
+    bag = tmp_path / "bag.mcap"
+    if content is None:
+        bag.mkdir()
+    else:
+        bag.write_bytes(content)
+    command = [sys.executable, "-m", "flow_rag_vla.cli.main", "replay", str(bag)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    assert f"bag_player cannot start: parameter bag: {bag}" in done.stdout and said in done.stdout
+    assert "Traceback" not in done.stdout

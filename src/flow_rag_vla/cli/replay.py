@@ -224,24 +224,23 @@ def _supervise(
                 control.paused = paused
                 if keyboard:
                     console.print(KEYS)
-                while supervisor.pid("bag_player") is not None:
+                while True:
+                    # Asked before the look at all of them, which then says how it ended.
+                    ended = supervisor.pid("bag_player") is None
                     reason = supervisor.poll()
                     if reason is not None and not reason.startswith("bag_player ended with code 0"):
-                        complain(console, reason)
+                        complain(console, reason.replace("bag_player: ", "", 1))
                         code = 1
                         break
-                    if keyboard and not _handle_key(console, control):
+                    if ended or (keyboard and not _handle_key(console, control)):
                         break
                     time.sleep(0.05)
             log = logs / "bag_player.log"
             for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
                 if "[WARN]" in line or "[ERROR]" in line:
                     warn(console, line.split(": ", 1)[-1])
-            last = last_line(log).split(": ", 1)[-1]
-            if code == 0 and "cannot" not in last:
-                console.print(last)
-            elif code == 0:
-                code = 1
+            if code == 0:
+                console.print(last_line(log).split(": ", 1)[-1], markup=False)
         except KeyboardInterrupt:
             console.print("stopping")
         finally:
