@@ -25,6 +25,9 @@ def proof(
     episodes: Annotated[int | None, typer.Option(min=1, help="Fresh starts of each training seed")] = None,
     practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank")] = None,
     variants: Annotated[str | None, typer.Option(help="What the memory does, as in evaluate --memory")] = None,
+    repeated: Annotated[
+        str | None, typer.Option(help="The same for the starts that failed in practice, tried again")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder that gets the summaries and every trial, e.g. docs/results")
     ] = None,
@@ -37,7 +40,8 @@ def proof(
     Examples:
       flow_rag_vla proof
 
-      flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,blend,consensus:25,consensus:50,consensus
+      flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,retry,shuffled+by_cause,dagger,by_cause \\
+          --repeated off,by_cause
     """
     from dataclasses import asdict, replace
 
@@ -62,7 +66,8 @@ def proof(
                 if item.scene not in VARIANTS:
                     raise TrialError(f"scene {item.scene!r} is not known; known: {', '.join(VARIANTS)}")
             settings = replace(settings, grounds=tuple(chosen))
-        given: dict[str, Any] = {"episodes": episodes, "practice": practice, "variants": variants}
+        given: dict[str, Any] = {"episodes": episodes, "practice": practice, "variants": variants,
+                                 "repeated": repeated}  # fmt: skip
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
         with progress_display(console) as display:
             bars: dict[str, Any] = {}
