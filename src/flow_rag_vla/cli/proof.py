@@ -40,8 +40,7 @@ def proof(
     Examples:
       flow_rag_vla proof
 
-      flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,retry,shuffled+by_cause,dagger,by_cause \\
-          --repeated off,by_cause
+      flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,dagger,by_cause --repeated off,by_cause
     """
     from dataclasses import asdict, replace
 
