@@ -82,8 +82,10 @@ def child_environment() -> dict[str, str]:
     """Return the environment of the tools that set-up starts.
 
     Variables that lead another ROS or another Python into the build are left out, and bytecode is always written: it is
-    part of what set-up prepares.
+    part of what set-up prepares. A build is told its number of jobs: colcon would otherwise let it begin no second one
+    while the load is that of all cores, and pip, which runs beside it, sees to that.
     """
+    flags = os.environ.get("MAKEFLAGS", "")
     dropped = ("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "COLCON_PREFIX_PATH")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     environment.update(
@@ -93,6 +95,7 @@ def child_environment() -> dict[str, str]:
         CMAKE_PREFIX_PATH=str(VENV),
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_NO_INPUT="1",
+        MAKEFLAGS=flags if "-j" in flags else f"{flags} -j{os.cpu_count() or 1}".lstrip(),
     )
     return environment
 
@@ -260,7 +263,7 @@ def colcon_build(steps: Steps, package: str) -> None:
         "--event-handlers",
         "console_direct+",
     ]
-    options = ["--cmake-args", "-DBUILD_TESTING=OFF", "-DMERGE_SOURCES=ON", *generator]
+    options = ["--cmake-args", "-DBUILD_TESTING=OFF", "-DMERGE_SOURCES=ON", "-DSKIP_CPP=ON", *generator]
     steps.run(f"building {package}", [*command, *options])
     steps.say(f"built {package}")
 

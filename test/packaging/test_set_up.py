@@ -269,6 +269,15 @@ def test_after_a_failure_no_further_command_starts(load_script, tmp_path):
     assert not (tmp_path / "file").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "-j3"), ("--no-print-directory", "--no-print-directory -j3"), ("w -j8", "w -j8")]
+)
+def test_the_build_is_told_how_many_jobs_it_has_unless_a_person_said_so(load_script, monkeypatch, given, expected):
+    monkeypatch.setenv("MAKEFLAGS", given)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert load_script("set_up").child_environment()["MAKEFLAGS"] == expected
+
+
 def test_the_build_sees_no_other_ros_and_no_other_python(load_script, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/opt/ros/lib")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
