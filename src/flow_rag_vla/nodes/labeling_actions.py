@@ -7,11 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.action import CancelResponse
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
@@ -36,11 +32,10 @@ from flow_rag_vla.nodes.labeling_runs import (
     label_path,
     label_topic,
 )
-from flow_rag_vla.nodes.permission import permitted_goals
+from flow_rag_vla.nodes.labeling_serving import Handle, serve_actions
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.action import AutoLabel, BuildDataset, LabelBag
 
-FEEDBACK_S = 0.2
 MOST_RUNS = 8
 """Runs under way or waiting; they are done one after the other."""
 
@@ -72,27 +67,15 @@ class LabelingActions:
         self._node, self._registry, self._pipeline, self._watch = node, registry, pipeline, watch
         self._request, self._failure = request, failure
         self._complain = Complaints(node.get_logger())
-        self._runs: dict[bytes, tuple[ServerGoalHandle[Any, Any, Any], Run, Any]] = {}
+        self._runs: dict[bytes, tuple[Handle, Run, Any]] = {}
         self._ends: dict[bytes, threading.Event] = {}
         self._long = JobThread(node, "labeling runs", limit=MOST_RUNS)
-        group = ReentrantCallbackGroup()
-        self._actions = [
-            ActionServer(
-                node,
-                kind,
-                name,
-                callback,
-                callback_group=group,
-                goal_callback=permitted_goals(node, lambda _goal: GoalResponse.ACCEPT),
-                cancel_callback=self._on_cancel,
-            )
-            for kind, name, callback in (
-                (AutoLabel, names.AUTO_LABEL, self._on_auto_label),
-                (LabelBag, names.LABEL_BAG, self._on_label_bag),
-                (BuildDataset, names.BUILD_DATASET, self._on_build_dataset),
-            )
-        ]
-        node.create_timer(FEEDBACK_S, self._feed, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        actions = (
+            (AutoLabel, names.AUTO_LABEL, self._on_auto_label),
+            (LabelBag, names.LABEL_BAG, self._on_label_bag),
+            (BuildDataset, names.BUILD_DATASET, self._on_build_dataset),
+        )
+        self._actions = serve_actions(node, actions, self._on_cancel, self._feed)
 
     @property
     def under_way(self) -> int:
@@ -107,7 +90,7 @@ class LabelingActions:
         for action in self._actions:
             action.destroy()
 
-    async def _on_auto_label(self, handle: ServerGoalHandle[Any, Any, Any]) -> AutoLabel.Result:
+    async def _on_auto_label(self, handle: Handle) -> AutoLabel.Result:
         goal: AutoLabel.Goal = handle.request
         inbox = Inbox()
         subscription = None
@@ -145,7 +128,7 @@ class LabelingActions:
             result.source_ids = list(done.source_ids)
         return result
 
-    async def _on_label_bag(self, handle: ServerGoalHandle[Any, Any, Any]) -> LabelBag.Result:
+    async def _on_label_bag(self, handle: Handle) -> LabelBag.Result:
         goal: LabelBag.Goal = handle.request
 
         async def work(run: Run) -> Done:
@@ -163,7 +146,7 @@ class LabelingActions:
             result.tracks = len(done.report.tracks)
         return result
 
-    async def _on_build_dataset(self, handle: ServerGoalHandle[Any, Any, Any]) -> BuildDataset.Result:
+    async def _on_build_dataset(self, handle: Handle) -> BuildDataset.Result:
         async def work(run: Run) -> Built:
             asked = build_request(handle.request, _WHO)
             return await self._long.submit(lambda: build_dataset(asked, self._registry, run))
@@ -176,7 +159,7 @@ class LabelingActions:
 
     async def _ran(
         self,
-        handle: ServerGoalHandle[Any, Any, Any],
+        handle: Handle,
         kind: Any,
         result: Any,
         work: Callable[[Run], Awaitable[Done]],
@@ -208,7 +191,7 @@ class LabelingActions:
         request = self._request(goal.prompts, goal.threshold)
         return RunOrder(request, goal.project or DEFAULT_PROJECT, _WHO, most, every_s)
 
-    def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+    def _on_cancel(self, handle: Handle) -> CancelResponse:
         end = self._ends.setdefault(bytes(handle.goal_id.uuid), threading.Event())
         end.set()
         return CancelResponse.ACCEPT
@@ -217,7 +200,7 @@ class LabelingActions:
         for handle, under_way, kind in self._runs.values():
             self._feed_one(handle, under_way, kind)
 
-    def _feed_one(self, handle: ServerGoalHandle[Any, Any, Any], under_way: Run, kind: Any) -> None:
+    def _feed_one(self, handle: Handle, under_way: Run, kind: Any) -> None:
         if handle.is_active:
             images, total, objects, message = under_way.account
             feedback = kind.Feedback(images=images, total=total, objects=objects, message=message)

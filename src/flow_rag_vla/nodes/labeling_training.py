@@ -10,11 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.action import CancelResponse
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -33,11 +29,9 @@ from flow_rag_vla.labeling.training.orders import (
 )
 from flow_rag_vla.labeling.training.settings import settings_from
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
-from flow_rag_vla.nodes.permission import permitted_goals
+from flow_rag_vla.nodes.labeling_serving import Handle, serve_actions
 from flow_rag_vla_interfaces.action import EvaluateDetector, TrainDetector
 
-LOOK_S = 0.2
-"""Seconds between looks at a job and at the loop: how long it goes on at most once the loop is late."""
 WAITS = "waits: the control loop reports late ticks"
 
 
@@ -63,25 +57,13 @@ class TrainingActions:
         """
         self._jobs = Jobs(folder)
         self._store, self._watch, self._failure = store, watch, failure
-        self._under_way: dict[bytes, tuple[ServerGoalHandle[Any, Any, Any], Any, str, Future[Job]]] = {}
+        self._under_way: dict[bytes, tuple[Handle, Any, str, Future[Job]]] = {}
         self._canceled: set[bytes] = set()
-        group = ReentrantCallbackGroup()
-        self._actions = [
-            ActionServer(
-                node,
-                kind,
-                name,
-                callback,
-                callback_group=group,
-                goal_callback=permitted_goals(node, lambda _goal: GoalResponse.ACCEPT),
-                cancel_callback=self._on_cancel,
-            )
-            for kind, name, callback in (
-                (TrainDetector, names.TRAIN_DETECTOR, self._on_train),
-                (EvaluateDetector, names.EVALUATE_DETECTOR, self._on_evaluate),
-            )
-        ]
-        node.create_timer(LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        actions = (
+            (TrainDetector, names.TRAIN_DETECTOR, self._on_train),
+            (EvaluateDetector, names.EVALUATE_DETECTOR, self._on_evaluate),
+        )
+        self._actions = serve_actions(node, actions, self._on_cancel, self._look)
 
     @property
     def under_way(self) -> int:
@@ -94,7 +76,7 @@ class TrainingActions:
         for action in self._actions:
             action.destroy()
 
-    async def _on_train(self, handle: ServerGoalHandle[Any, Any, Any]) -> TrainDetector.Result:
+    async def _on_train(self, handle: Handle) -> TrainDetector.Result:
         goal: TrainDetector.Goal = handle.request
         result = TrainDetector.Result()
 
@@ -113,7 +95,7 @@ class TrainingActions:
             result.page = str(page) if page.is_file() else ""
         return result
 
-    async def _on_evaluate(self, handle: ServerGoalHandle[Any, Any, Any]) -> EvaluateDetector.Result:
+    async def _on_evaluate(self, handle: Handle) -> EvaluateDetector.Result:
         goal: EvaluateDetector.Goal = handle.request
         result = EvaluateDetector.Result()
 
@@ -132,9 +114,7 @@ class TrainingActions:
         """A folder as it is, a name in the registry's store."""
         return dataset if "/" in dataset else stored_dataset(dataset, self._store)
 
-    async def _done(
-        self, handle: ServerGoalHandle[Any, Any, Any], kind: Any, result: Any, order: Callable[[], Order], name: str
-    ) -> Job | None:
+    async def _done(self, handle: Handle, kind: Any, result: Any, order: Callable[[], Order], name: str) -> Job | None:
         """Do a job: its account is fed back meanwhile and stands in the result, whatever came of it."""
         goal_id = bytes(handle.goal_id.uuid)
         try:
@@ -164,7 +144,7 @@ class TrainingActions:
             handle.canceled() if handle.is_cancel_requested else handle.abort()
         return job
 
-    def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+    def _on_cancel(self, handle: Handle) -> CancelResponse:
         goal_id = bytes(handle.goal_id.uuid)
         self._canceled.add(goal_id)
         if goal_id in self._under_way:
