@@ -108,6 +108,9 @@ class BagPlayer(Node):
             message_type = getattr(importlib.import_module(f"{package}.{folder}"), kind)
             convert = transcoding(channel)
         except (ImportError, AttributeError, ValueError, UnknownTypeError, TranscodeError) as error:
+            if isinstance(error, ImportError):
+                package = channel.msgtype.partition("/")[0]
+                error = ImportError(f"the messages of package {package!r} are not installed here ({error})")
             self._silent[channel.topic] = str(error)
             self.get_logger().warning(f"{channel.topic} is not played: {channel.msgtype}: {error}")
             return

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
@@ -125,7 +125,7 @@ class BenchmarkPictures(Node):
             self._timer.timer_period_ns = wait_ns + int(self._random.integers(0, int(TICK_S * 1e9)))
             self._timer.reset()
 
-    def _on_chunk(self, chunk: msg.ActionChunk, about: dict[str, Any]) -> None:
+    def _on_chunk(self, chunk: msg.ActionChunk, about: MessageInfo) -> None:
         self._chunks += 1
         if self._chunks == WARM_UP:
             print(json.dumps({"following": True}), flush=True)
@@ -133,7 +133,7 @@ class BenchmarkPictures(Node):
         if stamp in self._waiting:
             self._samples["to_chunk"].append((about["received_timestamp"] - stamp) * 1e-6)
 
-    def _on_command(self, command: msg.ControlCommand, about: dict[str, Any]) -> None:
+    def _on_command(self, command: msg.ControlCommand, about: MessageInfo) -> None:
         received_ns = about["received_timestamp"]
         self._commands += 1
         target = command.target

@@ -99,7 +99,8 @@ class EpisodeManager(Node):
     def begin(self, wanted: Wanted, *, canceled: bool) -> Future[Concluded]:
         """Begin an episode; the future is done when it is over and on record."""
         settings, care = self._settings.value, wanted.care
-        self._done = done = Future()
+        done: Future[Concluded] = Future()
+        self._done = done
         self._asked_timeout = wanted.timeout
         self._episode = episode = EpisodeTracker(
             self._results.next_id(),
