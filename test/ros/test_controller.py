@@ -21,7 +21,7 @@ from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
-from flow_rag_vla.nodes.wire import robot_state_from_wire
+from flow_rag_vla.nodes.wire import robot_state_from_wire, stamp_from_wire
 from flow_rag_vla_interfaces import msg, srv
 
 Command = msg.ControlCommand
@@ -362,6 +362,7 @@ def test_a_state_read_from_the_wire_equals_the_message():
             message = conversions.robot_state_message(state, names, "base" * joints)
             wire = serialize_message(message)
             read, expected = robot_state_from_wire(wire), message_values.robot_state(message)
+            assert stamp_from_wire(wire) == expected.stamp_ns
             for name in ("stamp_ns", "gripper_width", "gripper_effort"):
                 assert getattr(read, name) == getattr(expected, name)
             for name in ("position", "orientation", "joint_positions", "joint_velocities", "wrench"):
@@ -369,6 +370,8 @@ def test_a_state_read_from_the_wire_equals_the_message():
     for length in (4, 20, 60, len(wire) - 8):
         with pytest.raises(MessageError, match="truncated"):
             robot_state_from_wire(wire[:length])
+    with pytest.raises(MessageError, match="truncated"):
+        stamp_from_wire(wire[:11])
 
 
 def test_on_simulated_time_it_ticks_with_the_clock_and_survives_its_restart(start_node, ros_node, robot, spin_until):

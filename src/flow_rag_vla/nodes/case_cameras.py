@@ -15,6 +15,7 @@ from flow_rag_vla.memory.history import Series
 from flow_rag_vla.memory.images import CaseImage, encoded
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.polling import PolledSubscription
+from flow_rag_vla.nodes.wire import stamp_from_wire
 
 SPAN_NS = 20_000_000_000
 """How far back pictures are kept; a failure shows within a few seconds of its onset."""
@@ -47,9 +48,7 @@ class CaseCameras:
     def _look(self) -> None:
         for name, subscription in self._subscriptions.items():
             for data, _ in subscription.take_serialized():
-                # The stamp stands first in the message, behind the header of 4 bytes (see nodes.wire).
-                stamp_ns = int.from_bytes(data[4:8], "little") * 1_000_000_000 + int.from_bytes(data[8:12], "little")
-                self._kept[name].append(stamp_ns, data)
+                self._kept[name].append(stamp_from_wire(data), data)
 
 
 def encoded_pictures(pictures: Pictures) -> tuple[CaseImage, ...]:

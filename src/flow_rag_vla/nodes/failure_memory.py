@@ -9,6 +9,7 @@ served in ``failure_memory_services``.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -47,6 +48,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.wire import robot_state_from_wire, stamp_from_wire
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.situation import SituationKeyError
 from flow_rag_vla_interfaces import msg
@@ -123,9 +125,13 @@ class FailureMemoryNode(ManagedNode):
         self.get_logger().info(
             f"{self._memory.statistics().cases} cases of {stamp or 'no encoder yet'} in {self._memory.store.path}"
         )
+        # What is there now stays: to look at all of it again would halt an answer for more than 10 ms.
+        gc.collect()
+        gc.freeze()
 
     def free(self) -> None:
         """Write what is queued, and close the database."""
+        gc.unfreeze()
         self._held.close()
         self._renewing = False
         self._agreed, self._mismatch = None, ""
@@ -224,9 +230,9 @@ class FailureMemoryNode(ManagedNode):
             self._refuse(f"the consensus' gates are as they were: {error}")
 
     def _take_states(self) -> None:
-        for message, _ in self._states.take():
-            # Converted only if something asks for it: 40 of them come each second.
-            self._episode.proprioception.append(to_ns(message.header.stamp), _felt(message))
+        for data, _ in self._states.take_serialized():
+            # Kept as they came, a third of a message object, and read only if something asks for it: 40 come a second.
+            self._episode.proprioception.append(stamp_from_wire(data), _felt(data))
 
     def _take_commands(self) -> None:
         for message, _ in self._commands.take():
@@ -350,9 +356,9 @@ class FailureMemoryNode(ManagedNode):
         self._write("new parameters", lambda: self._memory.configure(memory_settings(settings)))
 
 
-def _felt(message: msg.RobotState) -> Callable[[], NDArray[np.float32]]:
-    """How to get the proprioception (P,) of a message."""
-    return lambda: proprioception(message_values.robot_state(message))
+def _felt(data: bytes) -> Callable[[], NDArray[np.float32]]:
+    """How to get the proprioception (P,) of a serialized robot state."""
+    return lambda: proprioception(robot_state_from_wire(data))
 
 
 def main(args: Sequence[str] | None = None) -> int:

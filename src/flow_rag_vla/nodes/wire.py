@@ -22,6 +22,19 @@ _PLAIN_LITTLE_ENDIAN: Final = b"\x00\x01"
 _HEADER = 4
 
 
+def stamp_from_wire(data: bytes) -> int:
+    """Stamp in nanoseconds of a serialized message whose first field is a header: it stands there first.
+
+    Raises:
+        MessageError: if the data are truncated.
+    """
+    if len(data) < _HEADER + 8:
+        raise MessageError(f"message of {len(data)} bytes is truncated: it ends before its stamp does")
+    # The last bit of the second byte says whether it is little-endian.
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, _HEADER)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
 def robot_state_from_wire(data: bytes) -> RobotState:
     """Robot state of a serialized RobotState message.
 
