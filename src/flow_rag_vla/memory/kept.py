@@ -37,6 +37,10 @@ from flow_rag_vla.memory.table import CaseTable, group_of, group_text
 FORMAT = 1
 """Of the files; another one is refused."""
 
+COPIED_BYTES = 68_000_000
+"""Vectors of up to so many bytes are copied from their file: memory comes in large pages, a mapped file in small ones,
+and candidates lie all over it. 65,536 vectors of 512 numbers, beyond which lists are searched, are as many."""
+
 MANIFEST = "manifest.json"
 
 _SEGMENT_FIELDS = ("count", "trained_on", "lists", "width", "probes", "candidates", "recall", "measured_at")
@@ -215,7 +219,7 @@ class KeptIndex:
             crc = zlib.crc32(np.ascontiguousarray(mapped[first : first + CHUNK]).data, crc)
         if crc != rows.crc:
             raise KeptIndexError(f"{path} does not match its checksum")
-        return Originals(np.asarray(mapped, dtype=np.int16))
+        return Originals((np.array if mapped.nbytes <= COPIED_BYTES else np.asarray)(mapped, dtype=np.int16))
 
     def _arrays(self, name: str) -> dict[str, Any]:
         # Each array in such a file has a checksum, which is compared as it is read.
