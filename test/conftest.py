@@ -78,7 +78,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in test/ros: it runs alone."""
+    """Mark everything in test/ros: it runs alone. Files with slow tests begin, so that no worker is left with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    # The order is random already, and stays so otherwise; a file's tests stay together, as they share fixtures.
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         if ROS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.ros)
