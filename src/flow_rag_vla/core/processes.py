@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 _PR_SET_PDEATHSIG = 1
 
@@ -18,6 +21,26 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Have the kernel send this process ``number`` when its parent ends, also by SIGKILL. Linux only, else nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that work for this one and end with it.
+
+    When the block ends early, by Ctrl-C or because nobody wants the rest, what was not begun is dropped. Ctrl-C in a
+    terminal reaches the workers too and ends them at once: a worker that took it as an error would begin the next job.
+    """
+    # Spawned, not forked: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
 
 
 def give_way(niceness: int) -> None:

@@ -6,16 +6,15 @@ action passes the controller's integrator. What is left out is jitter: each dela
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
 from flow_rag_vla.control.arbiter import ArbiterSettings
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_S
 from flow_rag_vla.core.goal import Goal
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.arbitration import Arbitration
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.flow import Method
@@ -192,9 +191,6 @@ def run_jobs(jobs: Sequence[RolloutJob], workers: int) -> Iterator[list[RolloutR
     if workers == 1:
         yield from map(run_job, jobs)
         return
-    # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-    ) as pool:
+    with worker_pool(workers) as pool:
         for future in as_completed([pool.submit(run_job, job) for job in jobs]):
             yield future.result()

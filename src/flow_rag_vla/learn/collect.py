@@ -7,9 +7,8 @@ would contain one, are never learned: a policy that learns from noisy labels ans
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ
 from flow_rag_vla.core.goal import GOALS, Goal
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.demonstrations import STATE_DIM, Demonstration, state_row, write_shard
 from flow_rag_vla.learn.progress import Progress, silent
@@ -318,9 +317,7 @@ def collect(jobs: Sequence[CollectJob], workers: int = 2, *, progress: Progress 
     if workers <= 1:
         note(map(run_collect_job, missing))
         return reports
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-    ) as pool:
+    with worker_pool(workers) as pool:
         futures = [pool.submit(run_collect_job, job) for job in missing]
         note(future.result() for future in as_completed(futures))
     return reports

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,7 @@ from flow_rag_vla.control.integrator import TargetIntegrator
 from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_NS, TICK_S
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, check_task, task_names
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.frame import Frame
@@ -167,9 +165,6 @@ def watch(
         for part in parts:
             yield run_watched(part, checkpoint, encoder)
         return
-    # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-    ) as pool:
+    with worker_pool(workers) as pool:
         for future in [pool.submit(run_watched, part, checkpoint, encoder) for part in parts]:
             yield future.result()
