@@ -68,11 +68,12 @@ class CaseBank:
 
     @property
     def revision(self) -> str:
-        """Short name of what the bank holds: its cases' identities and corrections, and its episodes."""
+        """Short name of what the bank holds: its cases' identities, corrections and misreadings, and its episodes."""
         digest = hashlib.sha256()
         for case in self.cases():
             digest.update(f"{case.case_id} {case.uid} {case.retired}".encode())
             digest.update(b"" if case.correction is None else case.correction.tobytes())
+            digest.update(b"" if case.misreading is None else case.misreading.tobytes())
         for episode in self.episodes:
             digest.update(json.dumps(asdict(episode), sort_keys=True).encode())
         return digest.hexdigest()[:12]

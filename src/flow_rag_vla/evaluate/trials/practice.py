@@ -4,6 +4,9 @@ A person who watches a robot fail does not say what the one wrong chunk should h
 task. All of that is worth keeping: what would have been right in each situation on the way into the failure, and on the
 way out of it, where the policy has never been. Situations in which the policy does as the expert would, and all those
 of its successes, are kept beside them: they say where nothing needs to be corrected.
+
+Then the start is run again, the policy told where the target is. If that is all that it lacked, the cases also say by
+how much it had misread the target in each situation: that is remembered better than any action.
 """
 
 from __future__ import annotations

@@ -1,0 +1,83 @@
+"""Practice tells a wrong place from a wrong action: by telling the policy the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flow_rag_vla.core.action import ActionChunk
+from flow_rag_vla.evaluate.trials.bank import SETTINGS
+from flow_rag_vla.evaluate.trials.labelled import Keeper
+from flow_rag_vla.evaluate.trials.practice import Practice
+from flow_rag_vla.evaluate.trials.protocol import Start
+from flow_rag_vla.evaluate.trials.rig import Rig
+from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.store import CaseFilter, FailureStore
+from flow_rag_vla.policy.observation import SITUATION_COLUMNS
+from flow_rag_vla.policy.policy import SHIFT_SHAPE, FlowPolicy
+
+SOLVED = 200_000
+"""A plain start that the shipped policy does."""
+
+
+class Impaired:
+    """The shipped policy, but it reads the target elsewhere, or leaves the hand open whatever it reads."""
+
+    def __init__(self, policy: FlowPolicy, *, misread: float = 0.0, limp: bool = False) -> None:
+        self._policy, self._limp = policy, limp
+        self._shift = np.zeros(SHIFT_SHAPE)
+        self._shift[0, 0] = misread
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def reading(self, embedding: np.ndarray, state: Any) -> np.ndarray:
+        found = self._policy.reading(embedding, state).copy()
+        found[SITUATION_COLUMNS[:, 0]] += self._shift[0, 0]
+        return found
+
+    def act(self, *given: Any, **named: Any) -> ActionChunk:
+        chunk = self._policy.act(*given, **{**named, "shift": self._shift})
+        if self._limp:
+            chunk.actions[:, 6] = 1.0
+        return chunk
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    found = Rig(simulated_spec("pick_and_place", "plain"))
+    yield found
+    found.close()
+
+
+def practised(rig: Rig, tmp_path: Path, policy: Impaired) -> list[FailureCase]:
+    """What is known after one start with this policy."""
+    memory = FailureMemory(FailureStore(tmp_path / "cases.db"), SETTINGS)
+    sound = rig.policy
+    rig.policy = policy  # type: ignore[assignment]
+    try:
+        episode = Practice(rig, Keeper(memory, rig.key)).episode(0, Start(SOLVED, SOLVED))
+        assert not episode.success and episode.cases
+        return memory.page(CaseFilter(include_retired=True))[1]
+    finally:
+        rig.policy = sound
+        memory.close()
+
+
+def test_a_policy_that_misreads_the_target_leaves_cases_that_know_by_how_much(rig: Rig, tmp_path: Path) -> None:
+    cases = practised(rig, tmp_path, Impaired(rig.policy, misread=0.05))
+    known = [case.misreading for case in cases if case.misreading is not None]
+    assert len(known) > 3
+    # What the shipped policy reads is right to some millimetres, until it has pushed the thing somewhere odd.
+    assert float(np.median(known, axis=0)[0]) == pytest.approx(-0.05, abs=0.015)
+
+
+def test_a_policy_that_reads_well_and_does_the_wrong_thing_leaves_no_misreadings(rig: Rig, tmp_path: Path) -> None:
+    cases = practised(rig, tmp_path, Impaired(rig.policy, limp=True))
+    assert cases and all(case.misreading is None for case in cases)
