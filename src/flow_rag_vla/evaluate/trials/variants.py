@@ -141,10 +141,10 @@ def with_method(variant: Variant, method: str) -> Variant:
 
 
 register(OFF, "No memory: the policy alone.", needs_cases=False)
-register("dispatch", "Chosen by what the cases know: residual, guidance or negative (the memory in force).")
+register("dispatch", "Chosen by what the cases know: residual, guidance or negative.")
 register("consensus", "Guidance toward what corrections and successes of similar situations say, wherever some failed.")
 register("relocation", "The target is taken to be where misreadings of similar situations say; the policy acts.")
-register("by_cause", "Relocation where misreadings explain most of what failed nearby, else consensus.")
+register("by_cause", "As in the graph: relocation where misreadings explain most of what failed nearby, else consensus.")
 register("guide", "Guidance inside the flow toward the correction of the most credible case.")
 register("prior", "The flow begins at an intermediate time from the most credible case's correction under noise.")
 register("negative", "Sampling away from the failed chunks; corrections are not used.")
