@@ -21,6 +21,7 @@ from flow_rag_vla.labeling.datasets.dataset import Annotation, LabelDataset, Spl
 from flow_rag_vla.labeling.datasets.exchange import FORMATS, export_dataset, import_dataset, zip_folder
 from flow_rag_vla.labeling.datasets.folders import file_digest, read_dataset, write_dataset
 from flow_rag_vla.labeling.datasets.outlines import bounds, mask_of, rings_of, rle_of
+from flow_rag_vla.labeling.detections import ScoreKind
 from flow_rag_vla.labeling.run_lengths import mask_counts
 
 FOREIGN = ("confidence", "score_kind", "validated", "validated_by", "track", "origin", "version")
@@ -219,6 +220,31 @@ def test_a_label_that_somebody_redrew_is_taken_as_it_was_redrawn(dataset, tmp_pa
     (folder / "annotations.xml").write_text(text.replace('points="2.0,3.5;', 'points="1.0,3.5;', 1))
     labels = {one.annotation_id: one for one in import_dataset(folder, "cvat", "x").dataset.items[0].annotations}
     assert labels["ring0"].box == (1.0, 3.5, 30.25, 20.0)
+
+
+def test_label_studio_gives_predictions_by_their_numbers_alone_and_new_labels_without_our_fields(dataset, tmp_path):
+    folder = export_dataset(dataset, "label-studio", tmp_path / "ls")
+    tasks = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    for number, task in enumerate(tasks):
+        # As Label Studio 1.23.2 exports JSON.
+        task |= {
+            "predictions": [number] if task.get("predictions") else [],
+            "drafts": [],
+            "meta": {},
+            "inner_id": number,
+        }
+        task.setdefault("annotations", [])
+    value = {"x": 25.0, "y": 50.0, "width": 25.0, "height": 25.0, "rotation": 0, "rectanglelabels": ["nothing"]}
+    region = {"id": "hYc8", "type": "rectanglelabels", "from_name": "box", "to_name": "image", "origin": "manual",
+              "original_width": 48, "original_height": 36, "image_rotation": 0, "value": value}  # fmt: skip
+    tasks[3]["annotations"] = [{"id": 9, "completed_by": 1, "was_cancelled": False, "result": [region]}]
+    (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
+    items = import_dataset(folder, "label-studio", "cups").dataset.items
+    for item, whole in zip(items[:3], dataset.items[:3], strict=True):
+        assert item == replace(whole, annotations=tuple(one for one in whole.annotations if one.validated))
+    (drawn,) = items[3].annotations
+    assert (drawn.annotation_id, drawn.category, drawn.box) == ("hYc8", "nothing", (12.0, 18.0, 24.0, 27.0))
+    assert drawn.validated and drawn.score_kind is ScoreKind.HUMAN
 
 
 def test_cvat_finds_each_picture_by_its_plain_name_or_by_its_number_in_its_task(dataset, tmp_path):

@@ -147,6 +147,8 @@ def _item(row: Mapping[str, Any], image: str, plain: str, file: Path, number: in
     results: list[tuple[bool, Mapping[str, Any]]] = []
     for key, validated in (("annotations", True), ("predictions", False)):
         for one in parsing.sequence(row.get(key) or [], f"{place}, {key}"):
+            if key == "predictions" and isinstance(one, int):
+                continue  # Its plain JSON export gives their numbers alone.
             one = parsing.mapping(one, f"{place}, {key}")
             if one.get("was_cancelled"):
                 continue
