@@ -29,7 +29,6 @@ stated share would have passed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +145,28 @@ class _Known:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Witnesses:
+    """Cases that may have a say, most similar first, what each weighs, (N,), and how far it is trusted, (N,) 0 to 1."""
+
+    cases: tuple[FailureCase, ...]
+    weights: NDArray[np.float64]
+    trusts: NDArray[np.float64]
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Ids of those that an answer names."""
+        return tuple(case.case_id for case in self.cases[:NAMED])
+
+    @property
+    def misread(self) -> _Witnesses | None:
+        """Those that a misread place explains; None if there is none."""
+        rows = [row for row, case in enumerate(self.cases) if case.misreading is not None]
+        if not rows:
+            return None
+        return _Witnesses(tuple(self.cases[row] for row in rows), self.weights[rows], self.trusts[rows])
+
+
 Successes = dict[tuple[str, str], list[SuccessSituation]]
 """Stored successes by task and phase."""
 
@@ -181,7 +202,8 @@ class ConsensusMemory:
             stamp_ns: of the observation; the correction's stamp.
 
         Returns:
-            GUIDANCE toward the consensus with the cases used, most similar first; NONE where there is none.
+            GUIDANCE toward the consensus, or SHIFT of the target, with the cases used, most similar first; NONE where
+            there is neither.
 
         Raises:
             EncoderMismatchError: if the cases were made with another key.
@@ -189,58 +211,22 @@ class ConsensusMemory:
         """
         settings = self.settings
         found = self._memory.search(key, stamp=stamp, k=settings.neighbours, threshold=FARTHEST, task=task, phase=phase)
-        nothing = Correction(stamp_ns)
-        if not found.cases:
-            return Consensus(nothing, found, 0.0, settings.confidence, 0.0, 0.0)
-        whole = self._memory.cases(item.case_id for item in found.cases)
-        said = [
-            (whole[item.case_id], item.similarity)
-            for item in found.cases
-            if item.case_id in whole and whole[item.case_id].correction is not None
-        ]
-        said = [(case, similarity) for case, similarity in said if case.credit >= settings.minimum_credit]
-        said = [entry for entry in said if entry[0].horizon == said[0][0].horizon]
-        if not said:
-            return Consensus(nothing, found, 0.0, settings.confidence, 0.0, 0.0)
-        trusts = np.array([_trust(case) for case, _ in said])
-        weights = np.array([self._weight(similarity) for _, similarity in said]) * trusts
+        said = self._witnesses(found)
+        if said is None:
+            return Consensus(Correction(stamp_ns), found, 0.0, settings.confidence, 0.0, 0.0)
         place = self._place(task, phase, stamp)
         alike = place.vectors @ key
-        failures = float(weights.sum())
+        failures = float(said.weights.sum())
         successes = float(self._weights(alike).sum())
         confidence = failures / max(failures + successes, 1e-12)
-        if failures < settings.mass or confidence < place.gate:
-            return Consensus(nothing, found, confidence, place.gate, failures, successes)
-        shares = tuple((weights[:NAMED] / (failures + successes)).tolist())
-        misread = np.array([case.misreading is not None for case, _ in said])
-        if misread.any() and float(weights[misread].sum()) >= settings.misread * failures:
-            seen = [case for case, _ in said if case.misreading is not None]
-            shift = Correction(
-                stamp_ns,
-                CorrectionMode.SHIFT,
-                1.0,
-                case_ids=tuple(case.case_id for case in seen[:NAMED]),
-                shift=self._reread(key, seen, trusts[misread]),
-            )
-            shares = tuple((weights[misread][:NAMED] / failures).tolist())
-            return Consensus(shift, found, confidence, place.gate, failures, successes, shares)
-        if settings.misread <= 0.0:
-            return Consensus(nothing, found, confidence, place.gate, failures, successes)
-        known = _Known(
-            np.stack([case.embedding for case, _ in said]),
-            np.stack([case.correction for case, _ in said if case.correction is not None]),
-            trusts,
-        )
-        correction = Correction(
-            stamp_ns,
-            CorrectionMode.GUIDANCE,
-            1.0,
-            self._regressed(key, known.joined(_nearest(place, alike, said[0][0].horizon, settings.neighbours))),
-            said[0][0].failed_actions[np.newaxis],
-            tuple(case.case_id for case, _ in said[:NAMED]),
-            settings.until,
-        )
-        return Consensus(correction, found, confidence, place.gate, failures, successes, shares)
+        correction, shares = Correction(stamp_ns), np.zeros(0)
+        if failures >= settings.mass and confidence >= place.gate:
+            if said.misread is not None and float(said.misread.weights.sum()) >= settings.misread * failures:
+                correction, shares = self._shift(stamp_ns, key, said.misread), said.misread.weights / failures
+            elif settings.misread > 0.0:
+                near = _nearest(place, alike, said.cases[0].horizon, settings.neighbours)
+                correction, shares = self._guidance(stamp_ns, key, said, near), said.weights / (failures + successes)
+        return Consensus(correction, found, confidence, place.gate, failures, successes, tuple(shares[:NAMED].tolist()))
 
     def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
         """The confidence that has to be reached for a task and phase."""
@@ -266,32 +252,69 @@ class ConsensusMemory:
         self._successes, self._places = successes, places
         self._renewed = moment
 
+    def _witnesses(self, found: SearchResult) -> _Witnesses | None:
+        """The cases of a search that may have a say; None if there is none."""
+        if not found.cases:
+            return None
+        whole = self._memory.cases(item.case_id for item in found.cases)
+        said = [(whole[item.case_id], item.similarity) for item in found.cases if item.case_id in whole]
+        said = [
+            (case, similarity)
+            for case, similarity in said
+            if case.correction is not None and case.credit >= self.settings.minimum_credit
+        ]
+        said = [entry for entry in said if entry[0].horizon == said[0][0].horizon]
+        if not said:
+            return None
+        trusts = np.array([_trust(case) for case, _ in said])
+        weights = np.array([self._weight(similarity) for _, similarity in said]) * trusts
+        return _Witnesses(tuple(case for case, _ in said), weights, trusts)
+
+    def _shift(self, stamp_ns: int, key: Array, said: _Witnesses) -> Correction:
+        """The target elsewhere, by a regression over misreadings whose mean is 0; see the module."""
+        vectors = np.stack([case.embedding for case in said.cases])
+        near = np.maximum(vectors @ key, 0.0).astype(np.float64)
+        misreadings = np.array([case.misreading for case in said.cases], dtype=np.float64)
+        moved = np.linalg.solve(self._kernel(vectors, said.trusts), near) @ misreadings
+        least, most = np.minimum(misreadings.min(axis=0), 0.0), np.maximum(misreadings.max(axis=0), 0.0)
+        bounded = np.clip(moved, least, most).astype(np.float32)
+        return Correction(stamp_ns, CorrectionMode.SHIFT, 1.0, case_ids=said.named, shift=bounded)
+
+    def _guidance(self, stamp_ns: int, key: Array, said: _Witnesses, near: _Known) -> Correction:
+        """Toward the chunk of a regression over corrections and what was done in successes; see the module."""
+        known = _Known(
+            np.stack([case.embedding for case in said.cases]),
+            np.stack([case.correction for case in said.cases if case.correction is not None]),
+            said.trusts,
+        )
+        return Correction(
+            stamp_ns,
+            CorrectionMode.GUIDANCE,
+            1.0,
+            self._regressed(key, known.joined(near)),
+            said.cases[0].failed_actions[np.newaxis],
+            said.named,
+            self.settings.until,
+        )
+
     def _regressed(self, key: Array, known: _Known) -> Array:
         """(H, 7) float32: what the known situations say about this one; see the module."""
         near = np.maximum(known.vectors @ key, 0.0).astype(np.float64)
-        kernel = np.maximum(known.vectors @ known.vectors.T, 0.0).astype(np.float64)
         weights = near * known.trusts
         weights /= max(float(weights.sum()), 1e-12)
-        # A case that disappointed is a noisier witness; one trusted by nothing would be noise alone.
-        kernel[np.diag_indices_from(kernel)] += self.settings.ridge / np.maximum(known.trusts, 1e-3)
         # The kernel is symmetric, so one system gives the weight of every chunk; what they lack to one is the mean's.
-        beyond = np.linalg.solve(kernel, near)
+        beyond = np.linalg.solve(self._kernel(known.vectors, known.trusts), near)
         said = (beyond + (1.0 - beyond.sum()) * weights).astype(np.float32)
         chunks = known.chunks.reshape(len(near), -1)
         bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
         return bounded.reshape(known.chunks.shape[1:])
 
-    def _reread(self, key: Array, cases: Sequence[FailureCase], trusts: NDArray[np.float64]) -> Array:
-        """(3,) float32 metres: what misreadings of these cases say about this situation; see the module."""
-        vectors = np.stack([case.embedding for case in cases])
-        near = np.maximum(vectors @ key, 0.0).astype(np.float64)
-        kernel = np.maximum(vectors @ vectors.T, 0.0).astype(np.float64)
+    def _kernel(self, vectors: Array, trusts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, N): likeness of known situations (N, D), and on the diagonal the noise of what each says."""
+        kernel: NDArray[np.float64] = np.maximum(vectors @ vectors.T, 0.0).astype(np.float64)
+        # A case that disappointed is a noisier witness; one trusted by nothing would be noise alone.
         kernel[np.diag_indices_from(kernel)] += self.settings.ridge / np.maximum(trusts, 1e-3)
-        misreadings = np.array([case.misreading for case in cases], dtype=np.float64)
-        said = np.linalg.solve(kernel, near) @ misreadings
-        least, most = np.minimum(misreadings.min(axis=0), 0.0), np.maximum(misreadings.max(axis=0), 0.0)
-        bounded: Array = np.clip(said, least, most).astype(np.float32)
-        return bounded
+        return kernel
 
     def _weight(self, similarity: float) -> float:
         return float(max(similarity, 0.0) ** self.settings.sharpness)
