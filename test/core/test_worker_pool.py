@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from flow_rag_vla.core.processes import worker_pool
 
 def job(folder, number):
     (folder / str(number)).touch()
-    print("begun", flush=True)
+    os.write(1, b"begun\\n")
     time.sleep(3600)
 
 def square(number):
