@@ -263,7 +263,8 @@ def test_every_stage_leaves_a_line_with_its_types(tmp_path):
     assert [line["stage"] for line in lines] == list(STAGES)
     types = ["Question", "Perceived", "Interpreted", "Recalled", "Checked", "Scored", "Judged", "Decision"]
     assert [(line["input_type"], line["output_type"]) for line in lines] == list(pairwise(types))
-    assert lines[1]["output"]["planned"]["plan"]["steps"] == [{"task": "pick_and_place", "target": "red_cube"}]
+    step = {"task": "pick_and_place", "target": "red_cube", "speed_scale": 1.0}
+    assert lines[1]["output"]["planned"]["plan"]["steps"] == [step]
     decide(question(), Fixed(error=RuntimeError("boom")), settings=DeliberationSettings(log=log))
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()][7:]
     assert lines[-1]["stage"] == "decision" and lines[-1]["output"]["outcome"] == "held" and "boom" in lines[1]["error"]

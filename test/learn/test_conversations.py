@@ -36,7 +36,7 @@ def case(source="expert", note="", lift=0.001, **more):
 def test_a_command_that_was_done_teaches_its_plan():
     (lesson,) = plan_conversations([record()])
     assert schema_of(lesson) is TaskPlan
-    assert json.loads(lesson.answer)["steps"] == [{"task": "pick_and_place", "target": "red_cube"}]
+    assert json.loads(lesson.answer)["steps"] == [{"task": "pick_and_place", "target": "red_cube", "speed_scale": 1.0}]
     assert lesson.turns[-2].content == "put the red cube in the bin"
 
 

@@ -92,7 +92,7 @@ def test_a_command_becomes_a_plan_and_the_health_counts_it(client):
     asked = client(make_provider("rules"))
     answer = asked.post("/api/language/ask", json={"question": "서랍을 열어줘", "schema_name": "TaskPlan"})
     assert answer.status_code == 200, answer.text
-    assert answer.json()["value"]["steps"] == [{"task": "open_drawer", "target": "drawer"}]
+    assert answer.json()["value"]["steps"] == [{"task": "open_drawer", "target": "drawer", "speed_scale": 1.0}]
     health = asked.get("/api/language/health").json()
     assert (health["provider"], health["passages"], health["calls"], health["failures"]) == ("rules", 2, 1, 0)
     assert 'flow_rag_vla_language_calls_total{model="rules/task-language-1"} 1' in asked.get("/metrics").text
