@@ -25,8 +25,8 @@ from flow_rag_vla.proof.stages import (
 
 GROUND = Ground("open_drawer", "object_size")
 TINY = ProofSettings(
-    grounds=(GROUND,), training_seeds=(0,), demonstrations=1, iterations=20, practice=2, episodes=1, repeats=1,
-    variants="off,shuffled+consensus,dagger,consensus",
+    grounds=(GROUND,), training_seeds=(0,), demonstrations=1, iterations=20, tuning=20, practice=2, episodes=1,
+    repeats=1, variants="off,shuffled+consensus,dagger,consensus",
 )  # fmt: skip
 
 

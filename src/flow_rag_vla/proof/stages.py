@@ -51,6 +51,7 @@ class ProofSettings:
     """Everything that decides the outcome.
 
     demonstrations: of each goal, for each training seed; practice: episodes from which each bank is made
+    iterations, tuning: of a policy's training, and of the control's fine-tuning
     episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
     repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
     """
@@ -59,6 +60,7 @@ class ProofSettings:
     training_seeds: tuple[int, ...] = (0, 1, 2)
     demonstrations: int = 20
     iterations: int = 3000
+    tuning: int = 800
     practice: int = 100
     episodes: int = 134
     repeats: int = 1
@@ -107,7 +109,15 @@ def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progres
     _run(
         "Fine-tuned controls",
         [
-            (_tune, (dagger_path(work, seed, ground), policy_path(work, seed), bank_path(work, seed, ground)))
+            (
+                _tune,
+                (
+                    dagger_path(work, seed, ground),
+                    policy_path(work, seed),
+                    bank_path(work, seed, ground),
+                    settings.tuning,
+                ),
+            )
             for seed, ground in pairs
         ],
         workers,
@@ -149,8 +159,8 @@ def _practise(folder: Path, policy: Path, ground: Ground, episodes: int) -> str:
     return f"{policy.name} {ground}: failed {failed} of {episodes}"
 
 
-def _tune(folder: Path, policy: Path, bank: Path) -> str:
-    fine_tune(policy, read_samples(bank / LABELS), read_samples(policy / SAMPLES), folder)
+def _tune(folder: Path, policy: Path, bank: Path, iterations: int) -> str:
+    fine_tune(policy, read_samples(bank / LABELS), read_samples(policy / SAMPLES), folder, iterations=iterations)
     return bank.name
 
 
