@@ -28,7 +28,9 @@ def test_it_answers_with_its_token_and_ends_on_ctrl_c() -> None:
         headers = {"Authorization": f"Bearer {secret[1]}", "Content-Type": "application/json"}
         asked = urllib.request.Request(f"{address[1]}ask", body, headers)
         with urllib.request.urlopen(asked, timeout=60) as answer:
-            assert json.load(answer)["value"]["steps"] == [{"task": "open_drawer", "target": "drawer", "speed_scale": 1.0}]
+            assert json.load(answer)["value"]["steps"] == [
+                {"task": "open_drawer", "target": "drawer", "speed_scale": 1.0}
+            ]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert "stopped" in process.stdout.read()
