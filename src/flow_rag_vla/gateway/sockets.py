@@ -39,7 +39,7 @@ async def admit(socket: WebSocket, role: Role) -> Person | None:
 def _secret(text: str) -> str | None:
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     secret = message.get("token") if isinstance(message, dict) else None
     return secret if isinstance(secret, str) else None
