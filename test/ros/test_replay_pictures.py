@@ -12,8 +12,9 @@ from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S, ActionChunk, Provenance
+from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.data.bag_writer import BagWriter
-from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes import benchmark_pictures, qos
 from flow_rag_vla.nodes.conversions import chunk_message
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import ActionChunk as ActionChunkMessage
@@ -88,6 +89,14 @@ def test_each_picture_is_timed_to_its_chunk_and_to_the_command_that_follows_it(
     assert stamps == sorted(set(stamps)), "each is a picture of its own moment"
     assert episodes[-1].state == EpisodeStatus.STATE_RUNNING
     assert states[-1].end_effector.position.x == 0.625, "the robot is where the last command wanted it"
+
+
+def test_of_a_long_bag_the_first_pairs_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_pictures, "LIMIT", 3)
+    bag = bag_with_pictures(tmp_path, tuple(1_000_000_000 + 100_000_000 * number for number in range(6)))
+    found = benchmark_pictures.shots(Bag(bag), 32)
+    assert [shot.at_ns for shot in found] == [0, 100_000_000, 200_000_000]
+    assert all([image.width for image in shot.images] == [32, 32] for shot in found)
 
 
 def test_a_bag_without_pictures_is_refused_by_name(start_node, tmp_path):

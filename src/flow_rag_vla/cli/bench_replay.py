@@ -16,6 +16,7 @@ from rich.console import Console
 from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.cli.bench_replay_graph import BenchReplayError, environment, record, shown
 from flow_rag_vla.cli.chaos import own_domain
+from flow_rag_vla.cli.sim import _interruptible
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.evaluate.benchmarks.replay import RecorderCost, ReplayFigures, Speed, latency_of, launch_of
@@ -45,7 +46,8 @@ def bench_replay(console: Console, output: Path | None, run: Path | None, *, qui
             # Before the minute that the rest takes.
             read_recording(run)
         own_domain()
-        figures = _measure(console, run, quick)
+        with _interruptible():
+            figures = _measure(console, run, quick)
     except (BenchReplayError, BagError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -96,13 +98,17 @@ def _speed(source: Path) -> Speed:
     from flow_rag_vla.evaluate.decisions.fingerprint import command_bytes
     from flow_rag_vla.evaluate.decisions.replay import Decisions, Replay, recorded_decisions
     from flow_rag_vla.evaluate.decisions.variants import open_variant
+    from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.policy import FlowPolicy
 
     started = time.perf_counter()
     recording = read_recording(source)
     read_s = time.perf_counter() - started
     settings = replay_settings(recording)
-    policy = FlowPolicy.load(settings.checkpoint or None)
+    try:
+        policy = FlowPolicy.load(settings.checkpoint or None)
+    except CheckpointError as error:
+        raise BenchReplayError(f"the policy of {source} cannot be loaded: {error}") from None
     made: list[Decisions] = []
     took = []
     for _ in range(2):

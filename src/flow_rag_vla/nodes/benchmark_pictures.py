@@ -164,14 +164,17 @@ def shots(bag: Bag, size: int) -> list[Shot]:
         ValueError: if there are fewer than two.
     """
     found: dict[int, dict[str, Image]] = {}
-    for topic, frame in CAMERAS:
-        for entry in bag.messages([topic]):
-            stamp = stamp_ns(entry.message.header)
-            pixels = cv2.resize(image_pixels(entry.message), (size, size), interpolation=cv2.INTER_LINEAR)
-            found.setdefault(stamp, {})[topic] = image_message(np.asarray(pixels, dtype=np.uint8), 0, frame)
-            if len(found) > LIMIT:
-                break
-    whole = sorted(stamp for stamp, images in found.items() if len(images) == len(CAMERAS))[:LIMIT]
+    count = 0
+    for entry in bag.messages([topic for topic, _ in CAMERAS]):
+        stamp = stamp_ns(entry.message.header)
+        topic, frame = next(camera for camera in CAMERAS if entry.topic.endswith(camera[0]))
+        pixels = cv2.resize(image_pixels(entry.message), (size, size), interpolation=cv2.INTER_LINEAR)
+        images = found.setdefault(stamp, {})
+        count += topic not in images and len(images) == len(CAMERAS) - 1
+        images[topic] = image_message(np.asarray(pixels, dtype=np.uint8), 0, frame)
+        if count >= LIMIT:
+            break
+    whole = sorted(stamp for stamp, images in found.items() if len(images) == len(CAMERAS))
     if len(whole) < 2:
         raise ValueError(f"{bag.path} holds {len(whole)} pairs of pictures of {' and '.join(t for t, _ in CAMERAS)}")
     return [Shot(stamp - whole[0], tuple(found[stamp][topic] for topic, _ in CAMERAS)) for stamp in whole]
