@@ -222,6 +222,7 @@ def test_a_websocket_opens_with_a_token_of_the_role(client, tokens):
     [
         ("nonsense", 4401, "token_missing"),
         ("[]", 4401, "token_missing"),
+        ("[" * 60_000, 4401, "token_missing"),
         ('{"token": 3}', 4401, "token_missing"),
         ('{"token": "x"}', 4401, "token_unknown"),
         (None, 4403, "role_too_low"),
