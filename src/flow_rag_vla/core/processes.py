@@ -48,7 +48,8 @@ def give_way(niceness: int) -> None:
 
     At ``LOWEST`` it is also scheduled as idle where the system can (SCHED_IDLE on Linux). Niceness alone shares the
     processor by weight and still makes a waking loop wait for the end of a slice, some 3 ms; an idle thread is put
-    aside at once, and runs only when nobody else wants to.
+    aside at once, and runs only when nobody else wants to. Where the kernel groups sessions for scheduling (autogroup)
+    both act among the processes of one session: those of one graph, not of two terminals.
     """
     os.nice(niceness)
     if niceness >= LOWEST and hasattr(os, "SCHED_IDLE"):

@@ -11,15 +11,14 @@ The ground, the memory's settings and the variants were fixed on development see
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from flow_rag_vla.core.files import write_text
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
 from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, simulated_spec
@@ -189,10 +188,7 @@ def _run(
 
 
 def _notes(steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int) -> Iterator[str]:
-    # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-    ) as pool:
+    with worker_pool(workers) as pool:
         futures = [pool.submit(_step, work, arguments) for work, arguments in steps]  # type: ignore[arg-type]
         for future in as_completed(futures):
             yield future.result()

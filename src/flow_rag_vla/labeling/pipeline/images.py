@@ -76,6 +76,9 @@ def decode_image(data: bytes, name: str = "image") -> Image:
         raise ImageError(
             f"{name} would unpack to too many pixels ({error}): scale it down", "image_too_large"
         ) from error
+    except Pillow.UnidentifiedImageError as error:
+        # Its own words name the buffer, not the file.
+        raise ImageError(f"{name} is no picture of a known format: save it as PNG or JPEG") from error
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
         raise ImageError(f"{name} is no readable picture ({error}): save it again as PNG or JPEG") from error
     return check_image(pixels, name)
