@@ -55,7 +55,8 @@ def near_duplicates(
 
     def pixels(image_id: str) -> Image | None:
         try:
-            return read_image(images / compared[image_id].file)
+            item = compared[image_id]
+            return read_image(images / item.file)
         except LabelingError:
             return None
 
