@@ -127,12 +127,13 @@ def evaluate(
     settings = RolloutSettings(delay_ticks, replan_ticks, "heun" if heun else "euler", steps, samples)
     try:
         tasks = [check_task(name) for name in words(task) or task_names()]
+        alone = memory is None and preset is None and not collect
+        if alone and checkpoint is not None and len(checkpoint) > 1:
+            raise TrialError("several checkpoints are pooled in paired trials only; add --memory off, or give one")
         # Before any process is started: on a busy machine that takes longer than to say what is wrong.
         for one in checkpoint or ():
             load_checkpoint(one)
-        if memory is None and preset is None and not collect:
-            if checkpoint is not None and len(checkpoint) > 1:
-                raise TrialError("several checkpoints are pooled in paired trials only; add --memory off, or give one")
+        if alone:
             _success_table(
                 console, tasks, scenes, episodes, seed, workers, checkpoint[0] if checkpoint else None, encoder,
                 settings, output,
