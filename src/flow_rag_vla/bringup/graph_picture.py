@@ -178,10 +178,8 @@ def _head(before: tuple[float, float], at: tuple[float, float], colour: str) -> 
 
 
 def _node(name: str, box: Box, theme: Theme) -> list[str]:
-    if name == PERSON:
-        summary, heard = "a person, a safety device or a program of your own", ()
-    else:
-        summary, heard = node_spec(name).summary, heard_otherwise(name, TOPICS)
+    summary = "a person, a safety device or a program of your own" if name == PERSON else node_spec(name).summary
+    heard = () if name == PERSON else heard_otherwise(name, TOPICS)
     loop = name == "controller"
     dashed = ' stroke-dasharray="4 3"' if name == PERSON or any(spec.name == name for spec in ON_REQUEST) else ""
     border = theme.arrows["plan"] if loop else theme.border

@@ -197,7 +197,9 @@ class FlowPolicy:
             task=goal.task,
             uncertainty=drawn.spread.cpu().numpy().astype(np.float32),
             committed=committed,
-            provenance=self._provenance(stamp, seed, correction, not (attraction is repulsion is told is None)),
+            provenance=self._provenance(
+                stamp, seed, correction, any(way is not None for way in (attraction, repulsion, told))
+            ),
         )
 
     def _check_embedding(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
