@@ -1,7 +1,7 @@
 # Everything is a target: `make` prints them. A target sets up first what it needs; nothing has to be sourced.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup ready sim train test bench chaos proof lint format docs shell lock clean
+.PHONY: help setup ready sim train test long bench chaos proof lint format docs shell lock clean
 MAKEFLAGS += --no-print-directory
 
 ARGS ?=
@@ -31,6 +31,9 @@ train: ready ## train the shipped policy again from scripted demonstrations
 
 test: ready ## lint, types, layers, then every test with coverage (ARGS go to pytest)
 	@exec $(RUN) scripts/check --all $(ARGS)
+
+long: ready ## the tests that take minutes: ten of them without growth
+	@exec $(RUN) pytest -m long $(ARGS)
 
 bench: ready ## measure the loop, the memory and the policy beside their baselines
 	@exec $(RUN) flow_rag_vla bench $(ARGS)

@@ -77,11 +77,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if wanted is not (ROS_TESTS in (collection_path, *collection_path.parents)) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in test/ros: it runs alone. Files with slow tests begin, so that no worker is left with one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything in test/ros: it runs alone. What is long is left out unless asked for. Files with slow tests begin, so that no worker is left with one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     # The order is random already, and stays so otherwise; a file's tests stay together, as they share fixtures.
     items.sort(key=lambda item: item.path not in slow)
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long and "long" not in str(config.getoption("markexpr")):
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     for item in items:
         if ROS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.ros)

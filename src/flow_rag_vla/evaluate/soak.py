@@ -63,7 +63,7 @@ def growth(at_s: Sequence[float], values: Sequence[float], seconds: float) -> fl
 
 
 def rows(content: Content) -> list[dict[str, Any]]:
-    """One row a node: the last value and the growth of each measure, and how often it was started again."""
+    """One row a node: the last value and the growth of each measure, in percent; None of what was too short."""
     found = []
     for node, samples in sorted(content["nodes"].items()):
         row: dict[str, Any] = {"node": node, "samples": len(samples["rss_mb"])}
