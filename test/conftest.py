@@ -78,7 +78,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything in test/ros: it runs alone. What is long is left out unless asked for. Files with slow tests begin, so that no worker is left with one."""
+    """Mark everything in test/ros: it runs alone. What is long is left out unless asked for.
+
+    Files with slow tests begin, so that no worker is left with one.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     # The order is random already, and stays so otherwise; a file's tests stay together, as they share fixtures.
     items.sort(key=lambda item: item.path not in slow)
