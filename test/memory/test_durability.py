@@ -160,6 +160,25 @@ def test_a_damaged_page_costs_its_cases_and_no_other(make, database):
     assert {path.name for path in database.parent.iterdir()} == {database.name, report.kept.name}
 
 
+@pytest.mark.parametrize(("source", "target"), [(0, 5), (5, 0), (2, 3), (-1, 1)])
+def test_a_page_that_was_written_over_another_costs_that_ones_cases_only(make, database, source, target):
+    """Its ids are then read twice, and not in their order."""
+    ids = filled(database, make)
+    data = bytearray(database.read_bytes())
+    # Leaves of the table of cases: pages of type 13 with a note in them.
+    leaves = [at for at in range(4096, len(data), 4096) if data[at] == 13 and b"n" * 600 in data[at : at + 4096]]
+    assert len(leaves) > 8
+    one, other = leaves[source], leaves[target]
+    data[other : other + 4096] = data[one : one + 4096]
+    database.write_bytes(bytes(data))
+
+    store, report = open_or_salvage(database)
+    with closing(store):
+        saved = [case.case_id for case in store.page(CaseFilter(), 0, 1000)[1]]
+    assert report is not None and report.recovered == len(saved) == len(set(saved))
+    assert set(saved) <= set(ids) and len(ids) - 10 <= len(saved) < len(ids)
+
+
 def test_a_flipped_bit_in_an_array_is_found(make, database):
     ids = filled(database, make, 3)
     data = bytearray(database.read_bytes())

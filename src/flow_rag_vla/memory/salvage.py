@@ -161,16 +161,22 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def _ids(connection: sqlite3.Connection) -> Iterator[int]:
-    """Ids from both ends of the table as far as it can be read, and every number between."""
-    first, last = 0, 0
+    """Ids as far as the table can be read, then every other number up to the table's counter; each once.
+
+    A page that was overwritten with another's content says that page's ids again, and not in their order.
+    """
+    found: set[int] = set()
     with suppress(sqlite3.Error):
         for row in connection.execute("SELECT case_id FROM cases NOT INDEXED ORDER BY case_id"):
-            first = int(row[0])
-            yield first
+            case_id = int(row[0])
+            if case_id not in found:
+                found.add(case_id)
+                yield case_id
         return
+    last = 0
     with suppress(sqlite3.Error):
         last = int(connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'cases'").fetchone()[0])
-    yield from range(first + 1, min(last, first + MOST_IDS_TRIED) + 1)
+    yield from (case_id for case_id in range(1, min(last, len(found) + MOST_IDS_TRIED) + 1) if case_id not in found)
 
 
 def _free_name(path: Path) -> Path:
