@@ -175,6 +175,9 @@ class Stage:
             actions = np.zeros((self._policy.horizon, 7), dtype=np.float32)
             actions[:, 1], actions[:, 6] = 0.008, 1.0
             correction = Correction(stamp, mode, 0.75, actions, (actions * 0.5)[None], (41,))
+            if mode is CorrectionMode.SHIFT:
+                shift = np.array([0.02, -0.01, 0.0], dtype=np.float32)
+                correction = Correction(stamp, mode, 0.75, case_ids=(41,), shift=shift)
         in_time = self._rng.random() < 0.8
         delay = 0 if self._previous is None else int(self._rng.integers(1, 4))
         felt = self._felt
@@ -213,6 +216,7 @@ class Stage:
             horizon=0 if actions is None else actions.shape[0],
             actions=np.zeros(0, np.float32) if actions is None else actions.ravel(),
             failed_actions=np.zeros(0, np.float32) if failed is None else failed.ravel(),
+            shift=np.zeros(0, np.float32) if correction.shift is None else correction.shift,
         )  # fmt: skip
 
     def _write_chunk(self, chunk: ActionChunk) -> None:

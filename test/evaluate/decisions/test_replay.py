@@ -20,7 +20,13 @@ from flow_rag_vla.evaluate.decisions.replay import PolicySettings, Replay, recor
 from flow_rag_vla.evaluate.decisions.variants import VariantError, keep_snapshot, open_variant
 from flow_rag_vla.memory.store import FailureStore, StoreError
 
-MODES = [CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.RESIDUAL, CorrectionMode.HOLD]
+MODES = [
+    CorrectionMode.GUIDANCE,
+    CorrectionMode.NEGATIVE,
+    CorrectionMode.RESIDUAL,
+    CorrectionMode.HOLD,
+    CorrectionMode.SHIFT,
+]
 
 
 @pytest.mark.parametrize(("seed", "mode"), [(index, mode) for index, mode in enumerate(MODES)])

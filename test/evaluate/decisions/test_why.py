@@ -45,6 +45,16 @@ def test_guidance_is_explained_with_its_case_and_with_what_would_have_been_witho
     assert "without the memory" in page and "stored correction" in page
 
 
+def test_a_shift_is_explained_with_where_the_target_was_taken_to_be(perform, policy):
+    made = perform(120, mode=CorrectionMode.SHIFT)
+    index = next(i for i, c in enumerate(made.commands) if c.provenance.correction is CorrectionMode.SHIFT)
+    found = explain(read_recording(made.bag), index, policy)
+    assert found.chunk is not None and found.chunk.without is not None and found.chunk.remade
+    text = text_of(found)
+    assert "SHIFT, strength 0.750" in text and "+15, -8, +0 mm (x, y, z) from where it was read" in text
+    assert why_page(found, "run").endswith("</html>")
+
+
 def test_a_correction_of_the_controller_shows_as_a_changed_row(perform, policy):
     made = perform(120, mode=CorrectionMode.RESIDUAL)
     recording = read_recording(made.bag)

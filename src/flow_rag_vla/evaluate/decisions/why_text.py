@@ -142,6 +142,10 @@ def _memory(found: Explanation) -> list[str]:
     elif is_shaping(mode):
         strength = found.command.provenance.correction_strength
         lines.append(f"{mode.name}, strength {strength:.3f}: {_MECHANISM.get(mode, 'it acted')}")
+        shift = None if explained is None or explained.correction is None else explained.correction.shift
+        if mode is CorrectionMode.SHIFT and shift is not None:
+            x, y, z = (1e3 * strength * float(value) for value in shift)
+            lines.append(f"the target was taken to be {x:+.0f}, {y:+.0f}, {z:+.0f} mm (x, y, z) from where it was read")
     elif mode is CorrectionMode.TIMEOUT:
         lines.append("TIMEOUT: its answer came later than its budget, the chunk was sampled without it")
     else:
