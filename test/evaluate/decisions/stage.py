@@ -176,7 +176,7 @@ class Stage:
             actions[:, 1], actions[:, 6] = 0.008, 1.0
             correction = Correction(stamp, mode, 0.75, actions, (actions * 0.5)[None], (41,))
             if mode is CorrectionMode.SHIFT:
-                shift = np.array([0.02, -0.01, 0.0], dtype=np.float32)
+                shift = np.array([0.02, -0.012, 0.0], dtype=np.float32)
                 correction = Correction(stamp, mode, 0.75, case_ids=(41,), shift=shift)
         in_time = self._rng.random() < 0.8
         delay = 0 if self._previous is None else int(self._rng.integers(1, 4))

@@ -51,7 +51,7 @@ def test_a_shift_is_explained_with_where_the_target_was_taken_to_be(perform, pol
     found = explain(read_recording(made.bag), index, policy)
     assert found.chunk is not None and found.chunk.without is not None and found.chunk.remade
     text = text_of(found)
-    assert "SHIFT, strength 0.750" in text and "+15, -8, +0 mm (x, y, z) from where it was read" in text
+    assert "SHIFT, strength 0.750" in text and "+15, -9, +0 mm (x, y, z) from where it was read" in text
     assert why_page(found, "run").endswith("</html>")
 
 
