@@ -54,7 +54,7 @@ def decode_image(data: bytes, name: str = "image") -> Image:
         ImageError: for bytes that are no whole picture, or one of more than ``MAX_PIXELS``.
     """
     from PIL import Image as Pillow
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy it again", "image_empty")
@@ -76,7 +76,7 @@ def decode_image(data: bytes, name: str = "image") -> Image:
         raise ImageError(
             f"{name} would unpack to too many pixels ({error}): scale it down", "image_too_large"
         ) from error
-    except Pillow.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         # Its own words name the buffer, not the file.
         raise ImageError(f"{name} is no picture of a known format: save it as PNG or JPEG") from error
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
