@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from flow_rag_vla.core.processes import interrupted
+
 CHILD = "from flow_rag_vla.core.processes import end_with_parent; end_with_parent(); print('up', flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}], stdin=subprocess.PIPE)"
 
@@ -38,3 +40,21 @@ def test_only_the_lowest_priority_is_put_aside_at_once_and_threads_inherit_it(ni
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert int(said[0]) == getattr(os, policy)
     assert int(said[1]) >= min(niceness, 19 - os.nice(0))
+
+
+def test_a_child_is_interrupted_and_one_that_does_not_listen_is_killed():
+    quick = subprocess.Popen([sys.executable, "-c", "import signal, time; "
+                              "signal.signal(signal.SIGINT, signal.default_int_handler); "
+                              "print('up', flush=True); time.sleep(600)"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+         "print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE)  # fmt: skip
+    for process, patience_s in ((quick, 60.0), (deaf, 0.2)):
+        assert process.stdout is not None
+        with process.stdout:
+            assert process.stdout.readline() == b"up\n"
+            interrupted(process, patience_s)
+    assert deaf.returncode == -signal.SIGKILL
+    assert quick.returncode not in (None, -signal.SIGKILL)
+    interrupted(quick)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psutil
 from flow_rag_vla.bringup.graph import EVERY_NODE, MEMORY_DATABASE, Process, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.supervisor import Supervisor, last_line
+from flow_rag_vla.core.processes import interrupted
 from flow_rag_vla.evaluate.decisions.reading import bag_of
 
 DECIDING = ("camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller")
@@ -84,7 +84,7 @@ def record(runs: Path, seconds: float) -> Recorded:
         cores = _cores(nodes, seconds)
         code = graph.wait(TIMEOUT_S)
     finally:
-        _end(graph)
+        interrupted(graph)
     if code != 0:
         raise BenchReplayError(f"the graph ended with code {code}: {last_line(said)}")
     return Recorded(next(iter(runs.iterdir())), started_ns, cores)
@@ -126,7 +126,8 @@ def shown(folder: Path, source: Path, triggered: bool, seconds: float) -> Shown:
         with _recording(processes["recorder"], logs) as recorder:
             beside = _cores({**pids, "recorder": recorder}, seconds)
     finally:
-        _end(feed)
+        if feed is not None:
+            interrupted(feed)
         deciding.stop()
     own = beside.pop("recorder")
     printed = json.loads(said.read_text(errors="replace").strip().splitlines()[-1])
@@ -193,14 +194,3 @@ def _wait_for(log: Path, words: str, what: str, process: subprocess.Popen[bytes]
         if ended or time.monotonic() > deadline:
             raise BenchReplayError(f"{what} did not come up: {last_line(log)}")
         time.sleep(0.02)
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(20.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

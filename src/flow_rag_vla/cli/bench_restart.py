@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from flow_rag_vla.bringup.spare import HEAVY, Spare
 from flow_rag_vla.bringup.supervisor import command_line
 from flow_rag_vla.cli.chaos import own_domain
 from flow_rag_vla.core.files import write_text
+from flow_rag_vla.core.processes import interrupted
 
 ROUNDS, QUICK_ROUNDS = 5, 1
 EACH_ROUNDS = 2
@@ -132,7 +132,7 @@ def _answer(node: str, command: list[str], log: Path) -> Start:
         _wait(lambda: f"[{node}]: {_READY}" in log.read_text(errors="replace"), f"{node} ({log.name})", process)
         return Start(node, False, time.monotonic() - started, _cpu(process.pid))
     finally:
-        _end(process)
+        interrupted(process)
 
 
 def _start(node: str, spare: bool, log: Path) -> Start:
@@ -153,16 +153,7 @@ def _start(node: str, spare: bool, log: Path) -> Start:
         _wait(lambda: _LOADED in log.read_text(errors="replace"), node)
         return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
     finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(20.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        interrupted(process)
 
 
 def _cpu(pid: int) -> float:

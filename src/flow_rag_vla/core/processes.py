@@ -7,9 +7,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,3 +57,15 @@ def give_way(niceness: int) -> None:
     if niceness >= LOWEST and hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def interrupted(process: subprocess.Popen[Any], patience_s: float = 20.0) -> None:
+    """End a child as Ctrl-C would, and wait for it; one that is still there after ``patience_s`` seconds is killed."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
