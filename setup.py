@@ -21,6 +21,7 @@ NODES = (
     "llm",
     "mock_robot",
     "recorder",
+    "remote_policy",
     "robot",
     "simulator",
     "simulator_camera",
@@ -47,6 +48,8 @@ DATASETS = ["pyarrow", "av", "pillow"]
 GYMNASIUM = ["gymnasium", "safetensors", *TORCH]
 METAWORLD = ["metaworld>=3.1,<4", *GYMNASIUM]
 POSTGRES = ["psycopg[binary]"]
+# Policy servers of openpi's protocol (BSD, Apache 2.0); images are fitted with pillow.
+OPENPI = ["msgpack", "pillow", "websockets>=15"]
 # The registry of labelled objects; chroma is one of its three indexes, the others need nothing further.
 REGISTRY = ["alembic", "sqlalchemy>=2", "pillow"]
 CHROMA = ["chromadb"]
@@ -131,6 +134,7 @@ setup(
         "fine-tuning": FINE_TUNING,
         "mcp": MCP,
         "robot": ROBOT,
+        "openpi": OPENPI,
         "web": WEB,
         "all": [*SIMULATION, *ENCODERS, *RECORDING, *REPORTS, *METAWORLD, *WEB],
         "test": TESTS,

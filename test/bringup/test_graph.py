@@ -48,9 +48,26 @@ def test_the_node_of_language_models_is_started_only_on_request():
     assert "llm" in [process.spec.name for process in sim_graph({"llm": "true"}, PARAMS)]
 
 
+def test_a_policy_server_takes_the_place_of_the_own_policy_for_everybody_who_names_it(tmp_path):
+    arguments = {"policy_server": "ws://10.0.0.5:8000", "policy_preset": "droid", "dashboard": "true"}
+    nodes = {process.spec.name: process.overrides for process in sim_graph(arguments, PARAMS)}
+    assert "flow_policy" not in nodes
+    assert nodes["remote_policy"]["server"] == "ws://10.0.0.5:8000"
+    assert Path(nodes["remote_policy"]["contract"]).is_file()
+    assert nodes["lifecycle_manager"]["nodes"] == [
+        "camera_encoder", "failure_memory", "remote_policy", "failure_detector",
+    ]  # fmt: skip
+    assert "remote_policy" in nodes["dashboard"]["expected"] and "flow_policy" not in nodes["dashboard"]["expected"]
+    for process in sim_graph(arguments, PARAMS):
+        load_parameters(process.spec.parameters, {k: v for k, v in process.overrides.items() if k != "use_sim_time"})
+    assert "remote_policy" not in [process.spec.name for process in sim_graph({}, PARAMS)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ({"policy_server": "10.0.0.5:8000"}, "expected ws://host:port"),
+        ({"policy_server": "ws://a:1", "policy_preset": "octo"}, "name one of droid, libero, plain"),
         ({"speed": "1"}, "unknown argument 'speed'"),
         ({"mode": "fast"}, "expected one of real_time, stepped"),
         ({"params_file": "/nowhere.yaml"}, "does not exist"),

@@ -41,6 +41,15 @@ def test_only_what_is_asked_for_is_made_anew(tmp_path):
     assert set(alone) == {"bag_player"} and "wait_for" not in alone["bag_player"].overrides
 
 
+def test_a_policy_server_makes_the_chunks_anew(tmp_path):
+    nodes = graph(tmp_path, remake="chunk,command", policy_server="ws://a:8000", policy_preset="plain")
+    assert set(nodes) == {"bag_player", "remote_policy", "controller"}
+    assert nodes["remote_policy"].overrides["use_sim_time"] is True
+    assert nodes["remote_policy"].overrides["server"] == "ws://a:8000"
+    assert nodes["bag_player"].overrides["wait_for"] == ["remote_policy", "controller"]
+    assert nodes["bag_player"].overrides["mute"] == ["chunk", "command"]
+
+
 def test_every_override_is_a_declared_parameter_of_its_node(tmp_path):
     for process in graph(tmp_path, run_folder=str(tmp_path), topics="a,b", remap="a:=b", memory="m.db").values():
         values = {name: value for name, value in process.overrides.items() if name != "use_sim_time"}

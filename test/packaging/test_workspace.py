@@ -34,6 +34,7 @@ NODES = {
     "llm",
     "mock_robot",
     "recorder",
+    "remote_policy",
     "robot",
     "simulator",
     "simulator_camera",

@@ -20,10 +20,15 @@ from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorPara
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
-from flow_rag_vla.bringup.parameters.lifecycle_manager import LifecycleManagerParameters
+from flow_rag_vla.bringup.parameters.lifecycle_manager import MANAGED, LifecycleManagerParameters
 from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
+from flow_rag_vla.bringup.parameters.remote_policy import RemotePolicyParameters
 from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
+from flow_rag_vla.bringup.resources import policies_folder
+from flow_rag_vla.policy.remote.connection import checked_url
+from flow_rag_vla.policy.remote.contract import find_contract, load_contract
+from flow_rag_vla.policy.remote.errors import RemotePolicyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ ON_REQUEST: tuple[NodeSpec, ...] = (
     NodeSpec("deliberation", DeliberationParameters, "words to a checked plan, or a hold with its reason"),
     NodeSpec("labeling", LabelingParameters, "images into labels, and labels to be found and corrected"),
     NodeSpec("dashboard", DashboardParameters, "the live page, and one state over all nodes"),
+    NodeSpec("remote_policy", RemotePolicyParameters, "a policy server in the flow policy's place"),
 )
-"""Started only if the argument of the same name says so."""
+"""Started only if the argument of the same name says so; ``remote_policy`` if ``policy_server`` names one."""
 
 EVERY_NODE: tuple[NodeSpec, ...] = (*NODES, *ON_REQUEST)
 
@@ -88,6 +94,11 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument("encoder", "compact", "Vision backbone: compact, dinov2, mobilenet, a folder or a hub id"),
     Argument("checkpoint", "", "Folder of the policy checkpoint; empty: the one that ships"),
     Argument("device", "auto", "Where the networks run", ("auto", "cpu", "cuda")),
+    Argument(
+        "policy_server", "", "Policy server of openpi's protocol to use, as ws://host:8000; empty: the own policy"
+    ),
+    Argument("policy_preset", "libero", "What that server takes and gives: a name of config/policies/, or a YAML file"),
+    Argument("policy_profile", "", "Robot profile whose kinematics turn that server's joint velocities into motion"),
     Argument(
         "corrector",
         "consensus",
@@ -175,6 +186,8 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
         overrides["recorder"]["bag"] = str(folder / "bag")
         overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
+    chosen = chosen_policy(values)
+    overrides |= {name: overrides[name] | added for name, added in chosen.overrides.items()}
     overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")
     # A simulated robot begins anew with each run.
     overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
@@ -188,8 +201,45 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
             values["log_level"],
         )
         for spec in EVERY_NODE
-        if (spec.name != "recorder" or recording) and (spec not in ON_REQUEST or values[spec.name] == "true")
+        if (spec.name != "recorder" or recording)
+        and spec.name != chosen.other
+        and (spec not in ON_REQUEST or spec.name == chosen.node or values.get(spec.name) == "true")
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPolicy:
+    """The node that makes chunks, the one that does not, and what follows for others: parameters by node."""
+
+    node: str
+    other: str
+    overrides: Mapping[str, Parameters]
+
+
+def chosen_policy(values: Mapping[str, str]) -> ChosenPolicy:
+    """Who makes the chunks, by the arguments ``policy_server``, ``policy_preset`` and ``policy_profile``.
+
+    Raises:
+        GraphError: for a server or a contract that cannot be used.
+    """
+    own, remote = "flow_policy", "remote_policy"
+    if not values["policy_server"]:
+        return ChosenPolicy(own, remote, {})
+    try:
+        server = checked_url(values["policy_server"])
+        file = find_contract(values["policy_preset"], policies_folder()).resolve()
+        load_contract(file)
+    except RemotePolicyError as error:
+        raise GraphError(str(error)) from None
+
+    def instead(names: tuple[str, ...]) -> list[str]:
+        return [remote if name == own else name for name in names]
+
+    # The whole path: a node's working directory need not be the person's.
+    node: Parameters = {"server": server, "contract": str(file), "robot_profile": values["policy_profile"]}
+    expected = DashboardParameters().expected
+    others = {"lifecycle_manager": {"nodes": instead(MANAGED)}, "dashboard": {"expected": instead(expected)}}
+    return ChosenPolicy(remote, own, {remote: node, **others})
 
 
 def _checked(arguments: Mapping[str, str]) -> dict[str, str]:

@@ -79,8 +79,10 @@ PLACES: Mapping[str, Box] = {
 }
 
 BESIDE: Mapping[str, Box] = {
-    name: Box(20 + 174 * place, 600, width=162, height=76)
-    for place, name in enumerate(("lifecycle_manager", "recorder", "llm", "deliberation", "labeling", "dashboard"))
+    name: Box(20 + 150 * place, 600, width=136, height=76)
+    for place, name in enumerate(
+        ("lifecycle_manager", "recorder", "llm", "deliberation", "labeling", "dashboard", "remote_policy")
+    )
 }
 """Nodes that belong to no arrow: those that all others have to do with, and those that are started on request."""
 

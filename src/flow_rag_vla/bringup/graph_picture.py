@@ -12,7 +12,7 @@ from itertools import zip_longest
 from xml.sax.saxutils import escape
 
 from flow_rag_vla.bringup.endpoints import TOPICS
-from flow_rag_vla.bringup.graph import EVERY_NODE, NODES, ON_REQUEST, node_spec
+from flow_rag_vla.bringup.graph import EVERY_NODE, ON_REQUEST, node_spec
 from flow_rag_vla.bringup.graph_layout import (
     ARROWS,
     BESIDE,
@@ -139,7 +139,7 @@ def _heading(theme: Theme) -> list[str]:
 
 def _captions(theme: Theme) -> list[str]:
     return [
-        _text((BESIDE[NODES[-1].name].left - 174, 590), "beside them", theme.muted, TEXT_SIZE),
+        _text((next(iter(BESIDE.values())).left, 590), "beside them", theme.muted, TEXT_SIZE),
         _text((BESIDE[ON_REQUEST[0].name].left, 590), "on request", theme.muted, TEXT_SIZE),
     ]
 

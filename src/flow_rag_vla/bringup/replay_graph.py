@@ -18,6 +18,7 @@ from flow_rag_vla.bringup.graph import (
     NodeSpec,
     Parameters,
     Process,
+    chosen_policy,
     memory_database,
     node_spec,
 )
@@ -37,7 +38,7 @@ STAGES: Mapping[str, str] = {
 
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
-    "record",
+    "record", "policy_server", "policy_preset", "policy_profile",
 )  # fmt: skip
 
 REPLAY_ARGUMENTS: tuple[Argument, ...] = (
@@ -71,7 +72,9 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
         if stage not in STAGES:
             raise GraphError(f"remake names {stage!r}, expected some of {', '.join(STAGES)}, or none")
     folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
-    specs = [node_spec(STAGES[stage]) for stage in stages]
+    policy = chosen_policy(values)
+    makers = {**STAGES, "chunk": policy.node}
+    specs = [node_spec(makers[stage]) for stage in stages]
     if folder is not None and values["record"] == "true":
         specs.append(node_spec("recorder"))
     overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": True} for spec in specs}
@@ -102,6 +105,7 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
         "recorder": {"bag": str(folder / "bag") if folder is not None else ""},
         # What a bag plays may not stop the robot of tomorrow.
         "controller": {"emergency_stop_file": "off"},
+        **policy.overrides,
     }
     for name, chosen in settings.items():
         if name in overrides:

@@ -34,3 +34,8 @@ def default_params_file() -> Path:
 def robots_folder() -> Path:
     """The folder of the robot profiles that ship."""
     return share_folder() / "config" / "robots"
+
+
+def policies_folder() -> Path:
+    """The folder of the contracts with policy servers that ship."""
+    return share_folder() / "config" / "policies"

@@ -19,6 +19,7 @@ from flow_rag_vla.bringup.graph import (
     NodeSpec,
     Parameters,
     Process,
+    chosen_policy,
     memory_database,
     node_spec,
 )
@@ -44,7 +45,7 @@ _NODES = (
 )  # fmt: skip
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
-    "record",
+    "record", "policy_server", "policy_preset",
 )  # fmt: skip
 
 ROBOT_ARGUMENTS: tuple[Argument, ...] = (
@@ -70,7 +71,9 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     except ProfileError as error:
         raise GraphError(str(error)) from None
     folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
-    specs = [ROBOT, *([MOCK_ROBOT] if values["mock"] == "true" else []), *(node_spec(name) for name in _NODES)]
+    chosen = chosen_policy({**values, "policy_profile": str(Path(profile.file).resolve())})
+    names = [chosen.node if name == chosen.other else name for name in _NODES]
+    specs = [ROBOT, *([MOCK_ROBOT] if values["mock"] == "true" else []), *(node_spec(name) for name in names)]
     if folder is not None and values["record"] == "true":
         specs.append(node_spec("recorder"))
     overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": False} for spec in specs}
@@ -84,7 +87,12 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     overrides["controller"] |= loop_limits(profile)
     overrides["episode_manager"] |= {"reset": "none", "scoring": "person"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
-    overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
+    if chosen.node == "flow_policy":
+        overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
+    else:
+        overrides["remote_policy"]["gripper_width"] = max(profile.gripper.width_open, 0.001)
+    for name in overrides.keys() & chosen.overrides.keys():
+        overrides[name] |= chosen.overrides[name]
     overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
     if values["memory"]:
         overrides["failure_memory"]["database"] = memory_database(values["memory"])

@@ -49,6 +49,15 @@ def replay(
     checkpoint: str = typer.Option("", help="Policy checkpoint; empty: the one that the bag names, or that ships."),
     seed: int = typer.Option(-1, help="With --memory: base of the noise seeds; -1: the noise that was recorded."),
     namespace: str = typer.Option("", help="Namespace of the graph."),
+    policy_server: str = typer.Option(
+        "", help="With --graph: policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
+    ),
+    policy_preset: str = typer.Option(
+        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
+    ),
+    policy_profile: str = typer.Option(
+        "", help="Robot profile whose kinematics turn that server's joint velocities into motion."
+    ),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
     runs: Path = typer.Option(Path("runs"), help="With --graph: folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="With --graph: write an MCAP bag of the replay."),
@@ -88,6 +97,9 @@ def replay(
         "checkpoint": checkpoint,
         "corrector": corrector,
         "memory": database,
+        "policy_server": policy_server,
+        "policy_preset": policy_preset,
+        "policy_profile": policy_profile,
         "record": "true" if record else "false",
     }
     if not graph:

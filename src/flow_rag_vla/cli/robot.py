@@ -35,6 +35,12 @@ def robot(
     memory: str = typer.Option(
         "", help="Failure memory to use and extend, a database or its folder; empty: one in the run folder."
     ),
+    policy_server: str = typer.Option(
+        "", help="Policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
+    ),
+    policy_preset: str = typer.Option(
+        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
+    ),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
@@ -51,6 +57,8 @@ def robot(
       flow_rag_vla robot --profile my_arm.yaml --mock    your profile, before the real arm
 
       flow_rag_vla robot --profile my_arm.yaml           the real arm
+
+      flow_rag_vla robot --profile franka --policy-server ws://10.0.0.5:8000 --policy-preset droid   an openpi policy
     """
     console = Console(soft_wrap=True)
     if check:
@@ -66,6 +74,8 @@ def robot(
         "checkpoint": checkpoint,
         "corrector": corrector,
         "memory": memory,
+        "policy_server": policy_server,
+        "policy_preset": policy_preset,
         "params_file": params_file,
         "namespace": namespace,
         "log_level": log_level,

@@ -76,6 +76,15 @@ def sim(
     ),
     encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
+    policy_server: str = typer.Option(
+        "", help="Policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
+    ),
+    policy_preset: str = typer.Option(
+        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
+    ),
+    policy_profile: str = typer.Option(
+        "", help="Robot profile whose kinematics turn that server's joint velocities into motion."
+    ),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
@@ -98,6 +107,8 @@ def sim(
 
       flow_rag_vla sim --variant friction --memory lab.db   a hard variant, with a memory that lasts
 
+      flow_rag_vla sim --policy-server ws://10.0.0.5:8000 --policy-preset my.yaml   a policy on another machine
+
       flow_rag_vla sim --live --wait                     the graph and its live page; tasks are given there
     """
     # Lines are left to the terminal to wrap: in a log file a line is a line.
@@ -119,6 +130,9 @@ def sim(
         "checkpoint": checkpoint,
         "corrector": corrector,
         "memory": memory,
+        "policy_server": policy_server,
+        "policy_preset": policy_preset,
+        "policy_profile": policy_profile,
         "record": "true" if record else "false",
         "dashboard": "true" if live else "false",
     }

@@ -35,6 +35,7 @@ COUNTED: Mapping[str, str] = {
     "llm": "answered",
     "mock_robot": "commands",
     "recorder": "messages",
+    "remote_policy": "chunks",
     "robot": "sent",
     "simulator": "ticks",
     "simulator_camera": "frames",

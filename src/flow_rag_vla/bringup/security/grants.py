@@ -85,6 +85,8 @@ class Grant:
         return tuple(getattr(self, item.name) for item in fields(Grant)[1:])
 
 
+REMOTE_POLICY = "remote_policy"
+
 _IMAGES = (topics.FRONT_IMAGE, topics.WRIST_IMAGE)
 _CASES = (topics.LIST_CASES, topics.GET_CASE, topics.EDIT_CASE, topics.RETIRE_CASE, topics.EXPORT_CASES)
 _STOP = (topics.EMERGENCY_STOP_SERVICE, topics.EMERGENCY_STOP_RESET_SERVICE)
@@ -119,10 +121,18 @@ _BESIDES: tuple[Grant, ...] = (
         requests=(*_STOP, *_CASES, "controller/get_parameters"),
         calls=(topics.EXECUTE_TASK,),
     ),
+    # In the flow policy's place.
+    Grant(
+        REMOTE_POLICY,
+        publishes=(topics.ACTION_CHUNK,),
+        subscribes=(*_IMAGES, topics.ROBOT_STATE, topics.COMMAND, topics.EPISODE_STATUS),
+    ),
     Grant(
         "lifecycle_manager",
-        subscribes=tuple(f"{name}/transition_event" for name in MANAGED),
-        requests=tuple(f"{name}/{call}" for name in MANAGED for call in ("change_state", "get_state")),
+        subscribes=tuple(f"{name}/transition_event" for name in (*MANAGED, REMOTE_POLICY)),
+        requests=tuple(
+            f"{name}/{call}" for name in (*MANAGED, REMOTE_POLICY) for call in ("change_state", "get_state")
+        ),
     ),
     # Which settings the nodes had, it asks each of them.
     Grant(

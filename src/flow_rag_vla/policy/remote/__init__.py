@@ -1,0 +1,1 @@
+"""A policy on another machine, behind the protocol of openpi's policy server."""
