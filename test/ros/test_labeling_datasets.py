@@ -14,7 +14,7 @@ from flow_rag_vla.labeling.datasets.folders import read_dataset
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import Embedder, ImageDraft, ObjectDraft, SourceDraft, SourceKind
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.action import BuildDataset
@@ -23,17 +23,18 @@ WAIT = 60.0
 
 
 def fill(folder, media):
-    """Four sources of one picture with a cup (0.9) and a bin (0.4)."""
+    """Four sources of one picture with a cup (0.9) and a bin (0.4); the pictures show the same, in other light."""
     with Registry(folder) as registry:
         for number in range(4):
             (media / str(number)).mkdir(parents=True)
-            Pillow.fromarray(np.full((24, 32, 3), 40 * number, np.uint8)).save(media / f"{number}/a.png")
+            Pillow.fromarray(np.full((24, 32, 3), 40 * number + 40, np.uint8)).save(media / f"{number}/a.png")
             source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(media / str(number))))
             image = registry.add_images(source.source_id, [ImageDraft("a.png", 32, 24)])[0]
-            about = {"score_kind": ScoreKind.SIGMOID, "origin": Origin("detector")}
+            about = {"score_kind": ScoreKind.SIGMOID, "origin": Origin("detector"), "embedder": Embedder("e", "1", 2)}
+            cup, bin_ = np.eye(2, dtype=np.float32)
             drafts = [
-                ObjectDraft(image.image_id, "cup", (1, 1, 9, 9), 0.9, **about),
-                ObjectDraft(image.image_id, "bin", (4, 4, 30, 20), 0.4, **about),
+                ObjectDraft(image.image_id, "cup", (1, 1, 9, 9), 0.9, embedding=cup, **about),
+                ObjectDraft(image.image_id, "bin", (4, 4, 30, 20), 0.4, embedding=bin_, **about),
             ]
             registry.register(drafts, who="detector")
 
@@ -65,6 +66,10 @@ def test_a_dataset_is_built_exported_refused_and_withdrawn(start_node, ros_node,
     assert made.label == "cups@v1" and made.categories == ("cup",) and made.provenance["made by"] == "anna"
     assert len(import_dataset(tmp_path / "yolo", "yolo", "cups").dataset.items) == 4
     assert heard and (heard[-1].images, heard[-1].total, heard[-1].objects) == (4, 4, 4)
+
+    status, result = done(name="once", train=1.0, without_duplicates=True)
+    assert result.ok and (result.version, result.images) == (1, 1), result.message
+    assert read_dataset(result.folder).provenance["near duplicates left out"] == 3
 
     for fields, code in (
         ({"name": "../x"}, "dataset_invalid"),

@@ -67,7 +67,8 @@ def build_request(goal: BuildDataset.Goal, who: str) -> BuildRequest:
         captured_until_ns=to_ns(goal.captured_until),
     )
     output = Path(goal.output).expanduser() if goal.output else None
-    return BuildRequest(DatasetOrder(goal.name, where, ratios, int(goal.seed)), goal.person or who, goal.format, output)
+    order = DatasetOrder(goal.name, where, ratios, int(goal.seed), without_duplicates=bool(goal.without_duplicates))
+    return BuildRequest(order, goal.person or who, goal.format, output)
 
 
 def _bound(share: float, slack: float = 0.0) -> float | None:
