@@ -1,4 +1,7 @@
-"""The text store: what was added is found, embedders are not mixed, and a migration can be interrupted and undone."""
+"""The text store: what was added is found, embedders are not mixed, and a migration can be interrupted and undone.
+
+What holds for a file holds for PostgreSQL with pgvector, too.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "texts.db"
 
 
+@pytest.fixture(params=["file", "postgres"])
+def where(request, path) -> str | Path:
+    """A store of the test's own, in each kind of database."""
+    if request.param == "file":
+        return path
+    url = request.getfixturevalue("postgres")
+    name = hashlib.md5(request.node.name.encode()).hexdigest()[:12]
+    return f"{url}{'&' if '?' in url else '?'}namespace=texts_{name}"
+
+
 def fill(store: TextStore, count: int = 200) -> None:
     store.add(CASES, "log", [f"case {number} the gripper lost object{number}" for number in range(count)])
 
@@ -73,8 +86,8 @@ def found(store: TextStore, query: str) -> str:
     return store.search(query, 1)[0].text
 
 
-def test_what_was_added_is_found_and_lasts(path):
-    store = TextStore(path, WordCounts())
+def test_what_was_added_is_found_and_lasts(where):
+    store = TextStore(where, WordCounts())
     fill(store, 20)
     store.add(RULES, "code.md", ["a bedroom has a window", " ", "a corridor is wide"])
     assert len(store) == 22
@@ -82,11 +95,11 @@ def test_what_was_added_is_found_and_lasts(path):
     assert [item.collection for item in store.search("object3 window", 30, [RULES])] == [RULES, RULES]
     assert store.search("x", 0) == []
     store.close()
-    assert found(TextStore(path, WordCounts()), "object7") == "case 7 the gripper lost object7"
+    assert found(TextStore(where, WordCounts()), "object7") == "case 7 the gripper lost object7"
 
 
-def test_a_source_that_is_added_again_is_replaced(path):
-    store = TextStore(path, WordCounts())
+def test_a_source_that_is_added_again_is_replaced(where):
+    store = TextStore(where, WordCounts())
     store.add(RULES, "code.md", ["old words", "more old words"])
     store.add(RULES, "code.md", ["new words"])
     assert [item.text for item in store.search("old new words", 9)] == ["new words"]
@@ -94,18 +107,18 @@ def test_a_source_that_is_added_again_is_replaced(path):
     assert len(store) == 0 and store.search("words") == []
 
 
-def test_another_process_write_is_seen(path):
-    one, other = TextStore(path, WordCounts()), TextStore(path, WordCounts())
+def test_another_process_write_is_seen(where):
+    one, other = TextStore(where, WordCounts()), TextStore(where, WordCounts())
     assert one.search("hello") == []
     other.add(CASES, "x", ["hello there"])
     assert found(one, "hello") == "hello there"
 
 
-def test_vectors_of_another_embedder_are_refused(path):
-    TextStore(path, WordCounts()).close()
+def test_vectors_of_another_embedder_are_refused(where):
+    TextStore(where, WordCounts()).close()
     for other in (WordCounts("other"), WordCounts(dimension=512)):
         with pytest.raises(errors.StoreError, match="migrate the store"):
-            TextStore(path, other)
+            TextStore(where, other)
 
 
 def test_rows_carry_who_made_them(path):
@@ -115,12 +128,12 @@ def test_rows_carry_who_made_them(path):
     assert rows.fetchall() == [("counts", "1", 4096, 16384)] * 2
 
 
-def test_a_migration_embeds_everything_again_and_can_be_taken_back(path):
+def test_a_migration_embeds_everything_again_and_can_be_taken_back(where):
     old, new = WordCounts(), WordCounts("new", 2048)
-    store = TextStore(path, old)
+    store = TextStore(where, old)
     fill(store)
     seen: list[tuple[int, int]] = []
-    migrated = migrate(path, old, new, lambda done, whole: seen.append((done, whole)))
+    migrated = migrate(where, old, new, lambda done, whole: seen.append((done, whole)))
     assert migrated.stamp == new.stamp and found(migrated, "object42").endswith("object42")
     assert seen[0] == (0, 200) and seen[-1] == (200, 200)
     # Who had it open with the old embedder is told, and gets no answer from mixed vectors.
@@ -130,27 +143,27 @@ def test_a_migration_embeds_everything_again_and_can_be_taken_back(path):
         store.add(CASES, "late", ["x"])
     migrated.add(CASES, "since", ["added since the swap"])
     migrated.close()
-    before = roll_back(path, new, old)
+    before = roll_back(where, new, old)
     assert before.stamp == old.stamp
     assert found(before, "since swap") == "added since the swap" and found(before, "object42").endswith("object42")
     before.close()
     with pytest.raises(errors.StoreError, match="no earlier vectors"):
-        roll_back(path, old, WordCounts("third"))
+        roll_back(where, old, WordCounts("third"))
     with pytest.raises(errors.StoreError, match="already"):
-        migrate(path, old, old)
+        migrate(where, old, old)
 
 
-def test_a_migration_that_fails_changes_nothing_and_goes_on_where_it_was(path):
+def test_a_migration_that_fails_changes_nothing_and_goes_on_where_it_was(where):
     old = WordCounts()
-    store = TextStore(path, old)
+    store = TextStore(where, old)
     fill(store)
     with pytest.raises(errors.ProviderDownError):
-        migrate(path, old, WordCounts("new", 2048, fail_after=100))
+        migrate(where, old, WordCounts("new", 2048, fail_after=100))
     assert found(store, "object150").endswith("object150")
     store.add(CASES, "meanwhile", ["added meanwhile"])
     store.close()
     again = WordCounts("new", 2048)
-    migrated = migrate(path, old, again)
+    migrated = migrate(where, old, again)
     assert again.embedded == 201 - 64  # one batch of 64 was durable before it failed
     assert found(migrated, "meanwhile") == "added meanwhile"
 
@@ -187,6 +200,27 @@ def test_a_file_of_another_program_is_left_alone(path):
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(errors.StoreError, match="cannot be"):
         TextStore(path, WordCounts())
+
+
+def test_a_server_that_is_not_there_and_a_namespace_that_is_none_are_told_without_the_password():
+    for url, said in (
+        ("postgresql://lab:hunter22@127.0.0.1:9/texts", "127.0.0.1:9/texts"),
+        ("postgresql://lab:hunter22@127.0.0.1:9/texts?namespace=a;drop", "namespace 'a;drop' is no name"),
+    ):
+        with pytest.raises(errors.StoreError) as caught:
+            TextStore(url, WordCounts())
+        assert said in str(caught.value) and "hunter22" not in str(caught.value)
+
+
+def test_a_connection_that_was_lost_is_made_again(postgres):
+    mark = "&" if "?" in postgres else "?"
+    store = TextStore(f"{postgres}{mark}namespace=texts_lost", WordCounts())
+    store.add(CASES, "x", ["hello there"])
+    with pytest.raises(errors.StoreError, match="does not answer"):
+        store._database.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert found(store, "hello") == "hello there"
+    assert store.sources() == [(CASES, "x", 1)]
+    store.close()
 
 
 @given(st.text(max_size=3000), st.integers(40, 400))
