@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -139,18 +140,51 @@ def test_a_malformed_body_is_a_4xx_that_names_the_field(client, tokens, body):
     assert set(response.json()) == {"code", "message", "remedy"}
 
 
-def test_what_is_not_there_and_what_takes_another_method_say_so(client):
-    assert "/api/things/nothing" in check_refusal(client.get("/api/things/nothing"), 404, "not_found")["message"]
-    assert "GET" in check_refusal(client.get("/api/things/judge"), 405, "method_not_allowed")["message"]
+def test_what_is_not_there_and_what_takes_another_method_say_so(client, tokens):
+    own = header(tokens, Role.VIEWER)
+    missing = check_refusal(client.get("/api/things/nothing", headers=own), 404, "not_found")
+    assert "/api/things/nothing" in missing["message"]
+    other = check_refusal(client.get("/api/things/judge", headers=own), 405, "method_not_allowed")
+    assert "GET" in other["message"]
+    # A stranger is not even told what there is.
+    check_refusal(client.get("/api/things/nothing"), 401, "token_missing")
 
 
 @pytest.mark.parametrize(("kind", "status"), [("bad", 400), ("missing", 404), ("conflict", 409), ("down", 503)])
-def test_a_refusal_below_a_route_keeps_its_status_code_and_words(client, kind, status):
-    assert check_refusal(client.get(f"/api/things/refuse/{kind}"), status, "reason")["remedy"] == "what to do"
+def test_a_refusal_below_a_route_keeps_its_status_code_and_words(client, tokens, kind, status):
+    response = client.get(f"/api/things/refuse/{kind}", headers=header(tokens, Role.VIEWER))
+    assert check_refusal(response, status, "reason")["remedy"] == "what to do"
 
 
-def test_a_bug_is_a_500_that_says_nothing_of_the_inside(client):
-    assert "inside" not in check_refusal(client.get("/api/things/bug"), 500, "internal")["message"]
+def test_a_bug_is_a_500_that_says_nothing_of_the_inside(client, tokens):
+    response = client.get("/api/things/bug", headers=header(tokens, Role.VIEWER))
+    assert "inside" not in check_refusal(response, 500, "internal")["message"]
+
+
+def test_nothing_of_a_strangers_body_is_read(tokens):
+    app = make_app(tokens[0], [Section("things", router)])
+    sent = []
+
+    async def receive():
+        raise AssertionError("the body was read")
+
+    async def send(message):
+        sent.append(message)
+
+    for path, headers in (
+        ("/api/things/move", []),
+        ("/api/things/swallow", [(b"authorization", b"Bearer nonsense")]),
+        ("/api/things/nothing", [(b"content-length", b"5000000000")]),
+    ):
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": path,
+            "raw_path": path.encode(), "root_path": "", "scheme": "http", "query_string": b"", "headers": headers,
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
+        }  # fmt: skip
+        asyncio.run(app(scope, receive, send))
+        assert sent.pop(0)["status"] == 401
+        assert b"token_" in b"".join(message.get("body", b"") for message in sent)
+        sent.clear()
 
 
 def test_a_body_beyond_its_limit_is_413_whether_it_says_its_length_or_not(client, tokens):

@@ -16,7 +16,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -24,9 +24,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flow_rag_vla.core.files import replaced_file
-from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.errors import GatewayError, respond
 
 
 class Role(IntEnum):
@@ -184,14 +185,54 @@ def bearer(connection: HTTPConnection) -> str | None:
     return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
-def require(role: Role) -> Callable[[HTTPConnection], Person]:
+def admitted(connection: HTTPConnection, role: Role) -> Person:
+    """The person whose request it is, if it brings a token of at least this role.
+
+    Raises:
+        GatewayError: see ``Access.check``.
+    """
+    access: Access = connection.app.state.access
+    return access.check(bearer(connection), role)
+
+
+Requirement = Callable[[HTTPConnection], Awaitable[Person]]
+_REQUIRED: dict[object, Role] = {}
+
+
+def require(role: Role) -> Requirement:
     """Dependency of a route: the person, if the request brings a token of at least this role."""
 
-    def person(connection: HTTPConnection) -> Person:
-        access: Access = connection.app.state.access
-        return access.check(bearer(connection), role)
+    async def person(connection: HTTPConnection) -> Person:
+        return admitted(connection, role)
 
+    _REQUIRED[person] = role
     return person
+
+
+def required(dependencies: Iterable[object]) -> Role | None:
+    """The role that the first of some dependencies asks for, or None: none of them is from ``require``."""
+    return next((_REQUIRED[one] for one in dependencies if one in _REQUIRED), None)
+
+
+class Door:
+    """ASGI middleware: below ``prefix`` a request without a valid token is refused before any of its body is read.
+
+    FastAPI reads and parses a body before it looks at dependencies: without this a stranger would hear what is wrong
+    with a body, or have a long one taken in, before being asked who it is.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, prefix: str) -> None:
+        self._app, self._access, self._prefix = app, access, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        if scope["type"] == "http" and scope["path"].startswith(self._prefix):
+            try:
+                self._access.check(bearer(HTTPConnection(scope)), Role.VIEWER)
+            except GatewayError as error:
+                await respond(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 Viewer = Annotated[Person, Depends(require(Role.VIEWER))]

@@ -16,10 +16,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from flow_rag_vla import __version__
-from flow_rag_vla.gateway.access import Access, Viewer
+from flow_rag_vla.gateway.access import Access, Door, Viewer
 from flow_rag_vla.gateway.errors import install_handlers
 from flow_rag_vla.gateway.limits import DEFAULT_BODY, BodyLimit
 from flow_rag_vla.gateway.metrics import CONTENT_TYPE, Metric, labelled, prometheus_text
+from flow_rag_vla.gateway.patience import PATIENCE, Patience
 
 _HEADERS: Mapping[str, str] = {
     # Everything comes from this server: no foreign script, style, picture or connection, and no page around this one.
@@ -54,21 +55,27 @@ class Section:
     """What keeps it from being ready, a sentence each; none: it is ready."""
 
 
-def make_app(access: Access, sections: Sequence[Section]) -> FastAPI:
+def make_app(access: Access, sections: Sequence[Section], patience: Patience = PATIENCE) -> FastAPI:
     """The application over these sections. ``/`` leads to the first page.
+
+    Args:
+        access: whose tokens are taken.
+        sections: what there is.
+        patience: how long a client may keep it waiting; the ``Server`` that it runs in takes it from here.
 
     ``/health`` (it answers), ``/ready`` (503 and reasons while a section misses something) and the pages are open;
     ``/metrics`` and everything below ``/api`` ask for a token.
     """
     # The pages of FastAPI itself load scripts from elsewhere.
     app = FastAPI(title="Flow-RAG-VLA", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.access = access
+    app.state.access, app.state.patience = access, patience
     install_handlers(app)
     answered: Counter[str] = Counter()
 
-    app.add_middleware(
-        BodyLimit, limits={f"/api/{section.name}/": section.body_limit for section in sections}, default=DEFAULT_BODY
-    )
+    # The last one that is added meets a request first.
+    limits = {f"/api/{section.name}/": section.body_limit for section in sections}
+    app.add_middleware(BodyLimit, limits=limits, default=DEFAULT_BODY, patience=patience)
+    app.add_middleware(Door, access=access, prefix="/api/")
 
     @app.middleware("http")
     async def _dress(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -10,6 +10,8 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI
 
+from flow_rag_vla.gateway.patience import patient_protocol
+
 _START_S = 30.0
 _STOP_S = 10.0
 
@@ -21,7 +23,8 @@ class ServerError(RuntimeError):
 class Server:
     """Use as a context manager, or call ``start`` and ``stop`` from one thread.
 
-    It listens on this machine only unless another ``host`` is named. Port 0 takes a free one.
+    It listens on this machine only unless another ``host`` is named. Port 0 takes a free one. ``app`` is what
+    ``make_app`` made: it says how long a client may keep the server waiting.
     """
 
     def __init__(self, app: FastAPI, host: str = "127.0.0.1", port: int = 8600) -> None:
@@ -30,6 +33,7 @@ class Server:
             app,
             log_level="warning",
             access_log=False,
+            http=patient_protocol(app.state.patience),
             server_header=False,
             # A browser that keeps its connection open does not keep the server from ending.
             timeout_graceful_shutdown=2,
@@ -61,6 +65,11 @@ class Server:
         """Address of its first page, for a browser on this machine if it listens on every address."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self._port}/"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.server_state.connections)
 
     def start(self) -> None:
         """Return once it answers.
