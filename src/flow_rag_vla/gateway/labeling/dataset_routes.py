@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -18,7 +19,9 @@ from flow_rag_vla.gateway.labeling import dataset_schemas as schemas
 from flow_rag_vla.gateway.labeling.dataset_builds import Build, Builds
 from flow_rag_vla.gateway.labeling.dataset_schemas import DatasetName, Version
 from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.places import Places, without_folders
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
+from flow_rag_vla.labeling.datasets.dataset import LabelDataset
 from flow_rag_vla.labeling.datasets.diff import Changed
 from flow_rag_vla.labeling.datasets.diff import diff as compared
 from flow_rag_vla.labeling.datasets.errors import DatasetError, disk_checked
@@ -42,7 +45,7 @@ _CARD: dict[int | str, dict[str, Any]] = {200: {"content": {"text/markdown": {}}
 def dataset_routes(labels: Labels) -> APIRouter:
     """The routes below ``datasets``."""
     router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
-    store = DatasetStore.of(labels.registry)
+    store, places = DatasetStore.of(labels.registry), labels.places
     builds = Builds(labels.registry, store)
 
     @router.get("/datasets")
@@ -117,7 +120,7 @@ def dataset_routes(labels: Labels) -> APIRouter:
         """The card of a version, Markdown."""
         file = store.folder(name, version) / CARD
         with disk_checked(file):
-            return PlainTextResponse(file.read_text(encoding="utf-8"), media_type="text/markdown")
+            return PlainTextResponse(without_folders(file.read_text(encoding="utf-8")), media_type="text/markdown")
 
     @router.post("/datasets/{name}/export", status_code=201)
     def export(name: DatasetName, sent: schemas.ExportSent, _person: Reviewer) -> schemas.ExportGiven:
@@ -130,7 +133,8 @@ def dataset_routes(labels: Labels) -> APIRouter:
             with disk_checked(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
-                    zip_folder(export_dataset(store.get(name, version), kind, Path(folder) / name), file)
+                    dataset = _outward(store.get(name, version), places)
+                    zip_folder(export_dataset(dataset, kind, Path(folder) / name), file)
         download = f"datasets/{name}/versions/{version}/export/{kind}"
         return schemas.ExportGiven(
             name=name, version=version, format=kind, bytes=file.stat().st_size, download=download
@@ -150,6 +154,12 @@ def dataset_routes(labels: Labels) -> APIRouter:
         return FileResponse(file, media_type="application/zip", filename=f"{name}-v{version}-{kind}.zip")
 
     return router
+
+
+def _outward(dataset: LabelDataset, places: Places) -> LabelDataset:
+    """The same for somebody elsewhere: its sources are named without the folders of this machine."""
+    items = tuple(replace(item, source=places.shown(item.source)) for item in dataset.items)
+    return replace(dataset, items=items)
 
 
 def _exported(store: DatasetStore, name: str, version: int, kind: str) -> Path:
@@ -219,7 +229,7 @@ def _build(one: Build) -> schemas.BuildGiven:
         total=one.total,
         version=one.version,
         code=one.code,
-        message=one.message,
+        message=without_folders(one.message),
     )
 
 

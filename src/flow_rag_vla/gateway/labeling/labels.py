@@ -16,6 +16,7 @@ from flow_rag_vla.gateway.access import Person
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.gateway.labeling.pictures import Pictures, kept_file
+from flow_rag_vla.gateway.labeling.places import Places
 from flow_rag_vla.gateway.labeling.schemas import ObjectSent
 from flow_rag_vla.gateway.labeling.uploads import MOST_PIXELS, Picture
 from flow_rag_vla.labeling.detections import Detections, Origin
@@ -42,6 +43,11 @@ class Labels:
     registry: Registry
     pictures: Pictures
     models: Models
+
+    @property
+    def places(self) -> Places:
+        """How paths of this machine are told over HTTP."""
+        return Places([*self.pictures.roots, self.registry.folder])
 
     def picture_of(self, image_id: str) -> tuple[Source, Image]:
         """A registered picture with its source.

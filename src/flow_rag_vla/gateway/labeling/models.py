@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flow_rag_vla.gateway.errors import GatewayError, unavailable
+from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.labeling.pipeline import LabelingError, LabelingPipeline
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Models:
             with self._turn:
                 self._made()
         except (LabelingError, GatewayError) as error:
-            return str(error)
+            return without_folders(str(error))
         return ""
 
     def _made(self) -> LabelingPipeline:

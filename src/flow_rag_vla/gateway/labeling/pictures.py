@@ -48,6 +48,11 @@ class Pictures:
         self._kept: OrderedDict[str, Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders below which paths are taken."""
+        return self._roots
+
     def allowed(self, path: str) -> Path:
         """Where a path that came over HTTP leads, if it stays below an allowed folder.
 

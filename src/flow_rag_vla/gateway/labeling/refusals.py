@@ -8,7 +8,9 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from flow_rag_vla.gateway.access import admitted, required
 from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.gateway.labeling.schemas import Refusal
 from flow_rag_vla.labeling.pipeline.errors import LabelingError, ModelError
 from flow_rag_vla.labeling.registry.errors import ErrorCode, RegistryError
@@ -52,17 +54,28 @@ def refusal_of(error: RegistryError | LabelingError) -> GatewayError:
     return GatewayError(status, error.code, message or str(error), remedy if message else "see the message")
 
 
+def outward(error: GatewayError) -> GatewayError:
+    """The same refusal without the folders of this machine."""
+    return GatewayError(error.status, error.code, without_folders(error.message), without_folders(error.remedy))
+
+
 class LabelRoute(APIRoute):
-    """A route whose refusals keep their codes."""
+    """A route that asks for its role before it reads a body, and whose refusals keep their codes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As FastAPI, with the domain's errors translated."""
         answer = super().get_route_handler()
+        role = required(dependency.call for dependency in self.dependant.dependencies)
 
         async def translated(request: Request) -> Response:
             try:
+                if role is not None:
+                    # FastAPI would parse an upload of megabytes first.
+                    admitted(request, role)
                 return await answer(request)
             except (RegistryError, LabelingError) as error:
-                raise refusal_of(error) from error
+                raise outward(refusal_of(error)) from error
+            except GatewayError as error:
+                raise outward(error) from error
 
         return translated

@@ -16,6 +16,7 @@ from flow_rag_vla.gateway.labeling.dataset_routes import dataset_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.model_routes import model_routes
 from flow_rag_vla.gateway.labeling.object_routes import object_routes
+from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.source_routes import source_routes
 from flow_rag_vla.gateway.labeling.summary_routes import summary_routes
@@ -62,7 +63,7 @@ def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
         try:
             labels.registry.statistics()
         except RegistryError as error:
-            return (str(error),)
+            return (without_folders(str(error)),)
         return ()
 
     return Section(NAME, router, PAGE, MOST_BYTES + _ROOM_FOR_FORM, metrics, missing)

@@ -23,7 +23,7 @@ Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")
 def source_routes(labels: Labels) -> APIRouter:
     """The routes below ``sources`` and ``images``."""
     router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
-    registry = labels.registry
+    registry, places = labels.registry, labels.places
 
     @router.post("/sources", status_code=201)
     def register(sent: schemas.SourceSent, _person: Labeller) -> schemas.SourceMade:
@@ -49,7 +49,7 @@ def source_routes(labels: Labels) -> APIRouter:
         if single:
             draft = ImageDraft(path.name, width, height, stamp_ns=sent.captured_ns)
             image_id = registry.add_images(source.source_id, [draft])[0].image_id
-        return source_made(source, image_id)
+        return source_made(source, image_id, places)
 
     @router.post("/sources/upload", status_code=201)
     def upload(
@@ -59,7 +59,7 @@ def source_routes(labels: Labels) -> APIRouter:
     ) -> schemas.SourceMade:
         """Send a picture and register it. The same picture twice gives the same source."""
         source, made = kept_upload(registry, decoded(image.file.read()), project)
-        return source_made(source, made.image_id)
+        return source_made(source, made.image_id, places)
 
     @router.get("/sources")
     def find(
@@ -70,13 +70,13 @@ def source_routes(labels: Labels) -> APIRouter:
     ) -> schemas.SourcePage:
         """A page of sources, in the order in which they were registered."""
         found = registry.sources(project, limit=limit + 1, after=cursor)
-        items = [source_given(item) for item in found[:limit]]
+        items = [source_given(item, places) for item in found[:limit]]
         return schemas.SourcePage(items=items, next_cursor=items[-1].source_id if len(found) > limit else "")
 
     @router.get("/sources/{source_id}")
     def get(source_id: Id, _person: Viewer) -> schemas.SourceGiven:
         """One source."""
-        return source_given(registry.source(source_id))
+        return source_given(registry.source(source_id), places)
 
     @router.get("/sources/{source_id}/images")
     def find_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from html import escape
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -12,6 +13,7 @@ from pydantic import Field
 from flow_rag_vla.gateway.access import Operator, Viewer
 from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict, not_found
 from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.schemas import Given, Sent
 from flow_rag_vla.labeling.datasets.store import DatasetStore
@@ -139,6 +141,8 @@ def training_routes(jobs: Jobs | None, store: DatasetStore) -> APIRouter:
             raise not_found("page_missing", f"job {name} has no {page}; it has {have}", "ask when it is further")
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
         text = (job.folder / page).read_text(encoding="utf-8")
+        # What a training went on from is named by where it lies, beside the others.
+        text = text.replace(escape(f"{job.folder.parent}/"), "")
         return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
     return router
@@ -169,6 +173,7 @@ def _pages(job: Job) -> list[str]:
 def _given(job: Job) -> JobGiven:
     values = asdict(job.status)
     words = {name: values[name] for name in ("state", "code", "message", "stage", "done", "total", "note", "map50")}
+    words |= {name: without_folders(words[name]) for name in ("message", "note")}
     kind = "training" if isinstance(job.order, TrainOrder) else "evaluation"
     return JobGiven(
         name=job.name, kind=kind, dataset=_dataset(job), map=job.status.best,

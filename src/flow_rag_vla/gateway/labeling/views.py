@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.places import Places
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.registry.queries import SearchAnswer, Statistics
 from flow_rag_vla.labeling.registry.values import Category, Change, Image, LabelledObject, Source, Track
@@ -50,21 +51,21 @@ def object_given(item: LabelledObject) -> schemas.ObjectGiven:
     )
 
 
-def source_given(source: Source) -> schemas.SourceGiven:
+def source_given(source: Source, places: Places) -> schemas.SourceGiven:
     """A source."""
-    return schemas.SourceGiven(**_source_fields(source))
+    return schemas.SourceGiven(**_source_fields(source, places))
 
 
-def source_made(source: Source, image_id: str) -> schemas.SourceMade:
+def source_made(source: Source, image_id: str, places: Places) -> schemas.SourceMade:
     """A source with its one picture."""
-    return schemas.SourceMade(**_source_fields(source), image_id=image_id)
+    return schemas.SourceMade(**_source_fields(source, places), image_id=image_id)
 
 
-def _source_fields(source: Source) -> dict[str, Any]:
+def _source_fields(source: Source, places: Places) -> dict[str, Any]:
     return {
         "source_id": source.source_id,
         "source_type": source.kind,
-        "file_path": source.path,
+        "file_path": places.shown(source.path),
         "width": source.width,
         "height": source.height,
         "project": source.project,
