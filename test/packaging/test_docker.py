@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 from fnmatch import fnmatchcase
@@ -179,11 +180,21 @@ def test_the_first_set_up_of_the_debian_image_has_what_it_reads(tmp_path, load_s
     assert helped.returncode == 0 and "Make this checkout ready" in helped.stdout
 
 
-def compose() -> dict[str, Any]:
-    """The compose file with its variables at their defaults and its anchors resolved, as docker compose reads it."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker/compose.yaml").read_text())
+def compose(**variables: str) -> dict[str, Any]:
+    """The compose file as Compose reads it: with these variables, others at their defaults, and anchors resolved."""
+
+    def value(found: re.Match[str]) -> str:
+        return variables.get(found[1]) or found[2]
+
+    text = re.sub(r"\$\{(\w+):-([^}]*)\}", value, (ROOT / "docker/compose.yaml").read_text())
     read: dict[str, Any] = yaml.safe_load(text)
     return read
+
+
+def command_of(service: str, **variables: str) -> list[str]:
+    """The words of a service's command: those of a string are split as a shell does."""
+    command = compose(**variables)["services"][service]["command"]
+    return shlex.split(command) if isinstance(command, str) else command
 
 
 def test_the_compose_file_is_of_the_specification():
@@ -215,7 +226,7 @@ def test_the_ros_services_launch_files_that_are_there_with_arguments_that_they_h
 
     known = {argument.name for argument in (*ARGUMENTS, *ROBOT_ARGUMENTS)}
     default = json.loads(dict(instructions("Dockerfile.ros"))["CMD"])
-    for command in (compose()["services"][name]["command"], default):
+    for command in (command_of(name), command_of(name, PROFILE="franka"), default):
         assert command[:3] == ["ros2", "launch", "flow_rag_vla"]
         assert (ROOT / "launch" / command[3]).is_file()
         assert {argument.split(":=")[0] for argument in command[4:]} <= known
@@ -227,9 +238,25 @@ def test_the_debian_services_name_commands_and_options_that_exist(name):
 
     from flow_rag_vla.cli.main import app
 
-    command = compose()["services"][name]["command"]
-    result = CliRunner().invoke(app, [*command, "--help"])
-    assert result.exit_code == 0, result.output
+    for command in (command_of(name), command_of(name, PROFILE="franka")):
+        result = CliRunner().invoke(app, [*command, "--help"])
+        assert result.exit_code == 0, result.output
+
+
+def test_without_a_profile_the_robot_services_start_the_arm_that_is_not_there_and_with_one_they_do_not():
+    from flow_rag_vla.bringup.resources import default_params_file
+    from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, robot_graph
+
+    def mocked(arguments: dict[str, str]) -> bool:
+        return MOCK_ROBOT in [process.spec for process in robot_graph(arguments, default_params_file())]
+
+    for profile, mock in (("", True), ("franka", False)):
+        words = command_of("robot", PROFILE=profile)
+        given = {"profile": words[words.index("--profile") + 1], "mock": "true" if "--mock" in words else "false"}
+        assert mocked(given) is mock
+        assert given["profile"] == (profile or "mock")
+        launched = dict(word.split(":=") for word in command_of("ros-robot", PROFILE=profile) if ":=" in word)
+        assert mocked(launched) is mock
 
 
 def test_apt_ros_and_package_xml_together_give_what_the_nodes_import(root, monkeypatch):
