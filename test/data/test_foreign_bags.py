@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from backports import zstd
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from flow_rag_vla.data import sqlite_scan
 from flow_rag_vla.data.bag import Bag, BagError, bag_files
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.data.mcap_scan import McapChannel, scan_mcap
@@ -179,6 +181,57 @@ def test_a_truncated_compressed_file_gives_what_can_be_unpacked(tmp_path, defini
         assert "cut.mcap.zstd" in str(error)
         return
     assert not bag.complete
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder that temporary folders are made in."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_whole_compressed_file_leaves_nothing_behind(tmp_path, definitions, temporary):
+    source = next(write(tmp_path / "bag", definitions, StoragePlugin.MCAP).glob("*.mcap"))
+    packed = tmp_path / "whole.mcap.zstd"
+    packed.write_bytes(zstd.compress(source.read_bytes()))
+    bag = Bag(packed)
+    assert bag.complete and len(list(bag.raw())) == len(list(Bag(source).raw()))
+    assert list(temporary.iterdir())
+    del bag
+    assert not list(temporary.iterdir())
+
+
+def test_a_few_bytes_that_unpack_to_gigabytes_are_refused_and_leave_nothing_on_the_disk(tmp_path, temporary):
+    bomb = tmp_path / "bomb.mcap.zstd"
+    # One frame after the other, so that not even this test holds them at once.
+    frame = zstd.compress(bytes(32 << 20))
+    bomb.write_bytes(frame * 64)
+    assert bomb.stat().st_size < 256 << 10
+    with pytest.raises(BagError, match=r"bomb\.mcap\.zstd holds more than 268 MB in 0\.\d MB.*zstd -d bomb"):
+        Bag(bomb)
+    assert not list(temporary.iterdir())
+
+
+def test_what_would_fill_the_disk_is_refused_before_it_does(tmp_path, definitions, temporary, monkeypatch):
+    source = next(write(tmp_path / "bag", definitions, StoragePlugin.MCAP, count=4000).glob("*.mcap"))
+    packed = tmp_path / "large.mcap.zstd"
+    packed.write_bytes(zstd.compress(source.read_bytes()))
+    usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 30) + 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(BagError, match=r"large\.mcap\.zstd does not fit into .*TMPDIR"):
+        Bag(packed)
+    assert not list(temporary.iterdir())
+
+
+def test_a_message_that_unpacks_to_too_much_is_left_out_and_the_others_are_read(tmp_path, definitions, monkeypatch):
+    bag = write(tmp_path / "bag", definitions, StoragePlugin.SQLITE3, CompressionMode.MESSAGE)
+    monkeypatch.setattr(sqlite_scan, "MOST_MESSAGE", 1 << 20)
+    with sqlite3.connect(next(bag.glob("*.db3"))) as connection:
+        for number, data in ((1, zstd.compress(bytes((1 << 20) + 1))), (2, b"no frame"), (3, zstd.compress(b"a") * 2)):
+            connection.execute("UPDATE messages SET data = ? WHERE id = ?", (data, number))
+    assert len(list(Bag(bag).raw())) == 80 - 3
 
 
 def test_a_type_of_another_version_is_converted_by_field_names(definitions):

@@ -255,6 +255,31 @@ def test_simulated_time_is_brought_back_to_the_clock_on_the_wall(build_run: Any)
     assert "capture to embedding" not in {stage.name for stage in stages(without_clock)}
 
 
+def received_later(digest: Digest, by_ns: int) -> Digest:
+    """What a recorder has of a bag that is played by so much after it was recorded."""
+    return Digest(
+        embeddings=[dataclasses.replace(item, log_ns=item.log_ns + by_ns) for item in digest.embeddings],
+        commands=[dataclasses.replace(item, log_ns=item.log_ns + by_ns) for item in digest.commands],
+        chunks=[dataclasses.replace(item, log_ns=item.log_ns + by_ns) for item in digest.chunks],
+        _clock=[(stamp, log + by_ns) for stamp, log in digest._clock],
+    )
+
+
+@pytest.mark.parametrize("minutes", [1, 59, 600])
+def test_a_bag_that_was_played_and_recorded_again_shows_the_latencies_of_the_playing(
+    digest: Digest, minutes: int
+) -> None:
+    again = received_later(digest, minutes * 60_000_000_000)
+    assert again.simulated_clock and not digest.simulated_clock
+    found = {stage.name: stage.p50_ms for stage in stages(again)}
+    assert found["capture to embedding"] == pytest.approx(45.0, abs=3.0)
+
+
+def test_a_first_embedding_that_waited_for_its_model_is_of_the_same_clock(digest: Digest) -> None:
+    waited = dataclasses.replace(digest.embeddings[0], log_ns=digest.embeddings[0].log_ns + 9_000_000_000)
+    assert not Digest(embeddings=[waited, *digest.embeddings[1:]], commands=digest.commands).simulated_clock
+
+
 def test_modes_are_joined_into_spans(digest: Digest) -> None:
     spans = mode_spans(digest)
     assert [span.mode for span in spans] == ["follow"]

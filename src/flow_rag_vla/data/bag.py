@@ -35,9 +35,20 @@ else:
 REORDER_NS = 2_000_000_000
 """How far messages may lie out of order."""
 
+SAME_CLOCK_NS = 5_000_000_000
+"""Stamps within this of the time of reception are of the system clock; others are of a simulation or of another bag."""
+
 Scan = McapScan | SqliteScan
 
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+
+MOST_RATIO = 200
+"""What was compressed as a whole may unpack to so many times its size; recorded topics do not come near it."""
+LEAST_LIMIT = 256 << 20
+"""What any such file may unpack to, bytes."""
+SPARE_DISK = 1 << 30
+"""Bytes that unpacking leaves free: a full disk stops those who record."""
+_BLOCK = 1 << 20
 
 
 class BagError(RuntimeError):
@@ -70,7 +81,7 @@ class Bag:
         """Open a bag folder or a single file: .mcap or .db3, also of several parts, also compressed as a whole.
 
         Raises:
-            BagError: if there is no bag, or nothing in it is readable.
+            BagError: if there is no bag, nothing in it is readable, or a compressed part unpacks to too much.
         """
         self.path = Path(path)
         files = bag_files(self.path)
@@ -143,14 +154,13 @@ class Bag:
         if file.suffix != ".zstd":
             return file
         folder = tempfile.TemporaryDirectory(prefix="flow_rag_vla_bag_")
-        self._unpacked.append(folder)
         target = Path(folder.name) / file.stem
         try:
-            with zstd.open(file, "rb") as packed, target.open("wb") as plain:
-                shutil.copyfileobj(packed, plain)
-        except (zstd.ZstdError, EOFError):
-            # What could be unpacked is there; the scan says where it breaks off.
-            pass
+            _unpack(file, target)
+        except BaseException:
+            folder.cleanup()
+            raise
+        self._unpacked.append(folder)
         return target
 
     @property
@@ -209,6 +219,31 @@ class Bag:
     def unreadable(self) -> tuple[str, ...]:
         """Topics of which a message could not be decoded so far."""
         return tuple(sorted(self._unreadable))
+
+
+def _unpack(file: Path, target: Path) -> None:
+    """Unpack a file that was compressed as a whole; one that breaks off as far as it goes, the scan says where.
+
+    Raises:
+        BagError: if it holds more than it may, or than the disk has room for.
+    """
+    limit, written = max(LEAST_LIMIT, MOST_RATIO * file.stat().st_size), 0
+    by_hand = f"if you trust it, unpack it where there is room (zstd -d {file.name}) and open that"
+    # A frame that breaks off, or bytes that are none.
+    with suppress(zstd.ZstdError, EOFError), zstd.open(file, "rb") as packed, target.open("wb") as plain:
+        while block := packed.read(_BLOCK):
+            written += len(block)
+            if written > limit:
+                raise BagError(
+                    f"{file} holds more than {limit / 1e6:.0f} MB in {file.stat().st_size / 1e6:.1f} MB, which no "
+                    f"recorder writes; {by_hand}"
+                )
+            if shutil.disk_usage(target.parent).free < SPARE_DISK + len(block):
+                raise BagError(
+                    f"{file} does not fit into {target.parent.parent}: after {written / 1e6:.0f} MB less than "
+                    f"{SPARE_DISK / 1e9:.1f} GB would be left; name a larger disk with TMPDIR, or {by_hand}"
+                )
+            plain.write(block)
 
 
 def bag_files(path: Path) -> list[Path]:

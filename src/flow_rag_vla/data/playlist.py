@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from flow_rag_vla.data.bag import Bag
+from flow_rag_vla.data.bag import SAME_CLOCK_NS, Bag
 from flow_rag_vla.data.message_values import stamp_ns
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -22,8 +22,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 NEVER = ("/clock", "/rosout", "/parameter_events", "/diagnostics")
 """Belong to the processes that run now: the player gives /clock itself, the others would tell of nodes long gone."""
-
-_SAME_CLOCK_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +91,5 @@ def _clock_offset(bag: Bag) -> int:
             stamp = 0 if header is None else stamp_ns(header)
             if stamp:
                 offset = stamp - entry.log_ns
-                return 0 if abs(offset) < _SAME_CLOCK_NS else offset
+                return 0 if abs(offset) < SAME_CLOCK_NS else offset
     return 0

@@ -12,12 +12,16 @@ from pathlib import Path
 from rosbags.interfaces import Qos
 from rosbags.rosbag2.metadata import parse_qos
 
-from flow_rag_vla.data.mcap_scan import McapChannel, McapChunk
+from flow_rag_vla.data.mcap_scan import MOST_CHUNK, McapChannel, McapChunk
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+
+MOST_MESSAGE = MOST_CHUNK
+"""Bytes that a message which was compressed by itself may unpack to; more is left out."""
 
 
 class SqliteBagError(ValueError):
@@ -54,7 +58,9 @@ class SqliteScan:
         with closing(_connect(self.path)) as connection, suppress(sqlite3.DatabaseError):
             # A damaged page ends the messages: those before it were given.
             for key, stamp_ns, data in connection.execute(query, (*wanted, start_ns, stop_ns)):
-                yield wanted[key], stamp_ns, zstd.decompress(data) if self.message_zstd else bytes(data)
+                message = _unpacked(data) if self.message_zstd else bytes(data)
+                if message is not None:
+                    yield wanted[key], stamp_ns, message
 
 
 def open_sqlite_bag(path: str | Path, *, message_zstd: bool = False) -> SqliteScan:
@@ -83,6 +89,16 @@ def open_sqlite_bag(path: str | Path, *, message_zstd: bool = False) -> SqliteSc
     named = {channel.topic: counts.get(key, 0) for key, channel in channels.items()}
     chunks = (McapChunk(0, 0, *span),) if span is not None else ()
     return SqliteScan(source, channels, chunks, named, not problem, problem, message_zstd)
+
+
+def _unpacked(data: bytes) -> bytes | None:
+    """A message that was compressed by itself; None for one that is broken or too long."""
+    frame = zstd.ZstdDecompressor()
+    try:
+        message = frame.decompress(data, max_length=MOST_MESSAGE)
+    except zstd.ZstdError:
+        return None
+    return message if frame.eof and not frame.unused_data else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ from flow_rag_vla.control.loop import Command
 from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.state import CartesianTarget, RobotState
-from flow_rag_vla.data.bag import Bag, BagError, BagMessage, bag_files
+from flow_rag_vla.data.bag import SAME_CLOCK_NS, Bag, BagError, BagMessage, bag_files
 from flow_rag_vla.data.message_values import (
     MessageError,
     action_chunk,
@@ -51,8 +51,6 @@ _TOPICS = (
     "failure_event", "emergency_stop", "failure_score", "takeover",
 )  # fmt: skip
 _PARAMETERS = "/parameter_events"
-_SAME_CLOCK_NS = 5_000_000_000
-"""Stamps within this of the time of reception are of the system clock; others are simulated."""
 
 
 def read_recording(path: str | Path, namespace: str = "") -> DecisionRecording:
@@ -241,7 +239,7 @@ class _Guess:
 
     def until(self, log_ns: int, command: Command) -> tuple[Take, ...]:
         """The messages since the tick before."""
-        same_clock = abs(log_ns - command.stamp_ns) < _SAME_CLOCK_NS
+        same_clock = abs(log_ns - command.stamp_ns) < SAME_CLOCK_NS
         until = command.stamp_ns if same_clock else log_ns - 1
         takes = []
         while self._place < len(self._arrivals) and self._arrivals[self._place][0] <= until:

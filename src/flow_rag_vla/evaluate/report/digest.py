@@ -8,7 +8,7 @@ from typing import Any
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.data.bag import Bag
+from flow_rag_vla.data.bag import SAME_CLOCK_NS, Bag
 from flow_rag_vla.data.message_values import stamp_ns
 from flow_rag_vla.evaluate.episode import LoopSample
 
@@ -16,8 +16,8 @@ MODES = ("idle", "follow", "hold", "decelerate", "stop", "emergency stop", "take
 """Names of ControlCommand.MODE_*, by value."""
 
 EPISODE_RUNNING = 2
-SAME_CLOCK_NS = 3600 * 1_000_000_000
-"""Stamps further than this from the time of reception are of another clock: simulated time."""
+_CLOCK_SAMPLES = 20
+"""First commands and embeddings by which the clock is told: one alone may have waited, for a model that loads."""
 
 _TOPICS = (
     "embedding", "action_chunk", "correction", "command", "loop_statistics", "failure_event", "memory_statistics",
@@ -160,10 +160,10 @@ class Digest:
 
     @property
     def simulated_clock(self) -> bool:
-        """Whether stamps are of simulated time, unlike the times of reception."""
-        pairs = [(item.stamp_ns, item.log_ns) for item in self.commands[:1]]
-        pairs += [(item.stamp_ns, item.log_ns) for item in self.embeddings[:1]]
-        return any(abs(stamp - log) > SAME_CLOCK_NS for stamp, log in pairs)
+        """Whether stamps are of another clock than the times of reception: a simulation's, or that of a played bag."""
+        firsts = (*self.commands[:_CLOCK_SAMPLES], *self.embeddings[:_CLOCK_SAMPLES])
+        apart = [abs(item.stamp_ns - item.log_ns) for item in firsts]
+        return bool(apart) and min(apart) > SAME_CLOCK_NS
 
     def received_at(self, stamp: int) -> int | None:
         """Reception time that belongs to a stamp: the stamp itself, or through /clock if time is simulated."""
