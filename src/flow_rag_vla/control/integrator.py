@@ -13,7 +13,7 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK
+from flow_rag_vla.core.action import GRIPPER, MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK, ROTATION, TRANSLATION
 from flow_rag_vla.core.rotation import (
     quaternion_conjugate,
     quaternion_from_rotation_vector,
@@ -123,7 +123,7 @@ class TargetIntegrator:
         else:
             before, orientation_before = self._position, self._orientation
 
-        step, clamps = self._limited_step(np.array(values[:3]))
+        step, clamps = self._limited_step(np.array(values[TRANSLATION]))
         # A tool already outside may stay where it is or come back; it may not go further out, and it is not thrown in.
         wanted = before + step
         position = self._inside(wanted, before)
@@ -143,7 +143,7 @@ class TargetIntegrator:
             position = self._inside(before + step, before)
             step = position - before
 
-        turn = np.array(values[3:6])
+        turn = np.array(values[ROTATION])
         angle, most = _length(turn), limits.rotation * self.pace
         if angle > most:
             turn, clamps = turn * (most / angle), clamps | Clamp.ROTATION
@@ -162,7 +162,7 @@ class TargetIntegrator:
                 turn = turn * (most / angle)
             orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
 
-        opening = values[6]
+        opening = values[GRIPPER]
         if not 0.0 <= opening <= 1.0:
             opening, clamps = min(max(opening, 0.0), 1.0), clamps | Clamp.GRIPPER
 

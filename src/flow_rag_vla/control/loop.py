@@ -24,7 +24,7 @@ from flow_rag_vla.control.queue import ChunkQueue, ChunkRefusal, HeldChunk, Refu
 from flow_rag_vla.control.settings import LoopSettings
 from flow_rag_vla.control.statistics import LoopStatistics
 from flow_rag_vla.control.takeover import Takeover, TakeoverRefusal, TakeoverRequest
-from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, ROTATION, TICK_NS, TRANSLATION, ActionChunk
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
 from flow_rag_vla.core.state import CartesianTarget, RobotState
@@ -101,11 +101,11 @@ class ControlLoop:
 
         What a command does not tell (times spent in a mode, corrections that wait) begins anew.
         """
-        self._tick, self._target, self._opening = command.tick, command.target, float(command.action[6])
+        self._tick, self._target, self._opening = command.tick, command.target, float(command.action[GRIPPER])
         if command.target is not None:
             self._opening = command.target.gripper_width / self.settings.limits.gripper_width
             self._integrator.resume(
-                command.target.position, command.target.orientation, command.action[:3].astype(np.float64)
+                command.target.position, command.target.orientation, command.action[TRANSLATION].astype(np.float64)
             )
 
     def expect(self, tick: int, scheduled_ns: int) -> None:
@@ -281,7 +281,7 @@ class ControlLoop:
             return self._stay(mode, reason, fresh, now_ns, steady_ns)
         opening = self._opening if self._opening is not None else 0.0
         target, sent, clamps = self._advance(takeover.action(opening), fresh)
-        self._opening = float(sent[6])
+        self._opening = float(sent[GRIPPER])
         return Command(
             self._tick,
             now_ns,
@@ -299,7 +299,7 @@ class ControlLoop:
     def _follow(self, held: HeldChunk, row: float, state: RobotState, now_ns: int, steady_ns: int) -> Command:
         chunk, age_ns = held.chunk, held.age_ns(steady_ns)
         target, sent, clamps = self._advance(played(chunk.actions, row, self.pace.value), state)
-        self._opening = float(sent[6])
+        self._opening = float(sent[GRIPPER])
         if not held.used:
             held.used = True
             self.statistics.record_stage("chunk_to_command", steady_ns - held.arrival_steady_ns)
@@ -339,10 +339,10 @@ class ControlLoop:
             if self._rest is None and fresh is not None:
                 self._rest = fresh.position, fresh.orientation
             if self._rest is not None:
-                action[:3] = (self._rest[0] - pose[0]) / ticks
+                action[TRANSLATION] = (self._rest[0] - pose[0]) / ticks
                 turn = quaternion_multiply(self._rest[1], quaternion_conjugate(pose[1]))
-                action[3:6] = rotation_vector_from_quaternion(turn) / ticks
-        action[6] = self._opening if self._opening is not None else 0.0
+                action[ROTATION] = rotation_vector_from_quaternion(turn) / ticks
+        action[GRIPPER] = self._opening if self._opening is not None else 0.0
         target, sent, clamps = self._advance(action, state)
         if reason is Reason.MEMORY_HOLD and held is not None:
             chunk = held.chunk
@@ -427,6 +427,6 @@ class ControlLoop:
         text = f"internal error, stopped: {self.last_error}"
         self._account.stopped = Reason.INVALID_ACTION, text
         action = np.zeros(ACTION_DIM, dtype=np.float32)
-        action[6] = self._opening or 0.0
+        action[GRIPPER] = self._opening or 0.0
         mode, pace = self.ladder.mode, self.pace.value
         return Command(self._tick, now_ns, action, self._target, mode, Reason.INVALID_ACTION, text, pace=pace)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import TICK_NS, ActionChunk
+from flow_rag_vla.core.action import MOTION, TICK_NS, ActionChunk
 
 
 def invalid_pace(pace: float) -> str | None:
@@ -71,9 +71,9 @@ def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[n
         return whole
     result: NDArray[np.float64] = whole.astype(np.float64)
     share = min(pace, row + 1 - begin)
-    result[:6] *= share
+    result[MOTION] *= share
     if share < pace and row + 1 < actions.shape[0]:
-        result[:6] += (pace - share) * actions[row + 1, :6].astype(np.float64)
+        result[MOTION] += (pace - share) * actions[row + 1, MOTION].astype(np.float64)
     # The hand is told a place, not a motion: it is never played by halves.
     return result
 

@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM, TICK_S, Provenance
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, MOTION, TICK_S, Provenance
 
 HUMAN = "human"
 """The policy that the provenance of a person's commands names; its revision is the person's name."""
@@ -103,12 +103,12 @@ class Takeover:
     def action(self, opening: float) -> NDArray[np.float64]:
         """Action (7,) of one tick, zero without a request; ``opening`` is the gripper's where the person leaves it."""
         action = np.zeros(ACTION_DIM)
-        action[6] = opening
+        action[GRIPPER] = opening
         request = self._request
         if request is not None:
-            action[:6] = request.velocity * TICK_S
+            action[MOTION] = request.velocity * TICK_S
             if request.gripper >= 0.0:
-                action[6] = request.gripper
+                action[GRIPPER] = request.gripper
         return action
 
     def _refusal(self, request: TakeoverRequest, now_ns: int) -> tuple[TakeoverRefusal, str] | None:

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 ACTION_DIM = 7
 """dx, dy, dz (metres per tick), droll, dpitch, dyaw (radians per tick), gripper (0 closed to 1 open)."""
 
+TRANSLATION, ROTATION, MOTION = slice(0, 3), slice(3, 6), slice(0, 6)
+YAW, GRIPPER = 5, 6
+"""Where the parts of an action stand, on the last axis of any array of actions."""
+
 CONTROL_RATE_HZ = 40.0
 TICK_S = 1.0 / CONTROL_RATE_HZ
 TICK_NS = 25_000_000

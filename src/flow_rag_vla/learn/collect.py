@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import CONTROL_RATE_HZ
+from flow_rag_vla.core.action import ACTION_DIM, CONTROL_RATE_HZ, GRIPPER, TRANSLATION, YAW
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.core.state import RobotState
@@ -78,7 +78,7 @@ class NoiseBursts:
         self._settings, self._rng = settings, rng
         self._next = int(rng.exponential(settings.burst_gap))
         self._end = -1
-        self._push = np.zeros(7, dtype=np.float32)
+        self._push = np.zeros(ACTION_DIM, dtype=np.float32)
         self._flip = False
 
     def observe(self, tick: int, images: Mapping[str, NDArray[np.uint8]], state: RobotState) -> None:
@@ -90,8 +90,8 @@ class NoiseBursts:
         if self._end < tick and tick >= self._next:
             direction = rng.normal(size=3)
             direction *= settings.burst_step * rng.uniform(0.3, 1.0) / max(float(np.linalg.norm(direction)), 1e-9)
-            self._push[:3] = direction
-            self._push[5] = settings.burst_turn * rng.uniform(-1.0, 1.0)
+            self._push[TRANSLATION] = direction
+            self._push[YAW] = settings.burst_turn * rng.uniform(-1.0, 1.0)
             self._flip = bool(rng.random() < settings.gripper_share)
             self._end = tick + int(rng.integers(settings.burst_ticks[0], settings.burst_ticks[1] + 1)) - 1
             self._next = self._end + 1 + int(rng.exponential(settings.burst_gap))
@@ -99,7 +99,7 @@ class NoiseBursts:
             return None
         action = wanted + self._push
         if self._flip:
-            action[6] = 1.0 - wanted[6]
+            action[GRIPPER] = 1.0 - wanted[GRIPPER]
         return action.astype(np.float32)
 
 

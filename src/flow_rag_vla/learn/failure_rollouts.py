@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
+from flow_rag_vla.core.action import GRIPPER, MOTION, TRANSLATION
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.failure.detector import FailureDetector
@@ -129,7 +130,7 @@ class Mischief:
     def _miss(self, action: NDArray[np.float32], trouble: Trouble, tick: int, state: RobotState) -> None:
         since = self._missing_since.get(trouble)
         if since is None:
-            if action[6] < 0.5:
+            if action[GRIPPER] < 0.5:
                 return  # it holds something already: nothing to miss
             action[:2] += np.asarray(trouble.push[:2], dtype=np.float32)
             # The expert stays high while its aim is off; a mistaken policy comes down regardless.
@@ -145,13 +146,13 @@ class Mischief:
 
 def _apply(action: NDArray[np.float32], trouble: Trouble) -> None:
     if trouble.kind == "grip_flip":
-        action[6] = 1.0 - action[6]
+        action[GRIPPER] = 1.0 - action[GRIPPER]
     elif trouble.kind == "shove":
-        action[:3] = trouble.push
+        action[TRANSLATION] = trouble.push
     elif trouble.kind == "freeze":
-        action[:6] = 0.0
+        action[MOTION] = 0.0
     elif trouble.kind == "plunge":
-        action[:3] = (0.0, 0.0, -0.010)
+        action[TRANSLATION] = (0.0, 0.0, -0.010)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def run_episode(world: World, plan: Plan, rng: np.random.Generator, *, limit: in
         action = expert.action()
         if disturb is not None and not success:
             action = disturb(action, tick, state)
-        opening = float(action[6])
+        opening = float(action[GRIPPER])
         target, _, _ = integrator.advance(action, state)
         detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
         state = world.step(target)

@@ -15,7 +15,7 @@ import numpy as np
 from rclpy.node import Node
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.core.action import TICK_S, ActionChunk, Provenance
+from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, Provenance
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.runtime import run
@@ -87,7 +87,7 @@ class BenchmarkFeed(Node):
 
     def _chunk(self, stamp_ns: int) -> msg.ActionChunk:
         angles = 2 * math.pi * 0.5 * (stamp_ns * 1e-9 % 2.0 + TICK_S * np.arange(_HORIZON))
-        actions = np.zeros((_HORIZON, 7), dtype=np.float32)
+        actions = np.zeros((_HORIZON, ACTION_DIM), dtype=np.float32)
         actions[:, 0], actions[:, 1] = 0.004 * np.cos(angles), 0.004 * np.sin(angles)
         provenance = Provenance(stamp_ns, "benchmark", "000000000000", self._ticks)
         chunk = ActionChunk(self._ticks + 1, stamp_ns, actions, "pick_and_place", provenance=provenance)

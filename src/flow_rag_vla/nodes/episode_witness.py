@@ -12,7 +12,7 @@ from std_msgs.msg import Bool
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
-from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.core.action import GRIPPER, CorrectionMode
 from flow_rag_vla.data.message_values import MessageError, robot_state
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample
 from flow_rag_vla.failure.phase import PhaseTracker
@@ -117,7 +117,7 @@ class EpisodeWitness:
 
     def _on_command(self, message: ControlCommand) -> None:
         self._heard[_CONTROLLER] = self._steady_ns()
-        self._gripper_command = float(message.action[6])
+        self._gripper_command = float(message.action[GRIPPER])
         self.emergency_stop = message.mode == ControlCommand.MODE_EMERGENCY_STOP
         if self.emergency_stop:
             self._on_stop(message.reason_text)

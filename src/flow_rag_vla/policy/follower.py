@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.pace import Pace, carried, played
-from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, TICK_NS, ActionChunk
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
@@ -115,9 +115,9 @@ class ChunkFollower:
             row = self._pace.rows(self._active.stamp_ns, tick * TICK_NS)
             if row < self._active.horizon:
                 action = played(self._active.actions, row, self._pace.value).astype(np.float32, copy=False)
-                self._gripper = float(action[-1])
+                self._gripper = float(action[GRIPPER])
                 return action
         self.starved_ticks += 1
         still = np.zeros(ACTION_DIM, dtype=np.float32)
-        still[-1] = self._gripper
+        still[GRIPPER] = self._gripper
         return still

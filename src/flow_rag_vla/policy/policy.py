@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance, invalid_actions
+from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, ActionChunk, CorrectionMode, Provenance, invalid_actions
 from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
@@ -244,7 +244,7 @@ class FlowPolicy:
         self, previous: ActionChunk | None, stamp_ns: int, delay_ticks: int
     ) -> tuple[NDArray[np.float32], int, Prefix | None]:
         """Rows of the chunk before from this stamp on, how many are committed, and the pull toward them."""
-        nothing: NDArray[np.float32] = np.zeros((0, 7), dtype=np.float32)
+        nothing: NDArray[np.float32] = np.zeros((0, ACTION_DIM), dtype=np.float32)
         if previous is None or stamp_ns < previous.stamp_ns:
             return nothing, 0, None
         passed = round((stamp_ns - previous.stamp_ns) / TICK_NS)

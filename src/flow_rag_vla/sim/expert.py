@@ -14,7 +14,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM, MAX_ROTATION_PER_TICK, MAX_TRANSLATION_PER_TICK
+from flow_rag_vla.core.action import (
+    ACTION_DIM,
+    GRIPPER,
+    MAX_ROTATION_PER_TICK,
+    MAX_TRANSLATION_PER_TICK,
+    TRANSLATION,
+    YAW,
+)
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.sim.scene import BIN_HEIGHT, BIN_INSIDE, HANDLE_WIDTH, FurnitureSpec, ObjectSpec
@@ -71,9 +78,9 @@ class ScriptedExpert:
         """(7,) float32: what to do in the present state; no roll, no pitch, gripper 0 or 1."""
         action = self._rules[self._goal.task]()
         if self._jitter > 0.0:
-            action[:3] += self._rng.normal(0.0, self._jitter, 3)
-            length = float(np.linalg.norm(action[:3]))
-            action[:3] *= min(1.0, MAX_TRANSLATION_PER_TICK / max(length, 1e-9))
+            action[TRANSLATION] += self._rng.normal(0.0, self._jitter, 3)
+            length = float(np.linalg.norm(action[TRANSLATION]))
+            action[TRANSLATION] *= min(1.0, MAX_TRANSLATION_PER_TICK / max(length, 1e-9))
         return action.astype(np.float32)
 
     def holding(self) -> bool:
@@ -243,10 +250,10 @@ class ScriptedExpert:
     def _toward(self, goal: Vector, yaw: float, gripper: float, speed: float = MAX_TRANSLATION_PER_TICK) -> Vector:
         robot = self._world.robot_state()
         action = np.zeros(ACTION_DIM)
-        action[:3] = paced_step(goal - robot.position, speed)
+        action[TRANSLATION] = paced_step(goal - robot.position, speed)
         turn = _wrapped(yaw - robot_yaw(robot.orientation))
-        action[5] = min(max(0.2 * turn, -0.9 * MAX_ROTATION_PER_TICK), 0.9 * MAX_ROTATION_PER_TICK)
-        action[6] = gripper
+        action[YAW] = min(max(0.2 * turn, -0.9 * MAX_ROTATION_PER_TICK), 0.9 * MAX_ROTATION_PER_TICK)
+        action[GRIPPER] = gripper
         return action
 
 

@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, TRANSLATION, YAW
 from flow_rag_vla.core.goal import TASKS, Goal
+from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH
 from flow_rag_vla.sim.expert import RETREAT_HEIGHT, ScriptedExpert, paced_step
 from flow_rag_vla.sim.scene import CameraOffset, ObjectSpec, SceneSpec, Vector3
 from flow_rag_vla.sim.world import World
@@ -318,8 +319,7 @@ class Perturber:
         amount, elapsed = self._perturbation.magnitude, self._elapsed()
         if kind is PerturbationKind.GRASP_TOO_EARLY and elapsed < _STRIKE_TICKS[kind]:
             # Long enough for the fingers to close on whatever is, or is not, between them.
-            action[:6] = 0.0
-            action[6] = 0.0
+            action[:] = 0.0
         elif kind is PerturbationKind.SLIP and self._restore_friction and elapsed >= amount:
             self._world.set_dynamics(self._world.spec.goal.target, friction=self._friction())
             self._restore_friction = False
@@ -327,17 +327,17 @@ class Perturber:
             # In place of the driver's own sideways motion, which would take it back at once.
             action[:2] = self._heading[:2] * (amount / _STRIKE_TICKS[kind])
         elif kind is PerturbationKind.ROTATION_ERROR and elapsed < _STRIKE_TICKS[kind]:
-            action[5] = self._heading[2] * amount / _STRIKE_TICKS[kind]
+            action[YAW] = self._heading[2] * amount / _STRIKE_TICKS[kind]
         elif kind is PerturbationKind.WRONG_TARGET and elapsed < amount and self._other is not None:
             action = self._other.action()
         elif kind is PerturbationKind.WRONG_ORDER and elapsed < amount:
-            action[:3] = paced_step(self._delivery() - self._world.robot_state().position)
-            action[3:6] = 0.0
-            action[6] = 0.0
+            action[:] = 0.0
+            action[TRANSLATION] = paced_step(self._delivery() - self._world.robot_state().position)
         elif kind is PerturbationKind.LATENCY:
             self._queue.append(action)
             late = self._queue.popleft() if len(self._queue) > amount else np.zeros(ACTION_DIM, dtype=np.float32)
-            late[6] = late[6] if late.any() else round(self._world.robot_state().gripper_width / 0.08)
+            if not late.any():
+                late[GRIPPER] = round(self._world.robot_state().gripper_width / GRIPPER_MAX_WIDTH)
             action = late
         return action
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.evaluate.benchmarks.memory import Latency
@@ -83,7 +84,7 @@ def situations(count: int, generator: np.random.Generator) -> tuple[NDArray[np.f
     frequencies = orthogonal_frequencies(FEATURES, DIMENSION // 2, np.random.default_rng(1))
     angles = features @ frequencies.T
     keys = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * np.float32((DIMENSION // 2) ** -0.5)
-    chunks = np.zeros((count, HORIZON, 7), dtype=np.float32)
+    chunks = np.zeros((count, HORIZON, ACTION_DIM), dtype=np.float32)
     chunks[:, :, :3] = 0.004 * np.tanh(features[:, None, :3])
     return keys.astype(np.float32), chunks
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.store import FailureStore
@@ -104,9 +105,9 @@ def cases_of(rows: Vectors, generator: np.random.Generator, start: int = 0, grou
     """One case a row, the first of which has number ``start``."""
     cases = []
     for number, row in enumerate(rows, start):
-        failed = generator.normal(scale=0.003, size=(HORIZON, 7)).astype(np.float32)
+        failed = generator.normal(scale=0.003, size=(HORIZON, ACTION_DIM)).astype(np.float32)
         # The gripper's opening is no step but from 0 to 1, and 0.001 more in the correction.
-        failed[:, 6] = generator.uniform(0.0, 0.9)
+        failed[:, GRIPPER] = generator.uniform(0.0, 0.9)
         known = number % 2 == 0
         cases.append(
             FailureCase(

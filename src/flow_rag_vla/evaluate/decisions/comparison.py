@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flow_rag_vla.control.loop import Command
-from flow_rag_vla.core.action import ActionChunk, CorrectionMode
+from flow_rag_vla.core.action import GRIPPER, ROTATION, TRANSLATION, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.rotation import quaternion_conjugate, quaternion_multiply, rotation_vector_from_quaternion
 from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
@@ -178,7 +178,7 @@ _IN_POLICY = frozenset({CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, Correc
 def _difference(left: Command, right: Command, stamps: tuple[int | None, int | None]) -> TickDifference:
     change = left.action.astype(np.float64) - right.action.astype(np.float64)
     target = 0.0
-    turn = float(np.linalg.norm(change[3:6]))
+    turn = float(np.linalg.norm(change[ROTATION]))
     if left.target is not None and right.target is not None:
         target = float(np.linalg.norm(left.target.position - right.target.position))
         between = quaternion_multiply(left.target.orientation, quaternion_conjugate(right.target.orientation))
@@ -186,9 +186,9 @@ def _difference(left: Command, right: Command, stamps: tuple[int | None, int | N
     return TickDifference(
         left.tick,
         left.stamp_ns,
-        float(np.linalg.norm(change[:3])),
+        float(np.linalg.norm(change[TRANSLATION])),
         turn,
-        abs(float(change[6])),
+        abs(float(change[GRIPPER])),
         target if math.isfinite(target) else 0.0,
         (left.mode.name, right.mode.name),
         stamps,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.ladder import Mode
-from flow_rag_vla.core.action import TICK_NS, CorrectionMode
+from flow_rag_vla.core.action import GRIPPER, ROTATION, TICK_NS, TRANSLATION, CorrectionMode
 from flow_rag_vla.evaluate.decisions.explanation import ExplainedChunk, Explanation, clamp_words
 from flow_rag_vla.evaluate.decisions.memory import is_shaping
 
@@ -218,6 +218,6 @@ def _again(found: Explanation) -> list[str]:
 
 
 def _row(values: NDArray[np.floating]) -> str:
-    move = ", ".join(f"{value * 1e3:+.2f}" for value in values[:3])
-    turn = ", ".join(f"{value:+.4f}" for value in values[3:6])
-    return f"move ({move}) mm, turn ({turn}) rad, gripper {float(values[6]):.3f}"
+    move = ", ".join(f"{value * 1e3:+.2f}" for value in values[TRANSLATION])
+    turn = ", ".join(f"{value:+.4f}" for value in values[ROTATION])
+    return f"move ({move}) mm, turn ({turn}) rad, gripper {float(values[GRIPPER]):.3f}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.arbiter import ArbiterSettings
-from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
@@ -253,8 +253,8 @@ class AloneAnswering(MemoryAnswering):
         found = super().__call__(embedding, state, goal, stamp_ns)
         if found is not None and found.actions is not None:
             return found
-        still = np.zeros((self._horizon, 7), dtype=np.float32)
-        still[:, 6] = float(state.gripper_width > 0.5 * GRIPPER_MAX_WIDTH)
+        still = np.zeros((self._horizon, ACTION_DIM), dtype=np.float32)
+        still[:, GRIPPER] = float(state.gripper_width > 0.5 * GRIPPER_MAX_WIDTH)
         return Correction(stamp_ns, CorrectionMode.BLEND, 1.0, still)
 
 

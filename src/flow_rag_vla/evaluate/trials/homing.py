@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, TRANSLATION, YAW
 from flow_rag_vla.core.rotation import yaw_of
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.sim.expert import paced_step
@@ -21,14 +21,14 @@ _HOME_REACHED, _OPEN_TICKS = 0.015, 10
 def homeward(state: RobotState, home: RobotState, ticks: int) -> NDArray[np.float32]:
     """(7,) float32: the way back to a start pose, from what a robot knows: open the hand, rise, then across."""
     action = np.zeros(ACTION_DIM)
-    action[6] = 1.0
+    action[GRIPPER] = 1.0
     if ticks >= _OPEN_TICKS:
         goal = np.array(home.position, dtype=float)
         if state.position[2] < home.position[2] - 0.03:
             goal[:2] = state.position[:2]
-        action[:3] = paced_step(goal - state.position)
+        action[TRANSLATION] = paced_step(goal - state.position)
         turn = math.remainder(float(yaw_of(home.orientation)) - float(yaw_of(state.orientation)), 2 * math.pi)
-        action[5] = min(max(0.2 * turn, -0.05), 0.05)
+        action[YAW] = min(max(0.2 * turn, -0.05), 0.05)
     return action.astype(np.float32)
 
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import CONTROL_RATE_HZ
+from flow_rag_vla.core.action import CONTROL_RATE_HZ, GRIPPER
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import CartesianTarget, RobotState
@@ -411,5 +411,5 @@ def read_rehearsals(folder: str | Path, *, before: int | None = None) -> list[Re
 def otherwise(planned: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
     """Whether what was found (H, 7) is another action than what the policy does alone (H, 7)."""
     return disagreement(planned, right) >= OTHERWISE or bool(
-        np.abs(planned[COMPARED, 6] - right[COMPARED, 6]).mean() > 0.5
+        np.abs(planned[COMPARED, GRIPPER] - right[COMPARED, GRIPPER]).mean() > 0.5
     )
