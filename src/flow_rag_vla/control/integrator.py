@@ -117,17 +117,27 @@ class TargetIntegrator:
         measured = state.position
         if not math.isfinite(sum(values)) or not math.isfinite(float(measured.sum() + state.orientation.sum())):
             raise ValueError(f"cannot move by {values} from {measured.tolist()}: check both for finite numbers")
-        limits, clamps = self._limits, Clamp.NONE
         if self._position is None:
-            before, orientation_before = measured.astype(float), _unit(state.orientation)
+            before, facing_before = measured.astype(float), _unit(state.orientation)
         else:
-            before, orientation_before = self._position, self._orientation
+            before, facing_before = self._position, self._orientation
+        position, step, moved = self._moved(np.array(values[TRANSLATION]), before, measured)
+        orientation, turn, turned = self._turned(np.array(values[ROTATION]), facing_before, _unit(state.orientation))
+        opening, clamps = values[GRIPPER], moved | turned
+        if not 0.0 <= opening <= 1.0:
+            opening, clamps = min(max(opening, 0.0), 1.0), clamps | Clamp.GRIPPER
+        self._position, self._orientation, self._last_step = position, _unit(orientation), step
+        sent = np.array([*step.tolist(), *turn.tolist(), opening], dtype=np.float32)
+        return CartesianTarget(position, self._orientation, opening * self._limits.gripper_width), sent, clamps
 
-        step, clamps = self._limited_step(np.array(values[TRANSLATION]))
+    def _moved(self, wanted: Array, before: Array, measured: Array) -> tuple[Array, Array, Clamp]:
+        """Position (3,) after a wanted step (3,), the step (3,) that was taken, and what it met; metres."""
+        limits = self._limits
+        step, clamps = self._limited_step(wanted)
         # A tool already outside may stay where it is or come back; it may not go further out, and it is not thrown in.
-        wanted = before + step
-        position = self._inside(wanted, before)
-        if position is not wanted:
+        free = before + step
+        position = self._inside(free, before)
+        if position is not free:
             clamps |= Clamp.WORKSPACE
         lead = position - measured
         distance = _length(lead)
@@ -136,39 +146,32 @@ class TargetIntegrator:
             clamps |= Clamp.TRACKING
         if clamps & (Clamp.WORKSPACE | Clamp.TRACKING):
             # A measured pose that leaps must not make the target leap after it.
-            step = position - before
-            length = _length(step)
-            if length > limits.translation * self.pace:
-                step = step * (limits.translation * self.pace / length)
+            step = _shortened(position - before, limits.translation * self.pace)
             position = self._inside(before + step, before)
             step = position - before
+        return position, step, clamps
 
-        turn = np.array(values[ROTATION])
-        angle, most = _length(turn), limits.rotation * self.pace
-        if angle > most:
-            turn, clamps = turn * (most / angle), clamps | Clamp.ROTATION
-        orientation = orientation_before
-        if angle > 0.0:
-            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
-        facing = _unit(state.orientation)
-        angle = 2.0 * math.acos(min(1.0, abs(float(np.dot(orientation, facing)))))
+    def _turned(self, wanted: Array, before: Array, measured: Array) -> tuple[Array, Array, Clamp]:
+        """Orientation (4,) after a wanted turn (3,), radians, the turn (3,) that was made, and what it met."""
+        limits, clamps = self._limits, Clamp.NONE
+        most = limits.rotation * self.pace
+        turn = _shortened(wanted, most)
+        if turn is not wanted:
+            clamps |= Clamp.ROTATION
+        orientation = before
+        if _length(wanted) > 0.0:
+            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), before)
+        angle = 2.0 * math.acos(min(1.0, abs(float(np.dot(orientation, measured)))))
         if angle > limits.tracking_angle:
             clamps |= Clamp.TRACKING
-            ahead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(facing)))
-            near = quaternion_multiply(quaternion_from_rotation_vector(ahead * (limits.tracking_angle / angle)), facing)
-            turn = rotation_vector_from_quaternion(quaternion_multiply(near, quaternion_conjugate(orientation_before)))
-            angle = _length(turn)
-            if angle > most:
-                turn = turn * (most / angle)
-            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), orientation_before)
-
-        opening = values[GRIPPER]
-        if not 0.0 <= opening <= 1.0:
-            opening, clamps = min(max(opening, 0.0), 1.0), clamps | Clamp.GRIPPER
-
-        self._position, self._orientation, self._last_step = position, _unit(orientation), step
-        sent = np.array([*step.tolist(), *turn.tolist(), opening], dtype=np.float32)
-        return CartesianTarget(position, self._orientation, opening * limits.gripper_width), sent, clamps
+            ahead = rotation_vector_from_quaternion(quaternion_multiply(orientation, quaternion_conjugate(measured)))
+            near = quaternion_multiply(
+                quaternion_from_rotation_vector(ahead * (limits.tracking_angle / angle)), measured
+            )
+            turn = rotation_vector_from_quaternion(quaternion_multiply(near, quaternion_conjugate(before)))
+            turn = _shortened(turn, most)
+            orientation = quaternion_multiply(quaternion_from_rotation_vector(turn), before)
+        return orientation, turn, clamps
 
     def _inside(self, wanted: Array, before: Array) -> Array:
         """Itself when it is inside the workspace, else the nearest point no further out than ``before``."""
@@ -191,6 +194,12 @@ class TargetIntegrator:
             step = self._last_step + change * (most / length)
             clamps |= Clamp.ACCELERATION
         return step, clamps
+
+
+def _shortened(vector: Array, longest: float) -> Array:
+    """The vector itself, or one of its direction and the longest length allowed."""
+    length = _length(vector)
+    return vector * (longest / length) if length > longest else vector
 
 
 def _length(vector: Array) -> float:
