@@ -283,14 +283,14 @@ class ControlLoop:
         target, sent, clamps = self._advance(takeover.action(opening), fresh)
         self._opening = float(sent[GRIPPER])
         return Command(
-            self._tick,
-            now_ns,
-            sent,
-            target,
-            mode,
-            Reason.TAKEOVER,
-            f"{takeover.person} has the robot",
-            clamps,
+            tick=self._tick,
+            stamp_ns=now_ns,
+            action=sent,
+            target=target,
+            mode=mode,
+            reason=Reason.TAKEOVER,
+            reason_text=f"{takeover.person} has the robot",
+            clamps=clamps,
             observation_age_ms=takeover.age_ns(steady_ns) / 1e6,
             provenance=takeover.provenance,
             pace=self.pace.value,
@@ -305,19 +305,17 @@ class ControlLoop:
             self.statistics.record_stage("chunk_to_command", steady_ns - held.arrival_steady_ns)
             self.statistics.record_stage("capture_to_command", age_ns)
         return Command(
-            self._tick,
-            now_ns,
-            sent,
-            target,
-            Mode.FOLLOW,
-            Reason.NONE,
-            "",
-            clamps,
-            chunk.chunk_id,
-            int(row),
-            age_ns / 1e6,
-            chunk.provenance,
-            self.pace.value,
+            tick=self._tick,
+            stamp_ns=now_ns,
+            action=sent,
+            target=target,
+            mode=Mode.FOLLOW,
+            clamps=clamps,
+            chunk_id=chunk.chunk_id,
+            chunk_index=int(row),
+            observation_age_ms=age_ns / 1e6,
+            provenance=chunk.provenance,
+            pace=self.pace.value,
         )
 
     def _stay(self, mode: Mode, reason: Reason, fresh: RobotState | None, now_ns: int, steady_ns: int) -> Command:
@@ -333,35 +331,28 @@ class ControlLoop:
         if state is None:
             sent = np.zeros(ACTION_DIM, dtype=np.float32)
             return Command(self._tick, now_ns, sent, None, mode, reason, text, pace=self.pace.value)
+        target, sent, clamps = self._advance(self._resting(fresh, steady_ns), state)
+        command = Command(self._tick, now_ns, sent, target, mode, reason, text, clamps, pace=self.pace.value)
+        if reason is not Reason.MEMORY_HOLD or held is None:
+            return command
+        chunk, age_ms = held.chunk, held.age_ns(steady_ns) / 1e6
+        return replace(command, chunk_id=chunk.chunk_id, observation_age_ms=age_ms, provenance=chunk.provenance)
+
+    def _resting(self, fresh: RobotState | None, steady_ns: int) -> NDArray[np.float64]:
+        """Action (7,) of a tick that follows nothing: none, or the way back to where the tool was measured."""
         action = np.zeros(ACTION_DIM)
-        ticks = self.ladder.release_ticks(steady_ns, TICK_NS)
-        if ticks is not None and pose is not None:
-            if self._rest is None and fresh is not None:
-                self._rest = fresh.position, fresh.orientation
-            if self._rest is not None:
-                action[TRANSLATION] = (self._rest[0] - pose[0]) / ticks
-                turn = quaternion_multiply(self._rest[1], quaternion_conjugate(pose[1]))
-                action[ROTATION] = rotation_vector_from_quaternion(turn) / ticks
         action[GRIPPER] = self._opening if self._opening is not None else 0.0
-        target, sent, clamps = self._advance(action, state)
-        if reason is Reason.MEMORY_HOLD and held is not None:
-            chunk = held.chunk
-            return Command(
-                self._tick,
-                now_ns,
-                sent,
-                target,
-                mode,
-                reason,
-                text,
-                clamps,
-                chunk.chunk_id,
-                0,
-                held.age_ns(steady_ns) / 1e6,
-                chunk.provenance,
-                self.pace.value,
-            )
-        return Command(self._tick, now_ns, sent, target, mode, reason, text, clamps, pace=self.pace.value)
+        pose = self._integrator.pose
+        ticks = self.ladder.release_ticks(steady_ns, TICK_NS)
+        if ticks is None or pose is None:
+            return action
+        if self._rest is None and fresh is not None:
+            self._rest = fresh.position, fresh.orientation
+        if self._rest is not None:
+            action[TRANSLATION] = (self._rest[0] - pose[0]) / ticks
+            turn = quaternion_multiply(self._rest[1], quaternion_conjugate(pose[1]))
+            action[ROTATION] = rotation_vector_from_quaternion(turn) / ticks
+        return action
 
     def _advance(
         self, action: NDArray[np.floating], state: RobotState
