@@ -6,7 +6,6 @@ waits for that answer no longer than its budget, then samples without it and say
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import deque
@@ -38,6 +37,7 @@ from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
 from flow_rag_vla.policy.checkpoint import CheckpointError
+from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.residency.errors import ResidencyError
 from flow_rag_vla_interfaces import msg
@@ -258,12 +258,6 @@ class FlowPolicyNode(ManagedNode):
         if self._goal is None:
             return OK, "ready, no episode is running", figures
         return (OK, "sampling", figures) if self._chunks else (WARN, "waiting for the first embedding", figures)
-
-
-def noise_seed(base: int, stamp_ns: int) -> int:
-    """The seed of one chunk's noise: a function of the observation alone, so that a replayed bag draws the same."""
-    digest = hashlib.sha256(f"{base}:{stamp_ns}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
 
 
 def main(args: Sequence[str] | None = None) -> int:

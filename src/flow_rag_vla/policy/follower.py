@@ -31,9 +31,13 @@ Arrival = Callable[[ActionChunk, int], ActionChunk]
 """(chunk, tick at which it arrives) to the chunk that is followed: the controller's part of a correction."""
 
 
-def noise_seed(base: int, tick: int) -> int:
-    """The seed of one chunk's noise, from the episode's seed and the tick of its picture."""
-    return int.from_bytes(hashlib.sha256(f"{base}:{tick}".encode()).digest()[:7], "big")
+def noise_seed(base: int, observed: int) -> int:
+    """The seed of one chunk's noise, from the episode's seed and when its observation was made.
+
+    observed: the tick of its picture, or its stamp; a function of the observation alone, so that a replayed bag draws
+        the same
+    """
+    return int.from_bytes(hashlib.sha256(f"{base}:{observed}".encode()).digest()[:7], "big")
 
 
 class ChunkFollower:
