@@ -59,6 +59,29 @@ def _was_held(sample: Sample, limits: RuleThresholds) -> bool:
     return grip.lost and (grip.held_s >= limits.drop_min_hold or sample.phase is Phase.TRANSPORT)
 
 
+def _report(
+    rule: Rule,
+    sample: Sample,
+    text: str,
+    evidence: tuple[Evidence, ...],
+    *,
+    onset_ns: int,
+    confidence: float,
+    phase: Phase | None = None,
+) -> FailureReport:
+    """What a rule says on the sample that shows a failure; None: in the sample's own phase."""
+    return FailureReport(
+        failure_type=rule.failure_type,
+        stamp_ns=sample.stamp_ns,
+        onset_ns=onset_ns,
+        phase=sample.phase if phase is None else phase,
+        confidence=confidence,
+        detector=rule.name,
+        description=text,
+        evidence=evidence,
+    )
+
+
 class GraspFailureRule:
     """The hand was told to close, its fingers stand still, and there is nothing between them."""
 
@@ -104,16 +127,7 @@ class GraspFailureRule:
         else:
             text = f"the fingers stopped at {grip.width * 1e3:.0f} mm with {grip.effort:.1f} N: nothing is held"
             confidence = 0.6
-        return FailureReport(
-            self.failure_type,
-            stamp_ns,
-            sample.grip_onset_ns,
-            sample.phase,
-            confidence,
-            self.name,
-            text,
-            (width, effort),
-        )
+        return _report(self, sample, text, (width, effort), onset_ns=sample.grip_onset_ns, confidence=confidence)
 
 
 class DropRule:
@@ -152,16 +166,7 @@ class DropRule:
             f"what was held at {grip.hold_width * 1e3:.0f} mm for {grip.held_s:.1f} s left the hand: "
             f"the fingers are {grip.width * 1e3:.0f} mm apart and press with {grip.effort:.1f} N"
         )
-        return FailureReport(
-            self.failure_type,
-            sample.stamp_ns,
-            grip.firm_ns,
-            sample.phase,
-            0.95,
-            self.name,
-            text,
-            evidence,
-        )
+        return _report(self, sample, text, evidence, onset_ns=grip.firm_ns, confidence=0.95)
 
 
 class AbandonedGraspRule:
@@ -191,16 +196,8 @@ class AbandonedGraspRule:
             Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),
             Evidence("gripper_width", before.grip.width, self._limits.grasp_empty_width, "m"),
         )
-        return FailureReport(
-            self.failure_type,
-            sample.stamp_ns,
-            before.grip_onset_ns,
-            before.phase,
-            0.7,
-            self.name,
-            f"the hand was closed for {closed:.1f} s and opened again without having carried anything",
-            evidence,
-        )
+        text = f"the hand was closed for {closed:.1f} s and opened again without having carried anything"
+        return _report(self, sample, text, evidence, onset_ns=before.grip_onset_ns, confidence=0.7, phase=before.phase)
 
 
 class RegraspRule:
@@ -230,16 +227,9 @@ class RegraspRule:
         if closed < self._limits.grasp_abandon_time:
             return None
         onset, self._release_ns = self._release_ns, None
-        return FailureReport(
-            self.failure_type,
-            sample.stamp_ns,
-            onset,
-            sample.phase,
-            0.7,
-            self.name,
-            "the hand closes again after it let go of what it carried: that had not reached its goal",
-            (Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),),
-        )
+        text = "the hand closes again after it let go of what it carried: that had not reached its goal"
+        evidence = (Evidence("closed_time", closed, self._limits.grasp_abandon_time, "s"),)
+        return _report(self, sample, text, evidence, onset_ns=onset, confidence=0.7)
 
 
 def force_limit(limits: RuleThresholds, task: str, phase: Phase) -> float:
@@ -287,16 +277,9 @@ class CollisionRule:
             Evidence("duration", (sample.stamp_ns - onset) * 1e-9, self._limits.collision_time, "s"),
         )
         axis = max((abs(x), "x"), (abs(y), "y"), (abs(z), "z"))[1]
-        return FailureReport(
-            self.failure_type,
-            sample.stamp_ns,
-            onset,
-            sample.phase,
-            min(1.0, 0.5 + 0.5 * (self._peak / limit - 1.0)),
-            self.name,
-            f"the tool meets {force:.0f} N, mostly along {axis}; this phase needs less than {limit:.0f} N",
-            evidence,
-        )
+        text = f"the tool meets {force:.0f} N, mostly along {axis}; this phase needs less than {limit:.0f} N"
+        confidence = min(1.0, 0.5 + 0.5 * (self._peak / limit - 1.0))
+        return _report(self, sample, text, evidence, onset_ns=onset, confidence=confidence)
 
 
 class MisalignmentRule:
@@ -327,22 +310,18 @@ class MisalignmentRule:
         if onset is None:
             return None
         excess = max(distance / limits.misalignment_distance, angle / limits.misalignment_angle)
+        lasted = (sample.stamp_ns - onset) * 1e-9
         evidence = (
             Evidence("tracking_error", distance, limits.misalignment_distance, "m"),
             Evidence("tracking_angle", angle, limits.misalignment_angle, "rad"),
-            Evidence("duration", (sample.stamp_ns - onset) * 1e-9, limits.misalignment_time, "s"),
+            Evidence("duration", lasted, limits.misalignment_time, "s"),
         )
-        return FailureReport(
-            self.failure_type,
-            sample.stamp_ns,
-            onset,
-            sample.phase,
-            min(1.0, 0.6 + 0.4 * (excess - 1.0)),
-            self.name,
-            f"the tool has been {distance * 1e3:.0f} mm and {angle:.2f} rad away from its target for "
-            f"{(sample.stamp_ns - onset) * 1e-9:.1f} s: something blocks or turns it",
-            evidence,
+        text = (
+            f"the tool has been {distance * 1e3:.0f} mm and {angle:.2f} rad away from its target for {lasted:.1f} s: "
+            "something blocks or turns it"
         )
+        confidence = min(1.0, 0.6 + 0.4 * (excess - 1.0))
+        return _report(self, sample, text, evidence, onset_ns=onset, confidence=confidence)
 
 
 class TimeoutRule:
@@ -395,7 +374,8 @@ class TimeoutRule:
         self._episode_told = True
         text = f"the episode has lasted {elapsed:.1f} s, of {episode.timeout:.1f} s allowed"
         onset = self._anchor_ns if self._anchor is not None else sample.stamp_ns
-        return self._report(sample, Evidence("episode_time", elapsed, episode.timeout, "s"), text, 1.0, onset)
+        evidence = (Evidence("episode_time", elapsed, episode.timeout, "s"),)
+        return _report(self, sample, text, evidence, onset_ns=onset, confidence=1.0)
 
     def _phase(self, sample: Sample) -> FailureReport | None:
         allowed = self._allowed.get(sample.phase)
@@ -411,7 +391,8 @@ class TimeoutRule:
             return None
         self._phase_told_ns, self._phase_told = sample.phase_since_ns, True
         text = f"{sample.phase.value} has lasted {lasted:.1f} s, of {allowed:.1f} s allowed"
-        return self._report(sample, Evidence("phase_time", lasted, allowed, "s"), text, 0.8, since_ns)
+        evidence = (Evidence("phase_time", lasted, allowed, "s"),)
+        return _report(self, sample, text, evidence, onset_ns=since_ns, confidence=0.8)
 
     def _stall(self, sample: Sample) -> FailureReport | None:
         if self._begun_ns is None:
@@ -431,13 +412,8 @@ class TimeoutRule:
             return None
         self._stall_told = True
         text = f"the tool has not moved {self._limits.stall_distance * 1e3:.0f} mm for {still:.1f} s"
-        evidence = Evidence("still_time", still, self._limits.stall_time, "s")
-        return self._report(sample, evidence, text, 0.8, self._anchor_ns)
-
-    def _report(self, sample: Sample, evidence: Evidence, text: str, confidence: float, onset_ns: int) -> FailureReport:
-        return FailureReport(
-            self.failure_type, sample.stamp_ns, onset_ns, sample.phase, confidence, self.name, text, (evidence,)
-        )
+        evidence = (Evidence("still_time", still, self._limits.stall_time, "s"),)
+        return _report(self, sample, text, evidence, onset_ns=self._anchor_ns, confidence=0.8)
 
 
 def make_rules(thresholds: RuleThresholds) -> tuple[Rule, ...]:
