@@ -9,7 +9,9 @@ from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.policy.observation import (
     CENTRE,
     ENTITY_DIM,
+    HEIGHT,
     HEIGHT_SCALE,
+    POSITION,
     PROPRIOCEPTION_DIM,
     SITUATION_COLUMNS,
     SITUATION_DIM,
@@ -69,8 +71,8 @@ class PolicyNetwork(nn.Module):
         """
         relative = nn.functional.pad(shift[:2] - shift[2], (0, ENTITY_DIM - shift.shape[1]))
         felt = proprioception.clone()
-        felt[:, :3] += shift[2]
-        felt[:, -1] = torch.tanh((felt[:, 2] + float(CENTRE[2])) / HEIGHT_SCALE)
+        felt[:, POSITION] += shift[2]
+        felt[:, HEIGHT] = torch.tanh((felt[:, 2] + float(CENTRE[2])) / HEIGHT_SCALE)
         return situation + relative.reshape(1, -1), felt
 
     def condition(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
@@ -78,7 +80,7 @@ class PolicyNetwork(nn.Module):
         return (self.features(situation, proprioception, goal) - self.feature_mean) / self.feature_std
 
     def features(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
-        """The features before they are standardised."""
+        """The features before they are standardised, (B, CONDITION_DIM); arguments as of ``condition``."""
         target = situation[:, :3]
         between = situation[:, ENTITY_DIM : ENTITY_DIM + 3] - target
         fine = torch.cat([torch.tanh(target / FINE_SCALE), between], dim=-1)
@@ -86,7 +88,10 @@ class PolicyNetwork(nn.Module):
         return torch.cat([situation, fine, proprioception, one_hot], dim=-1)
 
     def fit_features(self, situation: torch.Tensor, proprioception: torch.Tensor, goal: torch.Tensor) -> None:
-        """Set mean and deviation of the features from training data; the goal's columns stay as they are."""
+        """Set mean and deviation of the features from training data; the goal's columns stay as they are.
+
+        Arguments as of ``condition``, B of them together.
+        """
         features = self.features(situation, proprioception, goal)
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_std.copy_(features.std(dim=0).clamp(min=FEATURE_STD_FLOOR))

@@ -28,6 +28,12 @@ WIDTH_SOFTNESS = 0.003
 """Metres over which the three gripper features blend, so that sensor noise does not make them jump."""
 
 PROPRIOCEPTION_DIM = 9
+POSITION, HEADING, FINGERS, HEIGHT = slice(0, 3), slice(3, 5), slice(5, 8), 8
+"""Where the parts of ``proprioception`` stand in it."""
+
+POSITION_SCALE = 5.0
+"""On the position before a network: metres become numbers of order one."""
+
 CENTRE = np.array([0.475, 0.0, 0.20])
 """Metres, base frame: middle of the workspace, subtracted from the tool's position."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,25 +158,20 @@ class FlowPolicy:
             ValueError: for an embedding of another length or not of unit length, a state, shift or reading that is not
                 finite, or an unknown goal.
         """
-        vector = self._check_embedding(embedding)
+        vector = torch.from_numpy(self._check_embedding(embedding))[None].to(self._device)
         stamp = state.stamp_ns if stamp_ns is None else stamp_ns
         felt = torch.from_numpy(proprioception(state))[None].to(self._device)
-        wanted = torch.from_numpy(goal_features(goal)).argmax()[None].to(self._device)
+        goal_index = torch.from_numpy(goal_features(goal)).argmax()[None].to(self._device)
         rows, committed, prefix = self._continue(previous, stamp, delay_ticks)
         attraction, repulsion = self._steer(correction)
+        asked_shift = self._asked_shift(correction)
         moved = None if shift is None else self._check_shift(shift)
-        told = self._told(correction)
-        if told is not None:
-            moved = told if moved is None else moved + told
+        if asked_shift is not None:
+            moved = asked_shift if moved is None else moved + asked_shift
         believed = None if reading is None else self._check_reading(reading)
         with torch.inference_mode():
-            if believed is None:
-                situation = self._network.situation(torch.from_numpy(vector)[None].to(self._device), felt, wanted)
-            else:
-                situation = self._network.needed(believed, wanted)
-            if moved is not None:
-                situation, felt = self._network.shifted(situation, felt, moved)
-            embedded = self._network.velocity.embed(self._network.condition(situation, felt, wanted))
+            condition = self._condition(vector, felt, goal_index, believed, moved)
+            embedded = self._network.velocity.embed(condition)
             drawn = draw(
                 lambda chunk, time: self._network.velocity.velocity(chunk, time, embedded.expand(chunk.shape[0], -1)),
                 (self.horizon, FREE_DIM),
@@ -190,6 +186,7 @@ class FlowPolicy:
             )
         actions = actions_from(drawn.chosen)
         actions[:committed] = rows[:committed]
+        corrected = any(way is not None for way in (attraction, repulsion, asked_shift))
         return ActionChunk(
             chunk_id=next(self._ids),
             stamp_ns=stamp,
@@ -197,9 +194,7 @@ class FlowPolicy:
             task=goal.task,
             uncertainty=drawn.spread.cpu().numpy().astype(np.float32),
             committed=committed,
-            provenance=self._provenance(
-                stamp, seed, correction, any(way is not None for way in (attraction, repulsion, told))
-            ),
+            provenance=self._provenance(stamp, seed, correction, corrected),
         )
 
     def _check_embedding(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -223,7 +218,7 @@ class FlowPolicy:
             )
         return torch.from_numpy(moved).to(self._device)
 
-    def _told(self, correction: Correction | None) -> torch.Tensor | None:
+    def _asked_shift(self, correction: Correction | None) -> torch.Tensor | None:
         """A shift (3, 3) of the target alone, as far as a correction asks for one."""
         if correction is None or correction.mode != CorrectionMode.SHIFT or correction.shift is None:
             return None
@@ -239,6 +234,21 @@ class FlowPolicy:
         if believed.shape != (READING_DIM,) or not np.isfinite(believed).all():
             raise ValueError(f"reading has shape {believed.shape}, expected {READING_DIM} finite numbers")
         return torch.from_numpy(believed)[None].to(self._device)
+
+    def _condition(
+        self,
+        embedding: torch.Tensor,
+        felt: torch.Tensor,
+        goal: torch.Tensor,
+        reading: torch.Tensor | None,
+        shift: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(1, CONDITION_DIM): what the velocity is conditioned on, with another perception where one is given."""
+        network = self._network
+        situation = network.situation(embedding, felt, goal) if reading is None else network.needed(reading, goal)
+        if shift is not None:
+            situation, felt = network.shifted(situation, felt, shift)
+        return network.condition(situation, felt, goal)
 
     def _continue(
         self, previous: ActionChunk | None, stamp_ns: int, delay_ticks: int
@@ -284,21 +294,15 @@ class FlowPolicy:
         weights[:known] = 1.0
         return torch.from_numpy(padded).to(self._device), torch.from_numpy(weights).to(self._device)
 
-    def _provenance(self, stamp_ns: int, seed: int, correction: Correction | None, used: bool) -> Provenance:
-        base = Provenance(
+    def _provenance(self, stamp_ns: int, seed: int, correction: Correction | None, corrected: bool) -> Provenance:
+        made = Provenance(
             observation_stamp_ns=stamp_ns, policy=self.name, policy_revision=self.revision, noise_seed=seed
         )
         if correction is None:
-            return base
-        mode = CorrectionMode.NONE
-        if used or correction.mode == CorrectionMode.TIMEOUT:
-            mode = correction.mode
-        return Provenance(
-            observation_stamp_ns=stamp_ns,
-            policy=self.name,
-            policy_revision=self.revision,
-            noise_seed=seed,
-            correction=mode,
-            correction_strength=min(float(correction.strength), 1.0) if used else 0.0,
-            case_ids=correction.case_ids if used else (),
-        )
+            return made
+        if corrected:
+            strength = min(float(correction.strength), 1.0)
+            return replace(made, correction=correction.mode, correction_strength=strength, case_ids=correction.case_ids)
+        if correction.mode == CorrectionMode.TIMEOUT:
+            return replace(made, correction=CorrectionMode.TIMEOUT)
+        return made

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from flow_rag_vla.policy.observation import PROPRIOCEPTION_DIM, READING_DIM
+from flow_rag_vla.policy.observation import POSITION, POSITION_SCALE, PROPRIOCEPTION_DIM, READING_DIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,8 @@ class Readout(nn.Module):
             nn.SiLU(),
             nn.Linear(width, READING_DIM),
         )
-        # Metres become numbers of order one.
         scale = torch.ones(PROPRIOCEPTION_DIM)
-        scale[:3] = 5.0
+        scale[POSITION] = POSITION_SCALE
         self.register_buffer("proprioception_scale", scale, persistent=False)
 
     def forward(self, embedding: torch.Tensor, proprioception: torch.Tensor) -> torch.Tensor:

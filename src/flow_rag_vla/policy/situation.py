@@ -23,6 +23,11 @@ from safetensors.numpy import load_file
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.policy.observation import (
     ENTITY_DIM,
+    FINGERS,
+    HEADING,
+    HEIGHT,
+    POSITION,
+    POSITION_SCALE,
     PROPRIOCEPTION_DIM,
     READING_DIM,
     SITUATION_COLUMNS,
@@ -43,11 +48,17 @@ VERSION = 1
 """Changes with anything below: keys of two versions are not compared."""
 
 FINE_SCALE = 0.03
-"""Metres: near the tool distances count this much, farther off ten centimetres are one unit."""
+"""Metres: near the tool this much is one unit more; farther off it makes no difference."""
 
-_FAR, _BESIDE = 0.10, 0.15
-_HEADING, _OTHER_HEADING, _TURN = 0.5, 0.3, 0.5
+_TARGET_M, _OTHER_M = 0.10, 0.15
+"""Metres that are one unit: of the target's place; of the destination's, and of the hand's over the table."""
+
+_TARGET_HEADING, _DESTINATION_HEADING, _HAND_HEADING = 0.5, 0.3, 0.5
+"""Units in which the cosine and the sine of a heading count."""
+
 _GRIP, _GOAL = 1.5, 3.0
+"""Units that another state of the fingers, and another goal, are away."""
+
 _READOUT = "readout.network."
 _SHIPPED = Path(__file__).parent / "checkpoints" / "policy"
 
@@ -76,7 +87,7 @@ class SituationKey:
         self.embedding_dimension = int(widths[0][1]) - PROPRIOCEPTION_DIM
         """Length of the embeddings that it takes."""
         self._felt_scale = np.ones(PROPRIOCEPTION_DIM, dtype=np.float32)
-        self._felt_scale[:3] = 5.0  # as policy.readout.Readout
+        self._felt_scale[POSITION] = POSITION_SCALE
         size = self.features(np.zeros(READING_DIM, np.float32), np.zeros(PROPRIOCEPTION_DIM, np.float32), 0).shape[0]
         self._frequencies = orthogonal_frequencies(size, DIMENSION // 2, np.random.default_rng(VERSION)) / WIDTH
         digest = hashlib.sha256(f"{NAME}/{VERSION}/{encoder_revision}".encode())
@@ -158,15 +169,15 @@ class SituationKey:
         wanted[goal] = _GOAL
         return np.concatenate(
             [
-                target[:3] / _FAR,
+                target[:3] / _TARGET_M,
                 np.tanh(target[:3] / FINE_SCALE),
-                target[3:] * _HEADING,
-                destination[:3] / _BESIDE,
-                destination[3:] * _OTHER_HEADING,
-                proprioception[:2] / _BESIDE,
-                proprioception[3:5] * _TURN,
-                proprioception[5:8] * _GRIP,
-                proprioception[8:9],
+                target[3:] * _TARGET_HEADING,
+                destination[:3] / _OTHER_M,
+                destination[3:] * _DESTINATION_HEADING,
+                proprioception[:2] / _OTHER_M,
+                proprioception[HEADING] * _HAND_HEADING,
+                proprioception[FINGERS] * _GRIP,
+                proprioception[HEIGHT:],
                 wanted,
             ]
         ).astype(np.float32)
