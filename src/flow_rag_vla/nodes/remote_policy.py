@@ -32,7 +32,7 @@ from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.policy.remote.actions import Forward, Pose, answered_actions, chunk_rows, tool_path
-from flow_rag_vla.policy.remote.connection import Answer, Limits, PolicyConnection, checked_url
+from flow_rag_vla.policy.remote.connection import Answer, Limits, PolicyConnection, Standing, checked_url
 from flow_rag_vla.policy.remote.contract import Contract, find_contract, load_contract
 from flow_rag_vla.policy.remote.errors import ActionError, ObservationError, RemotePolicyError
 from flow_rag_vla.policy.remote.observation import request
@@ -339,19 +339,26 @@ class RemotePolicyNode(ManagedNode):
             "metadata": standing.revision,
             "last_problem": self._complain.last,
         }
-        level = ERROR if self._running else WARN
+        return (*self._verdict(connection, standing), figures)
+
+    def _verdict(self, connection: PolicyConnection, standing: Standing) -> tuple[bytes, str]:
+        level, where = ERROR if self._running else WARN, f"policy server {connection.url}"
         if not standing.connected:
-            why = standing.problem or "connecting"
-            return level, f"no policy server at {connection.url}: {why}", figures
+            return level, f"no policy server at {connection.url}: {standing.problem or 'connecting'}"
+        if standing.asking_s > self._params.value.answer_timeout:
+            return level, f"{where} has not answered for {standing.asking_s:.1f} s; the first answer may take long"
         if self._fault:
-            return level, f"policy server {connection.url}: {self._fault}", figures
+            return level, f"{where}: {self._fault}"
         if standing.problem:
-            return level, f"connected to {connection.url} again, no answer yet; before: {standing.problem}", figures
+            return level, f"connected to {connection.url} again, no answer yet; before: {standing.problem}"
         if not self._running:
-            return OK, "ready, no episode is running" if standing.answers else "connected, nothing asked yet", figures
+            return OK, "ready, no episode is running" if standing.answers else "connected, nothing asked yet"
         if self._chunk is None:
-            return WARN, "waiting for the first answer of this episode", figures
-        return OK, "following the server", figures
+            return WARN, "waiting for the first answer of this episode"
+        over_s = (self._now_ns() - self._chunk.end_ns) * 1e-9
+        if over_s > self._params.value.max_image_age:
+            return level, f"the last chunk has been over for {over_s:.1f} s; {self._complain.last or 'do images come?'}"
+        return OK, "following the server"
 
 
 def _kinematics(name: str) -> Forward:

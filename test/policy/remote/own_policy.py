@@ -25,7 +25,7 @@ class OwnPolicy:
         """Actions (16, 7) of one observation."""
         prompt, values = request["prompt"], request["observation/state"].astype(float)
         self.prompts.append(prompt)
-        images = {"front": request["observation/image"], "wrist": request["observation/wrist_image"]}
+        images = {"front": request["observation/image"].copy(), "wrist": request["observation/wrist_image"].copy()}
         state = RobotState(0, values[:3], values[3:7] / np.linalg.norm(values[3:7]), gripper_width=float(values[7]))
         try:
             goal = parse_instruction(prompt)

@@ -64,11 +64,13 @@ class Standing:
     """How a connection stands.
 
     connected: metadata has come; problem: what ended the last one, empty since an answer came
+    asking_s: seconds that the present request has been under way, 0 without one
     revision: first 12 hex digits of the SHA-256 of the metadata's bytes
     """
 
     connected: bool = False
     asking: bool = False
+    asking_s: float = 0.0
     problem: str = ""
     attempts: int = 0
     answers: int = 0
@@ -105,6 +107,7 @@ class PolicyConnection:
         self._standing = Standing()
         self._answers: list[Answer] = []
         self._asked: tuple[Any, Callable[[], Any], float] | None = None
+        self._asked_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted: asyncio.Event | None = None
@@ -124,7 +127,7 @@ class PolicyConnection:
         """Begin to connect; also again after ``close``."""
         self._ready.clear()
         with self._lock:
-            self._answers, self._asked, self._problem, self._asking = [], None, "", False
+            self._answers, self._asked, self._asked_at, self._problem, self._asking = [], None, None, "", False
         self._thread = threading.Thread(target=self._run, name="policy connection", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -147,6 +150,7 @@ class PolicyConnection:
             return Standing(
                 self._connected,
                 self._asked is not None or self._asking,
+                0.0 if self._asked_at is None else time.monotonic() - self._asked_at,
                 self._problem,
                 self._attempts,
                 self._answered,
@@ -164,7 +168,8 @@ class PolicyConnection:
         with self._lock:
             if not self._connected or self._asking or self._asked is not None:
                 return False
-            self._asked = asked, build, time.monotonic()
+            self._asked_at = time.monotonic()
+            self._asked = asked, build, self._asked_at
             loop, wanted = self._loop, self._wanted
         if loop is not None and wanted is not None:
             loop.call_soon_threadsafe(wanted.set)
@@ -284,12 +289,15 @@ class PolicyConnection:
         except Exception as error:
             problem = _said(error)
         finally:
-            self._finished(Answer(asked, values, problem, time.monotonic() - started))
+            self._finished(Answer(asked, values, problem, time.monotonic() - started), bool(problem) and fatal)
         return problem if fatal else ""
 
-    def _finished(self, answer: Answer) -> None:
+    def _finished(self, answer: Answer, broken: bool) -> None:
         with self._lock:
-            self._asking = False
+            self._asking, self._asked_at = False, None
+            if broken:
+                # Who takes this answer may ask at once: not on a connection that is about to end.
+                self._connected, self._problem = False, answer.problem
             self._answers.append(answer)
             if not answer.problem:
                 self._answered += 1
@@ -301,6 +309,7 @@ class PolicyConnection:
             self._connected, self._problem = False, problem
             left, self._asked = self._asked, None
             if left is not None:
+                self._asked_at = None
                 self._answers.append(Answer(left[0], None, problem, time.monotonic() - left[2]))
         self._changed()
 
