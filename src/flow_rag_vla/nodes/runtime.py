@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from flow_rag_vla.bringup.discovery import announce_often
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import end_with_parent
@@ -58,6 +59,7 @@ def run(
     for number in _ENDING:
         signal.signal(number, _nothing)
     stay_local(os.environ)
+    announce_often(os.environ)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: Future[None] = Future()
     threading.Thread(target=_wait_for_end, args=(ended, stop), name="signals", daemon=True).start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 from flow_rag_vla.bringup import labeling, topics
+from flow_rag_vla.bringup.discovery import foreign_profile
 
 DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 STATIC_PEERS = "ROS_STATIC_PEERS"
@@ -18,8 +19,6 @@ _LOCAL_PEERS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _CONFIGURED_ELSEWHERE = (
     "ROS_DISCOVERY_SERVER",
-    "FASTDDS_DEFAULT_PROFILES_FILE",
-    "FASTRTPS_DEFAULT_PROFILES_FILE",
     "CYCLONEDDS_URI",
     "ZENOH_SESSION_CONFIG_URI",
     "ZENOH_CONFIG_OVERRIDE",
@@ -68,6 +67,8 @@ def beyond_this_host(environment: Mapping[str, str]) -> str:
     for name in _CONFIGURED_ELSEWHERE:
         if environment.get(name):
             return f"how far discovery reaches is set by {name}"
+    if name := foreign_profile(environment):
+        return f"how far discovery reaches is set by {name}"
     if environment.get("RMW_IMPLEMENTATION") == "rmw_zenoh_cpp":
         return "how far discovery reaches is set by the router of rmw_zenoh_cpp"
     if environment.get("ROS_LOCALHOST_ONLY") == "1":

@@ -1,0 +1,74 @@
+"""The profile of Fast DDS that ships: read by every process of ours, and no way around the check of who may call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from flow_rag_vla.bringup.discovery import PROFILES_VARIABLE, announce_often, foreign_profile, profile_file
+from flow_rag_vla.bringup.security.permission import refusal
+
+LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+NAMES = (PROFILES_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_file_that_ships_is_read_and_changes_nothing_of_who_may_call():
+    environment = dict(LOCAL)
+    announce_often(environment)
+    assert environment == {**LOCAL, PROFILES_VARIABLE: str(profile_file())}
+    assert foreign_profile(environment) == "" and refusal(environment, open_to_network=False) == ""
+
+
+def test_it_says_how_often_and_nothing_of_transports_peers_or_ports():
+    root = ElementTree.parse(profile_file()).getroot()
+    tags = {item.tag.rpartition("}")[2] for item in root.iter()}
+    assert tags == {
+        "profiles", "participant", "rtps", "builtin", "discovery_config", "leaseAnnouncement", "sec", "nanosec",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ROS_DISCOVERY_SERVER"])
+def test_what_a_person_has_set_is_left_and_refused_as_before(name, tmp_path):
+    file = tmp_path / "own.xml"
+    file.write_bytes(profile_file().read_bytes() + b"\n")
+    environment = {**LOCAL, name: str(file)}
+    announce_often(environment)
+    assert environment == {**LOCAL, name: str(file)}
+    assert name in refusal(environment, open_to_network=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_known_by_what_is_in_it(name, tmp_path):
+    copied = tmp_path / "copied.xml"
+    copied.write_bytes(profile_file().read_bytes())
+    assert refusal({**LOCAL, name: str(copied)}, open_to_network=False) == ""
+    copied.write_bytes(profile_file().read_bytes().replace(b"250000000", b"250000001"))
+    assert name in refusal({**LOCAL, name: str(copied)}, open_to_network=False)
+    assert name in refusal({**LOCAL, name: str(tmp_path / "not there.xml")}, open_to_network=False)
+
+
+def test_a_file_that_fast_dds_finds_in_the_working_folder_counts_like_one_that_is_named(tmp_path):
+    (tmp_path / "DEFAULT_FASTDDS_PROFILES.xml").write_text("<profiles/>", encoding="utf-8")
+    environment = dict(LOCAL)
+    announce_often(environment)
+    assert environment == LOCAL, "two default profiles are one too many"
+    assert "DEFAULT_FASTDDS_PROFILES.xml" in refusal(environment, open_to_network=False)
+    assert refusal({**LOCAL, "SKIP_DEFAULT_XML_FILE": "1"}, open_to_network=False) == ""
+
+
+def test_without_the_packages_files_nothing_is_set(monkeypatch):
+    monkeypatch.setattr("flow_rag_vla.bringup.discovery.share_folder", _nowhere)
+    environment = dict(LOCAL)
+    announce_often(environment)
+    assert environment == LOCAL
+
+
+def _nowhere() -> Path:
+    raise FileNotFoundError("nowhere")
