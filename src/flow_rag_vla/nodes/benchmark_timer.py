@@ -6,7 +6,6 @@ On its end it prints one line of JSON: figures of its last window.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from rclpy.node import Node
 
 from flow_rag_vla.control.statistics import LoopStatistics
 from flow_rag_vla.core.action import TICK_S
+from flow_rag_vla.nodes.priority import LoopPriority
 from flow_rag_vla.nodes.runtime import run
 
 
@@ -26,8 +26,8 @@ class BenchmarkTimer(Node):
         super().__init__("benchmark_timer")
         window: int = self.declare_parameter("window_ticks", 400).value
         niceness: int = self.declare_parameter("niceness", 0).value
-        if niceness:
-            os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        realtime: int = self.declare_parameter("realtime_priority", 0).value
+        LoopPriority(niceness, realtime)
         self._statistics = LoopStatistics(window)
         self._timer = self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

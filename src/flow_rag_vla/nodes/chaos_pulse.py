@@ -18,8 +18,11 @@ from flow_rag_vla.bringup.parameters.chaos import ChaosPulseParameters
 from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.priority import raise_priority
+from flow_rag_vla.nodes.priority import LoopPriority
 from flow_rag_vla.nodes.runtime import run
+
+_RENEW_TICKS = 40
+"""The loop renews its priority every second, too."""
 
 
 class ChaosPulse(Node):
@@ -28,7 +31,7 @@ class ChaosPulse(Node):
     def __init__(self) -> None:
         super().__init__("chaos_pulse")
         settings = NodeParameters(self, ChaosPulseParameters).value
-        raise_priority(settings.niceness, 0)
+        self._priority = LoopPriority(settings.niceness, settings.realtime_priority)
         # Open for the whole life: line buffered, so that a reader sees each line once it is whole.
         self._output = (
             Path(settings.output).open("a", buffering=1, encoding="utf-8") if settings.output else None  # noqa: SIM115
@@ -48,6 +51,8 @@ class ChaosPulse(Node):
         now, last = time.monotonic_ns(), self._last_ns
         self._last_ns = now
         self._ticks += 1
+        if self._ticks % _RENEW_TICKS == 0:
+            self._priority.renew()
         if last and now - last > 1.5 * TICK_NS:
             self._late += 1
             if self._output is not None:

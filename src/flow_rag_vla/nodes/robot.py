@@ -26,6 +26,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message, robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.priority import LoopPriority
 from flow_rag_vla.nodes.robot_messages import (
     ARM_TYPES,
     GRIPPER_TYPES,
@@ -109,6 +110,14 @@ class Robot(Node):
             f"{profile.name}: {profile.mode} to {self._arm_publisher.topic_name} at {profile.command_rate:g} Hz, "
             f"waiting for joint states"
         )
+        # Behind everything that starts threads. What holds the arm when the loop is gone must itself be in time.
+        self._priority = LoopPriority(self._params.value.niceness, self._params.value.realtime_priority)
+        self.get_logger().info(self._priority.outcome)
+        self.create_timer(1.0, self._renew_priority, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _renew_priority(self) -> None:
+        if taken_back := self._priority.renew():
+            self.get_logger().error(taken_back)
 
     def _on_joints(self, message: JointState) -> None:
         now, stamp_ns = time.monotonic_ns(), to_ns(message.header.stamp)

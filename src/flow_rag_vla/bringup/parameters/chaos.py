@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flow_rag_vla.bringup.parameters.controller import LOOP_PRIORITY
 from flow_rag_vla.core.parameters import parameter
 
 
@@ -22,6 +23,9 @@ class ChaosPulseParameters:
     output: str = parameter("", "File that gets one line of JSON for each late tick")
     niceness: int = parameter(
         -10, "Priority where the system permits it, as the loop's; lower is more", minimum=-20, maximum=19
+    )
+    realtime_priority: int = parameter(
+        LOOP_PRIORITY, "SCHED_FIFO priority where the system permits it, as the loop's", minimum=0, maximum=98
     )
 
 

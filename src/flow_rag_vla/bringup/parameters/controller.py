@@ -9,6 +9,9 @@ from flow_rag_vla.core.parameters import parameter
 
 _LIMITS = MotionLimits()
 
+LOOP_PRIORITY = 20
+"""Above every program of normal priority, below what the kernel gives to its own threads (50)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ControllerParameters:
@@ -229,8 +232,9 @@ class ControllerParameters:
         maximum=19,
     )
     realtime_priority: int = parameter(
-        0,
-        "SCHED_FIFO priority of the loop where the system permits it; 0 leaves the scheduler alone",
+        LOOP_PRIORITY,
+        "SCHED_FIFO priority of the loop where the system permits it, the middleware's threads one below; 0 leaves the "
+        "scheduler alone",
         minimum=0,
         maximum=98,
     )

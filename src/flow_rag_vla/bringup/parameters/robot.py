@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flow_rag_vla.bringup.parameters.controller import LOOP_PRIORITY
 from flow_rag_vla.core.parameters import parameter
 
 
@@ -12,6 +13,18 @@ class RobotParameters:
     """A real arm in the simulator's place: its topics, its limits, and a hold when something is wrong."""
 
     profile: str = parameter("mock", "Robot profile: the name of one that ships, or a YAML file")
+    niceness: int = parameter(
+        -10,
+        "Priority where the system permits it, as the loop's; lower is more, 0 leaves it alone",
+        minimum=-20,
+        maximum=19,
+    )
+    realtime_priority: int = parameter(
+        LOOP_PRIORITY,
+        "SCHED_FIFO priority where the system permits it, as the loop's; 0 leaves the scheduler alone",
+        minimum=0,
+        maximum=98,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class GraphFigures:
         ]  # fmt: skip
         lines = [
             f"{self.commands} commands, {self.succeeded} of {self.episodes} episodes succeeded",
-            f"{'':32}{'loop':>10}{'empty timer':>13}",
+            f"{'':32}{'loop':>10}{'empty timer':>13}   the loop at its own priority, the timer at the normal one",
         ]
         lines += [f"{name:32}{one:>10}{other:>13}   {note}".rstrip() for name, one, other, note in rows]
         for stage in self.stages:

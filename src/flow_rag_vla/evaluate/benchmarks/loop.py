@@ -29,6 +29,8 @@ MAX_ERROR_RATIO = 2.0
 MAX_CPU_MS = 1.0
 """Processor time that the loop may add to a tick."""
 
+NORMAL = "normal"
+
 _WARM_UP_S = 4.0
 _DOMAINS = 60, 101
 """Higher ones use ports that Linux hands out to others."""
@@ -45,6 +47,8 @@ class LoopFigures:
     timer_cpu_ms: float
     skipped: int
     timer_skipped: int
+    priority: str = NORMAL
+    """Of both processes."""
 
     @property
     def error_ratio(self) -> float:
@@ -84,17 +88,18 @@ class LoopFigures:
             ),
             ("CPU of the tick's body, ms", f"{loop['cpu_mean_ms']:.3f}", "", f"max {loop['cpu_max_ms']:.3f}"),
         ]
-        lines = [f"{'':28}{'loop':>10}{'empty timer':>13}"]
+        lines = [f"{'':28}{'loop':>10}{'empty timer':>13}   priority of both: {self.priority}"]
         lines += [f"{name:28}{one:>10}{other:>13}   {note}".rstrip() for name, one, other, note in rows]
         for stage, (p50, p99, maximum) in loop["stages"].items():
             lines.append(f"{stage + ', ms':28}p50 {p50:.2f}  p99 {p99:.2f}  max {maximum:.2f}")
         return "\n".join(lines)
 
 
-def measure(seconds: float, niceness: int = 0) -> LoopFigures:
+def measure(seconds: float, niceness: int = 0, realtime: int = 0) -> LoopFigures:
     """Run the three processes for that long.
 
-    niceness: given to the controller and to the empty timer alike
+    niceness, realtime: given to the controller and to the empty timer alike, so that the ratio is the loop's own; the
+        controller of a graph has a higher one than these
 
     Raises:
         RuntimeError: if one of them ends early or says nothing.
@@ -107,6 +112,7 @@ def measure(seconds: float, niceness: int = 0) -> LoopFigures:
         environment,
         statistics_window=float(max(seconds, 1.0)),
         niceness=niceness,
+        realtime_priority=realtime,
         emergency_stop_file="off",
     )
     processes = [loop]
@@ -114,7 +120,9 @@ def measure(seconds: float, niceness: int = 0) -> LoopFigures:
         feed = _start("benchmark_feed", environment, window=max(1, round(seconds)))
         processes.append(feed)
         time.sleep(_WARM_UP_S)
-        timer = _start("benchmark_timer", environment, window_ticks=window, niceness=niceness)
+        timer = _start(
+            "benchmark_timer", environment, window_ticks=window, niceness=niceness, realtime_priority=realtime
+        )
         processes.append(timer)
         time.sleep(_WARM_UP_S / 2)
         before = _cpu_ns(loop.pid), _cpu_ns(timer.pid)
@@ -137,6 +145,7 @@ def measure(seconds: float, niceness: int = 0) -> LoopFigures:
         (after[1] - before[1]) / ticks / 1e6,
         int(figures["skipped"]),
         int(baseline["skipped"]),
+        f"SCHED_FIFO {realtime}" if realtime else f"niceness {niceness}" if niceness else NORMAL,
     )
 
 
@@ -168,15 +177,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The 40 Hz loop beside an empty 40 Hz timer.")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement (default 60)")
     parser.add_argument("--niceness", type=int, default=0, help="priority of both processes (default 0: normal)")
+    parser.add_argument(
+        "--realtime", type=int, default=0, help="SCHED_FIFO priority of both processes (default 0: none)"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     options = parser.parse_args(arguments)
-    figures = measure(options.seconds, options.niceness)
+    figures = measure(options.seconds, options.niceness, options.realtime)
     print(figures.table())
     if options.json is not None:
         record = {
             "loop": figures.loop,
             "timer": figures.timer,
+            "priority": figures.priority,
             "error_ratio": figures.error_ratio,
             "loop_cpu_ms": figures.loop_cpu_ms,
             "timer_cpu_ms": figures.timer_cpu_ms,
