@@ -22,11 +22,13 @@ from flow_rag_vla.bringup.chaos_graph import ARM, COMMAND_TIMEOUT_S, MONITOR_FIL
 from flow_rag_vla.bringup.graph import MEMORY_DATABASE
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.supervisor import Supervisor
+from flow_rag_vla.cli.chaos_machine import MachineReader
 from flow_rag_vla.evaluate.chaos import plan
 from flow_rag_vla.evaluate.chaos.clock import SettableClock
 from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.plan import Fault, draw_plan
-from flow_rag_vla.evaluate.chaos.verdict import LOOP, ProcessorWaits, Stretch, judge_gap
+from flow_rag_vla.evaluate.chaos.stretch import Stretch
+from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap
 from flow_rag_vla.evaluate.chaos.watch import FOLLOW, Gap
 from flow_rag_vla.nodes.chaos_client import ChaosClient
 
@@ -84,14 +86,13 @@ class ChaosRun:
         self._client = ChaosClient()
         self._monitor, self._pulse = Tail(folder / MONITOR_FILE), Tail(folder / PULSE_FILE)
         self._down: list[Stretch] = []
-        self._waits = ProcessorWaits()
+        self._machine = MachineReader(self._names, self._supervisor.pid)
         self._acknowledged: dict[int, int] = {}
         self._stored = 0
         self._destroyed = 0
         self._ended = ""
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._look_after, name="supervisor", daemon=True)
-        self._counter = threading.Thread(target=self._count_waits, name="processor waits", daemon=True)
         self._started_ns = time.monotonic_ns()
         self.first_command_s = self.first_follow_s = 0.0
 
@@ -101,7 +102,7 @@ class ChaosRun:
             self._started_ns = time.monotonic_ns()
             self._supervisor.start()
             self._watcher.start()
-            self._counter.start()
+            self._machine.__enter__()
             self._come_up()
         except BaseException:
             self.__exit__(None, None, None)
@@ -110,9 +111,9 @@ class ChaosRun:
 
     def __exit__(self, *_error: object) -> None:
         self._closing.set()
-        for thread in (self._watcher, self._counter):
-            if thread.is_alive():
-                thread.join()
+        self._machine.__exit__(None, None, None)
+        if self._watcher.is_alive():
+            self._watcher.join()
         for name in self._names:
             # A process that is still stopped would not hear that it is to end.
             self._signal(name, signal.SIGCONT)
@@ -171,17 +172,7 @@ class ChaosRun:
         lines = self._monitor.lines
         unheld = holds(lines, "NO_COMMAND", now)
         late = stalls(self._pulse.lines)
-        gaps = [
-            judge_gap(
-                Gap(int(line["start_ns"]), int(line["ns"])),
-                late,
-                self._waits,
-                self._down,
-                unheld,
-                int(COMMAND_TIMEOUT_S * 1e9),
-            )
-            for line in of(lines, "gap")
-        ]
+        gaps = [self._judged(Gap(int(line["start_ns"]), int(line["ns"])), late, unheld) for line in of(lines, "gap")]
         count = of(lines, "count")[-1] if of(lines, "count") else {}
         violations = [
             {"kind": line["kind"], "text": line["text"], "round": self._round_at(int(line["ns"]))}
@@ -190,7 +181,7 @@ class ChaosRun:
         violations += [
             {
                 "kind": "gap",
-                "text": f"{one.gap.ms:.0f} ms, {one.owner}, {one.waited_ms:.0f} ms of it ready to run",
+                "text": one.text,
                 "round": self._round_at(one.gap.start_ns),
             }
             for one in gaps
@@ -214,6 +205,9 @@ class ChaosRun:
                     "held": one.held,
                     "wrong": one.wrong,
                     "waited_ms": one.waited_ms,
+                    "stolen_ms": one.stolen_ms,
+                    "still_ms": one.still_ms,
+                    "states": dict(one.states),
                     "round": self._round_at(one.gap.start_ns),
                 }
                 for one in gaps
@@ -229,6 +223,12 @@ class ChaosRun:
             "episodes": self._client.episodes,
             "notes": self.notes,
         }
+
+    def _judged(self, gap: Gap, late: list[Stretch], unheld: list[Stretch]) -> GapVerdict:
+        stretch, machine = Stretch(gap.start_ns, gap.end_ns), self._machine
+        timeout_ns = int(COMMAND_TIMEOUT_S * 1e9)
+        still, stolen_ns = machine.still(stretch), machine.stolen_ns(stretch)
+        return judge_gap(gap, late, machine.waits, self._down, unheld, timeout_ns, still, stolen_ns)
 
     def _come_up(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -257,17 +257,6 @@ class ChaosRun:
             if reason is not None:
                 self._ended = reason
                 return
-
-    def _count_waits(self) -> None:
-        # As urgent as the loop that it reads about; the priority is of this thread alone.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -10)
-        while not self._closing.wait(0.01):
-            pid = self._supervisor.pid("controller")
-            # No such file: it ended, or the kernel keeps no such count.
-            with contextlib.suppress(OSError, IndexError):
-                waited = int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1])
-                self._waits.add(time.monotonic_ns(), pid or 0, waited)
 
     def _check(self) -> None:
         if self._ended:

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 LOWEST = 19
 """The niceness that takes only what is idle."""
@@ -23,6 +24,12 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Have the kernel send this process ``number`` when its parent ends, also by SIGKILL. Linux only, else nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+
+
+def name_thread(name: str) -> None:
+    """Name the calling thread for the system's tools, up to 15 letters; in the main thread, the process. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 @contextlib.contextmanager

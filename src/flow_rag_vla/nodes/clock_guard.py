@@ -12,6 +12,11 @@ import time
 
 from rclpy.executors import Executor
 
+from flow_rag_vla.core.processes import name_thread
+
+GUARD_NAME = "clock guard"
+"""By which others find the thread: it wakes whatever the node does, so it shows whether the process runs at all."""
+
 _LOOK_EVERY_S = 0.02
 _SET_BACK_NS = 1_000_000
 """Less is no harm. An interruption between the two readings looks like more, and costs one needless wake-up."""
@@ -23,7 +28,7 @@ class ClockGuard:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="clock guard", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name=GUARD_NAME, daemon=True)
 
     def __enter__(self) -> ClockGuard:
         self._thread.start()
@@ -34,6 +39,7 @@ class ClockGuard:
         self._thread.join()
 
     def _watch(self) -> None:
+        name_thread(GUARD_NAME)
         before = _ahead_ns()
         # Not a wait with a timeout: it must not fall into the hole that it guards.
         while not self._ended.is_set():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import importlib.util
 import json
@@ -13,9 +12,8 @@ import sys
 import threading
 
 from flow_rag_vla.bringup.spare import HEAVY, READY
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import end_with_parent, name_thread
 
-_PR_SET_NAME = 15
 _LOWEST = 19
 _PACKAGE = "flow_rag_vla.nodes"
 
@@ -23,7 +21,7 @@ _PACKAGE = "flow_rag_vla.nodes"
 def main() -> int:
     """Wait, and be a node; its exit code, or 0 if none was asked for."""
     end_with_parent(signal.SIGKILL)
-    _name_process("standby")
+    name_thread("standby")
     # Priorities are a thread's on Linux, and cannot be raised again: the thread that will be the node keeps its own.
     loader = threading.Thread(target=_load, name="loader", daemon=True)
     loader.start()
@@ -43,7 +41,7 @@ def main() -> int:
     # As if it had been started as `python -m <module>`: this is what names a node in its own messages.
     sys.argv = [module, *order["arguments"]]
     globals()["__spec__"] = importlib.util.find_spec(module)
-    _name_process(module.rsplit(".", 1)[-1])
+    name_thread(module.rsplit(".", 1)[-1])
     return int(importlib.import_module(module).main())
 
 
@@ -52,11 +50,6 @@ def _load() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
     for name in HEAVY:
         importlib.import_module(f"{_PACKAGE}.{name}")
-
-
-def _name_process(name: str) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 
 from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
-from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, Stretch, judge_gap
+from flow_rag_vla.evaluate.chaos.stretch import Stretch
+from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, judge_gap
 from flow_rag_vla.evaluate.chaos.watch import Gap
 
 MS = 1_000_000
 TIMEOUT = 50 * MS
 
 
-def judge(gap, stalls=(), waits=None, down=(), holds=()):
-    return judge_gap(Gap(gap[0] * MS, gap[1] * MS), stalls, waits or ProcessorWaits(), down, holds, TIMEOUT)
+def judge(gap, stalls=(), waits=None, down=(), holds=(), still=(), stolen=0):
+    one = Gap(gap[0] * MS, gap[1] * MS)
+    return judge_gap(one, stalls, waits or ProcessorWaits(), down, holds, TIMEOUT, still, stolen * MS)
 
 
 def stretch(start, end):
@@ -47,6 +49,32 @@ def test_what_the_loop_spent_ready_to_run_is_the_machines():
     assert judge((1000, 1100), waits=waits).owner == LOOP, "40 ms do not explain 100"
     other = waited((990, 7, 5), (1090, 8, 45))
     assert judge((1000, 1080), waits=other).owner == LOOP, "the readings are of two processes"
+
+
+def test_a_gap_in_which_the_whole_machine_stood_still_is_the_machines_and_only_if_it_explains_the_gap():
+    verdict = judge((1000, 1400), still=[stretch(1010, 1200), stretch(1210, 1390)])
+    assert (verdict.owner, verdict.wrong, verdict.still_ms) == (MACHINE, False, 370.0)
+    assert judge((1000, 1400), still=[stretch(1010, 1200)]).owner == LOOP
+    assert judge((1000, 1400), still=[stretch(2010, 2390)]).owner == LOOP, "it was at another time"
+    assert "370 ms nearly nothing ran" in verdict.text
+
+
+def test_what_the_host_took_of_the_loops_processor_explains_as_much_and_stalls_are_not_added_up():
+    assert judge((1000, 1400), stolen=360).owner == MACHINE
+    waits = waited((990, 7, 0), (1410, 7, 200))
+    verdict = judge((1000, 1400), waits=waits, still=[stretch(1000, 1200)], stolen=200)
+    assert verdict.owner == LOOP, "three counts of the same 200 ms are not 600"
+
+
+def test_the_loops_processor_is_known_only_while_it_stays_and_its_states_are_counted():
+    waits = ProcessorWaits()
+    for at, processor, state in ((990, 1, "S"), (1010, 1, "R"), (1020, 1, "D"), (1030, 1, "D"), (1090, 1, "S")):
+        waits.add(at * MS, 7, 0, processor, state)
+    assert waits.processor(stretch(1000, 1080)) == 1
+    verdict = judge((1000, 1080), waits=waits)
+    assert verdict.owner == LOOP and dict(verdict.states) == {"D": 2, "R": 1} and "D 2, R 1" in verdict.text
+    waits.add(1100 * MS, 7, 0, 0, "S")
+    assert waits.processor(stretch(1000, 1095)) is None
 
 
 def test_a_controller_that_is_down_must_be_held_for_by_name_once_the_timeout_is_over():

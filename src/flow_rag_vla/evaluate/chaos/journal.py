@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flow_rag_vla.evaluate.chaos.verdict import Stretch
+from flow_rag_vla.evaluate.chaos.stretch import Stretch
 
 Line = dict[str, Any]
 

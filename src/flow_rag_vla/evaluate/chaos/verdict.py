@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from flow_rag_vla.evaluate.chaos.standstill import around
+from flow_rag_vla.evaluate.chaos.stretch import Stretch
 from flow_rag_vla.evaluate.chaos.watch import PERIOD_NS, Gap
 
 LOOP, DOWN, MACHINE = "loop", "controller down", "machine"
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """From when to when, steady nanoseconds."""
-
-    start_ns: int
-    end_ns: int
-
-    def overlap_ns(self, other: Stretch) -> int:
-        """How much both have in common."""
-        return max(0, min(self.end_ns, other.end_ns) - max(self.start_ns, other.start_ns))
-
-
 class ProcessorWaits:
-    """How long a thread stood ready without being given a processor, by the kernel's own count (``schedstat``)."""
+    """How long a thread stood ready without being given a processor, by the kernel's own count (``schedstat``).
+
+    Beside it what the thread did at each reading, and on which processor it ran last.
+    """
 
     def __init__(self) -> None:
-        self._times: list[int] = []
-        self._waited: list[int] = []
-        self._of: list[int] = []
+        self._times = array("q")
+        self._waited = array("q")
+        self._of = array("q")
+        self._processors = array("q")
+        self._states = bytearray()
 
-    def add(self, at_ns: int, pid: int, waited_ns: int) -> None:
-        """A reading of the count, later than those before."""
+    def add(self, at_ns: int, pid: int, waited_ns: int, processor: int = -1, state: str = "?") -> None:
+        """A reading, later than those before; ``state``, the kernel's letter: R runs, S sleeps, D waits for a disk."""
         self._times.append(at_ns)
         self._waited.append(waited_ns)
         self._of.append(pid)
+        self._processors.append(processor)
+        self._states += state.encode()[:1]
 
     def between_ns(self, stretch: Stretch) -> int:
         """The wait in a stretch, from the last reading before it to the first behind it; 0 where there is none."""
-        first = max(bisect_right(self._times, stretch.start_ns) - 1, 0)
-        last = min(bisect_left(self._times, stretch.end_ns), len(self._times) - 1)
+        first, last = around(self._times, stretch)
         if last <= first or self._of[first] != self._of[last]:
             return 0
         return self._waited[last] - self._waited[first]
+
+    def processor(self, stretch: Stretch) -> int | None:
+        """The processor of a thread that was on the same one before and behind a stretch; None if it was not."""
+        first, last = around(self._times, stretch)
+        if last <= first or self._of[first] != self._of[last] or self._processors[first] != self._processors[last]:
+            return None
+        return self._processors[first]
+
+    def states(self, stretch: Stretch) -> dict[str, int]:
+        """How often each state was read inside a stretch."""
+        first, last = around(self._times, stretch)
+        return dict(Counter(self._states[first + 1 : last].decode()).most_common())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,9 @@ class GapVerdict:
     held: whether the receiving end named a hold during it
     wrong: whether it should not be
     waited_ms: how long the loop's thread waited for a processor meanwhile
+    stolen_ms: how long the host had taken the loop's processor away
+    still_ms: how long nearly no process of the graph ran, and nobody else
+    states: how often the loop's thread was seen to run, sleep or wait for a disk
     """
 
     gap: Gap
@@ -60,6 +72,21 @@ class GapVerdict:
     held: bool
     wrong: bool
     waited_ms: float = 0.0
+    stolen_ms: float = 0.0
+    still_ms: float = 0.0
+    states: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Length, owner and evidence."""
+        said = f"{self.gap.ms:.0f} ms, {self.owner}, {self.waited_ms:.0f} ms of it ready to run"
+        if self.stolen_ms:
+            said += f", {self.stolen_ms:.0f} ms its processor was taken by the host"
+        if self.still_ms:
+            said += f", {self.still_ms:.0f} ms nearly nothing ran"
+        if self.states:
+            said += f" (seen {', '.join(f'{state} {count}' for state, count in self.states.items())})"
+        return said
 
 
 def judge_gap(
@@ -69,6 +96,8 @@ def judge_gap(
     down: Sequence[Stretch],
     holds: Sequence[Stretch],
     timeout_ns: int,
+    still: Sequence[Stretch] = (),
+    stolen_ns: int = 0,
 ) -> GapVerdict:
     """Whose the gap is, and whether it was held.
 
@@ -80,6 +109,8 @@ def judge_gap(
         holds: when the receiving end held for want of commands.
         timeout_ns: silence after which the receiving end holds. A hold is due one of its periods later, so that a gap
             up to two periods longer than this need not have one.
+        still: when the whole machine stood still.
+        stolen_ns: how long the host had taken the loop's processor meanwhile.
     """
     stretch = Stretch(gap.start_ns, gap.end_ns)
     # The receiving end says so when it has noticed, and takes it back with the first command.
@@ -90,9 +121,19 @@ def judge_gap(
     near = Stretch(gap.start_ns - PERIOD_NS, gap.end_ns + PERIOD_NS)
     stalled = sum(near.overlap_ns(Stretch(one.start_ns, one.end_ns)) for one in stalls)
     waited = waits.between_ns(stretch)
+    stood = sum(stretch.overlap_ns(one) for one in still)
     # Without what the machine took there would have been no gap: an empty timer lost as much, or the loop was ready to
-    # run and was not let.
+    # run and was not let, or its processor was gone, or nothing ran at all. Not the sum: one stall is counted by each.
     length = gap.end_ns - gap.start_ns
-    if (stalled and stalled + PERIOD_NS >= length) or length - waited <= 2 * PERIOD_NS:
-        return GapVerdict(gap, MACHINE, held, False, waited / 1e6)
-    return GapVerdict(gap, LOOP, held, not held, waited / 1e6)
+    machine = stalled and stalled + PERIOD_NS >= length
+    machine = machine or length - max(waited, stolen_ns, stood) <= 2 * PERIOD_NS
+    return GapVerdict(
+        gap,
+        MACHINE if machine else LOOP,
+        held,
+        not machine and not held,
+        waited / 1e6,
+        stolen_ns / 1e6,
+        stood / 1e6,
+        waits.states(stretch),
+    )
