@@ -155,7 +155,7 @@ class RemotePolicyNode(ManagedNode):
 
     @property
     def _running(self) -> bool:
-        return self._episode[1] == msg.EpisodeStatus.STATE_RUNNING
+        return bool(self._episode[1] == msg.EpisodeStatus.STATE_RUNNING)
 
     def _receiver(self, camera: str) -> Callable[[Image], None]:
         return lambda image: self._on_image(camera, image)
