@@ -4,7 +4,7 @@ The ROS wheels install one merged prefix: libraries in ``lib``, the ament index 
 packages into ``install/<package>`` instead, which a shell must source. This script links the second into the first:
 
 - ``site-packages/flow_rag_vla.pth`` names the sources, the generated messages and the package's metadata;
-- ``lib/*.so`` of the interfaces appear in the environment's ``lib``, which the wheels put on the loader's path;
+- ``lib/*.so`` of the messages appear in the environment's ``lib``, which the wheels put on the loader's path;
 - ``share/<package>`` and the ament index entries appear in the environment's ``share``;
 - ``bin/flow_rag_vla`` is the console command.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERFACES = "flow_rag_vla_interfaces"
+TRANSFORMS = "tf2_msgs"
 PACKAGE = "flow_rag_vla"
 
 CONSOLE_COMMAND = """#!{python}
@@ -90,15 +91,15 @@ def link_package(package: str, install: Path, prefix: Path) -> None:
         link(marker, prefix / "share" / "ament_index" / "resource_index" / marker.parent.name / package)
 
 
-def message_folder(install: Path) -> Path:
-    """Return the folder that holds the generated Python package of the interfaces.
+def message_folder(install: Path, package: str) -> Path:
+    """Return the folder that holds the generated Python package of some messages.
 
     Raises:
-        LinkError: The interfaces are not built.
+        LinkError: They are not built.
     """
-    found = sorted((install / INTERFACES).glob(f"l*/python3*/*-packages/{INTERFACES}/__init__.py"))
+    found = sorted((install / package).glob(f"l*/python3*/*-packages/{package}/__init__.py"))
     if not found:
-        raise LinkError(f"{install / INTERFACES} holds no built messages. Run `make setup`.")
+        raise LinkError(f"{install / package} holds no built messages. Run `make setup`.")
     return found[-1].parent.parent
 
 
@@ -106,15 +107,15 @@ def link_overlay(root: Path, prefix: Path, site_packages: Path) -> None:
     """Link everything that ``colcon build`` made under ``root/install`` into the environment ``prefix``.
 
     Raises:
-        LinkError: The interfaces are not built, or a real file is in the way of a link.
+        LinkError: The messages are not built, or a real file is in the way of a link.
         OSError: A link cannot be made.
     """
     install = root / "install"
-    messages = message_folder(install)
+    messages = [message_folder(install, package) for package in (INTERFACES, TRANSFORMS)]
     # The executables that `ros2 run` starts look their entry point up in the metadata, which lies in the build folder.
     metadata = root / "build" / PACKAGE / "src"
-    write_if_different(site_packages / f"{PACKAGE}.pth", f"{root / 'src'}\n{messages}\n{metadata}\n")
-    for package in (INTERFACES, PACKAGE):
+    write_if_different(site_packages / f"{PACKAGE}.pth", "\n".join(map(str, [root / "src", *messages, metadata, ""])))
+    for package in (INTERFACES, TRANSFORMS, PACKAGE):
         link_package(package, install, prefix)
     for folder in (prefix / "lib", prefix / "share", *(prefix / "share/ament_index/resource_index").iterdir()):
         if folder.is_dir() and not folder.is_symlink():

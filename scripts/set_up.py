@@ -39,6 +39,7 @@ STAMPS = VENV / ".set_up"
 PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements" / "lock.txt"
 INTERFACES = "flow_rag_vla_interfaces"
+TRANSFORMS = "tf2_msgs"  # no wheel carries it, and viewers hear of frames in nothing else
 PACKAGE = "flow_rag_vla"
 # The folders whose files setup.py installs: a new file in one of them needs a build, a changed one is a link already.
 DATA_FOLDERS = ("launch", "config", "urdf", "rviz", "resource")
@@ -166,6 +167,11 @@ def interfaces_key() -> str:
     return digest(packages_key(), ROOT / "colcon_defaults.yaml", *files_under(ROOT / "src" / INTERFACES))
 
 
+def transforms_key() -> str:
+    """Return what the message of /tf depends on."""
+    return digest(packages_key(), *files_under(ROOT / "src" / TRANSFORMS))
+
+
 def package_key() -> str:
     """Return what the installed Python package depends on; its modules and data files are links."""
     names = (str(path.relative_to(ROOT)) for path in files_under(*(ROOT / folder for folder in DATA_FOLDERS)))
@@ -241,8 +247,8 @@ def install_other_groups(steps: Steps) -> None:
     steps.run("importing the packages", [PYTHON, ROOT / "scripts" / "warm_up.py", "--packages"])
 
 
-def colcon_build(steps: Steps, package: str) -> None:
-    """Build one package of the workspace."""
+def colcon_build(steps: Steps, package: str, *, folder: str = "") -> None:
+    """Build one package of the workspace, or of a folder that is none of its packages."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     cache = ROOT / "build" / package / "CMakeCache.txt"
     if cache.is_file():
@@ -262,6 +268,7 @@ def colcon_build(steps: Steps, package: str) -> None:
         package,
         "--event-handlers",
         "console_direct+",
+        *(["--base-paths", folder] if folder else []),
     ]
     options = ["--cmake-args", "-DBUILD_TESTING=OFF", "-DMERGE_SOURCES=ON", "-DSKIP_CPP=ON", *generator]
     steps.run(f"building {package}", [*command, *options])
@@ -278,8 +285,18 @@ def build_interfaces(steps: Steps, key: str) -> None:
     mark("interfaces", key)
 
 
+def build_transforms(steps: Steps, key: str) -> None:
+    """Build the message of /tf when it, or what it is built with, changed."""
+    built = ROOT / "install" / TRANSFORMS / "share" / TRANSFORMS / "package.xml"
+    if is_current("transforms", key) and built.is_file():
+        return
+    require(missing_tools())
+    colcon_build(steps, TRANSFORMS, folder=f"src/{TRANSFORMS}")
+    mark("transforms", key)
+
+
 def build_package(steps: Steps, key: str) -> None:
-    """Build the Python package and link both packages into the environment."""
+    """Build the Python package and link all packages into the environment."""
     built = ROOT / "install" / PACKAGE / "share" / PACKAGE / "package.xml"
     if is_current("package", key) and built.is_file():
         return
@@ -307,7 +324,8 @@ def set_up(steps: Steps) -> bool:
                 others = pool.submit(install_other_groups, steps)
                 install_build_group(steps)
             build_interfaces(steps, interfaces_key())
-            build_package(steps, digest(interfaces_key(), package_key()))
+            build_transforms(steps, transforms_key())
+            build_package(steps, digest(interfaces_key(), transforms_key(), package_key()))
             if others is not None:
                 others.result()
                 mark("packages", key)

@@ -40,6 +40,7 @@ MESSAGES = (
     "rosgraph_msgs.msg",
     "sensor_msgs.msg",
     "std_srvs.srv",
+    "tf2_msgs.msg",
     "trajectory_msgs.msg",
 )
 GROUPS = {"--packages": PACKAGES, "--messages": MESSAGES}

@@ -81,6 +81,7 @@ def built(tmp_path):
             "share/ament_index/resource_index/packages/flow_rag_vla_interfaces",
             "share/ament_index/resource_index/rosidl_interfaces/flow_rag_vla_interfaces",
         ),
+        "tf2_msgs": ("lib/python3.11/site-packages/tf2_msgs/__init__.py", "share/tf2_msgs/package.xml"),
         "flow_rag_vla": (
             "lib/flow_rag_vla/controller",
             "share/flow_rag_vla/package.xml",
@@ -109,9 +110,10 @@ def test_the_environment_finds_libraries_messages_sources_and_index(load_script,
     root, prefix, site_packages = built
     load_script("link_overlay").link_overlay(*built)
     paths = (site_packages / "flow_rag_vla.pth").read_text(encoding="utf-8").split()
-    assert paths[:2] == [
+    assert paths[:3] == [
         str(root / "src"),
         str(root / "install/flow_rag_vla_interfaces/lib/python3.11/site-packages"),
+        str(root / "install/tf2_msgs/lib/python3.11/site-packages"),
     ]
     for name in (
         "lib/libflow_rag_vla_interfaces__rosidl_generator_c.so",
@@ -152,9 +154,10 @@ def test_a_real_file_is_never_replaced_by_a_link(load_script, built):
     assert wheel.read_text(encoding="utf-8") == "of a wheel"
 
 
-def test_messages_that_are_not_built_are_refused_with_the_command(load_script, built):
+@pytest.mark.parametrize("package", ["flow_rag_vla_interfaces", "tf2_msgs"])
+def test_messages_that_are_not_built_are_refused_with_the_command(load_script, built, package):
     root, _, _ = built
-    (root / "install/flow_rag_vla_interfaces/lib/python3.11/site-packages/flow_rag_vla_interfaces/__init__.py").unlink()
+    (root / f"install/{package}/lib/python3.11/site-packages/{package}/__init__.py").unlink()
     link_overlay = load_script("link_overlay")
     with pytest.raises(link_overlay.LinkError, match="Run `make setup`"):
         link_overlay.link_overlay(*built)

@@ -185,7 +185,8 @@ def workspace(checkout, load_script, monkeypatch, root):
     for name in ("launch", "resource"):
         (checkout / name).mkdir()
     (checkout / "launch/sim.launch.py").write_text("# launch\n", encoding="utf-8")
-    shutil.copytree(root / "src/flow_rag_vla_interfaces", checkout / "src/flow_rag_vla_interfaces")
+    for name in ("flow_rag_vla_interfaces", "tf2_msgs"):
+        shutil.copytree(root / "src" / name, checkout / "src" / name)
     for name in ("setup.py", "setup.cfg", "package.xml", "colcon_defaults.yaml"):
         shutil.copy(root / name, checkout)
     venv = checkout / ".venv"
@@ -201,11 +202,12 @@ def workspace(checkout, load_script, monkeypatch, root):
 
 
 def keys(set_up):
-    return set_up.packages_key(), set_up.interfaces_key(), set_up.package_key()
+    return set_up.packages_key(), set_up.interfaces_key(), set_up.transforms_key(), set_up.package_key()
 
 
 def changed(before, after):
-    return [name for name, a, b in zip(("packages", "interfaces", "package"), before, after, strict=True) if a != b]
+    names = ("packages", "interfaces", "transforms", "package")
+    return [name for name, a, b in zip(names, before, after, strict=True) if a != b]
 
 
 def test_the_same_checkout_has_the_same_keys(workspace):
@@ -217,11 +219,12 @@ def test_the_same_checkout_has_the_same_keys(workspace):
     [
         ("src/flow_rag_vla_interfaces/msg/Embedding.msg", ["interfaces"]),
         ("src/flow_rag_vla_interfaces/msg/New.msg", ["interfaces"]),
+        ("src/tf2_msgs/msg/TFMessage.msg", ["transforms"]),
         ("setup.py", ["package"]),
         ("launch/new.launch.py", ["package"]),
         ("launch/sim.launch.py", []),
-        ("requirements/lock.txt", ["packages", "interfaces", "package"]),
-        ("scripts/mend_wheels.py", ["packages", "interfaces", "package"]),
+        ("requirements/lock.txt", ["packages", "interfaces", "transforms", "package"]),
+        ("scripts/mend_wheels.py", ["packages", "interfaces", "transforms", "package"]),
     ],
 )
 def test_only_what_an_edit_touches_is_made_again(workspace, edited, rebuilt):
