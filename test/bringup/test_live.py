@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from flow_rag_vla.bringup.endpoints import TOPICS, Topic
+from flow_rag_vla.bringup.frames import simulated_arm, simulated_cameras
 from flow_rag_vla.bringup.graph import sim_graph
 from flow_rag_vla.bringup.live import DASHBOARD, LIVE_TOPICS, dashboard_process
 from flow_rag_vla.bringup.resources import default_params_file, share_folder
@@ -43,6 +44,22 @@ def test_every_rviz_display_shows_a_topic_of_its_type():
     assert {f"/{topic.name}" for topic in LIVE_TOPICS if topic.name.startswith("overlay/")} <= {
         display["Topic"]["Value"] for display in displays
     }
+
+
+def test_rviz_draws_the_arm_from_the_description_that_is_kept_for_latecomers_in_a_frame_of_the_tree():
+    manager = yaml.safe_load((CONFIG / "rviz" / "flow_rag_vla.rviz").read_text())["Visualization Manager"]
+    (arm,) = (item for item in manager["Displays"] if item["Class"] == "rviz_default_plugins/RobotModel")
+    described = arm["Description Topic"]
+    topic = DECLARED[described["Value"]]
+    assert (topic.type, topic.qos) == ("std_msgs/msg/String", "STATE")
+    assert (described["Durability Policy"], described["Reliability Policy"]) == ("Transient Local", "Reliable")
+    assert manager["Transformation"]["Current"]["Class"] == "rviz_default_plugins/TF"
+    assert {DECLARED[name].type for name in ("/tf", "/tf_static")} == {"tf2_msgs/msg/TFMessage"}
+    arms = simulated_arm()
+    frames = {item.child for item in (*arms.still(simulated_cameras()), *arms.description.moved({}))}
+    assert manager["Global Options"]["Fixed Frame"] in frames
+    assert foxglove()["configById"]["3D!scene"]["followTf"] in frames
+    assert foxglove()["configById"]["3D!scene"]["topics"]["/robot_description"]["visible"]
 
 
 def test_rviz_takes_what_is_published_best_effort():

@@ -15,6 +15,9 @@ PLANNED_TOPIC = "overlay/planned_path"
 COMMITTED_TOPIC = "overlay/committed_path"
 CORRECTION_TOPIC = "overlay/correction_path"
 WORKSPACE_TOPIC = "overlay/workspace"
+DESCRIPTION_TOPIC = "robot_description"
+FRAMES_TOPIC = "tf"
+STILL_FRAMES_TOPIC = "tf_static"
 
 LIVE_TOPICS: tuple[Topic, ...] = (
     Topic(OVERALL_TOPIC, "diagnostic_msgs/msg/DiagnosticStatus", "STATE", (DASHBOARD,), (),
@@ -29,10 +32,19 @@ LIVE_TOPICS: tuple[Topic, ...] = (
           "where the correction that the memory retrieved leads from here; only while someone listens"),
     Topic(WORKSPACE_TOPIC, "geometry_msgs/msg/PolygonStamped", "default", (DASHBOARD,), (),
           "edges of the box that no command leaves; only while someone listens"),
+    Topic(DESCRIPTION_TOPIC, "std_msgs/msg/String", "STATE", (DASHBOARD,), (),
+          "the arm's URDF, for viewers"),
+    Topic(FRAMES_TOPIC, "tf2_msgs/msg/TFMessage", "default", (DASHBOARD,), (),
+          "where the arm's links are; only while someone listens"),
+    Topic(STILL_FRAMES_TOPIC, "tf2_msgs/msg/TFMessage", "STATE", (DASHBOARD,), (),
+          "frames that never move: the world, the base, fixed links, cameras"),
 )  # fmt: skip
 
 SIMULATED_FRONT_CAMERA = (0.98, -0.40, 0.72, 0.455, -0.005, 0.02)
 """Eye and point looked at of the simulator's front camera, metres, base frame."""
+
+SIMULATED_WRIST_CAMERA = (0.085, 0.0, 0.04, 0.02, 0.0, 0.14)
+"""The same of its wrist camera, in the hand's frame."""
 
 
 def dashboard_process(

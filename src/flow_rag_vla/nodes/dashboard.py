@@ -36,6 +36,7 @@ from flow_rag_vla.nodes import dashboard_views as views
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
+from flow_rag_vla.nodes.frames import Frames
 from flow_rag_vla.nodes.overlays import Overlays
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -66,14 +67,16 @@ class Dashboard(Node):
         super().__init__(live.DASHBOARD)
         self._settings = NodeParameters(self, DashboardParameters)
         settings = self._settings.value
-        if len(settings.front_camera) not in (0, 6):
-            raise StartError(f"front_camera has {len(settings.front_camera)} numbers, expected x y z x y z, or none")
+        for name, form in (("front_camera", "x y z x y z"), ("wrist_camera", "x y z roll pitch yaw")):
+            if (count := len(getattr(settings, name))) not in (0, 6):
+                raise StartError(f"{name} has {count} numbers, expected {form}, or none")
         self._complain = Complaints(self.get_logger())
         self._board = Board()
         self._pace = Pace(settings.image_rate, settings.data_rate)
         self._audience = Audience()
         self._readiness = Readiness(settings.expected)
         self._overlays = Overlays(self, self._board)
+        self._frames = Frames(self, settings, self._complain) if settings.frames else None
         self._calls: GraphCalls | None = None
         self._server: Server | None = None
         self._slow_due_s = self._images_due_s = 0.0
@@ -170,6 +173,8 @@ class Dashboard(Node):
             self._images_due_s = now_s + 1.0 / rates.image_hz
             self._take_pictures()
         self._overlays.publish_paths()
+        if self._frames is not None:
+            self._frames.turn(2**rates.level)
         if now_s >= self._slow_due_s:
             self._slow_due_s = now_s + SLOW_PERIOD_S
             self._tell_overall(now_s)
@@ -276,6 +281,8 @@ class Dashboard(Node):
             "viewers": self._audience.size,
             "pictures": self._pictures,
             "pace_level": rates.level,
+            "arm": self._frames.status if self._frames is not None else "",
+            "frames": self._frames.sent if self._frames is not None else 0,
             "refused": self._complain.count,
             "last_problem": self._complain.last,
         }

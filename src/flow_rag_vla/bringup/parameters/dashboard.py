@@ -33,6 +33,24 @@ class DashboardParameters:
         minimum=-20.0,
         maximum=20.0,
     )
+    wrist_camera: tuple[float, ...] = parameter(
+        (),
+        "Where the optical frame of a real arm's wrist camera is, x y z roll pitch yaw, in the profile's tool_frame, "
+        "metres and radians; empty: where its driver says, and where the simulator's is",
+        minimum=-20.0,
+        maximum=20.0,
+    )
+    frames: bool = parameter(
+        True,
+        "Publish the arm's description and frames (robot_description, tf, tf_static), unless another node does; "
+        "false: never",
+    )
+    frame_rate: float = parameter(
+        20.0, "Frames of the moving links a second while somebody listens", unit="Hz", minimum=1.0, maximum=40.0
+    )
+    profile: str = parameter(
+        "", "Profile of the arm that is drawn; empty: that of the node robot, else the simulator's arm"
+    )
     expected: tuple[str, ...] = parameter(
         ("camera_encoder", "flow_policy", "failure_memory", "failure_detector", "controller", "episode_manager"),
         "Nodes that must report before the graph counts as ready",

@@ -109,6 +109,8 @@ _BESIDES: tuple[Grant, ...] = (
         subscribes=(
             *_IMAGES,
             topics.FRONT_INFO,
+            topics.WRIST_INFO,
+            topics.ROBOT_STATE,
             topics.COMMAND,
             topics.ACTION_CHUNK,
             topics.CORRECTION,
@@ -118,7 +120,7 @@ _BESIDES: tuple[Grant, ...] = (
             topics.MEMORY_STATISTICS,
             topics.DIAGNOSTICS,
         ),
-        requests=(*_STOP, *_CASES, "controller/get_parameters"),
+        requests=(*_STOP, *_CASES, "controller/get_parameters", f"{ROBOT.name}/get_parameters"),
         calls=(topics.EXECUTE_TASK,),
     ),
     # In the flow policy's place.

@@ -161,7 +161,10 @@ class Digest:
     @property
     def simulated_clock(self) -> bool:
         """Whether stamps are of another clock than the times of reception: a simulation's, or that of a played bag."""
-        firsts = (*self.commands[:_CLOCK_SAMPLES], *self.embeddings[:_CLOCK_SAMPLES])
+        firsts: tuple[Command | Embedding, ...] = (
+            *self.commands[:_CLOCK_SAMPLES],
+            *self.embeddings[:_CLOCK_SAMPLES],
+        )
         apart = [abs(item.stamp_ns - item.log_ns) for item in firsts]
         return bool(apart) and min(apart) > SAME_CLOCK_NS
 
