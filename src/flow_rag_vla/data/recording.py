@@ -36,7 +36,7 @@ class RecordingFigures:
 
 
 class Recording:
-    """Owns the bag and the thread. ``add_topic`` and ``put`` may be called from one other thread and never block.
+    """Owns the bag and the thread. ``add_topic`` and ``put`` may be called from other threads and never block.
 
     The thread owns the writer from construction to :meth:`close`; the lock guards the queue and the figures only,
     and is never held while the disk is touched.
@@ -150,22 +150,20 @@ class Recording:
                 self._add(topic, msgtype, qos)
             if not batch:
                 return
-            for place, (topic, stamp_ns, data) in enumerate(batch):
-                if topic in self._refused:
-                    taken = 0
-                else:
-                    try:
+            bytes_taken = messages = 0
+            try:
+                for topic, stamp_ns, data in batch:
+                    if topic not in self._refused:
                         self._writer.write(topic, stamp_ns, data)
-                    except BagWriteError:
-                        with self._lock:
-                            self._dropped += len(batch) - place
-                        raise
-                    taken = 1
+                        bytes_taken += len(data)
+                        messages += 1
+            finally:
+                # Once for all of them: what was not taken is dropped, after an error the rest.
                 with self._lock:
-                    self._queued -= len(data)
-                    self._written += taken * len(data)
-                    self._messages += taken
-                    self._dropped += 1 - taken
+                    self._queued -= sum(len(data) for _, _, data in batch)
+                    self._written += bytes_taken
+                    self._messages += messages
+                    self._dropped += len(batch) - messages
 
     def _add(self, topic: str, msgtype: str, qos: tuple[Qos, ...]) -> None:
         try:

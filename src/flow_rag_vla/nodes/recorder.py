@@ -1,13 +1,15 @@
 """Records the graph into one MCAP bag, bytes as they come, without decoding any of them.
 
-Messages are fetched in batches by a timer instead of waking the executor one by one: with two dozen topics the
-executor's own work for each message would cost several times what recording it does. Stamps in the bag are the times
-at which the middleware received a message (system clock), so batching does not show in them.
+Messages are fetched in batches by a thread of their own instead of waking the executor one by one: with two dozen
+topics the executor's own work for each message would cost several times what recording it does, and for each batch as
+much as fetching it. Stamps in the bag are the times at which the middleware received a message (system clock), so
+batching does not show in them.
 """
 
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +38,10 @@ FETCH_PERIOD_S = 0.05
 DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
 
+LOOKED_AT_EVERY = 10
+"""Discoveries after which a topic's publishers are asked for what they offer, though they are as many as before: to ask
+takes half a millisecond of two dozen topics' each time, and somebody else's publisher may have taken one's place."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -61,6 +67,10 @@ class Recorder(Node):
         self._wanted = {self.resolve_topic_name(topic) for topic in named} - excluded
         self._excluded = excluded
         self._sources: dict[str, _Source] = {}
+        # Held while messages are fetched, and while a source changes.
+        self._fetching = threading.Lock()
+        self._publisher_counts: dict[str, int] = {}
+        self._discoveries = 0
         self._unsupported: set[str] = set()
         folder = free_folder(Path(settings.bag).expanduser())
         try:
@@ -77,13 +87,17 @@ class Recorder(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._snapshot = ParameterSnapshot(self, self._put_parameters)
         self.create_timer(settings.discovery_period, self._discover, clock=steady)
-        self.create_timer(FETCH_PERIOD_S, self._fetch, clock=steady)
         self._diagnostics = Diagnostics(self, "mcap bag", self._health)
         self._discover()
+        self._ended = False
+        self._fetcher = threading.Thread(target=self._fetch_on, name="fetcher", daemon=True)
+        self._fetcher.start()
         self.get_logger().info(f"recording into {folder}")
 
     def destroy_node(self) -> None:
         """Fetch what is there, close the bag, destroy the node."""
+        self._ended = True
+        self._fetcher.join()
         self._fetch()
         figures = self._recording.close()
         self.get_logger().info(
@@ -93,15 +107,22 @@ class Recorder(Node):
         super().destroy_node()
 
     def _discover(self) -> None:
+        thorough = self._discoveries % LOOKED_AT_EVERY == 0
+        self._discoveries += 1
         for topic, types in self.get_topic_names_and_types():
             if topic in self._excluded or topic in self._unsupported:
                 continue
             # A hidden topic (a part that begins with an underscore) belongs to an action or to the middleware.
             hidden = any(part.startswith("_") for part in topic.split("/"))
             if topic in self._wanted or (self._everything and not hidden):
+                count = self.count_publishers(topic)
+                if count == self._publisher_counts.get(topic, 0) and not thorough:
+                    continue
+                self._publisher_counts[topic] = count
                 publishers = self.get_publishers_info_by_topic(topic)
                 if publishers:
-                    self._listen(topic, types[0], publishers)
+                    with self._fetching:
+                        self._listen(topic, types[0], publishers)
         if PARAMETER_EVENTS in self._sources:
             self._snapshot.look()
 
@@ -135,9 +156,16 @@ class Recorder(Node):
         subscription: PolledSubscription[Any] = PolledSubscription(self, _message_class(msgtype), topic, profile)
         self._sources[topic] = _Source(subscription, msgtype, reliable, latched)
 
+    def _fetch_on(self) -> None:
+        # Not a wait with a timeout: one on the system clock would last longer when that is set back.
+        while not self._ended:
+            time.sleep(FETCH_PERIOD_S)
+            self._fetch()
+
     def _fetch(self) -> None:
-        for topic, source in self._sources.items():
-            self._take(topic, source)
+        with self._fetching:
+            for topic, source in self._sources.items():
+                self._take(topic, source)
 
     def _take(self, topic: str, source: _Source) -> None:
         for data, received_ns in source.subscription.take_serialized():
