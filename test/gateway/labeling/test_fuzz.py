@@ -1,4 +1,7 @@
-"""The HTTP surface tried from its own description: whatever comes, nothing is a 5xx and every refusal has its form."""
+"""The HTTP surface tried from its own description: whatever comes, nothing is a 5xx and every refusal has its form.
+
+Nor does any answer say where the server's files lie, and who has no token hears that alone, whatever the body.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from flow_rag_vla.labeling.registry.registry import Registry
 
 from .conftest import fill
 
+FOLDER = "where-files-lie"
 EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 12, schemathesis.GenerationMode.NEGATIVE: 4}
 """Requests to each route, of what it describes and of what it does not; raise them to look longer."""
 
@@ -25,7 +29,7 @@ EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 12, schemathesis.GenerationMod
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """One filled registry with the models that ship, asked as who may do everything."""
-    folder = tmp_path_factory.mktemp("fuzz")
+    folder = tmp_path_factory.mktemp(FOLDER)
     pipeline = make_pipeline()
     with Registry(folder / "labels") as registry:
         fill(registry, folder / "media")
@@ -72,8 +76,14 @@ def test_no_request_is_a_5xx_and_every_refusal_has_a_code(client, mode):
             )
             counts[answer.status_code] = counts.get(answer.status_code, 0) + 1
             assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+            assert FOLDER.encode() not in answer.content, case.as_curl_command()
             if answer.status_code >= 400:
                 assert set(answer.json()) == {"code", "message", "remedy"}, answer.text
+            if answer.status_code in (400, 413, 415, 422):
+                # The same of a stranger is not judged by what it says.
+                sent = {"params": arguments.get("params"), "json": arguments.get("json")}
+                strange = {"authorization": ""}
+                assert client.request(case.method, case.formatted_path, headers=strange, **sent).status_code == 401
 
         try:
             attempt()
