@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -10,9 +11,13 @@ import sys
 import urllib.request
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from flow_rag_vla.cli.main import app
+from flow_rag_vla.cli.review import _ended
+from flow_rag_vla.labeling.training.jobs import Jobs
+from flow_rag_vla.labeling.training.orders import EvaluateOrder
 
 
 def test_the_printed_link_opens_the_page_and_its_token_the_registry_until_ctrl_c(tmp_path):
@@ -37,6 +42,16 @@ def test_the_printed_link_opens_the_page_and_its_token_the_registry_until_ctrl_c
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.mark.parametrize("signals", [[1, 1], [1, 2]], ids=["once", "twice"])
+def test_the_job_that_its_end_waits_for_is_named_and_a_second_signal_does_not_wait(tmp_path, signals):
+    jobs, console = Jobs(tmp_path / "jobs", niceness=0), Console(record=True, soft_wrap=True, file=io.StringIO())
+    came = iter(signals)
+    with _ended(console, jobs, lambda: next(came, signals[-1])):
+        jobs.start(EvaluateOrder("simulator:5000"), "one")
+    assert "ending the job one" in console.export_text() and not jobs.under_way
+    assert jobs.job("one").status.ended
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
     from flow_rag_vla.gateway.access import Access
+    from flow_rag_vla.labeling.training.jobs import Jobs
 
 POLL_S = 0.2
 
@@ -76,19 +77,22 @@ def review(
     settings = BackendSettings(detector, segmenter, embedder, device=device)
     memory = LabelingModels(device)
     try:
-        with Registry(registry, files=files or None, create=create) as opened, _ended_by_signals() as ended:
+        with Registry(registry, files=files or None, create=create) as opened, _signals() as came:
             labels = Labels(
                 opened, Pictures(media), Models((lambda: make_pipeline(settings, memory)) if models else None)
             )
             jobs = Jobs(opened.folder / "trainings")
-            with closing(jobs), Server(make_app(access, [labeling_section(labels, jobs)]), host, port) as server:
+            with (
+                _ended(console, jobs, came),
+                Server(make_app(access, [labeling_section(labels, jobs)]), host, port) as server,
+            ):
                 counts = opened.statistics()
                 left = counts.by_state["unreviewed"]
                 console.print(f"{counts.objects} objects in {counts.images} pictures, {left} not reviewed")
                 console.print(f"{server.url}{NAME}/" + (f"#token={secret}" if secret else ""), markup=False)
                 console.print("Ctrl-C ends")
-                while not ended.wait(POLL_S):
-                    pass
+                while not came():
+                    time.sleep(POLL_S)
     except (RegistryError, ServerError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
@@ -108,12 +112,29 @@ def _access(tokens: str, name: str) -> tuple[Access, str]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    ended = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda _number, _frame: ended.set()) for number in numbers}
+def _ended(console: Console, jobs: Jobs, came: Callable[[], int]) -> Iterator[None]:
+    """Ends what is under way behind the block. That may take a while, so it says so, and how not to wait."""
     try:
-        yield ended
+        yield
     finally:
-        for number, handler in before.items():
+        before = came()
+        if name := jobs.under_way:
+            console.print(
+                f"ending the job {name}: a training writes a checkpoint behind the step that it is in; Ctrl-C again "
+                "ends it without, and it goes on from the one before",
+                markup=False,
+            )
+        jobs.close(hurry=lambda: came() > before)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int]]:
+    """How many signals that end the command came so far."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda received, _frame: came.append(received)) for number in numbers}
+    try:
+        yield lambda: len(came)
+    finally:
+        for number, handler in handlers.items():
             signal.signal(number, handler)

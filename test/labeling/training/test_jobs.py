@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,10 +54,28 @@ def test_a_training_waits_stops_with_a_checkpoint_and_goes_on(jobs: Jobs, tiny) 
         jobs.start(TrainOrder("simulator:2", order.settings, "none"), "one")
     assert jobs.start(order, "one").status.state in ("waiting", RUNNING)
     until_it_trains(jobs, "one")
-    os.kill(jobs._process.pid, 9)
-    died = jobs.wait("one", LONG)
-    assert (died.status.state, died.status.code) == (FAILED, "job_died")
+    assert jobs.under_way == "one"
+    jobs.close(LONG, hurry=lambda: True)
+    died = jobs.job("one")
+    assert (died.status.state, died.status.code, jobs.under_way) == (FAILED, "job_died", "")
+    assert "ended with -9" in died.status.message and list(died.folder.glob("step-*/state.safetensors"))
     assert [job.name for job in Jobs(jobs.folder).jobs()] == ["one"]
+
+
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_what_has_nothing_to_keep_ends_at_once(jobs: Jobs, tiny, kind: str) -> None:
+    # Pictures that take minutes to draw.
+    training = kind == "training"
+    job = jobs.start(TrainOrder("simulator:5000", tiny(), "none") if training else EvaluateOrder("simulator:5000"))
+    deadline = time.monotonic() + LONG
+    while not (status := jobs.job(job.name).status).done:
+        assert not status.ended and time.monotonic() < deadline, status
+        time.sleep(0.02)
+    jobs.cancel(job.name)
+    done = jobs.wait(job.name, LONG)
+    assert done.status.state == STOPPED and done.status.stage.startswith("Pictures")
+    assert 0 < done.status.done < done.status.total
+    assert (jobs._process.returncode, (job.folder / "job.log").read_text()) == (0, "")
 
 
 def test_an_evaluation_that_cannot_be_done_says_why(jobs: Jobs, tmp_path: Path) -> None:

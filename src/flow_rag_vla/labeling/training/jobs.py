@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ LOG = "job.log"
 NICENESS = 19
 PATIENCE_S = 60.0
 """How long a job may take to write its checkpoint before it is killed: a step and a file."""
+_LOOK_S = 0.1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -117,7 +120,10 @@ class Jobs:
             mine = name == self._name and self._process is not None
             code = self._process.poll() if mine and self._process is not None else None
             status = read_status(folder)
-            if not status.ended and (not mine or code is not None):
+            if not status.ended and code == -signal.SIGTERM:
+                # Withdrawn before it could say anything.
+                status = replace(status, state=STOPPED)
+            elif not status.ended and (not mine or code is not None):
                 # It was killed, or the one that started it was.
                 how = f"ended with {code}" if mine else "was cut short"
                 status = replace(
@@ -167,18 +173,29 @@ class Jobs:
                 process.wait(timeout_s)
         return self.job(name)
 
-    def close(self, patience_s: float = PATIENCE_S) -> None:
-        """End what is under way: a training with a checkpoint if it takes no longer than ``patience_s``."""
+    @property
+    def under_way(self) -> str:
+        """Name of the job that is under way; empty if none is."""
+        with self._lock:
+            return self._name if self._under_way() else ""
+
+    def close(self, patience_s: float = PATIENCE_S, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End what is under way.
+
+        A training writes a checkpoint first, behind the step that it is in, if that takes no longer than ``patience_s``
+        and nobody is in a ``hurry``. One that is killed goes on from the checkpoint before.
+        """
         with self._lock:
             process = self._process
             if process is None or process.poll() is not None:
                 return
             self.cancel(self._name)
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        until = time.monotonic() + patience_s
+        while process.poll() is None and time.monotonic() < until and not hurry():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LOOK_S)
+        process.kill()
+        process.wait()
 
     def _let_go(self) -> None:
         """Wait for a process whose job has ended: an interpreter takes a moment to go."""

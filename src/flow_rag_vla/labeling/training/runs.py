@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ Bar = Callable[[str], Progress]
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What a training left: see ``Trained``; its page; the page and scores of its model, once it is finished."""
+    """What a training left: see ``Trained``; its page; the scores of its model, once it is finished and measured."""
 
     trained: Trained
     page: Path
@@ -58,7 +59,7 @@ def run_training(
         command: how it was asked for, for the model card.
         bar: for each stage.
         say: told in words where the metrics go.
-        stop: looked at after each step.
+        stop: looked at after each step; when it is finished, between the pictures that it is measured on.
 
     Raises:
         LabelingError: with a code for programs.
@@ -75,11 +76,12 @@ def run_training(
     evaluation = None
     if trained.finished and trained.model is not None:
         running = PretrainedSettings(str(trained.model), device_of(settings), batch=settings.batch)
-        evaluation = evaluate_detector(
-            DetrDetector.load(running), val, data=f"{name}, val", categories=categories, batch=settings.batch,
-            progress=bar("Validation pictures"),
-        )  # fmt: skip
-        write_evaluation(evaluation, folder)
+        with contextlib.suppress(InterruptedError):
+            evaluation = evaluate_detector(
+                DetrDetector.load(running), val, data=f"{name}, val", categories=categories, batch=settings.batch,
+                progress=bar("Validation pictures"), stop=stop,
+            )  # fmt: skip
+            write_evaluation(evaluation, folder)
     kept = [page, folder / "evaluation.html", folder / MODEL / "MODEL_CARD.md"]
     for tracker in tell:
         tracker.end("finished" if trained.finished else "stopped", kept)
