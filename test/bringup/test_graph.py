@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from flow_rag_vla.bringup import endpoints, topics
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NODES, GraphError, default_arguments, node_spec, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.bringup.robot_graph import robot_graph
 from flow_rag_vla.bringup.supervisor import command_line
 from flow_rag_vla.core.parameters import load_parameters, parameter_table
 
@@ -36,6 +38,23 @@ def test_the_memory_lives_in_the_run_folder_unless_told_otherwise(tmp_path):
     assert overrides("failure_memory", run_folder=str(tmp_path))["database"] == str(tmp_path / "failure_memory.db")
     assert overrides("failure_memory", run_folder=str(tmp_path), memory="lab.db")["database"] == "lab.db"
     assert "database" not in overrides("failure_memory")
+
+
+@pytest.mark.parametrize(("graph", "given"), [(sim_graph, {}), (robot_graph, {"profile": "mock", "mock": "true"})])
+def test_graphs_that_are_given_no_run_folder_have_one_each(graph, given, tmp_path, monkeypatch):
+    # As two `ros2 launch` do, and one that includes the file twice.
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def results(namespace):
+        processes = graph({**given, "namespace": namespace}, PARAMS)
+        return next(item.overrides["results_dir"] for item in processes if item.spec.name == "episode_manager")
+
+    found = [results(namespace) for namespace in ("", "left", "lab/left")]
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    found += [results(namespace) for namespace in ("", "left", "lab/left")]
+    assert len(set(found)) == 6
+    assert all(Path(item).parents[1] == tmp_path / ".ros/flow_rag_vla/runs" for item in found)
+    assert not list(tmp_path.iterdir()), "asking for a graph makes no folder"
 
 
 @pytest.mark.parametrize("arguments", [{}, {"run_folder": "r", "record": "false"}])

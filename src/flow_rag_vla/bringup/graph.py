@@ -26,6 +26,7 @@ from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
 from flow_rag_vla.bringup.parameters.remote_policy import RemotePolicyParameters
 from flow_rag_vla.bringup.parameters.simulator import SimulatorCameraParameters, SimulatorParameters
 from flow_rag_vla.bringup.resources import policies_folder
+from flow_rag_vla.bringup.run_folders import own_folder
 from flow_rag_vla.policy.remote.connection import checked_url
 from flow_rag_vla.policy.remote.contract import find_contract, load_contract
 from flow_rag_vla.policy.remote.errors import RemotePolicyError
@@ -105,7 +106,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "How the memory acts: by what similar cases agree on, dispatch by case, the rules and blend baseline, or off",
         ("consensus", "dispatch", "rules_blend", "off"),
     ),
-    Argument("run_folder", "", "Where episodes and the bag go; empty: nothing is written but ~/.ros"),
+    Argument("run_folder", "", "Where episodes and the bag go; empty: no bag, and episodes to a folder in ~/.ros"),
     Argument(
         "memory",
         "",
@@ -182,8 +183,8 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
         overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
+    overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
     if folder is not None:
-        overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
         overrides["recorder"]["bag"] = str(folder / "bag")
         overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
     chosen = chosen_policy(values)

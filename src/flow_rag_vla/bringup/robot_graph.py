@@ -25,6 +25,7 @@ from flow_rag_vla.bringup.graph import (
 )
 from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotParameters
 from flow_rag_vla.bringup.resources import robots_folder
+from flow_rag_vla.bringup.run_folders import own_folder
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.robot.fields import ProfileError
@@ -98,10 +99,9 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
         overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
         overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
-    if folder is not None:
-        overrides["episode_manager"]["results_dir"] = str(folder / "episodes")
-        if "recorder" in overrides:
-            overrides["recorder"]["bag"] = str(folder / "bag")
+    overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
+    if folder is not None and "recorder" in overrides:
+        overrides["recorder"]["bag"] = str(folder / "bag")
     return tuple(
         Process(
             spec,
