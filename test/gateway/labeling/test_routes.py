@@ -83,10 +83,21 @@ ROUTES = [
     ("GET", "objects/{id}/similar", Role.VIEWER),
     ("POST", "objects/{id}/undo", Role.LABELLER),
     ("POST", "objects/search/embedding", Role.VIEWER),
+    ("POST", "objects/search/image", Role.LABELLER),
     ("POST", "tracks", Role.LABELLER),
     ("GET", "tracks/{id}", Role.VIEWER),
     ("GET", "stats", Role.VIEWER),
     ("GET", "categories", Role.VIEWER),
+    ("POST", "categories", Role.REVIEWER),
+    ("GET", "projects", Role.VIEWER),
+    ("POST", "projects", Role.REVIEWER),
+    ("PATCH", "projects/{id}", Role.REVIEWER),
+    ("PUT", "objects/{id}/affordances", Role.LABELLER),
+    ("GET", "objects/{id}/affordances", Role.VIEWER),
+    ("GET", "affordances", Role.VIEWER),
+    ("POST", "sequences", Role.LABELLER),
+    ("GET", "sequences", Role.VIEWER),
+    ("GET", "sequences/{id}", Role.VIEWER),
     ("GET", "curation/next", Role.VIEWER),
     ("GET", "curation/mistakes", Role.VIEWER),
     ("GET", "curation/unique", Role.VIEWER),
@@ -118,7 +129,7 @@ def test_every_route_asks_for_a_token_and_its_role(server):
         if path.startswith("/api/labeling/")
         for method in methods
     }
-    names = {"object_id", "source_id", "image_id", "track_id", "name"}
+    names = {"object_id", "source_id", "image_id", "track_id", "sequence_id", "name"}
     for name in names:
         known = {(method, path.replace(f"{{{name}}}", "{id}")) for method, path in known}
     assert known == {(method, path) for method, path, _ in ROUTES}
@@ -156,14 +167,43 @@ def test_a_picture_is_found_cut_out_and_registered_once(labelling, seen):
     assert made["masks_count"] == len(made["object_ids"]) == len(cut["boxes"]) and not made["repeated"]
     again = labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen), headers=headers).json()
     assert again["repeated"] and again["object_ids"] == made["object_ids"]
+    # Without a key, what is there already is told by its place. What somebody made of it stays.
+    ids = made["object_ids"]
+    labelling.ask(Role.LABELLER, "PATCH", f"objects/{ids[0]}", json={"category": "mug"})
+    labelling.ask(Role.REVIEWER, "PATCH", f"objects/{ids[1]}", json={"state": "rejected"})
+    labelling.ask(Role.REVIEWER, "DELETE", f"objects/{ids[2]}")
+    third = labelling.ask(Role.REVIEWER, "POST", "auto_label", **upload(seen)).json()
+    new = [place for place, (old, now) in enumerate(zip(ids, third["object_ids"], strict=True)) if old != now]
+    assert (made["merged"], third["merged"]) == (0, len(ids) - 1) and new == [2]
+    assert labelling.ask(Role.VIEWER, "GET", "stats").json()["objects"] == len(ids)
     shown = labelling.ask(Role.VIEWER, "GET", f"images/{made['image_id']}/picture")
     assert (np.asarray(Image.open(io.BytesIO(shown.content))) == np.asarray(Image.open(io.BytesIO(seen)))).all()
-    item = labelling.ask(Role.VIEWER, "GET", f"objects/{made['object_ids'][0]}").json()
+    item = labelling.ask(Role.VIEWER, "GET", f"objects/{made['object_ids'][3]}").json()
     assert (item["model"], item["has_mask"], item["is_validated"]) == ("compact", True, False)
     assert labelling.ask(Role.VIEWER, "GET", "models").json()["vocabulary"]
     refused(labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes="submarine")), 422, "prompt_unknown")
     nowhere = upload(seen, boxes="[[1, 2, 1, 2]]")
     refused(labelling.ask(Role.LABELLER, "POST", "segment", **nowhere), 422, "invalid_boxes")
+
+
+def test_objects_are_searched_with_a_picture_of_a_thing(labelling, seen):
+    made = labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen)).json()
+    for box, kind, object_id in zip(made["boxes"], made["labels"], made["object_ids"], strict=True):
+        asked = upload(seen, bbox=json.dumps(box), top_k=1, category=kind)
+        (hit,) = labelling.ask(Role.LABELLER, "POST", "objects/search/image", **asked).json()["items"]
+        assert hit["object"]["object_id"] == object_id and hit["similarity"] == pytest.approx(1.0, abs=1e-3)
+    whole = labelling.ask(Role.LABELLER, "POST", "objects/search/image", **upload(seen, top_k=2)).json()["items"]
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in made["boxes"]]
+    assert len(whole) == 2 and whole[0]["object"]["object_id"] == made["object_ids"][int(np.argmax(areas))]
+    for box, code in (
+        ("[0, 0, 3, 3]", "nothing_there"),
+        ("[1, 2]", "invalid_boxes"),
+        ("x", "invalid_boxes"),
+        ("[0, 0, 9, 9], [0, 0, 9, 9]", "invalid_boxes"),
+        ("[0, 0, 999, 9]", "invalid_boxes"),
+    ):
+        asked = upload(seen, bbox=box)
+        refused(labelling.ask(Role.LABELLER, "POST", "objects/search/image", **asked), 422, code)
 
 
 def bomb():

@@ -12,13 +12,16 @@ from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
-from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of, kept_upload
+from flow_rag_vla.gateway.labeling.box_vectors import vector_in_box
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of, kept_upload, known_already
 from flow_rag_vla.gateway.labeling.paging import IdempotencyKey
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.uploads import decoded
-from flow_rag_vla.gateway.labeling.views import base64_png, found_fields
+from flow_rag_vla.gateway.labeling.views import base64_png, found_fields, search_given
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.pipeline.boxes import select
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
 
 Classes = Annotated[
@@ -84,22 +87,51 @@ def model_routes(labels: Labels) -> APIRouter:
         project: Annotated[str, Form(min_length=1, max_length=schemas.LONGEST_WORD)] = "default",
         idempotency_key: IdempotencyKey = None,
     ) -> schemas.AutoLabelled:
-        """Find, cut out, embed and register what is in a picture."""
+        """Find, cut out, embed and register what is in a picture.
+
+        Without an Idempotency-Key, what is registered of the same picture already is not stored a second time.
+        """
         picture, request = decoded(image.file.read()), _request(classes, confidence)
         found, seconds, embedder = labels.models.run(
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
         source, kept = kept_upload(labels.registry, picture, project)
         key = batch_key(person, idempotency_key)
-        made = labels.registry.register_detections(kept.image_id, found, who=person.name, embedder=embedder, key=key)
+        # A key promises the very same batch again.
+        known = [""] * len(found) if key else known_already(labels.registry, kept, project, found)
+        new = select(found, [row for row, object_id in enumerate(known) if not object_id])
+        made = labels.registry.register_detections(kept.image_id, new, who=person.name, embedder=embedder, key=key)
+        stored = iter(made.object_ids)
         return schemas.AutoLabelled(
             masks_count=0 if found.masks is None else sum(bool(mask.any()) for mask in found.masks),
             source_id=source.source_id,
             image_id=kept.image_id,
-            object_ids=list(made.object_ids),
+            object_ids=[object_id or next(stored) for object_id in known],
+            merged=sum(map(bool, known)),
             repeated=made.repeated,
             **found_fields(found, seconds),
         )
+
+    @router.post("/objects/search/image")
+    def search_image(
+        image: Upload,
+        _person: Labeller,
+        bbox: Annotated[
+            str, Form(max_length=200, description="JSON: [left, top, right, bottom] in pixels; empty: all of it")
+        ] = "",
+        top_k: Annotated[int, Form(ge=1, le=500)] = 10,
+        category: Annotated[str, Form(max_length=schemas.LONGEST_WORD, description="empty: any")] = "",
+        project: Annotated[str, Form(max_length=schemas.LONGEST_WORD, description="empty: any")] = "",
+    ) -> schemas.SearchGiven:
+        """The objects that look most like what is in a picture, or in a box of it."""
+        pixels = decoded(image.file.read()).pixels
+        height, width = pixels.shape[:2]
+        asked = _boxes(f"[{bbox or [0, 0, width, height]}]", pixels)
+        if len(asked) != 1:
+            raise _invalid_boxes(f"bbox holds {len(asked)} boxes")
+        vector, embedder = labels.models.run(lambda pipeline: vector_in_box(pipeline, pixels, asked, not bbox))
+        where = ObjectFilter(project=project, categories=(category,) if category else ())
+        return search_given(labels.registry.search(vector, embedder, k=top_k, where=where))
 
     return router
 

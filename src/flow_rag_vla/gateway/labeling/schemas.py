@@ -98,6 +98,7 @@ class AutoLabelled(Found):
     source_id: str
     image_id: str
     object_ids: list[str]
+    merged: int = Field(description="how many of them had been registered before: they are not stored again")
     repeated: bool = Field(description="the Idempotency-Key was known: nothing was stored a second time")
 
 

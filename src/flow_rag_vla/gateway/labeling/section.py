@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 from flow_rag_vla.gateway.access import Role, Viewer
 from flow_rag_vla.gateway.app import Section
 from flow_rag_vla.gateway.labeling import schemas
+from flow_rag_vla.gateway.labeling.action_routes import action_routes
+from flow_rag_vla.gateway.labeling.catalogue_routes import catalogue_routes
 from flow_rag_vla.gateway.labeling.curation_routes import curation_routes
 from flow_rag_vla.gateway.labeling.dataset_routes import dataset_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
@@ -47,7 +49,16 @@ def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
         app: FastAPI = request.app
         return JSONResponse(app.openapi())
 
-    for routes in (model_routes, source_routes, object_routes, summary_routes, curation_routes, dataset_routes):
+    for routes in (
+        model_routes,
+        catalogue_routes,
+        source_routes,
+        object_routes,
+        action_routes,
+        summary_routes,
+        curation_routes,
+        dataset_routes,
+    ):
         router.include_router(routes(labels))
 
     router.include_router(training_routes(jobs, DatasetStore.of(labels.registry)))

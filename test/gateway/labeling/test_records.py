@@ -1,0 +1,93 @@
+"""Projects, classes, affordances and action sequences over HTTP."""
+
+from __future__ import annotations
+
+from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.labeling.registry.values import ImageDraft
+
+from .conftest import HEIGHT, WIDTH
+
+
+def code(answer):
+    return answer.status_code, answer.json()["code"]
+
+
+def test_a_project_and_its_classes_are_made_before_anything_is_registered(filled):
+    server, _, _ = filled
+    made = server.ask(Role.REVIEWER, "POST", "projects", json={"name": "kitchen", "closed_vocabulary": True})
+    assert made.status_code == 201 and made.json()["closed_vocabulary"]
+    assert code(server.ask(Role.REVIEWER, "POST", "projects", json={"name": "kitchen"})) == (409, "already_exists")
+    names = [item["name"] for item in server.ask(Role.VIEWER, "GET", "projects").json()["items"]]
+    assert names == ["default", "kitchen"]
+    sent = {"name": "cup", "project": "kitchen", "synonyms": ["mug", "beaker"]}
+    cup = server.ask(Role.REVIEWER, "POST", "categories", json=sent)
+    assert cup.status_code == 201 and cup.json()["synonyms"] == ["beaker", "mug"]
+    taken = server.ask(Role.REVIEWER, "POST", "categories", json={"name": "mug", "project": "kitchen"})
+    assert code(taken) == (409, "already_exists")
+    assert code(server.ask(Role.REVIEWER, "POST", "categories", json={**sent, "project": "moon"})) == (
+        404,
+        "unknown_project",
+    )
+
+    place = {"source_type": "folder", "file_path": "shapes", "project": "kitchen"}
+    kitchen = server.ask(Role.LABELLER, "POST", "sources", json=place).json()["source_id"]
+    (image,) = server.registry.add_images(kitchen, [ImageDraft("0.png", WIDTH, HEIGHT)])
+    thing = {"source_id": kitchen, "image_id": image.image_id, "bbox": [1, 1, 9, 9]}
+    assert server.ask(Role.LABELLER, "POST", "objects", json={**thing, "category": "mug"}).json()["category"] == "cup"
+    refused = server.ask(Role.LABELLER, "POST", "objects", json={**thing, "category": "spoon"})
+    assert code(refused) == (422, "unknown_category")
+    opened = server.ask(Role.REVIEWER, "PATCH", "projects/kitchen", json={"closed_vocabulary": False})
+    assert opened.json()["closed_vocabulary"] is False
+    assert server.ask(Role.LABELLER, "POST", "objects", json={**thing, "category": "spoon"}).status_code == 201
+    unknown = server.ask(Role.REVIEWER, "PATCH", "projects/moon", json={"closed_vocabulary": False})
+    assert code(unknown) == (404, "unknown_project")
+
+
+def test_what_can_be_done_with_an_object_is_said_once_and_found_by_name(filled):
+    server, _, ids = filled
+    said = {"name": "graspable", "score": 0.4, "parameters": {"gripper_width": 0.05}}
+    first = server.ask(Role.LABELLER, "PUT", f"objects/{ids[0]}/affordances", json=said)
+    assert first.status_code == 200 and first.json()["who"] == "labeller"
+    server.ask(Role.LABELLER, "PUT", f"objects/{ids[0]}/affordances", json={**said, "score": 0.7})
+    server.ask(Role.LABELLER, "PUT", f"objects/{ids[1]}/affordances", json={**said, "score": 0.9})
+    of_one = server.ask(Role.VIEWER, "GET", f"objects/{ids[0]}/affordances").json()["items"]
+    assert [(item["name"], item["score"], item["parameters"]) for item in of_one] == [
+        ("graspable", 0.7, {"gripper_width": 0.05})
+    ]
+    found = server.ask(Role.VIEWER, "GET", "affordances?name=graspable").json()["items"]
+    assert [item["object_id"] for item in found] == [ids[1], ids[0]]
+    sure = server.ask(Role.VIEWER, "GET", "affordances?name=graspable&min_score=0.8").json()["items"]
+    assert [item["object_id"] for item in sure] == [ids[1]]
+    nobody = server.ask(Role.LABELLER, "PUT", f"objects/{'0' * 32}/affordances", json=said)
+    assert code(nobody) == (404, "unknown_object")
+
+
+def test_what_a_robot_did_is_kept_with_the_objects_that_it_was_about(filled):
+    server, source, ids = filled
+    sent = {
+        "source_id": source.source_id, "instruction": "put the cube into the bin", "episode": "run_7",
+        "actions": [[0.01, 0.0, 1.0], [0.02, 0.0, 0.0]], "start_ns": 5, "succeeded": True,
+        "objects": [{"object_id": ids[0], "role": "target"}, {"object_id": ids[1], "role": "destination"}],
+    }  # fmt: skip
+    made = server.ask(Role.LABELLER, "POST", "sequences", json=sent)
+    assert made.status_code == 201, made.text
+    made = made.json()
+    assert (made["steps"], made["width"], made["who"], made["period_ns"]) == (2, 3, "labeller", 25_000_000)
+    server.ask(Role.LABELLER, "PATCH", f"objects/{ids[0]}", json={"category": "cup"})
+    whole = server.ask(Role.VIEWER, "GET", f"sequences/{made['sequence_id']}").json()
+    assert whole["actions"][1][0] == 0.019999999552965164  # float32
+    told = [(part["object_id"], part["role"], part["category"]) for part in whole["objects"]]
+    assert told == [(ids[0], "target", "cup"), (ids[1], "destination", "bin")]
+    for query in ("episode=run_7", f"object_id={ids[1]}"):
+        items = server.ask(Role.VIEWER, "GET", f"sequences?{query}").json()["items"]
+        assert [item["sequence_id"] for item in items] == [made["sequence_id"]] and "actions" not in items[0]
+    assert server.ask(Role.VIEWER, "GET", f"sequences?object_id={ids[2]}").json()["items"] == []
+    for body, status, said in (
+        ({**sent, "actions": [[1.0], [1.0, 2.0]]}, 400, "invalid_value"),
+        ({**sent, "actions": []}, 422, "invalid_request"),
+        ({**sent, "source_id": "0" * 32}, 404, "unknown_source"),
+        ({**sent, "objects": [{"object_id": "0" * 32}]}, 404, "unknown_object"),
+    ):
+        assert code(server.ask(Role.LABELLER, "POST", "sequences", json=body)) == (status, said)
+    assert code(server.ask(Role.VIEWER, "GET", "sequences")) == (400, "invalid_value")
+    assert code(server.ask(Role.VIEWER, "GET", f"sequences/{'0' * 32}")) == (404, "unknown_sequence")
