@@ -152,19 +152,13 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
     from flow_rag_vla.bringup.graph import sim_graph
     from flow_rag_vla.bringup.resources import default_params_file
     from flow_rag_vla.bringup.supervisor import Supervisor
-    from flow_rag_vla.cli.sim import (
-        START_TIMEOUT_S,
-        GraphEnded,
-        _check,
-        _interruptible,
-        _new_run_folder,
-        _uninterrupted,
-    )
+    from flow_rag_vla.cli.graph_run import START_TIMEOUT_S, GraphEnded, GraphRun, new_run_folder
+    from flow_rag_vla.cli.signals import interruptible, uninterrupted
     from flow_rag_vla.nodes.operator import Operator, OperatorError
 
-    supervisor: Supervisor | None = None
+    graph: GraphRun | None = None
     try:
-        with _interruptible(), Operator(namespace) as operator:
+        with interruptible(), Operator(namespace) as operator:
             processes = sim_graph({"namespace": namespace, "record": "false"}, default_params_file())
             names = [process.spec.name for process in processes]
             with console.status("looking for a running graph"):
@@ -175,27 +169,23 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
                     operator.wait_until_up(names, START_TIMEOUT_S, _nothing)
                 console.print("doing it in the graph that runs")
                 return _do(console, operator, steps, pace, seed, _nothing)
-            folder = _new_run_folder(runs)
+            folder = new_run_folder(runs)
             console.print(f"run [bold]{folder}[/bold]")
             arguments = {"namespace": namespace, "record": "false", "run_folder": str(folder)}
-            supervisor = Supervisor(
-                sim_graph(arguments, default_params_file()),
-                folder / "log",
-                lambda sentence: warn(console, sentence),
-            )
-            supervisor.start()
-            started = supervisor
+            processes = sim_graph(arguments, default_params_file())
+            graph = GraphRun(Supervisor(processes, folder / "log", lambda sentence: warn(console, sentence)), names)
+            graph.start()
             with console.status(f"starting {len(processes)} nodes"):
-                operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(started))
-            return _do(console, operator, steps, pace, seed, lambda: _check(started))
+                graph.wait_until_up(operator)
+            return _do(console, operator, steps, pace, seed, graph.check)
     except KeyboardInterrupt:
         console.print("stopping")
     except (OperatorError, GraphEnded) as error:
         complain(console, error)
     finally:
-        if supervisor is not None:
-            with _uninterrupted():
-                supervisor.stop()
+        if graph is not None:
+            with uninterrupted():
+                graph.supervisor.stop()
     return 1
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.cli.bench_replay_graph import BenchReplayError, environment, record, shown
 from flow_rag_vla.cli.chaos import own_domain
-from flow_rag_vla.cli.sim import _interruptible
+from flow_rag_vla.cli.signals import interruptible
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.evaluate.benchmarks.replay import RecorderCost, ReplayFigures, Speed, latency_of, launch_of
@@ -46,7 +46,7 @@ def bench_replay(console: Console, output: Path | None, run: Path | None, *, qui
             # Before the minute that the rest takes.
             read_recording(run)
         own_domain()
-        with _interruptible():
+        with interruptible():
             figures = _measure(console, run, quick)
     except (BenchReplayError, BagError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)

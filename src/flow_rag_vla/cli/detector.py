@@ -73,7 +73,7 @@ def train(
 
       flow_rag_vla label pictures/ --detector detr --detector-model runs/detectors/sim/model
     """
-    from flow_rag_vla.cli.live import _ended_by_signals
+    from flow_rag_vla.cli.signals import ended_by_signals
     from flow_rag_vla.cli.train import StageBars, progress_display
     from flow_rag_vla.labeling.training.runs import run_training
     from flow_rag_vla.labeling.training.settings import DetectorTraining
@@ -81,7 +81,7 @@ def train(
     console = Console(soft_wrap=True, highlight=False)
     folder = output or RUNS / dataset.strip("/").replace(":", "_").replace("/", "_")
     command = " ".join(["flow_rag_vla", *sys.argv[1:]])
-    with _told(console), _ended_by_signals() as ended:
+    with _told(console), ended_by_signals() as ended:
         settings = DetectorTraining(
             architecture, size, model, width, height, epochs, batch, rate, every=every, patience=patience,
             save_every=save_every, augment=augment, seed=seed, threads=threads, device=device,
@@ -135,14 +135,14 @@ def evaluate(
     """
     import torch
 
-    from flow_rag_vla.cli.live import _ended_by_signals
+    from flow_rag_vla.cli.signals import ended_by_signals
     from flow_rag_vla.cli.train import StageBars, progress_display
     from flow_rag_vla.labeling.training.runs import named_backend, run_evaluation
 
     console = Console(soft_wrap=True, highlight=False)
     if threads:
         torch.set_num_threads(threads)
-    with _told(console), _ended_by_signals() as ended:
+    with _told(console), ended_by_signals() as ended:
         try:
             with progress_display(console) as display:
                 scores, page = run_evaluation(

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
-from flow_rag_vla.cli.live import _ended_by_signals
 from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from flow_rag_vla.gateway.access import Access
@@ -86,7 +86,7 @@ def language(
                     console.print(f"{document}: {read_document(store, RULES, document)} passages")
                 store.close()
             app = make_app(access, [language_section(served, ledger, open_store)])
-            with _ended_by_signals() as ended, Server(app, host, port) as server:
+            with ended_by_signals() as ended, Server(app, host, port) as server:
                 console.print(f"{served.provider.name}, {served.provider.model}, at {server.url}api/language/")
                 ended.wait()
             console.print("stopped")

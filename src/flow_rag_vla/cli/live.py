@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +13,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain, warn
+from flow_rag_vla.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
@@ -117,7 +115,7 @@ def _run(console: Console, process: Process, folder: Path, secrets: Mapping[str,
 
     log, reason = Log(folder / f"{process.spec.name}.log"), None
     supervisor = Supervisor([process], folder, lambda sentence: warn(console, sentence))
-    with _ended_by_signals() as ended:
+    with ended_by_signals() as ended:
         supervisor.start()
         try:
             while reason is None and not ended.wait(POLL_S):
@@ -150,15 +148,3 @@ class Log:
         text = text[: text.rfind(b"\n") + 1]
         self._read += len(text)
         return text.decode(errors="replace").splitlines()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    ended = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda _number, _frame: ended.set()) for number in numbers}
-    try:
-        yield ended
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

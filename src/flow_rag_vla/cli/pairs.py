@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.core.goal import UnknownTaskError, check_task
 
 if TYPE_CHECKING:
-    from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.evaluate.graph_pairs import GraphEpisode
     from flow_rag_vla.nodes.memory_switch import MemorySwitch
     from flow_rag_vla.nodes.operator import Operator
@@ -52,21 +51,13 @@ def pairs(
     console = Console(soft_wrap=True)
     from flow_rag_vla.bringup.graph import GraphError, memory_database, sim_graph
     from flow_rag_vla.bringup.resources import default_params_file
-    from flow_rag_vla.bringup.supervisor import Supervisor
-    from flow_rag_vla.cli.sim import (
-        START_TIMEOUT_S,
-        GraphEnded,
-        _check,
-        _interruptible,
-        _new_run_folder,
-        _uninterrupted,
-        check_variant,
-    )
+    from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
+    from flow_rag_vla.cli.sim import check_variant
     from flow_rag_vla.evaluate.decisions.memory import copy_database
     from flow_rag_vla.evaluate.graph_pairs import EPISODES, SUMMARY, TABLE, table, write
     from flow_rag_vla.memory.store import StoreError
     from flow_rag_vla.nodes.memory_switch import MemorySwitch
-    from flow_rag_vla.nodes.operator import Operator, OperatorError
+    from flow_rag_vla.nodes.operator import Operator
 
     try:
         task = check_task(task)
@@ -76,7 +67,7 @@ def pairs(
     source = Path(memory_database(str(memory))).expanduser()
     if not source.is_file():
         raise typer.BadParameter(f"there is no failure memory at {source}; make one: flow_rag_vla practice --help")
-    folder = _new_run_folder(runs)
+    folder = new_run_folder(runs)
     try:
         copy_database(source, folder / source.name)
         processes = sim_graph(
@@ -99,56 +90,38 @@ def pairs(
         "first_seed": seed,
         "cores": os.cpu_count(),
     }
-    supervisor = Supervisor(processes, folder / "log", lambda sentence: warn(console, sentence))
     console.print(f"run [bold]{folder}[/bold]")
     done: list[GraphEpisode] = []
-    code = 0
-    try:
-        with _interruptible():
-            supervisor.start()
-            with Operator(namespace) as operator, MemorySwitch(namespace) as switch:
-                with console.status(f"starting {len(processes)} nodes"):
-                    names = [process.spec.name for process in processes]
-                    operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
-                if budget is not None:
-                    switch.allow(budget, lambda: _check(supervisor))
-                _run(console, operator, switch, supervisor, done, (task, variant, seed, episodes))
-    except KeyboardInterrupt:
-        console.print("stopping")
-    except (OperatorError, GraphEnded) as error:
-        complain(console, error)
-        code = 1
-    finally:
-        with _uninterrupted():
-            killed = supervisor.stop()
-    if killed:
-        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
-        code = 1
+    with graph_run(console, processes, folder / "log") as graph:
+        graph.start()
+        with Operator(namespace) as operator, MemorySwitch(namespace) as switch:
+            with console.status(f"starting {len(processes)} nodes"):
+                graph.wait_until_up(operator)
+            if budget is not None:
+                switch.allow(budget, graph.check)
+            _run(console, operator, switch, graph.check, done, (task, variant, seed, episodes))
     if done:
         console.print(table(write(folder, about, done)), highlight=False)
         if results is not None:
             results.mkdir(parents=True, exist_ok=True)
             for name in (EPISODES, SUMMARY, TABLE):
                 shutil.copyfile(folder / name, results / name)
-    raise typer.Exit(code)
+    raise typer.Exit(graph.code)
 
 
 def _run(
     console: Console,
     operator: Operator,
     switch: MemorySwitch,
-    supervisor: Supervisor,
+    check: Callable[[], None],
     done: list[GraphEpisode],
     plan: tuple[str, str, int, int],
 ) -> None:
-    from flow_rag_vla.cli.sim import GraphEnded, _check
+    from flow_rag_vla.cli.graph_run import GraphEnded
     from flow_rag_vla.evaluate.graph_pairs import GraphEpisode, order
     from flow_rag_vla_interfaces.action import ExecuteTask
 
     task, variant, seed, episodes = plan
-
-    def check() -> None:
-        _check(supervisor)
 
     for number in range(episodes):
         for memory in order(number):

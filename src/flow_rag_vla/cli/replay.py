@@ -201,11 +201,11 @@ def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: 
     from flow_rag_vla.bringup.graph import GraphError
     from flow_rag_vla.bringup.replay_graph import replay_graph
     from flow_rag_vla.bringup.resources import default_params_file
-    from flow_rag_vla.cli.sim import _new_run_folder
+    from flow_rag_vla.cli.graph_run import new_run_folder
 
     folder = None
     if runs is not None:
-        folder = _new_run_folder(runs)
+        folder = new_run_folder(runs)
         arguments = {**arguments, "run_folder": str(folder)}
     try:
         processes = replay_graph(arguments, default_params_file())

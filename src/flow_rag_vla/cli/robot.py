@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.saying import complain, warn
-from flow_rag_vla.cli.sim import START_TIMEOUT_S, GraphEnded, _check, _interruptible, _new_run_folder, _uninterrupted
+from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
+
+WAITING_S = 0.2
+"""How often the processes are looked after while others send tasks."""
 
 
 def robot(
@@ -85,7 +88,7 @@ def robot(
         if runs is None:
             with tempfile.TemporaryDirectory(prefix="flow_rag_vla_robot_") as temporary:
                 raise typer.Exit(_run(console, processes, Path(temporary), namespace, instruction))
-        folder = _new_run_folder(runs)
+        folder = new_run_folder(runs)
         processes = robot_graph({**arguments, "run_folder": str(folder)}, default_params_file())
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
@@ -102,41 +105,26 @@ def robot(
 
 
 def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace: str, instruction: str) -> int:
-    from flow_rag_vla.bringup.supervisor import Supervisor
-    from flow_rag_vla.nodes.operator import Operator, OperatorError
+    from flow_rag_vla.nodes.operator import Operator
 
-    supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
-    names = [process.spec.name for process in processes]
-    code, started = 0, time.monotonic()
-    try:
-        with _interruptible():
-            supervisor.start()
-            with Operator(namespace) as operator:
-                operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
-                console.print(f"ready after {time.monotonic() - started:.1f} s: {', '.join(names)}")
-                if instruction:
-                    from flow_rag_vla_interfaces.action import ExecuteTask
+    started = time.monotonic()
+    with graph_run(console, processes, logs) as graph:
+        graph.start()
+        with Operator(namespace) as operator:
+            graph.wait_until_up(operator)
+            console.print(f"ready after {time.monotonic() - started:.1f} s: {', '.join(graph.names)}")
+            if instruction:
+                from flow_rag_vla_interfaces.action import ExecuteTask
 
-                    result = operator.execute(ExecuteTask.Goal(instruction=instruction), lambda: _check(supervisor))
-                    console.print(f"{instruction}: {result.outcome} after {result.duration:.1f} s  {result.reason}")
-                    code = 0 if result.success else 1
-                else:
-                    console.print("the arm holds until a task is sent to the action execute_task; Ctrl-C ends")
-                    while True:
-                        _check(supervisor)
-                        time.sleep(0.2)
-    except KeyboardInterrupt:
-        console.print("stopping")
-    except (OperatorError, GraphEnded) as error:
-        complain(console, error)
-        code = 1
-    finally:
-        with _uninterrupted():
-            killed = supervisor.stop()
-    if killed:
-        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
-        code = 1
-    return code
+                result = operator.execute(ExecuteTask.Goal(instruction=instruction), graph.check)
+                console.print(f"{instruction}: {result.outcome} after {result.duration:.1f} s  {result.reason}")
+                graph.code = 0 if result.success else 1
+            else:
+                console.print("the arm holds until a task is sent to the action execute_task; Ctrl-C ends")
+                while True:
+                    graph.check()
+                    time.sleep(WAITING_S)
+    return graph.code
 
 
 def _check_profile(console: Console, name: str) -> int:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,19 +17,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flow_rag_vla.cli.saying import complain, warn
+from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
+from flow_rag_vla.cli.saying import warn
+from flow_rag_vla.cli.signals import interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import UnknownTaskError, check_task, parse_instruction, task_names
 
 if TYPE_CHECKING:
-    from flow_rag_vla.bringup.supervisor import Supervisor
+    from flow_rag_vla.bringup.graph import Process
     from flow_rag_vla.nodes.operator import GraphView, Operator, TaskResult
-
-START_TIMEOUT_S = 90.0
-"""On two cores a first start, with nothing in the disk cache, takes up to 25 s."""
 
 WAITING_S = 0.2
 """How often the processes are looked after while others start the episodes."""
+
+# `flow_rag_vla chaos` takes them by these names.
+_interruptible, _new_run_folder, _uninterrupted = interruptible, new_run_folder, uninterrupted
 
 
 def complete_task(incomplete: str) -> list[str]:
@@ -139,7 +139,7 @@ def sim(
     try:
         # First without the folder: a wrong argument leaves none behind.
         sim_graph(arguments, default_params_file())
-        folder = _new_run_folder(runs)
+        folder = new_run_folder(runs)
         processes = sim_graph(arguments | {"run_folder": str(folder)}, default_params_file())
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
@@ -223,10 +223,6 @@ class Progress:
         return Text.assemble(*parts)
 
 
-class GraphEnded(RuntimeError):
-    """The graph cannot go on."""
-
-
 def _keep_memory(console: Console, memory: str, folder: Path) -> None:
     """Keep what the memory knew at the start: `flow_rag_vla replay --memory on` begins from there."""
     from flow_rag_vla.evaluate.decisions.variants import keep_snapshot
@@ -246,59 +242,29 @@ def _tasks(tasks: Sequence[str], instruction: str) -> tuple[str, ...]:
     return tuple(check_task(name) for name in tasks)
 
 
-def _new_run_folder(runs: Path) -> Path:
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for suffix in ("", *(f"_{count}" for count in range(2, 100))):
-        folder = runs / f"{name}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise typer.BadParameter(f"run folder {folder} cannot be made: {error.strerror}; see --runs") from None
-        return folder.resolve()
-    raise typer.BadParameter(f"no free name for a run folder in {runs}")
+def _run(console: Console, folder: Path, processes: Sequence[Process], plan: Plan, namespace: str) -> int:
+    from flow_rag_vla.nodes.operator import Operator
 
-
-def _run(console: Console, folder: Path, processes: Sequence, plan: Plan, namespace: str) -> int:
-    from flow_rag_vla.bringup.supervisor import Supervisor
-    from flow_rag_vla.nodes.operator import Operator, OperatorError
-
-    supervisor = Supervisor(processes, folder / "log", lambda sentence: warn(console, sentence))
     progress = Progress(plan)
     console.print(f"run [bold]{folder}[/bold]")
-    code = 0
     started = time.monotonic()
-    try:
-        with _interruptible():
-            supervisor.start()
-            with Operator(namespace) as operator:
-                with console.status(f"starting {len(processes)} nodes"):
-                    names = [process.spec.name for process in processes]
-                    operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
-                console.print(f"graph up after {time.monotonic() - started:.1f} s")
-                if plan.waits:
-                    console.print("waiting for tasks; Ctrl-C ends the graph")
-                while plan.waits:
-                    _check(supervisor)
-                    time.sleep(WAITING_S)
-                _episodes(console, operator, supervisor, plan, progress)
-    except KeyboardInterrupt:
-        console.print("stopping")
-    except (OperatorError, GraphEnded) as error:
-        complain(console, error)
-        code = 1
-    finally:
-        with _uninterrupted():
-            killed = supervisor.stop()
-    if killed:
-        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
-        code = 1
+    with graph_run(console, processes, folder / "log") as graph:
+        graph.start()
+        with Operator(namespace) as operator:
+            with console.status(f"starting {len(processes)} nodes"):
+                graph.wait_until_up(operator)
+            console.print(f"graph up after {time.monotonic() - started:.1f} s")
+            if plan.waits:
+                console.print("waiting for tasks; Ctrl-C ends the graph")
+            while plan.waits:
+                graph.check()
+                time.sleep(WAITING_S)
+            _episodes(console, operator, graph, plan, progress)
     _summary(console, progress)
-    return code
+    return graph.code
 
 
-def _episodes(console: Console, operator: Operator, supervisor: Supervisor, plan: Plan, progress: Progress) -> None:
+def _episodes(console: Console, operator: Operator, graph: GraphRun, plan: Plan, progress: Progress) -> None:
     from flow_rag_vla_interfaces.action import ExecuteTask
 
     with Live(
@@ -310,7 +276,7 @@ def _episodes(console: Console, operator: Operator, supervisor: Supervisor, plan
             goal = ExecuteTask.Goal(
                 task=task, instruction=plan.instruction, variant=plan.variant, seed=plan.seed + progress.done
             )
-            result = operator.execute(goal, lambda: _check(supervisor))
+            result = operator.execute(goal, graph.check)
             progress.results.append(result)
             progress.done += 1
             progress.succeeded += result.success
@@ -325,12 +291,6 @@ def _episodes(console: Console, operator: Operator, supervisor: Supervisor, plan
             if result.outcome == "aborted":
                 # An emergency stop, or a graph that cannot do what is asked: the next episode would end the same way.
                 raise GraphEnded(f"episode {result.episode_id} was aborted: {result.reason}")
-
-
-def _check(supervisor: Supervisor) -> None:
-    reason = supervisor.poll()
-    if reason is not None:
-        raise GraphEnded(reason)
 
 
 def _summary(console: Console, progress: Progress) -> None:
@@ -358,27 +318,3 @@ def _report(console: Console, folder: Path) -> None:
         return
     for path in made:
         console.print(f"[bold]{path}[/bold]")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    # SIGTERM ends a run as cleanly as Ctrl-C does.
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    # A second Ctrl-C would leave nodes running and the bag open.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

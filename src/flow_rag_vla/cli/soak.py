@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flow_rag_vla.cli.chaos import own_domain
-from flow_rag_vla.cli.sim import START_TIMEOUT_S, GraphEnded, _check, _interruptible, _new_run_folder, _uninterrupted
+from flow_rag_vla.cli.graph_run import GraphRun, graph_run, new_run_folder
 from flow_rag_vla.core.files import write_text
 
 if TYPE_CHECKING:
@@ -57,50 +57,37 @@ def soak(
     from flow_rag_vla.bringup.graph import Process, node_spec
     from flow_rag_vla.bringup.resources import default_params_file
     from flow_rag_vla.bringup.robot_graph import robot_graph
-    from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.evaluate.soak import page, summary
     from flow_rag_vla.nodes.chaos_client import ChaosClient
-    from flow_rag_vla.nodes.operator import Operator, OperatorError
+    from flow_rag_vla.nodes.operator import Operator
     from flow_rag_vla.nodes.words_client import WordsClient
 
     console = Console(soft_wrap=True)
     seconds = 60.0 * ((60.0 * hours + minutes) or 10.0)
-    folder = _new_run_folder(runs)
+    folder = new_run_folder(runs)
     processes = robot_graph({"profile": "mock", "mock": "true", "run_folder": str(folder)}, default_params_file())
     if words:
         params_file = str(default_params_file())
         added = {"llm": {"provider": "rules"}, "deliberation": {"log": str(folder / "deliberation.jsonl")}}
         processes += tuple(Process(node_spec(name), "", params_file, own, "info") for name, own in added.items())
-    names = [process.spec.name for process in processes]
-    supervisor = Supervisor(processes, folder / "log", lambda text: console.print(f"[yellow]{text}[/yellow]"))
     started = datetime.now().astimezone()
     console.print(f"run [bold]{folder}[/bold]")
     content: dict[str, Any] = {"seconds": 0.0, "nodes": {}, "latency_ms": [], "cases": []}
-    code = 0
-    try:
-        with _interruptible(), ExitStack() as clients:
-            client = clients.enter_context(ChaosClient())
-            asking = clients.enter_context(WordsClient()) if words else None
-            supervisor.start()
-            with Operator() as operator, console.status(f"starting {len(names)} nodes"):
-                operator.wait_until_up(names, START_TIMEOUT_S, lambda: _check(supervisor))
-            _sample(console, content, seconds, period, lambda: _alive(supervisor, names), client)
-            if asking is not None:
-                content["words"] = dict(asking.outcomes)
-    except KeyboardInterrupt:
-        console.print("stopping; the report covers the time so far")
-    except (OperatorError, GraphEnded) as error:
-        console.print(f"[red]{error}[/red]")
-        code = 1
-    finally:
-        with _uninterrupted():
-            killed = supervisor.stop()
-    if killed:
-        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
-        code = 1
+    with (
+        graph_run(console, processes, folder / "log", stopping="stopping; the report covers the time so far") as graph,
+        ExitStack() as clients,
+    ):
+        client = clients.enter_context(ChaosClient())
+        asking = clients.enter_context(WordsClient()) if words else None
+        graph.start()
+        with Operator() as operator, console.status(f"starting {len(graph.names)} nodes"):
+            graph.wait_until_up(operator)
+        _sample(console, content, seconds, period, lambda: _alive(graph), client)
+        if asking is not None:
+            content["words"] = dict(asking.outcomes)
     if not content["nodes"]:
         raise typer.Exit(1)
-    content["restarts"] = supervisor.restarts
+    content["restarts"] = graph.supervisor.restarts
     content["about"] = {
         "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
         "started": started.isoformat(timespec="seconds"),
@@ -116,12 +103,13 @@ def soak(
     for line in summary(content):
         console.print(line, highlight=False)
     console.print(f"report: {folder / 'soak.html'}", highlight=False)
-    raise typer.Exit(code)
+    raise typer.Exit(graph.code)
 
 
-def _alive(supervisor, names: list[str]) -> dict[str, int]:
-    _check(supervisor)
-    return {name: pid for name in names if (pid := supervisor.pid(name)) is not None}
+def _alive(graph: GraphRun) -> dict[str, int]:
+    """Process ids of the nodes that run."""
+    graph.check()
+    return {name: pid for name in graph.names if (pid := graph.supervisor.pid(name)) is not None}
 
 
 def _sample(
