@@ -23,7 +23,7 @@ def bench_curation(console: Console, output: Path | None, *, quick: bool = False
         output: JSON file; None: none.
         quick: a third of the scenes and runs, for a look.
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.labeling.curation.benchmark import measure_curation
 
     with progress_display(console) as display:

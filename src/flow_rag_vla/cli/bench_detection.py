@@ -27,7 +27,7 @@ def bench_detection(
         workers: processes that simulate.
         seed: of splits, weights and the bootstrap.
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.benchmarks.detection import Fold, figures, judge, measure_cost, score_folds, table
     from flow_rag_vla.failure.calibration import RATE
     from flow_rag_vla.learn.detection_data import PARTS, collect_part

@@ -18,7 +18,7 @@ def bench_labeling(console: Console, output: Path | None, *, quick: bool = False
         output: JSON file; None: none.
         quick: a fifth of the scenes, for a look.
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.labeling.benchmark import figures_table, measure_labeling
 
     with progress_display(console) as display:

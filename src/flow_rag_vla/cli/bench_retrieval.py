@@ -24,7 +24,7 @@ def bench_retrieval(console: Console, bank: Path | None, output: Path | None) ->
     Raises:
         Exit: with 2, if there is no such bank.
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.benchmarks.retrieval import false_retrievals
     from flow_rag_vla.evaluate.intervals import wilson
     from flow_rag_vla.evaluate.trials.protocol import TrialError

@@ -55,7 +55,7 @@ def calibrate(
 
       ros2 run flow_rag_vla failure_detector --ros-args -p calibration:=/path/to/calibration.safetensors
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.failure.calibration import CalibrationError, save_calibration
     from flow_rag_vla.failure.trace import Origin, Trace, TraceError

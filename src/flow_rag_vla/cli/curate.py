@@ -52,7 +52,7 @@ def _opened(location: str, files: Path | None) -> Iterator[Registry]:
 @contextmanager
 def _bar(title: str) -> Iterator[Progress]:
     """A progress bar on standard error."""
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
 
     with progress_display(Console(stderr=True)) as display:
         yield StageBars(display).bar(title)

@@ -73,8 +73,8 @@ def train(
 
       flow_rag_vla label pictures/ --detector detr --detector-model runs/detectors/sim/model
     """
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.cli.signals import ended_by_signals
-    from flow_rag_vla.cli.train import StageBars, progress_display
     from flow_rag_vla.labeling.training.runs import run_training
     from flow_rag_vla.labeling.training.settings import DetectorTraining
 
@@ -135,8 +135,8 @@ def evaluate(
     """
     import torch
 
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.cli.signals import ended_by_signals
-    from flow_rag_vla.cli.train import StageBars, progress_display
     from flow_rag_vla.labeling.training.runs import named_backend, run_evaluation
 
     console = Console(soft_wrap=True, highlight=False)

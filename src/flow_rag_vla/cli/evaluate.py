@@ -167,7 +167,7 @@ def _success_table(
     output: Path | None,
 ) -> None:
     """Success over tasks and scene variants, without a memory."""
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.intervals import wilson
     from flow_rag_vla.evaluate.rollout import RolloutResult, rollout_jobs, run_jobs
 
@@ -253,7 +253,7 @@ def _specs(
 
 def _collect(console: Console, specs: Sequence[SimulatedSpec], episodes: int, seed: int) -> None:
     """A bank for each checkpoint, in the folder that its benches have as their workspace."""
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.trials.collection import collect_bank
 
     with progress_display(console) as display:
@@ -328,7 +328,7 @@ def _paired(
 
 
 def _trials_display(console: Console) -> Progress:
-    from flow_rag_vla.cli.train import progress_display
+    from flow_rag_vla.cli.progress import progress_display
 
     return progress_display(console)
 

@@ -44,7 +44,7 @@ def external(
 
       flow_rag_vla external --task metaworld/drawer-open-v3 --pixels --demonstrations 2
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.external.environment import ExternalError
     from flow_rag_vla.evaluate.external.preparation import Preparation
     from flow_rag_vla.evaluate.external.study import prepared_benches

@@ -66,7 +66,7 @@ def label(
 
       flow_rag_vla label pictures/ --detector grounding_dino -p mug --synonyms "mug=cup,beaker" --device cuda
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
     from flow_rag_vla.labeling.pipeline import LabelingError, LabelRequest
     from flow_rag_vla.labeling.pipeline.request import parse_synonyms

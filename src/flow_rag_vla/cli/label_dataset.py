@@ -52,7 +52,7 @@ def _checked() -> Iterator[Console]:
 
 @contextmanager
 def _bar(console: Console, title: str) -> Iterator[Progress]:
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
 
     with progress_display(console) as display:
         yield StageBars(display).bar(title[:28])

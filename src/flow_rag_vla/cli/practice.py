@@ -54,7 +54,7 @@ def practice(
 
       flow_rag_vla evaluate --task open_drawer --variant object_size --cases runs/found --memory off,consensus
     """
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.trials.bank import open_bank
     from flow_rag_vla.evaluate.trials.practice import SOURCES, practise

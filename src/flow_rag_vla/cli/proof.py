@@ -46,7 +46,7 @@ def proof(
 
     from flow_rag_vla import __version__
     from flow_rag_vla.cli.evaluate import _print_summary, _Tally
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.session import REPORT, SUMMARY, TABLES, TRIALS, run_plan

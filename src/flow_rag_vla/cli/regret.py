@@ -31,7 +31,7 @@ def regret(
     """
     from rich.table import Table
 
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.deliberation.regret import bank_regrets, ranked_cases, to_collect, write_regrets
     from flow_rag_vla.evaluate.trials.bank import CaseBank

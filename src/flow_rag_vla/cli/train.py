@@ -10,46 +10,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from flow_rag_vla.cli.progress import StageBars, progress_display
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import task_names
 
 OUTPUT = Path("runs/train/checkpoints")
 WORK = Path("runs/train/work")
-
-
-class StageBars:
-    """One progress bar a stage."""
-
-    def __init__(self, display: Progress) -> None:
-        self._display = display
-
-    def bar(self, title: str) -> _Bar:
-        """A bar that a stage can report to."""
-        return _Bar(self._display, self._display.add_task(title, total=None, note=""))
-
-
-class _Bar:
-    def __init__(self, display: Progress, task: TaskID) -> None:
-        self._display, self._task = display, task
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Report progress."""
-        self._display.update(self._task, completed=done, total=total, note=note)
-
-
-def progress_display(console: Console) -> Progress:
-    """The columns of a training display."""
-    return Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-        console=console,
-    )
 
 
 def train(

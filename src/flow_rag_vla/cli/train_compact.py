@@ -39,7 +39,7 @@ def train_compact(
     """
     import torch
 
-    from flow_rag_vla.cli.train import StageBars, progress_display
+    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.labeling.compact.card import score_model, write_card
     from flow_rag_vla.labeling.compact.categories import CATEGORIES
     from flow_rag_vla.labeling.compact.model import CompactModel, save_compact
