@@ -14,12 +14,12 @@ from flow_rag_vla.failure.calibration import (
     CalibrationError,
     calibrate,
     fit_knowledge,
-    load_calibration,
-    save_calibration,
     split_successes,
 )
+from flow_rag_vla.failure.calibration_file import load_calibration, save_calibration
 from flow_rag_vla.failure.detector import FailureDetector
-from flow_rag_vla.failure.monitor import Monitor, fuse
+from flow_rag_vla.failure.fusion import fuse
+from flow_rag_vla.failure.monitor import Monitor
 from flow_rag_vla.failure.sample import Episode
 from flow_rag_vla.learn.train_probe import make_calibration
 

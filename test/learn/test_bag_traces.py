@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flow_rag_vla.cli.main import app
-from flow_rag_vla.failure.calibration import load_calibration
+from flow_rag_vla.failure.calibration_file import load_calibration
 from flow_rag_vla.learn.bag_traces import BagTraces, BagTracesError, bag_folders, read_bag_traces
 
 from ..failure.synthetic import make_trace, successes

@@ -14,7 +14,8 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_NS
 from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
-from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, save_calibration, split_successes
+from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, split_successes
+from flow_rag_vla.failure.calibration_file import save_calibration
 
 from ..failure.synthetic import DIMENSION, ORIGIN, make_chunk, make_frame, successes
 

@@ -57,7 +57,8 @@ def calibrate(
     """
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
-    from flow_rag_vla.failure.calibration import CalibrationError, save_calibration
+    from flow_rag_vla.failure.calibration import CalibrationError
+    from flow_rag_vla.failure.calibration_file import save_calibration
     from flow_rag_vla.failure.trace import Origin, Trace, TraceError
     from flow_rag_vla.learn.bag_traces import BagTraces, BagTracesError, bag_folders, read_bag_traces
     from flow_rag_vla.learn.detection_data import Part, collect_part

@@ -1,62 +1,26 @@
-"""What a monitor knows of success episodes: made from them, kept in one file, refused with anything else."""
+"""What a monitor knows of success episodes: made from them, and refused with anything else."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from flow_rag_vla.core.files import replaced_file
-from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.failure.bands import FEWEST, GOAL_MARK, Band, band_key, bands_for, conformal_threshold, fit_band
 from flow_rag_vla.failure.fitting import fit_banks, fit_distillation, fit_space
-from flow_rag_vla.failure.monitor import Window, fuse, make_scores, standardised
-from flow_rag_vla.failure.probe import NAME as PROBE
-from flow_rag_vla.failure.probe import Layer, Probe, ProbeInput
-from flow_rag_vla.failure.scores import (
-    LEAST_WIDTH,
-    Bank,
-    ChunkDisagreement,
-    ChunkSpread,
-    Distillation,
-    ExpectedDuration,
-    FeatureSpace,
-    NeighbourDistance,
-    RandomDistillation,
-    RuleEvidence,
-)
+from flow_rag_vla.failure.fusion import SCORES, Window, fuse, make_scores, standardised
+from flow_rag_vla.failure.probe import Probe, ProbeInput
+from flow_rag_vla.failure.scores import LEAST_WIDTH, Bank, Distillation, FeatureSpace
 from flow_rag_vla.failure.trace import Origin, Trace
-
-FORMAT = 1
-SHIPPED = Path(__file__).parent / "checkpoints" / "calibration.safetensors"
 
 FEWEST_SUCCESSES = 30
 """Success episodes below which nothing is calibrated."""
 
 RATE = 0.05
 """Share of success episodes that may raise an alarm."""
-
-SCORES = tuple(
-    kind.name
-    for kind in (
-        RuleEvidence,
-        ChunkDisagreement,
-        ChunkSpread,
-        NeighbourDistance,
-        ExpectedDuration,
-        RandomDistillation,
-    )
-)
-"""Of the single scores without the probe, in the order of ``make_scores``."""
 
 FOLDS = 5
 SCALE_QUANTILE = 0.95
@@ -365,120 +329,3 @@ def _known(values: Sequence[float]) -> list[float]:
 def _scale(curves: Sequence[Array]) -> float:
     peaks = [max(_known(curve.tolist())) for curve in curves]
     return max(float(np.quantile(peaks, SCALE_QUANTILE)), LEAST_SCALE)
-
-
-def save_calibration(path: str | Path, calibration: Calibration) -> str:
-    """Write a calibration to one safetensors file, whole or absent; its revision."""
-    space, networks = calibration.space, calibration.distillation
-    tensors: dict[str, NDArray[Any]] = {
-        "space.mean": space.mean,
-        "space.directions": space.directions,
-        "scales": calibration.scales,
-        "peaks": calibration.peaks,
-    }
-    for name in _NETWORK:
-        tensors[f"distillation.{name}"] = getattr(networks, name)
-    for index, bank in calibration.banks.items():
-        # Half precision is far finer than the distance between neighbours.
-        tensors[f"bank.{index}.points"] = bank.points.astype(np.float16)
-        tensors[f"bank.{index}.remaining"] = bank.remaining
-    for task, bands in calibration.bands.items():
-        for column, band in enumerate(bands):
-            tensors[f"band.{task}.{column}"] = np.stack([band.mean, band.width])
-    for index, layer in enumerate(() if calibration.probe is None else calibration.probe.layers):
-        tensors[f"probe.{index}.weight"], tensors[f"probe.{index}.bias"] = layer.weight, layer.bias
-    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-    about = {
-        "origin": asdict(calibration.origin),
-        "rate": calibration.rate,
-        "proprioception": space.proprioception,
-        "episodes": dict(calibration.episodes),
-        "failures": calibration.failures,
-        "source": calibration.source,
-        "goals": [goal.instruction for goal in GOALS],
-        "scores": list(SCORES) + ([PROBE] if calibration.probe is not None else []),
-        "layers": 0 if calibration.probe is None else len(calibration.probe.layers),
-    }
-    text = json.dumps(about, sort_keys=True)
-    digest = _digest(text, tensors)
-    with replaced_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": str(FORMAT), "about": text, "sha256": digest})
-    return digest[:12]
-
-
-def load_calibration(path: str | Path | None = None) -> Calibration:
-    """Read a calibration; the shipped one if no path is given.
-
-    Raises:
-        CalibrationError: for a file that is missing, damaged, of another format or of other goals, with the remedy.
-    """
-    place = SHIPPED if path is None else Path(path)
-    if not place.is_file():
-        raise CalibrationError(f"{place} is missing; name a calibration, or make one with `{REMAKE}`")
-    try:
-        with safe_open(place, framework="np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CalibrationError(f"{place} cannot be read ({error}); make it anew with `{REMAKE}`") from None
-    if metadata.get("format") != str(FORMAT):
-        raise CalibrationError(
-            f"{place} is no calibration of format {FORMAT} (it says {metadata.get('format')}); make one with `{REMAKE}`"
-        )
-    text = metadata.get("about", "")
-    digest = _digest(text, tensors)
-    if digest != metadata.get("sha256"):
-        raise CalibrationError(f"{place} is damaged: its content is not what was written; make it anew with `{REMAKE}`")
-    try:
-        return _assembled(json.loads(text), tensors, digest[:12])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CalibrationError(f"{place} is not usable ({error!r}); make it anew with `{REMAKE}`") from None
-    except CalibrationError as error:
-        raise CalibrationError(f"{place}: {error}") from None
-
-
-_NETWORK = ("target_weight", "target_out", "learner_weight", "learner_bias", "learner_out")
-
-
-def _assembled(about: dict[str, Any], tensors: Mapping[str, NDArray[Any]], revision: str) -> Calibration:
-    goals = [goal.instruction for goal in GOALS]
-    if about["goals"] != goals:
-        raise CalibrationError(f"it knows the goals {about['goals']}, this version {goals}; make one with `{REMAKE}`")
-    columns = about["scores"]
-    if [name for name in columns if name != PROBE] != list(SCORES):
-        raise CalibrationError(f"it holds the scores {columns}, this version {SCORES}; make one with `{REMAKE}`")
-    banks: dict[int, Bank] = {}
-    bands: dict[str, dict[int, Band]] = {}
-    for name, values in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "bank" and rest.endswith(".points"):
-            index = int(rest.partition(".")[0])
-            banks[index] = Bank.of(values.astype(np.float32), tensors[f"bank.{index}.remaining"])
-        elif kind == "band":
-            bands.setdefault(rest.rpartition(".")[0], {})[int(rest.rpartition(".")[2])] = Band(values[0], values[1])
-    layers = [
-        Layer(tensors[f"probe.{index}.weight"], tensors[f"probe.{index}.bias"]) for index in range(about["layers"])
-    ]
-    return Calibration(
-        Origin(**about["origin"]),
-        float(about["rate"]),
-        FeatureSpace(tensors["space.mean"], tensors["space.directions"], float(about["proprioception"])),
-        banks,
-        Distillation(*(tensors[f"distillation.{name}"] for name in _NETWORK)),
-        Probe(layers) if layers else None,
-        {task: tuple(found[column] for column in range(len(columns))) for task, found in bands.items()},
-        tensors["scales"],
-        tensors["peaks"],
-        {str(task): int(count) for task, count in about["episodes"].items()},
-        int(about["failures"]),
-        str(about["source"]),
-        revision,
-    )
-
-
-def _digest(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
-    found = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return found.hexdigest()

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.failure.bands import Band, bands_for, p_value
+from flow_rag_vla.failure.bands import bands_for, p_value
+from flow_rag_vla.failure.calibration import Calibration
 from flow_rag_vla.failure.frame import Frame
+from flow_rag_vla.failure.fusion import Window, fuse, make_scores, standardised
 from flow_rag_vla.failure.probe import NAME as PROBE
 from flow_rag_vla.failure.probe import Probe, ProbeInput
-from flow_rag_vla.failure.scores import (
-    ChunkDisagreement,
-    ChunkSpread,
-    Distillation,
-    ExpectedDuration,
-    FeatureSpace,
-    NeighbourDistance,
-    Neighbours,
-    RandomDistillation,
-    RuleEvidence,
-    Score,
-)
-
-if TYPE_CHECKING:
-    from flow_rag_vla.failure.calibration import Calibration
-    from flow_rag_vla.failure.scores import Bank
-
-WINDOW = 5
-"""Frames over which scores are averaged."""
 
 SPAN_S = 0.5
-"""That many seconds at the camera's 10 Hz."""
+"""Seconds over which scores are averaged: ``fusion.WINDOW`` frames at the camera's 10 Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +47,6 @@ class Reading:
     probability: float
     probability_band: float
     onset_ns: int
-
-
-def make_scores(space: FeatureSpace, banks: dict[int, Bank], distillation: Distillation) -> tuple[Score, ...]:
-    """Every score but the probe, in the order of calibrations."""
-    neighbours = Neighbours(space, banks)
-    return (
-        RuleEvidence(),
-        ChunkDisagreement(),
-        ChunkSpread(),
-        NeighbourDistance(neighbours),
-        ExpectedDuration(neighbours),
-        RandomDistillation(space, distillation),
-    )
-
-
-class Window:
-    """Scores of one episode in standard deviations, averaged over the last frames."""
-
-    def __init__(self, length: int = WINDOW) -> None:
-        self._rows: deque[NDArray[np.float64]] = deque(maxlen=length)
-
-    def reset(self) -> None:
-        """Begin a new episode."""
-        self._rows.clear()
-
-    def add(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(S,): means over the window of what was known; NaN where nothing was."""
-        self._rows.append(row)
-        rows = np.stack(self._rows)
-        known = np.isfinite(rows)
-        count = known.sum(axis=0)
-        total = np.where(known, rows, 0.0).sum(axis=0)
-        return np.where(count > 0, total / np.maximum(count, 1), math.nan)
-
-
-def standardised(bands: tuple[Band, ...], elapsed: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(S,): values (S,) in widths above the means of their bands at a time, seconds."""
-    return np.array([band.standardised(elapsed, value) for band, value in zip(bands, values.tolist(), strict=True)])
-
-
-def fuse(scores: NDArray[np.float64], scales: NDArray[np.float64]) -> float:
-    """One number of scores (S,) in standard deviations: the sum of what is above the mean, each in its own scale.
-
-    On the development episodes the sum told failures from successes as old as they better than the highest score or
-    the norms between did. NaN counts as nothing; NaN if all are.
-    """
-    known = np.isfinite(scores)
-    if not known.any():
-        return math.nan
-    return float(np.maximum(scores[known] / scales[known], 0.0).sum())
 
 
 class Monitor:

@@ -21,7 +21,8 @@ from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
-from flow_rag_vla.failure.calibration import Calibration, CalibrationError, load_calibration
+from flow_rag_vla.failure.calibration import Calibration, CalibrationError
+from flow_rag_vla.failure.calibration_file import load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.drift import DriftWatch
 from flow_rag_vla.failure.frame import Frame

@@ -20,7 +20,8 @@ from flow_rag_vla.evaluate.intervals import Proportion, wilson
 from flow_rag_vla.failure.bands import bands_for
 from flow_rag_vla.failure.calibration import Calibration
 from flow_rag_vla.failure.detector import FailureDetector
-from flow_rag_vla.failure.monitor import Monitor, standardised
+from flow_rag_vla.failure.fusion import standardised
+from flow_rag_vla.failure.monitor import Monitor
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.failure.trace import Trace, TraceInfo
 
