@@ -8,7 +8,7 @@ from pathlib import Path
 from flow_rag_vla.evaluate.trials.bank import DATABASE, read_episodes
 from flow_rag_vla.evaluate.trials.plan import fresh_starts
 from flow_rag_vla.evaluate.trials.protocol import Trial, TrialError, TrialResult
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 from flow_rag_vla.evaluate.trials.variants import OFF
 
 BANK_SEEDS = 70_000

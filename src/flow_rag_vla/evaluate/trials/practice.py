@@ -35,8 +35,9 @@ from flow_rag_vla.evaluate.trials.plan import fresh_starts
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rehearsal import Rehearsal, RehearsalSettings
 from flow_rag_vla.evaluate.trials.rig import Rig
+from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.memory.memory import FailureMemory

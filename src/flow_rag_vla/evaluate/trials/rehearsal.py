@@ -42,7 +42,7 @@ from flow_rag_vla.evaluate.trials.fitting import Fitted, Sight, fit
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import scene_of
+from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.memory.lesson import COMPARED, disagreement
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.observation import DESTINATIONS, relative_reading

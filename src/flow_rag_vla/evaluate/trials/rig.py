@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, policy_folder
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, policy_folder
 from flow_rag_vla.policy.encoders import make_encoder
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.policy.situation import SituationKey

@@ -30,7 +30,7 @@ from flow_rag_vla.evaluate.trials.copies import Felt, likely_copies
 from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within_limits
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import scene_of
+from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.policy import SHIFT_SHAPE, FlowPolicy
 from flow_rag_vla.sim.scene import SceneSpec
