@@ -31,7 +31,7 @@ def bench_pace(console: Console, output: Path | None, *, quick: bool = False) ->
     from flow_rag_vla.deliberation.rehearsal import Rehearsed, Way, rehearse
     from flow_rag_vla.evaluate.trials.protocol import Start
     from flow_rag_vla.evaluate.trials.rig import Rig
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.sim.tasks import TASK_RULES
 
     count = STARTS // 4 if quick else STARTS

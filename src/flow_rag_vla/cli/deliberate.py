@@ -196,7 +196,7 @@ def _rehearse(console: Console, command: str, count: int, path: Path) -> None:
     from flow_rag_vla.deliberation.rehearsal import rehearse
     from flow_rag_vla.evaluate.trials.protocol import Start
     from flow_rag_vla.evaluate.trials.rig import Rig
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 
     path.parent.mkdir(parents=True, exist_ok=True)
     for task in dict.fromkeys(goal.task for goal in _plan(command).goals):

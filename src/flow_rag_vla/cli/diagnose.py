@@ -50,7 +50,7 @@ def diagnose(
     from flow_rag_vla.deliberation.rehearsal import rehearse
     from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
     from flow_rag_vla.evaluate.trials.rig import Rig
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.llm.errors import LlmError
     from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider

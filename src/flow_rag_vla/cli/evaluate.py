@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flow_rag_vla.evaluate.trials.analysis import Summary
     from flow_rag_vla.evaluate.trials.protocol import TrialResult
     from flow_rag_vla.evaluate.trials.runner import Broken
-    from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec
+    from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 
 TRIALS_FOLDER = Path("runs/trials")
 BROKEN_SHOWN = 5
@@ -222,7 +222,7 @@ def _specs(
 ) -> list[SimulatedSpec]:
     """A bench for each checkpoint, task and scene."""
     from flow_rag_vla.evaluate.trials.protocol import TrialError
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 
     policies: list[Path | None] = [*checkpoints] if checkpoints else [None]
     for name, given in (("--cases", cases), ("--dagger", dagger)):

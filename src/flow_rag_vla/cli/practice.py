@@ -61,7 +61,7 @@ def practice(
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.rehearsal import RehearsalSettings, read_rehearsals
     from flow_rag_vla.evaluate.trials.search import SearchSettings, read_searches
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
     from flow_rag_vla.sim.scene import VARIANTS

@@ -37,7 +37,7 @@ def regret(
     from flow_rag_vla.evaluate.trials.bank import CaseBank
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.rig import Rig
-    from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+    from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
     from flow_rag_vla.sim.scene import VARIANTS

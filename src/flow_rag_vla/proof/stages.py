@@ -21,7 +21,7 @@ from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, simulated_spec
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 from flow_rag_vla.learn.few_demonstrations import SAMPLES, train_from_few
 from flow_rag_vla.learn.fine_tune import fine_tune

@@ -16,7 +16,7 @@ from flow_rag_vla.evaluate.trials.journal import read_trials
 from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
 from flow_rag_vla.evaluate.trials.protocol import TrialError, TrialResult
 from flow_rag_vla.evaluate.trials.session import REPORT, SETUP, SUMMARY, TABLES, TRIALS, check_setup, run_plan
-from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 
 EPISODES, SEED = 2, 200_001

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flow_rag_vla.evaluate.trials.plan import fresh_starts, make_plan, preset, repeat_starts, words
 from flow_rag_vla.evaluate.trials.protocol import EXACT, FRESH, NEARBY, ONLINE, Start, TrialError
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 
 SPECS = (SimulatedSpec("push", "plain", "a@1"), SimulatedSpec("push", "plain", "b@2"))

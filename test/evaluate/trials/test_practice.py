@@ -15,7 +15,7 @@ from flow_rag_vla.evaluate.trials.labelled import Keeper
 from flow_rag_vla.evaluate.trials.practice import Practice
 from flow_rag_vla.evaluate.trials.protocol import Start
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import CaseFilter, FailureStore

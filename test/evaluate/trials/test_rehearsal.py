@@ -31,7 +31,8 @@ from flow_rag_vla.evaluate.trials.rehearsal import (
     read_rehearsals,
 )
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of, simulated_spec
+from flow_rag_vla.evaluate.trials.scenes import scene_of
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.policy.observation import DESTINATIONS, ENTITY_DIM, ENTITY_INDEX

@@ -21,6 +21,7 @@ from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen, within
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
+from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.evaluate.trials.search import (
     SEARCHES,
     Draw,
@@ -31,7 +32,7 @@ from flow_rag_vla.evaluate.trials.search import (
     seen_with,
     to_label,
 )
-from flow_rag_vla.evaluate.trials.simulated import SimulatedSpec, scene_of, simulated_spec
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.memory.guard import beyond_limits
 from flow_rag_vla.memory.lesson import disagreement
 from flow_rag_vla.memory.memory import FailureMemory

@@ -16,13 +16,8 @@ from flow_rag_vla.evaluate.trials.homing import homeward
 from flow_rag_vla.evaluate.trials.lessons import expert_chunk
 from flow_rag_vla.evaluate.trials.plan import make_plan
 from flow_rag_vla.evaluate.trials.protocol import FRESH, ONLINE, Start, Trial, TrialError
-from flow_rag_vla.evaluate.trials.simulated import (
-    DISPLACED_BY,
-    DISPLACED_TURN,
-    SimulatedSpec,
-    scene_of,
-    simulated_spec,
-)
+from flow_rag_vla.evaluate.trials.scenes import DISPLACED_BY, DISPLACED_TURN, scene_of
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 from flow_rag_vla.policy.encoders import make_encoder
 from flow_rag_vla.policy.policy import FlowPolicy
