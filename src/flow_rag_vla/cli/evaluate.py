@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from flow_rag_vla.cli.paired_trials import PairedTrials, run_paired
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import UnknownTaskError, check_task, task_names
 
 if TYPE_CHECKING:
     from flow_rag_vla.evaluate.rollout import RolloutSettings
-    from flow_rag_vla.evaluate.trials.analysis import Summary
     from flow_rag_vla.evaluate.trials.protocol import TrialResult
-    from flow_rag_vla.evaluate.trials.runner import Broken
     from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 
 TRIALS_FOLDER = Path("runs/trials")
-BROKEN_SHOWN = 5
-"""Trials that broke which are named; a wrong folder breaks all of them alike."""
 EXTERNAL_FOLDER = Path("runs/external_trials")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which episodes are asked for.
+
+    checkpoints: folders of policies; none: the one that ships
+    episodes: of each task in each scene variant, from seed ``seed`` on
+    """
+
+    tasks: Sequence[str]
+    scenes: Sequence[str]
+    checkpoints: Sequence[Path]
+    encoder: str
+    settings: RolloutSettings
+    episodes: int
+    seed: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Banks:
+    """What memories are made from: folders of cases and of fine-tuned policies, one for each checkpoint or none.
+
+    source: who corrects failures as a bank is made or grows
+    folder: of the run; memories that grow live in it
+    """
+
+    cases: Sequence[Path]
+    dagger: Sequence[Path]
+    source: str
+    folder: Path
 
 
 def evaluate(
@@ -118,8 +144,8 @@ def evaluate(
         )
         return
     console = Console()
-    asked = words(variant) or ["plain"]
-    scenes = list(VARIANTS) if asked == ["all"] else asked
+    named = words(variant) or ["plain"]
+    scenes = list(VARIANTS) if named == ["all"] else named
     unknown = [name for name in scenes if name not in VARIANTS]
     if unknown:
         console.print(f"[red]unknown variant {unknown[0]!r}; known: {', '.join(VARIANTS)}, all")
@@ -133,39 +159,29 @@ def evaluate(
         # Before any process is started: on a busy machine that takes longer than to say what is wrong.
         for one in checkpoint or ():
             load_checkpoint(one)
+        asked = Asked(tasks, scenes, checkpoint or (), encoder, settings, episodes, seed, workers)
         if alone:
-            _success_table(
-                console, tasks, scenes, episodes, seed, workers, checkpoint[0] if checkpoint else None, encoder,
-                settings, output,
-            )  # fmt: skip
+            _success_table(console, asked, output)
             return
         if resume and output is None:
             raise TrialError("--resume goes on with the trials of a folder: name it with --output")
         folder = output or TRIALS_FOLDER / time.strftime("%Y%m%d-%H%M%S")
-        specs = _specs(tasks, scenes, checkpoint, encoder, settings, cases, dagger, folder, source, collect)
+        banks = Banks(cases or (), dagger or (), source, folder)
         if collect:
-            _collect(console, specs, collect, collect_seed)
-            # Again: the benches are described with what their banks hold now.
-            specs = _specs(tasks, scenes, checkpoint, encoder, settings, cases, dagger, folder, source, 0)
+            _collect(console, _specs(asked, banks, collecting=True), collect, collect_seed)
+        # After that: the benches are described with what their banks hold now.
+        specs = _specs(asked, banks)
         if memory is not None or preset is not None:
-            _paired(console, specs, memory, preset, episodes, seed, repeats, workers, folder, resume)
+            trials = PairedTrials(memory, preset, episodes, seed, repeats, workers, folder, resume)
+            code = run_paired(console, specs, trials)
+            if code:
+                raise typer.Exit(code)
     except (UnknownTaskError, CheckpointError, EncoderError, TrialError, StoreError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
 
 
-def _success_table(
-    console: Console,
-    tasks: Sequence[str],
-    scenes: Sequence[str],
-    episodes: int,
-    seed: int,
-    workers: int,
-    checkpoint: Path | None,
-    encoder: str,
-    settings: RolloutSettings,
-    output: Path | None,
-) -> None:
+def _success_table(console: Console, asked: Asked, output: Path | None) -> None:
     """Success over tasks and scene variants, without a memory."""
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.intervals import wilson
@@ -173,25 +189,25 @@ def _success_table(
 
     results: list[RolloutResult] = []
     jobs = rollout_jobs(
-        tasks,
-        scenes,
-        episodes,
-        seed,
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        encoder=encoder,
-        settings=settings,
+        asked.tasks,
+        asked.scenes,
+        asked.episodes,
+        asked.seed,
+        checkpoint=str(asked.checkpoints[0]) if asked.checkpoints else None,
+        encoder=asked.encoder,
+        settings=asked.settings,
     )
     with progress_display(console) as display:
         bar = StageBars(display).bar("Episodes")
-        total = episodes * len(tasks) * len(scenes)
+        total = asked.episodes * len(asked.tasks) * len(asked.scenes)
         bar(0, total)
-        for batch in run_jobs(jobs, workers):
+        for batch in run_jobs(jobs, asked.workers):
             results += batch
             done = sum(item.success for item in results)
             bar(len(results), total, f"{done}/{len(results)} succeeded")
     table = Table("task", "variant", "success [95 %]", "seconds", "starved ticks")
-    for name in tasks:
-        for kind in scenes:
+    for name in asked.tasks:
+        for kind in asked.scenes:
             some = [item for item in results if (item.task, item.variant) == (name, kind)]
             durations = [item.duration_s for item in some if item.success]
             table.add_row(
@@ -208,46 +224,38 @@ def _success_table(
         console.print(f"every episode: {output}", highlight=False)
 
 
-def _specs(
-    tasks: Sequence[str],
-    scenes: Sequence[str],
-    checkpoints: Sequence[Path] | None,
-    encoder: str,
-    settings: RolloutSettings,
-    cases: Sequence[Path] | None,
-    dagger: Sequence[Path] | None,
-    folder: Path,
-    source: str,
-    collect: int,
-) -> list[SimulatedSpec]:
-    """A bench for each checkpoint, task and scene."""
+def _specs(asked: Asked, banks: Banks, *, collecting: bool = False) -> list[SimulatedSpec]:
+    """A bench for each checkpoint, task and scene; as a bank is collected there may be none yet.
+
+    Raises:
+        TrialError: if folders are missing, or not one for each checkpoint.
+    """
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 
-    policies: list[Path | None] = [*checkpoints] if checkpoints else [None]
-    for name, given in (("--cases", cases), ("--dagger", dagger)):
+    policies: list[Path | None] = [*asked.checkpoints] or [None]
+    for name, given in (("--cases", banks.cases), ("--dagger", banks.dagger)):
         if given and len(given) != len(policies):
             raise TrialError(f"{len(given)} {name} for {len(policies)} checkpoints; give one for each, in their order")
-    if collect and not cases:
+    if collecting and not banks.cases:
         raise TrialError("--collect needs a folder to put the bank into: --cases FOLDER")
-    # As a bank is collected there may be none yet.
-    banks: list[Path | None] = [*cases] if cases and not collect else [None] * len(policies)
-    tuned: list[Path | None] = [*dagger] if dagger else [None] * len(policies)
+    cases: list[Path | None] = [*banks.cases] or [None] * len(policies)
+    tuned: list[Path | None] = [*banks.dagger] or [None] * len(policies)
     return [
         simulated_spec(
             task,
             scene,
             checkpoint=policy,
-            encoder=encoder,
-            settings=settings,
-            cases=bank,
-            dagger=other,
-            workspace=(cases[place] if cases else folder) if collect else folder / "online",
-            source=source,
+            encoder=asked.encoder,
+            settings=asked.settings,
+            cases=None if collecting else bank,
+            dagger=fine_tuned,
+            workspace=bank if collecting else banks.folder / "online",
+            source=banks.source,
         )
-        for place, (policy, bank, other) in enumerate(zip(policies, banks, tuned, strict=True))
-        for task in tasks
-        for scene in scenes
+        for policy, bank, fine_tuned in zip(policies, cases, tuned, strict=True)
+        for task in asked.tasks
+        for scene in asked.scenes
     ]
 
 
@@ -268,104 +276,3 @@ def _collect(console: Console, specs: Sequence[SimulatedSpec], episodes: int, se
                 bar(done, total, f"{failed} failed")
 
             collect_bank(str(folder), some, episodes, seed, progress=note)
-
-
-def _paired(
-    console: Console,
-    specs: Sequence[SimulatedSpec],
-    memory: str | None,
-    preset: str | None,
-    episodes: int,
-    seed: int,
-    repeats: int | None,
-    workers: int,
-    folder: Path,
-    resume: bool,
-) -> None:
-    """Paired trials into a folder, with the table of what they show."""
-    from flow_rag_vla import __version__
-    from flow_rag_vla.evaluate.trials.plan import make_plan
-    from flow_rag_vla.evaluate.trials.plan import preset as find_preset
-    from flow_rag_vla.evaluate.trials.session import REPORT, TABLES, run_plan
-    from flow_rag_vla.evaluate.trials.variants import DEFAULT_METHOD, parse_all
-
-    about: dict[str, Any] = {
-        "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "version": __version__,
-        "episodes": episodes,
-        "first_seed": seed,
-    }
-    if preset is None:
-        variants, again, online = parse_all(memory or ""), repeats or 0, False
-    else:
-        found = find_preset(
-            preset,
-            memory or DEFAULT_METHOD,
-            dagger=any(spec.dagger for spec in specs),
-            bank_episodes=min(spec.bank_episodes for spec in specs),
-        )
-        variants, online = found.variants, found.online
-        again = found.repeats if repeats is None else repeats
-        about |= {"preset": f"{found.name}: {found.description}", "labels": dict(found.labels)}
-        if online:
-            about["corrections"] = ", ".join(dict.fromkeys(spec.source for spec in specs))
-    plan = make_plan(specs, variants, episodes=episodes, first_seed=seed, repeats=again, online=online)
-    try:
-        with _trials_display(console) as display:
-            summary = run_plan(plan, folder, workers=workers, resume=resume, about=about, progress=_Tally(display).note)
-    except KeyboardInterrupt:
-        console.print(f"stopped; what was done is in {folder}: go on with --resume", highlight=False)
-        raise typer.Exit(130) from None
-    _print_summary(console, summary)
-    for line in summary.broken[:BROKEN_SHOWN]:
-        console.print(f"[red]broken: {line}")
-    if len(summary.broken) > BROKEN_SHOWN:
-        console.print(f"[red]and {len(summary.broken) - BROKEN_SHOWN} more; all are in {folder / TABLES}")
-    console.print(f"report: {folder / REPORT}", highlight=False)
-    if summary.broken:
-        raise typer.Exit(1)
-
-
-def _trials_display(console: Console) -> Progress:
-    from flow_rag_vla.cli.progress import progress_display
-
-    return progress_display(console)
-
-
-class _Tally:
-    """The progress bar of paired trials: success so far of each variant."""
-
-    def __init__(self, display: Progress) -> None:
-        self._display = display
-        self._task = display.add_task("Trials", total=None, note="")
-        self._done: Counter[str] = Counter()
-        self._all: Counter[str] = Counter()
-
-    def note(self, done: int, total: int, outcome: TrialResult | Broken | None) -> None:
-        """Report progress."""
-        success = getattr(outcome, "success", None)
-        if outcome is not None and success is not None:
-            self._done[outcome.trial.variant] += success
-            self._all[outcome.trial.variant] += 1
-        shares = (f"{name} {self._done[name]}/{count}" for name, count in self._all.items())
-        self._display.update(self._task, completed=done, total=total, note="  ".join(shares))
-
-
-def _print_summary(console: Console, summary: Summary) -> None:
-    from flow_rag_vla.evaluate.trials.analysis import plain
-    from flow_rag_vla.evaluate.trials.tables import against, group_title, label, p_value, points, share
-
-    content = plain(summary)
-    for group in content["groups"]:
-        table = Table("memory", "success [95 %]", "lift, points [95 %]", "p", "fixed / broken", "events an episode")
-        for item in group["variants"]:
-            found = against(item, "off")
-            cells = ["", "", ""]
-            if found is not None:
-                pairs = found["pairs"]
-                cells = [points(found["difference"]), p_value(found["p"]), f"{pairs['fixed']} / {pairs['broken']}"]
-            name = label(item["variant"], content["about"])
-            table.add_row(name, share(item["success"]), *cells, f"{item['events_per_episode']:.2f}")
-        console.print(f"{group_title(group)} ({group['starts']} starts)", highlight=False)
-        console.print(table)

@@ -45,7 +45,7 @@ def proof(
     from dataclasses import asdict, replace
 
     from flow_rag_vla import __version__
-    from flow_rag_vla.cli.evaluate import _print_summary, _Tally
+    from flow_rag_vla.cli.paired_trials import Tally, print_summary
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.trials.protocol import TrialError
@@ -93,9 +93,9 @@ def proof(
                 with progress_display(console) as display:
                     summary = run_plan(
                         plan, folder, workers=workers, resume=(folder / TRIALS).is_file(),
-                        about=about, progress=_Tally(display).note,
+                        about=about, progress=Tally(display).note,
                     )  # fmt: skip
-            _print_summary(console, summary)
+            print_summary(console, summary)
             console.print(f"report: {folder / REPORT}", highlight=False)
             if results is not None:
                 results.mkdir(parents=True, exist_ok=True)
