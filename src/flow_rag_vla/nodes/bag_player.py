@@ -53,8 +53,8 @@ class BagPlayer(Node):
 
     def __init__(self) -> None:
         super().__init__("bag_player")
-        self._params = NodeParameters(self, BagPlayerParameters, self._on_change)
-        settings = self._params.value
+        self._settings = NodeParameters(self, BagPlayerParameters, self._on_change)
+        settings = self._settings.value
         try:
             self._bag = Bag(bag_of(settings.bag))
             self._list: Playlist = playlist(self._bag, settings.topics, settings.mute, settings.remap)
@@ -142,13 +142,13 @@ class BagPlayer(Node):
             self._wait_for_listeners()
             while self._round():
                 self._rounds += 1
-                if not self._params.value.loop:
+                if not self._settings.value.loop:
                     break
                 self._position_ns = self._begin_ns
         except Exception as error:  # the thread must not vanish in silence
             self.get_logger().error(f"playing ended: {type(error).__name__}: {error}")
         self._done = True
-        if self._params.value.end and not self._ending:
+        if self._settings.value.end and not self._ending:
             time.sleep(LINGER_S)
             self.get_logger().info(f"end of the bag: {self._sent} messages played")
             os.kill(os.getpid(), signal.SIGINT)
@@ -189,8 +189,8 @@ class BagPlayer(Node):
         And until a recorder among them has what they tell each other: it finds topics by and by, and would miss the
         first of what the bag makes them say. That is not waited for beyond RECORDER_PATIENCE_S, as it may not want it.
         """
-        wanted = set(self._params.value.wait_for) - {RECORDER}
-        recorded = RECORDER in self._params.value.wait_for
+        wanted = set(self._settings.value.wait_for) - {RECORDER}
+        recorded = RECORDER in self._settings.value.wait_for
         settled_ns = 0
         patience_ns = time.monotonic_ns() + int(RECORDER_PATIENCE_S * 1e9)
         while wanted and not self._ending:
@@ -244,7 +244,7 @@ class BagPlayer(Node):
         return response
 
     def _on_step(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        step_ns = int(self._params.value.step * 1e9)
+        step_ns = int(self._settings.value.step * 1e9)
         with self._condition:
             self._paused = True
             self._steps_ns += step_ns
@@ -265,7 +265,7 @@ class BagPlayer(Node):
         figures: dict[str, object] = {
             "bag": str(self._bag.path),
             "position": round(self._seconds(), 3),
-            "rate": self._params.value.rate,
+            "rate": self._settings.value.rate,
             "paused": self._paused,
             "messages": self._sent,
             "rounds": self._rounds,
@@ -289,7 +289,7 @@ class _Pace:
     def until(self, stamp_ns: int) -> bool:
         """Wait until bag time has reached a moment; False when the node ends."""
         player = self._player
-        period_ns = int(player._params.value.clock_period * 1e9)
+        period_ns = int(player._settings.value.clock_period * 1e9)
         while True:
             target_ns = min(stamp_ns, self._told_ns + period_ns)
             if target_ns <= self._told_ns and stamp_ns <= self._told_ns:
@@ -310,7 +310,7 @@ class _Pace:
                         return True
                     player._condition.wait()
                     continue
-                rate = player._params.value.rate
+                rate = player._settings.value.rate
                 if self._anchor is None or self._anchor[2] != rate:
                     self._anchor = time.monotonic_ns(), self._told_ns, rate
                 began_ns, from_ns, _ = self._anchor

@@ -35,7 +35,7 @@ class CameraEncoder(ManagedNode):
     def __init__(self) -> None:
         super().__init__("camera_encoder")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, CameraEncoderParameters, may_reload=self.may_reload)
+        self._settings = NodeParameters(self, CameraEncoderParameters, may_reload=self.may_reload)
         self._model: HeldModel[Encoder] = HeldModel("encoder")
         self._newest: dict[str, tuple[int, NDArray[np.uint8]]] = {}
         self._last_stamp_ns = -1
@@ -45,7 +45,7 @@ class CameraEncoder(ManagedNode):
 
     def load(self) -> None:
         """Load the encoder."""
-        settings = self._params.value
+        settings = self._settings.value
         device = prepare_torch(settings.device, settings.threads)
         try:
             encoder = self._model.load(
@@ -78,7 +78,7 @@ class CameraEncoder(ManagedNode):
     def _on_image(self, camera: str, image: Image) -> None:
         stamp_ns = to_ns(image.header.stamp)
         age = (to_ns(self.get_clock().now().to_msg()) - stamp_ns) * 1e-9
-        limit = self._params.value.max_image_age
+        limit = self._settings.value.max_image_age
         if abs(age) > limit:
             when = "old" if age > 0 else "in the future"
             self._complain(f"image of camera {camera!r} is {abs(age):.3f} s {when}, limit {limit} s; check the clocks")
@@ -91,7 +91,7 @@ class CameraEncoder(ManagedNode):
         cameras = self._model.value.cameras
         stamps = [self._newest[name][0] for name in cameras if name in self._newest]
         complete = len(stamps) == len(cameras)
-        if not complete or max(stamps) - min(stamps) > self._params.value.pairing_tolerance * 1e9:
+        if not complete or max(stamps) - min(stamps) > self._settings.value.pairing_tolerance * 1e9:
             return
         # The oldest image says how fresh the observation is.
         observed_ns = min(stamps)

@@ -44,9 +44,7 @@ class FailureDetectorNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("failure_detector")
-        self._node_parameters = NodeParameters(
-            self, FailureDetectorParameters, self._configure, may_reload=self.may_reload
-        )
+        self._settings = NodeParameters(self, FailureDetectorParameters, self._configure, may_reload=self.may_reload)
         self._events = {kind: 0 for kind in FailureType}
         self._states = self._refused = 0
         self._busy_ns = 0
@@ -57,14 +55,14 @@ class FailureDetectorNode(ManagedNode):
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
         self._calibration: Calibration | None = None
-        self._detector = FailureDetector(self._node_parameters.value.thresholds(), None)
+        self._detector = FailureDetector(self._settings.value.thresholds(), None)
         self._score = msg.FailureScore()
         self._event_publisher = self.create_lifecycle_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
         self._score_publisher = self.create_lifecycle_publisher(msg.FailureScore, topics.FAILURE_SCORE, qos.SENSOR)
 
     def load(self) -> None:
         """Read the calibration."""
-        settings = self._node_parameters.value
+        settings = self._settings.value
         self._calibration = self._calibrated(settings.calibration)
         self._configure(settings)
 

@@ -66,7 +66,7 @@ class FlowPolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("flow_policy")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, FlowPolicyParameters, self._configure, may_reload=self.may_reload)
+        self._settings = NodeParameters(self, FlowPolicyParameters, self._configure, may_reload=self.may_reload)
         self._model: HeldModel[FlowPolicy] = HeldModel("policy")
         self._states: deque[RobotState] = deque(maxlen=STATES_KEPT)
         self._corrections: deque[Correction] = deque(maxlen=4)
@@ -82,7 +82,7 @@ class FlowPolicyNode(ManagedNode):
 
     def load(self) -> None:
         """Load the policy."""
-        settings = self._params.value
+        settings = self._settings.value
         device = prepare_torch(settings.device, settings.threads)
         try:
             policy = self._model.load(
@@ -112,7 +112,7 @@ class FlowPolicyNode(ManagedNode):
         self._budget = self.create_timer(
             1.0, self._on_budget_spent, clock=Clock(clock_type=ClockType.STEADY_TIME), autostart=False
         )
-        self._configure(self._params.value)
+        self._configure(self._settings.value)
 
     def rest(self) -> None:
         """Forget the episode and what was seen of it."""
@@ -173,7 +173,7 @@ class FlowPolicyNode(ManagedNode):
             return
         superseded, self._waiting = self._waiting, observation
         early = next((item for item in self._corrections if item.stamp_ns == observation.stamp_ns), None)
-        if early is not None or self._params.value.correction_budget == 0:
+        if early is not None or self._settings.value.correction_budget == 0:
             self._sample(early)
         elif superseded is None:
             self._budget.reset()
@@ -181,7 +181,7 @@ class FlowPolicyNode(ManagedNode):
         # otherwise put the chunk off for ever.
 
     def _observe(self, message: msg.Embedding, goal: Goal) -> Observation:
-        settings = self._params.value
+        settings = self._settings.value
         self._model.value.check_encoder(message.encoder, message.revision)
         values = message_values.embedding_values(message, self._model.value.embedding_dimension)
         stamp_ns = to_ns(message.header.stamp)
@@ -224,7 +224,7 @@ class FlowPolicyNode(ManagedNode):
             observation.state,
             observation.goal,
             stamp_ns=observation.stamp_ns,
-            seed=noise_seed(self._params.value.seed, observation.stamp_ns),
+            seed=noise_seed(self._settings.value.seed, observation.stamp_ns),
             previous=carried(self._previous, observation.stamp_ns, self._pace),
             delay_ticks=math.ceil(max(self._delays) * self._pace),
             correction=correction,

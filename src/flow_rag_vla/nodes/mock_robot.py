@@ -42,8 +42,8 @@ class MockRobot(Node):
     def __init__(self) -> None:
         super().__init__("mock_robot")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, MockRobotParameters)
-        settings = self._params.value
+        self._settings = NodeParameters(self, MockRobotParameters)
+        settings = self._settings.value
         self._profile = profile = profile_of(settings.profile)
         self._robot = MockArm(profile, settings.time_constant)
         try:
@@ -112,7 +112,9 @@ class MockRobot(Node):
         jacobian = self._arm.jacobian(self._robot.positions)
         # Damped as in a drive's own controller; the speed counts, so a lag of the joints is made up for beforehand.
         normal = jacobian @ jacobian.T + 1e-4 * np.eye(6)
-        joints = self._robot.positions + jacobian.T @ np.linalg.solve(normal, twist) * self._params.value.time_constant
+        joints = (
+            self._robot.positions + jacobian.T @ np.linalg.solve(normal, twist) * self._settings.value.time_constant
+        )
         self._follow(joints)
 
     def _follow(self, joints: NDArray[np.float64]) -> None:

@@ -43,8 +43,8 @@ class Simulator(Node):
     def __init__(self) -> None:
         super().__init__("simulator")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, SimulatorParameters)
-        settings = self._params.value
+        self._settings = NodeParameters(self, SimulatorParameters)
+        settings = self._settings.value
         self._stepped = settings.mode == "stepped"
         self._sim_time = self._stepped or bool(self.get_parameter("use_sim_time").value)
         self._world = World(gui=settings.gui)
@@ -147,7 +147,7 @@ class Simulator(Node):
         if self._last_steady_ns and now - self._last_steady_ns > 1.5 * TICK_NS and not self._stepped:
             self._late += 1
         self._last_steady_ns = now
-        timeout_ns = self._params.value.command_timeout * 1e9
+        timeout_ns = self._settings.value.command_timeout * 1e9
         if self._commanded and not self._stepped and now - self._target_steady_ns > timeout_ns:
             # Commands stopped: keep the present pose, and the grip, rather than run on to an old target.
             here = self._world.robot_state()

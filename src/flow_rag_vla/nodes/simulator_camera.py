@@ -40,7 +40,7 @@ class SimulatorCamera(Node):
     def __init__(self) -> None:
         super().__init__("simulator_camera")
         self._complain = Complaints(self.get_logger())
-        self._params = NodeParameters(self, SimulatorCameraParameters)
+        self._settings = NodeParameters(self, SimulatorCameraParameters)
         self._renderer: SceneRenderer | None = None
         self._shown: tuple[str, str, int, str] | None = None
         self._reset_count = -1
@@ -72,7 +72,7 @@ class SimulatorCamera(Node):
         # Half a tick of grace: scene states come every 25 ms, give or take what the scheduler adds.
         if not fresh and 0 <= self._next_ns - stamp_ns - int(TICK_S * 5e8) < 2_000_000_000:
             return
-        self._next_ns = stamp_ns + int(1e9 / self._params.value.rate)
+        self._next_ns = stamp_ns + int(1e9 / self._settings.value.rate)
         self._reset_count = scene.reset_count
         renderer = self._mirror(scene)
         if renderer is None:
