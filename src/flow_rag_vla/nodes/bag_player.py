@@ -1,7 +1,7 @@
 """Plays a bag into the graph: every topic with the quality of service it had, and the bag's time on /clock.
 
 One thread plays: it sleeps until a message is due, publishes its bytes as they were recorded, and moves /clock on
-before them. The executor's thread answers the services; a condition guards what both look at.
+before them. The executor's thread answers the services; what both look at is the playback's, which guards it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from flow_rag_vla.bringup.parameters.bag_player import BagPlayerParameters
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.definitions import UnknownTypeError
 from flow_rag_vla.data.mcap_scan import McapChannel
+from flow_rag_vla.data.playback import Playback
 from flow_rag_vla.data.playlist import Playlist, playlist
 from flow_rag_vla.data.transcode import TranscodeError, Transcoding, transcoding
 from flow_rag_vla.evaluate.decisions.reading import bag_of
@@ -69,10 +70,12 @@ class BagPlayer(Node):
             self._open(channel)
         if not self._outputs:
             raise StartError(f"parameter bag: nothing of {self._bag.path} can be played; {self._why_silent()}")
-        self._condition = threading.Condition()
-        self._paused = settings.paused
-        self._steps_ns = 0
-        self._ending = False
+        self._playback = Playback(
+            self._tell_time,
+            lambda: self._settings.value.rate,
+            lambda: self._settings.value.clock_period,
+            paused=settings.paused,
+        )
         self._position_ns = self._begin_ns = self._bag.start_ns + int(settings.start * 1e9)
         self._stop_ns = self._begin_ns + int(settings.duration * 1e9) if settings.duration else self._bag.end_ns + 1
         if self._begin_ns > self._bag.end_ns:
@@ -93,9 +96,7 @@ class BagPlayer(Node):
     def destroy_node(self) -> None:
         """End the thread, then the node."""
         if hasattr(self, "_thread"):
-            with self._condition:
-                self._ending = True
-                self._condition.notify_all()
+            self._playback.end()
             self._thread.join()
         super().destroy_node()
 
@@ -148,21 +149,21 @@ class BagPlayer(Node):
         except Exception as error:  # the thread must not vanish in silence
             self.get_logger().error(f"playing ended: {type(error).__name__}: {error}")
         self._done = True
-        if self._settings.value.end and not self._ending:
+        if self._settings.value.end and not self._playback.ended:
             time.sleep(LINGER_S)
             self.get_logger().info(f"end of the bag: {self._sent} messages played")
             os.kill(os.getpid(), signal.SIGINT)
 
     def _round(self) -> bool:
         """Play from begin to end once; whether it got there."""
-        pace = _Pace(self)
+        self._playback.begin(self._position_ns)
         for channel, stamp_ns, data in self._messages():
-            if not pace.until(stamp_ns):
+            if not self._playback.until(stamp_ns):
                 return False
             publisher, convert = self._outputs[channel.topic]
             publisher.publish(data if convert is None else convert(data))
             self._sent += 1
-        return pace.until(self._stop_ns)
+        return self._playback.until(self._stop_ns)
 
     def _messages(self) -> Iterator[tuple[McapChannel, int, bytes]]:
         wanted = set(self._outputs)
@@ -193,7 +194,7 @@ class BagPlayer(Node):
         recorded = RECORDER in self._settings.value.wait_for
         settled_ns = 0
         patience_ns = time.monotonic_ns() + int(RECORDER_PATIENCE_S * 1e9)
-        while wanted and not self._ending:
+        while wanted and not self._playback.ended:
             heard: set[str] = set()
             matched = True
             for publisher, _ in self._outputs.values():
@@ -222,41 +223,32 @@ class BagPlayer(Node):
                 return False
         return True
 
-    def tell_time(self, position_ns: int) -> None:
-        """Publish the bag's time."""
+    def _tell_time(self, position_ns: int) -> None:
         self._position_ns = position_ns
         self._clock_publisher.publish(Clock(clock=to_stamp(position_ns + self._list.clock_offset_ns)))
 
     # The executor's thread.
 
     def _on_pause(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        with self._condition:
-            self._paused, self._steps_ns = True, 0
-            self._condition.notify_all()
+        self._playback.pause()
         response.success, response.message = True, f"paused at {self._seconds():.3f} s"
         return response
 
     def _on_resume(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        with self._condition:
-            self._paused = False
-            self._condition.notify_all()
+        self._playback.resume()
         response.success, response.message = not self._done, "the bag has ended" if self._done else "playing"
         return response
 
     def _on_step(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         step_ns = int(self._settings.value.step * 1e9)
-        with self._condition:
-            self._paused = True
-            self._steps_ns += step_ns
-            self._condition.notify_all()
+        self._playback.step(step_ns)
         response.success = not self._done
         response.message = "the bag has ended" if self._done else f"one step of {step_ns * 1e-9:g} s"
         return response
 
     def _on_change(self, _settings: BagPlayerParameters) -> None:
-        if hasattr(self, "_condition"):
-            with self._condition:
-                self._condition.notify_all()
+        if hasattr(self, "_playback"):
+            self._playback.changed()
 
     def _seconds(self) -> float:
         return (self._position_ns - self._bag.start_ns) * 1e-9
@@ -266,7 +258,7 @@ class BagPlayer(Node):
             "bag": str(self._bag.path),
             "position": round(self._seconds(), 3),
             "rate": self._settings.value.rate,
-            "paused": self._paused,
+            "paused": self._playback.paused,
             "messages": self._sent,
             "rounds": self._rounds,
             "muted": ", ".join(self._list.muted),
@@ -274,52 +266,7 @@ class BagPlayer(Node):
         if self._bag.problems or self._silent:
             why = [*self._bag.problems, *(f"{topic}: {text}" for topic, text in self._silent.items())]
             return WARN, why[0], figures
-        return OK, "ended" if self._done else "paused" if self._paused else "playing", figures
-
-
-class _Pace:
-    """Lets bag time pass no faster than asked, and keeps /clock moving in small steps."""
-
-    def __init__(self, player: BagPlayer) -> None:
-        self._player = player
-        self._anchor: tuple[int, int, float] | None = None
-        self._told_ns = player._position_ns
-        player.tell_time(self._told_ns)
-
-    def until(self, stamp_ns: int) -> bool:
-        """Wait until bag time has reached a moment; False when the node ends."""
-        player = self._player
-        period_ns = int(player._settings.value.clock_period * 1e9)
-        while True:
-            target_ns = min(stamp_ns, self._told_ns + period_ns)
-            if target_ns <= self._told_ns and stamp_ns <= self._told_ns:
-                return not player._ending
-            if not self._wait(target_ns):
-                return False
-            self._told_ns = target_ns
-            player.tell_time(target_ns)
-
-    def _wait(self, target_ns: int) -> bool:
-        player = self._player
-        with player._condition:
-            while not player._ending:
-                if player._paused:
-                    self._anchor = None
-                    if player._steps_ns > 0:
-                        player._steps_ns = max(0, player._steps_ns - (target_ns - self._told_ns))
-                        return True
-                    player._condition.wait()
-                    continue
-                rate = player._settings.value.rate
-                if self._anchor is None or self._anchor[2] != rate:
-                    self._anchor = time.monotonic_ns(), self._told_ns, rate
-                began_ns, from_ns, _ = self._anchor
-                due_ns = began_ns + int((target_ns - from_ns) / rate)
-                left_ns = due_ns - time.monotonic_ns()
-                if left_ns <= 0:
-                    return True
-                player._condition.wait(left_ns * 1e-9)
-        return False
+        return OK, "ended" if self._done else "paused" if self._playback.paused else "playing", figures
 
 
 def offered_profile(recorded: Sequence[Qos]) -> QoSProfile:
