@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from flow_rag_vla.cli.saying import complain
+
+if TYPE_CHECKING:
+    from flow_rag_vla.cli.progress import StageBars
+    from flow_rag_vla.failure.calibration import Calibration
+    from flow_rag_vla.failure.trace import Origin, Trace
 
 OUTPUT = Path("calibration.safetensors")
 
@@ -59,9 +66,8 @@ def calibrate(
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.failure.calibration import CalibrationError
     from flow_rag_vla.failure.calibration_file import save_calibration
-    from flow_rag_vla.failure.trace import Origin, Trace, TraceError
-    from flow_rag_vla.learn.bag_traces import BagTraces, BagTracesError, bag_folders, read_bag_traces
-    from flow_rag_vla.learn.detection_data import Part, collect_part
+    from flow_rag_vla.failure.trace import TraceError
+    from flow_rag_vla.learn.bag_traces import BagTracesError
     from flow_rag_vla.learn.train_probe import make_calibration
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.encoders import EncoderError
@@ -70,41 +76,23 @@ def calibrate(
     if bool(paths) == simulate:
         console.print("[red]give bags or runs to calibrate on, or --simulate; see --help for examples")
         raise typer.Exit(2)
-    successes: list[Trace] = []
-    faulty: list[Trace] = []
     try:
         wanted = [check_task(name) for name in task or []]
         with progress_display(console) as display:
             bars = StageBars(display)
             if simulate:
                 policy = None if checkpoint is None else str(checkpoint)
-                bar = bars.bar("Episodes")
-                part = Part("calibration", False, 40_000, episodes)
-                origin, successes = collect_part(
-                    part, work, checkpoint=policy, encoder=encoder, workers=workers, progress=bar
-                )
-                if faults:
-                    bar = bars.bar("Episodes with a fault")
-                    part = Part("training_faults", True, 30_000, faults)
-                    _, faulty = collect_part(
-                        part, work, checkpoint=policy, encoder=encoder, workers=workers, progress=bar
-                    )
-                source = f"simulated: {episodes} episodes from seed 40000, {faults} with a fault from seed 30000"
+                found = _simulated(bars, episodes, faults, work, policy, encoder, workers)
             else:
-                folders = bag_folders(paths or [])
-                bar, read = bars.bar("Bags"), BagTraces()
-                for number, folder in enumerate(folders):
-                    read_bag_traces(folder, read)
-                    bar(number + 1, len(folders), f"{len(read.traces)} episodes")
-                origin = read.origin or Origin("", "", "", "")
-                successes, source = read.traces, f"{len(folders)} bags"
-                for reason, count in sorted((read.skipped | read.refused).items()):
-                    console.print(f"left out, {count} times: {reason}", highlight=False)
-            if wanted:
-                successes = [trace for trace in successes if trace.info.task in wanted]
-                faulty = [trace for trace in faulty if trace.info.task in wanted]
+                found = _recorded(console, bars, paths or [])
             made = make_calibration(
-                successes, faulty, origin, rate=rate, source=source, seed=seed, progress=bars.bar("Bands and probe")
+                [trace for trace in found.successes if not wanted or trace.info.task in wanted],
+                [trace for trace in found.faulty if not wanted or trace.info.task in wanted],
+                found.origin,
+                rate=rate,
+                source=found.source,
+                seed=seed,
+                progress=bars.bar("Bands and probe"),
             )
         revision = save_calibration(output, made)
     except (
@@ -118,6 +106,55 @@ def calibrate(
     ) as error:
         complain(console, error)
         raise typer.Exit(2) from error
+    _tell(console, made, output, revision, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Episodes:
+    """What a calibration is made from. faulty: episodes with a fault, for the probe; source: in words."""
+
+    origin: Origin
+    successes: Sequence[Trace]
+    faulty: Sequence[Trace]
+    source: str
+
+
+def _simulated(
+    bars: StageBars, episodes: int, faults: int, work: Path | None, policy: str | None, encoder: str, workers: int
+) -> _Episodes:
+    from flow_rag_vla.learn.detection_data import CALIBRATION, TRAINING_FAULTS, collect_part
+
+    calm, disturbed = replace(CALIBRATION, episodes=episodes), replace(TRAINING_FAULTS, episodes=faults)
+    bar = bars.bar("Episodes")
+    origin, successes = collect_part(calm, work, checkpoint=policy, encoder=encoder, workers=workers, progress=bar)
+    faulty: Sequence[Trace] = ()
+    if faults:
+        bar = bars.bar("Episodes with a fault")
+        _, faulty = collect_part(disturbed, work, checkpoint=policy, encoder=encoder, workers=workers, progress=bar)
+    source = (
+        f"simulated: {episodes} episodes from seed {calm.first_seed}, {faults} with a fault from seed "
+        f"{disturbed.first_seed}"
+    )
+    return _Episodes(origin, successes, faulty, source)
+
+
+def _recorded(console: Console, bars: StageBars, paths: Sequence[Path]) -> _Episodes:
+    from flow_rag_vla.failure.trace import Origin
+    from flow_rag_vla.learn.bag_traces import BagTraces, bag_folders, read_bag_traces
+
+    folders = bag_folders(paths)
+    bar, read = bars.bar("Bags"), BagTraces()
+    for number, folder in enumerate(folders):
+        read_bag_traces(folder, read)
+        bar(number + 1, len(folders), f"{len(read.traces)} episodes")
+    for reason, count in sorted((read.skipped | read.refused).items()):
+        console.print(f"left out, {count} times: {reason}", highlight=False)
+    return _Episodes(read.origin or Origin("", "", "", ""), read.traces, (), f"{len(folders)} bags")
+
+
+def _tell(console: Console, made: Calibration, output: Path, revision: str, rate: float) -> None:
+    """Print what was calibrated, and whether there can be an alarm at the rate that was asked for."""
+    origin = made.origin
     table = Table("task", "success episodes")
     for name, count in made.episodes.items():
         table.add_row(name, str(count))

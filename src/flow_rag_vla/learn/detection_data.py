@@ -28,9 +28,11 @@ class Part:
         return fault_jobs(count, self.first_seed) if self.faults else success_jobs(count, self.first_seed)
 
 
+CALIBRATION = Part("calibration", False, 40_000, 560)
+TRAINING_FAULTS = Part("training_faults", True, 30_000, 300)
 PARTS: tuple[Part, ...] = (
-    Part("calibration", False, 40_000, 560),
-    Part("training_faults", True, 30_000, 300),
+    CALIBRATION,
+    TRAINING_FAULTS,
     Part("test", False, 110_000, 300),
     Part("test_faults", True, 120_000, 144),
 )
