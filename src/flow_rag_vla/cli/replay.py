@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -80,7 +78,11 @@ def replay(
     """
     console = Console(soft_wrap=True, highlight=False)
     if memory:
-        _decisions(console, bag, memory, checkpoint, seed, namespace, html, output)
+        from flow_rag_vla.cli.replay_decisions import replay_decisions
+
+        replay_decisions(
+            console, bag, memory, checkpoint=checkpoint, seed=seed, namespace=namespace, html=html, output=output
+        )
         return
     arguments = {
         "bag": str(bag),
@@ -107,94 +109,6 @@ def replay(
     elif remake:
         arguments |= {"remake": remake}
     raise typer.Exit(_play(console, arguments, runs if graph else None, rate))
-
-
-def _decisions(
-    console: Console,
-    bag: Path,
-    memory: str,
-    checkpoint: str,
-    seed: int,
-    namespace: str,
-    html: Path | None,
-    output: Path | None,
-) -> None:
-    from flow_rag_vla.bringup.replay_settings import ReplaySettings, replay_settings
-    from flow_rag_vla.core.files import write_text
-    from flow_rag_vla.data.bag import BagError
-    from flow_rag_vla.evaluate.decisions.comparison import compare
-    from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
-    from flow_rag_vla.evaluate.decisions.reading import read_recording
-    from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
-    from flow_rag_vla.evaluate.decisions.replay import Decisions, PolicySettings, Replay, recorded_decisions
-    from flow_rag_vla.evaluate.decisions.variants import VariantError, open_variant
-    from flow_rag_vla.memory.store import StoreError
-    from flow_rag_vla.policy.checkpoint import CheckpointError
-    from flow_rag_vla.policy.policy import FlowPolicy
-
-    names = [name.strip() for name in memory.split(",") if name.strip()]
-    if not 1 <= len(names) <= 2:
-        raise typer.BadParameter(f"--memory {memory!r} names {len(names)} variants, expected one or two")
-    try:
-        recording: DecisionRecording = read_recording(bag, namespace)
-    except (BagError, OSError) as error:
-        raise typer.BadParameter(str(error)) from None
-    settings: ReplaySettings = replay_settings(recording)
-    try:
-        policy = FlowPolicy.load(checkpoint or settings.checkpoint or None)
-    except CheckpointError as error:
-        raise typer.BadParameter(f"--checkpoint: {error}") from None
-    notes = [*recording.problems, *settings.notes]
-    if not recording.exact:
-        notes.append("this bag has no tick records: what had arrived at a tick is guessed from times of reception")
-    if recording.policy_revision and policy.revision != recording.policy_revision:
-        notes.append(
-            f"the bag was made by policy {recording.policy_revision}, this is {policy.revision}: chunks will differ"
-        )
-    chosen = settings.policy
-    if seed >= 0:
-        chosen = PolicySettings(chosen.solver, chosen.steps, chosen.samples, seed)
-
-    def run(name: str) -> tuple[Decisions, str]:
-        with open_variant(name, recording, settings.memory, settings.database) as (source, meaning):
-            variant = Replay(
-                recording,
-                source,
-                policy,
-                name=name,
-                policy_settings=chosen,
-                loop_settings=settings.loop,
-                changes=settings.loop_changes,
-            )
-            started = time.perf_counter()
-            with console.status(f"{name}: {meaning}"):
-                made = variant.run()
-            took = time.perf_counter() - started
-            speed = recording.duration_s / took if took > 0.0 else 0.0
-            notes.extend(f"{name}: {note}" for note in (*made.notes, *getattr(source, "notes", ())))
-            return made, f"{name}: {meaning}; {took:.1f} s, {speed:.0f} times as fast as it was recorded"
-
-    try:
-        first, one = run(names[0])
-        second, other = (
-            run(names[1]) if len(names) == 2 else (recorded_decisions(recording), "live: as it was recorded")
-        )
-    except (VariantError, StoreError) as error:
-        raise typer.BadParameter(str(error)) from None
-    comparison = compare(first, second)
-    for line in summary_lines(comparison, (one, other)):
-        console.print(line, markup=False)
-    for note in notes:
-        warn(console, note)
-    about = {"bag": str(recording.path), "made": datetime.now().astimezone().isoformat(timespec="seconds")}
-    about |= {"policy": policy.revision, "variants": f"{one}; {other}"}
-    if html is not None:
-        write_text(html, difference_page(comparison, about, notes))
-        console.print(str(html))
-    if output is not None:
-        content: dict[str, Any] = as_json(comparison, {**about, "notes": notes})
-        write_text(output, json.dumps(content, indent=1) + "\n")
-        console.print(str(output))
 
 
 def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: float) -> int:
