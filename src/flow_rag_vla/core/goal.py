@@ -82,8 +82,8 @@ def parse_instruction(text: str) -> Goal:
         UnknownTaskError: with the instructions that are understood.
     """
     words = set(re.findall(r"[a-z]+", text.lower()))
-    for task in ("stack", "push", "open_drawer", "pick_and_place"):
-        spoken = TASKS[task]
+    # Those with few verbs first: "move" may be said of any of them, "stack" of one.
+    for task, spoken in sorted(TASKS.items(), key=lambda item: len(item[1].verbs)):
         if not words & set(spoken.verbs):
             continue
         matches = [target for target in spoken.targets if set(OBJECT_WORDS[target].split()) & words]
