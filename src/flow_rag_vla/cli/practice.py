@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain
+
+if TYPE_CHECKING:
+    from flow_rag_vla.evaluate.trials.rehearsal import Rehearsed
+    from flow_rag_vla.evaluate.trials.search import Searched
 
 
 def practice(
@@ -92,25 +97,33 @@ def practice(
         raise typer.Exit(2) from error
     console.print(f"failed {failed} of {episodes}; {len(cases)} cases in {output}", highlight=False)
     if searches:
-        found = [item for item in searches if item.found is not None]
-        attempts = sum(item.attempts for item in searches)
-        rate = f"{attempts / len(found):.1f}" if found else "-"
-        console.print(
-            f"found a correction in {len(found)} of {len(searches)} failed episodes, {rate} attempts for each; "
-            f"{sum(item.luck for item in searches)} successes could not be confirmed, "
-            f"{sum(item.refused for item in searches)} cases were refused; the first shift succeeded in "
-            f"{sum(item.first for item in searches)}",
-            highlight=False,
-        )
+        _tell_searches(console, searches)
     if rehearsals:
-        solved = sum(item.found is not None for item in rehearsals)
-        done = sum(bool(item.in_place or item.reset) for item in rehearsals)
-        stuck = sum(item.in_place is True for item in rehearsals)
-        tried = sum(item.tries for item in rehearsals) / len(rehearsals)
-        console.print(
-            f"{solved} of {len(rehearsals)} failed episodes were solved in a copy, after {tried:.1f} tries each, and "
-            f"{done} then in fact ({stuck} on from where the arm was stuck); "
-            f"{sum(item.labels for item in rehearsals)} observations were labelled, "
-            f"{sum(item.doubtful for item in rehearsals)} left out as doubtful",
-            highlight=False,
-        )
+        _tell_rehearsals(console, rehearsals)
+
+
+def _tell_searches(console: Console, searches: Sequence[Searched]) -> None:
+    found = [item for item in searches if item.found is not None]
+    attempts = sum(item.attempts for item in searches)
+    rate = f"{attempts / len(found):.1f}" if found else "-"
+    console.print(
+        f"found a correction in {len(found)} of {len(searches)} failed episodes, {rate} attempts for each; "
+        f"{sum(item.luck for item in searches)} successes could not be confirmed, "
+        f"{sum(item.refused for item in searches)} cases were refused; the first shift succeeded in "
+        f"{sum(item.first for item in searches)}",
+        highlight=False,
+    )
+
+
+def _tell_rehearsals(console: Console, rehearsals: Sequence[Rehearsed]) -> None:
+    solved = sum(item.found is not None for item in rehearsals)
+    done = sum(bool(item.in_place or item.reset) for item in rehearsals)
+    stuck = sum(item.in_place is True for item in rehearsals)
+    tried = sum(item.tries for item in rehearsals) / len(rehearsals)
+    console.print(
+        f"{solved} of {len(rehearsals)} failed episodes were solved in a copy, after {tried:.1f} tries each, and "
+        f"{done} then in fact ({stuck} on from where the arm was stuck); "
+        f"{sum(item.labels for item in rehearsals)} observations were labelled, "
+        f"{sum(item.doubtful for item in rehearsals)} left out as doubtful",
+        highlight=False,
+    )
