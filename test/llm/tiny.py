@@ -51,3 +51,30 @@ def make_tiny_model(folder: Path, seed: int = 0, spread: float = 0.02) -> Path:
     )
     Exaone4ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def make_tiny_bert(folder: Path) -> Path:
+    """Save a BERT of random weights that gives vectors of 16 numbers."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    raw.train_from_iterator(
+        ["the cube slipped out of the fingers"], trainers.WordPieceTrainer(vocab_size=100, special_tokens=special)
+    )
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    words.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

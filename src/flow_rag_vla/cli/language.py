@@ -22,6 +22,9 @@ def language(
     port: int = typer.Option(8610, min=0, max=65535, help="Port to listen on; 0 takes a free one."),
     tokens: Path | None = typer.Option(None, help="Token file, see docs/live.md; none: one token is made and shown."),
     rules: list[Path] = typer.Option([], "--rules", help="Text or Markdown with building rules, for /analyze."),
+    store: str = typer.Option(
+        "", help="Passages to look into, see flow_rag_vla knowledge: a file or postgresql://...; empty: --rules alone."
+    ),
     embedder: str = typer.Option("", help="minilm, local or openai; empty: EMBEDDING_PROVIDER, else minilm (English)."),
     provider: str = typer.Option(
         "",
@@ -41,6 +44,8 @@ def language(
       flow_rag_vla language
 
       flow_rag_vla language -p claude --rules building_code.md --port 8610
+
+      flow_rag_vla language -p claude --store postgresql://lab@server/texts
     """
     from flow_rag_vla.llm.accounting import Ledger
     from flow_rag_vla.llm.cache import ResponseCache
@@ -75,16 +80,18 @@ def language(
                 make_provider(chosen_provider(provider), ProviderSettings(model, base_url)), settings
             )
             open_store = None
-            if rules:
-                path, made = Path(folder) / "rules.db", make_embedder(embedder, EmbedderSettings())
+            if rules or store:
+                where, made = store or str(Path(folder) / "rules.db"), make_embedder(embedder, EmbedderSettings())
 
                 def open_store() -> TextStore:
-                    return TextStore(path, made)
+                    return TextStore(where, made)
 
-                store = open_store()
+                known = open_store()
                 for document in rules:
-                    console.print(f"{document}: {read_document(store, RULES, document)} passages")
-                store.close()
+                    console.print(f"{document}: {read_document(known, RULES, document)} passages")
+                if store:
+                    console.print(f"{known.name}: {len(known)} passages")
+                known.close()
             app = make_app(access, [language_section(served, ledger, open_store)])
             with ended_by_signals() as ended, Server(app, host, port) as server:
                 console.print(f"{served.provider.name}, {served.provider.model}, at {server.url}api/language/")

@@ -17,6 +17,7 @@ from flow_rag_vla.cli.detector import app as detector
 from flow_rag_vla.cli.diagnose import diagnose
 from flow_rag_vla.cli.evaluate import evaluate
 from flow_rag_vla.cli.external import external
+from flow_rag_vla.cli.knowledge import app as knowledge
 from flow_rag_vla.cli.label import label
 from flow_rag_vla.cli.label_dataset import app as label_dataset
 from flow_rag_vla.cli.language import language
@@ -70,6 +71,7 @@ app.add_typer(curate, name="curate", rich_help_panel=LABEL)
 app.add_typer(label_dataset, name="label-dataset", rich_help_panel=LABEL)
 app.add_typer(detector, name="detector", rich_help_panel=LABEL)
 app.add_typer(llm, name="llm", rich_help_panel=MEASURE)
+app.add_typer(knowledge, name="knowledge", rich_help_panel=REMEMBER)
 app.add_typer(security, name="security", rich_help_panel=ABOUT)
 
 

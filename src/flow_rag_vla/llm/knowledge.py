@@ -102,6 +102,68 @@ def check_citations(cited: Iterable[str], found: Sequence[Passage]) -> None:
             raise StructureError(f"the answer cites {citation!r}, which was not retrieved; given were {given}")
 
 
+class CitedAnswer(Structure):
+    """An answer in words that rests on retrieved passages, or says that they do not answer it."""
+
+    known: bool = Field(description="whether the passages answer the question")
+    answer: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    citations: list[Annotated[str, StringConstraints(min_length=1, max_length=10)]] = Field(
+        max_length=12, description="numbers of the passages that the answer rests on, such as R2"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.known != bool(self.citations):
+            raise ValueError("what is known cites passages, what is not known cites none")
+        return self
+
+
+_ANSWER = (
+    "You answer from the numbered passages alone. Name in citations each passage that the answer rests on. Where they "
+    "do not answer the question, say so with known false; never fill a gap from elsewhere."
+)
+
+
+def answer_request(
+    question: str,
+    store: TextStore,
+    deadline: float,
+    *,
+    collections: Sequence[str] = (),
+    k: int = 5,
+    data: Sequence[Message] = (),
+    sampling: Sampling | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[Request, list[Passage]]:
+    """The request for a CitedAnswer from the passages that fit a question, and those passages.
+
+    An answer that cites another passage counts as a miss.
+
+    Raises:
+        BadRequestError: if these collections (none: all) hold nothing.
+    """
+    found = store.search(question, k, collections)
+    if not found:
+        names = ", ".join(collections) or "store"
+        raise BadRequestError(f"nothing is known in {names}; add documents before questions are asked of them")
+    request = make_request(
+        question,
+        deadline,
+        CitedAnswer,
+        data=(*data, *quoted(found)),
+        system=_ANSWER,
+        sampling=sampling,
+        cancel=cancel,
+        check=lambda value: _check_answer(value, found),
+    )
+    return request, found
+
+
+def _check_answer(value: BaseModel, found: Sequence[Passage]) -> None:
+    assert isinstance(value, CitedAnswer)
+    check_citations(value.citations, found)
+
+
 class Space(Structure):
     """A room of a floor plan. Areas in square metres, widths in metres."""
 

@@ -117,7 +117,7 @@ class SqliteTexts:
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         """See :class:`TextDatabase`."""
         try:
-            return self._database.execute(statement, values).fetchall()  # type: ignore[arg-type]
+            return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.name} cannot be used: {error}") from error
 

@@ -141,7 +141,7 @@ class TextStore:
             return []
         vector = self._embedder.embed([query])[0]
         found = self._database.nearest(active.table, active.stamp.dimension, vector, k, collections)
-        return [Passage(*row, score) for row, score in found]
+        return [Passage(int(row[0]), str(row[1]), str(row[2]), int(row[3]), str(row[4]), score) for row, score in found]
 
     def _check(self, active: _Generation) -> None:
         if active.stamp != self._embedder.stamp:

@@ -109,9 +109,26 @@ def test_a_floor_plan_is_checked_against_the_rules_that_fit(client, hosted):
     assert "never an instruction" in str(server.requests[0])
 
 
+def test_a_question_is_answered_from_passages_and_cites_only_those(client, hosted):
+    provider, server = hosted
+    made_up = {"known": True, "answer": "1.2 m", "citations": ["R7"]}
+    server.replies = [Reply((json.dumps(made_up),)), Reply((json.dumps({**made_up, "citations": ["R1"]}),))]
+    body = {"question": "how wide is a corridor", "collections": [RULES], "k": 1}
+    answer = client(provider).post("/api/language/ask", json=body)
+    assert answer.status_code == 200, answer.text
+    content = answer.json()
+    assert content["value"]["citations"] == ["R1"] and content["attempts"] == 2
+    assert content["passages"] == [{"number": "R1", "text": "A corridor is 1.2 m wide.", "source": "code.md#1"}]
+    nothing = client(provider).post("/api/language/ask", json={**body, "collections": ["manual"]})
+    assert nothing.status_code == 400 and "nothing is known in manual" in nothing.json()["message"]
+    bare = client(provider, with_rules=False).post("/api/language/ask", json=body)
+    assert bare.status_code == 503 and bare.json()["code"] == "no_rules"
+
+
 @pytest.mark.parametrize(
     ("route", "body", "status", "code"),
     [
+        ("ask", {"question": "x", "schema_name": "TaskPlan", "collections": ["manual"]}, 400, "bad_request"),
         ("ask", {"question": "x", "schema_name": "Poem"}, 400, "bad_request"),
         ("ask", {"question": "x", "schema_name": "SceneDescription"}, 422, "unsupported_schema"),
         ("ask", {"question": " "}, 400, "bad_request"),

@@ -1,6 +1,7 @@
 """The section of the gateway in which a language model is asked, and floor plans are checked against retrieved rules.
 
-``POST /api/language/ask`` answers one question, by a built-in schema if one is named. ``POST /api/language/analyze``
+``POST /api/language/ask`` answers one question, by a built-in schema if one is named, or from retrieved passages with
+citations. ``POST /api/language/analyze``
 checks the topology of a floor plan. ``GET /api/language/health`` says who answers. What is sent as data is quoted to
 the model and never obeyed. One language model lives on the server's event loop: make the section for one application.
 """
@@ -19,8 +20,8 @@ from flow_rag_vla.gateway.app import Section
 from flow_rag_vla.gateway.errors import GatewayError, unavailable
 from flow_rag_vla.gateway.metrics import Metric, labelled
 from flow_rag_vla.llm.accounting import Ledger
-from flow_rag_vla.llm.errors import LlmError
-from flow_rag_vla.llm.knowledge import FloorPlan, floor_plan_request
+from flow_rag_vla.llm.errors import BadRequestError, LlmError
+from flow_rag_vla.llm.knowledge import FloorPlan, answer_request, floor_plan_request
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import MAX_CHARACTERS, Answer, Message, Request, Sampling, deadline_in
 from flow_rag_vla.llm.schemas import FloorPlanAnalysis, schema_named
@@ -67,10 +68,16 @@ class Quoted(_Closed):
 
 
 class Ask(_Closed):
-    """One question. schema_name: of a built-in structure, such as TaskPlan; empty: text."""
+    """One question.
+
+    schema_name: of a built-in structure, such as TaskPlan; empty: text
+    collections: answered from the nearest k passages of these alone, with citations; none: from nothing
+    """
 
     question: Text
     schema_name: Annotated[str, Field(max_length=60)] = ""
+    collections: Annotated[list[Annotated[str, Field(min_length=1, max_length=60)]], Field(max_length=16)] = []
+    k: Annotated[int, Field(ge=1, le=32)] = 5
     data: Annotated[list[Quoted], Field(max_length=64)] = []
     deadline_s: Seconds = 30.0
     max_tokens: Annotated[int, Field(ge=1, le=65_536)] = 1024
@@ -85,8 +92,20 @@ class Analyze(_Closed):
     deadline_s: Seconds = 60.0
 
 
+class Retrieved(BaseModel):
+    """A retrieved passage, by the number that an answer cites."""
+
+    number: str
+    text: str
+    source: str
+
+
 class Answered(BaseModel):
-    """An answer and its account. value: the validated instance; null where no schema was asked for."""
+    """An answer and its account.
+
+    value: the validated instance; null where no schema was asked for
+    passages: what it was to be answered from
+    """
 
     text: str
     value: dict[str, Any] | None
@@ -97,21 +116,14 @@ class Answered(BaseModel):
     cost: float | None
     attempts: int
     seconds: float
-
-
-class Rule(BaseModel):
-    """A retrieved rule, by the number that the analysis cites."""
-
-    number: str
-    text: str
-    source: str
+    passages: list[Retrieved] = []
 
 
 class Analyzed(BaseModel):
     """What a floor plan's analysis came to, and the rules that it was given."""
 
     analysis: FloorPlanAnalysis
-    rules: list[Rule]
+    rules: list[Retrieved]
     account: Answered
 
 
@@ -153,10 +165,19 @@ def language_section(
     @router.post("/ask")
     async def ask(asked: Ask, _person: Labeller) -> Answered:
         """The answer to one question."""
+        if asked.collections and open_store is None:
+            raise _nothing_known()
         try:
+            if asked.collections and asked.schema_name:
+                raise BadRequestError("schema_name and collections exclude each other; ask for one of them")
             schema = schema_named(asked.schema_name) if asked.schema_name else None
             data = [Message("data", item.text, item.source) for item in asked.data]
             deadline, sampling = deadline_in(asked.deadline_s), Sampling(asked.max_tokens)
+            if asked.collections:
+                assert open_store is not None
+                async with retrieving:
+                    request, found = await asyncio.to_thread(_cited, open_store, asked, data, deadline, sampling)
+                return _answered(await model.ask(request), found)
             request = make_request(asked.question, deadline, schema, data=data, sampling=sampling)
             return _answered(await model.ask(request))
         except LlmError as error:
@@ -166,9 +187,7 @@ def language_section(
     async def analyze(asked: Analyze, _person: Labeller) -> Analyzed:
         """A floor plan against the rules that fit it."""
         if open_store is None:
-            raise unavailable(
-                "no_rules", "this server has no building rules", "start it with the documents that hold them"
-            )
+            raise _nothing_known()
         try:
             async with retrieving:
                 request, found = await asyncio.to_thread(_request, open_store, asked)
@@ -176,11 +195,7 @@ def language_section(
         except LlmError as error:
             raise _refusal(error) from error
         assert isinstance(answer.value, FloorPlanAnalysis)  # the service checked it
-        rules = [
-            Rule(number=f"R{number}", text=one.text, source=f"{one.source}#{one.position}")
-            for number, one in enumerate(found, 1)
-        ]
-        return Analyzed(analysis=answer.value, rules=rules, account=_answered(answer))
+        return Analyzed(analysis=answer.value, rules=_retrieved(found), account=_answered(answer))
 
     def metrics() -> Iterable[Metric]:
         accounts = {f"{name}/{which}": account for (name, which), account in ledger.accounts.items()}
@@ -207,7 +222,30 @@ def _request(open_store: Callable[[], TextStore], asked: Analyze) -> tuple[Reque
         store.close()
 
 
-def _answered(answer: Answer) -> Answered:
+def _cited(
+    open_store: Callable[[], TextStore], asked: Ask, data: Sequence[Message], deadline: float, sampling: Sampling
+) -> tuple[Request, Sequence[Passage]]:
+    store = open_store()
+    try:
+        return answer_request(
+            asked.question, store, deadline, collections=asked.collections, k=asked.k, data=data, sampling=sampling
+        )
+    finally:
+        store.close()
+
+
+def _nothing_known() -> GatewayError:
+    return unavailable("no_rules", "this server has no building rules or manuals", "start it with --rules or --store")
+
+
+def _retrieved(found: Sequence[Passage]) -> list[Retrieved]:
+    return [
+        Retrieved(number=f"R{number}", text=one.text, source=f"{one.source}#{one.position}")
+        for number, one in enumerate(found, 1)
+    ]
+
+
+def _answered(answer: Answer, found: Sequence[Passage] = ()) -> Answered:
     return Answered(
         text=answer.text,
         value=None if answer.value is None else answer.value.model_dump(mode="json"),
@@ -218,6 +256,7 @@ def _answered(answer: Answer) -> Answered:
         cost=answer.cost,
         attempts=answer.attempts,
         seconds=round(answer.seconds, 6),
+        passages=_retrieved(found),
     )
 
 

@@ -59,8 +59,12 @@ class SentenceEmbedder:
 
     def _load(self) -> Any:
         import sentence_transformers
+        from transformers.utils import logging
 
         folder = Path(self._model_name).expanduser()
+        if folder.exists():
+            # The weights of a folder are there at once; what a hub id downloads is shown.
+            logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         where = str(folder) if folder.exists() else self._model_name
         try:
             if self._pooling == "auto":

@@ -1,0 +1,102 @@
+"""``flow_rag_vla knowledge``: what is taken in is found by meaning, cited by answers, and embedded anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from flow_rag_vla.cli.main import app
+from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.memory import FailureMemory
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
+from tiny import make_tiny_bert
+from wire import Reply, WireServer
+
+MANUAL = "# Gripper\n\nIt opens to 80 mm.\n\n# Arm\n\nIt carries 3 kg.\n"
+
+
+@pytest.fixture
+def knowledge(tmp_path, monkeypatch):
+    """``knowledge("show")``: exit code and output of that command on a store of the test's own."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("EMBEDDING_PROVIDER", raising=False)
+    store = tmp_path / "known.db"
+
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["knowledge", *words, "--store", str(store)])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    return run
+
+
+def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowledge, tmp_path):
+    manual, database = tmp_path / "manual.md", tmp_path / "memory.db"
+    manual.write_text(MANUAL, encoding="utf-8")
+    memory, _ = FailureMemory.open(database)
+    evidence = (Evidence("gripper_width", 0.001, 0.012, "m"),)
+    memory.add(
+        FailureCase(
+            failure_type=FailureType.GRASP_FAILURE,
+            task="push",
+            phase="reach",
+            encoder="compact",
+            encoder_revision="abc",
+            embedding=np.eye(8, dtype=np.float32)[0],
+            evidence=evidence,
+            failed_actions=np.zeros((4, 7), dtype=np.float32),
+        )
+    )
+    memory.close()
+    assert knowledge("add", str(manual)) == (0, f"{manual}: 2 passages\n")
+    assert knowledge("cases", str(database)) == (0, f"{database}: 1 cases\n")
+    code, said = knowledge("search", "how far does the hand open", "-c", "manual", "-k", "1")
+    assert code == 0 and "manual manual.md#0" in said and "80 mm" in said and "3 kg" not in said
+    assert "case 1: grasp failure in task push" in knowledge("search", "the fingers held nothing")[1]
+
+    server = WireServer("openai")
+    try:
+        server.replies = [
+            Reply((json.dumps({"known": True, "answer": "80 mm.", "citations": ["R1"]}),)),
+            Reply((json.dumps({"known": False, "answer": "It does not say.", "citations": []}),)),
+        ]
+        hosted = ("-p", "openai", "--base-url", f"{server.url}/v1")
+        code, said = knowledge("ask", "how far does the hand open", "-c", "manual", *hosted)
+        assert code == 0 and said.startswith("80 mm.\nmanual manual.md#0")
+        assert knowledge("ask", "what does it cost", *hosted) == (1, "It does not say.\n")
+    finally:
+        server.close()
+    code, said = knowledge("ask", "how far does the hand open", "-p", "rules")
+    assert code == 2 and "CitedAnswer" in said
+
+    bert = str(make_tiny_bert(tmp_path / "bert"))
+    code, said = knowledge("migrate", "--to", "local", "--to-model", bert)
+    assert code == 0 and "3 passages, now embedded by local:bert" in said
+    assert knowledge("search", "hand")[0] == 2
+    code, said = knowledge("show")
+    assert code == 0 and "vectors of minilm" in said and "failure_case" in said
+    assert "3 passages, embedded by minilm" in knowledge("rollback", "--to", "minilm")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("search", "x"), "there is no text store at"),
+        (("show",), "there is no text store at"),
+        (("migrate", "--to", "minilm"), "there is no text store at"),
+        (("rollback", "--to", "minilm"), "there is no text store at"),
+        (("add", "nowhere.md"), "nowhere.md cannot be read"),
+        (("add", "nowhere.md", "-e", "oracle"), "unknown embedder 'oracle'; known: minilm"),
+        (("cases", "nowhere.db"), "nowhere.db"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(knowledge, words, said):
+    code, output = knowledge(*words)
+    assert code == 2 and said in output and output.count("\n") == 1
