@@ -23,7 +23,10 @@ from flow_rag_vla.labeling.training.orders import EvaluateOrder
 def test_the_printed_link_opens_the_page_and_its_token_the_registry_until_ctrl_c(tmp_path):
     command = [sys.executable, "-u", "-m", "flow_rag_vla.cli.main", "review", str(tmp_path / "labels"), "--create"]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--name", "ada"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--port", "0", "--name", "ada", "--detector-model", str(tmp_path / "no weights")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert "0 objects in 0 pictures" in process.stdout.readline()
@@ -35,6 +38,10 @@ def test_the_printed_link_opens_the_page_and_its_token_the_registry_until_ctrl_c
         request = urllib.request.Request(f"{url}/api/labeling/me", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request) as answer:
             assert json.load(answer) == {"name": "ada", "role": "reviewer", "may_review": True}
+        request.full_url = f"{url}/api/labeling/models"
+        with urllib.request.urlopen(request) as answer:
+            problem = json.load(answer)["problem"]
+        assert "in no weights;" in problem and tmp_path.name not in problem
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert "Traceback" not in process.stdout.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from std_msgs.msg import Header
 
+from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
 from flow_rag_vla.data.message_values import MessageError
+from flow_rag_vla.labeling.backends import BackendSettings
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
+from flow_rag_vla.nodes.labeling import _backends
 from flow_rag_vla.nodes.labeling_messages import boxes_of, detections_message, detections_of
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
 from flow_rag_vla_interfaces import msg
@@ -122,3 +126,13 @@ def test_who_waits_for_the_loop_is_let_go_when_it_is_withdrawn():
     ended.set()
     thread.join(60.0)
     assert not thread.is_alive()
+
+
+def test_every_setting_of_a_model_is_a_parameter_of_the_node():
+    names = [item.name for item in fields(BackendSettings)]
+    values = {name: f"its {name}" for name in names} | {"device": "auto", "precision": "bfloat16", "batch": 4}
+    known = {name: value for name, value in values.items() if name in LabelingParameters.__dataclass_fields__}
+    # How many go through at once is up to each run.
+    assert set(names) - set(known) == {"batch"}
+    chosen = _backends(LabelingParameters(**known), "cpu")
+    assert {name: getattr(chosen, name) for name in names} == values | {"device": "cpu"}

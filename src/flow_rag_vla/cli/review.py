@@ -36,7 +36,12 @@ def review(
     detector: Annotated[str, typer.Option(help="compact, florence2, grounding_dino or detr")] = "compact",
     segmenter: Annotated[str, typer.Option(help="auto, none or sam2")] = "auto",
     embedder: Annotated[str, typer.Option(help="auto, none, compact or dinov2")] = "auto",
+    detector_model: Annotated[str, typer.Option(help="Folder or hub id of the detector; empty: the usual one")] = "",
+    segmenter_model: Annotated[str, typer.Option(help="Folder or hub id of the segmenter")] = "",
+    embedder_model: Annotated[str, typer.Option(help="Folder or hub id of the embedder")] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
+    calibration: Annotated[str, typer.Option(help="JSON file that turns scores to shares of correct ones")] = "",
     create: Annotated[bool, typer.Option("--create", help="Make the registry if it is not there")] = False,
 ) -> None:
     """Serve the page on which labels are accepted, rejected and corrected, until Ctrl-C.
@@ -50,6 +55,8 @@ def review(
       flow_rag_vla review runs/registry
 
       flow_rag_vla review runs/registry --tokens lab.json --host 0.0.0.0 --media /data/pictures
+
+      flow_rag_vla review runs/registry --detector detr --detector-model runs/detectors/cups/model --embedder compact
 
       flow_rag_vla review postgresql://lab@server/labels --files /data/labels --no-models
     """
@@ -74,7 +81,10 @@ def review(
         if not folder.is_dir():
             raise typer.BadParameter(f"--media {folder}: there is no such folder")
     access, secret = _access(tokens, name)
-    settings = BackendSettings(detector, segmenter, embedder, device=device)
+    settings = BackendSettings(
+        detector, segmenter, embedder, detector_model, segmenter_model, embedder_model, device, precision,
+        calibration=calibration,
+    )  # fmt: skip
     memory = LabelingModels(device)
     try:
         with Registry(registry, files=files or None, create=create) as opened, _signals() as came:

@@ -367,6 +367,8 @@ def _backends(settings: LabelingParameters, device: str) -> BackendSettings:
         settings.segmenter_model,
         settings.embedder_model,
         device,
+        settings.precision,
+        calibration=settings.calibration,
     )
 
 

@@ -25,6 +25,10 @@ class LabelingParameters:
     segmenter_model: str = parameter("", "The segmenter's folder or hub id; empty: its usual one")
     embedder_model: str = parameter("", "The embedder's folder or hub id; empty: its usual one")
     device: str = parameter("auto", "Where models run; auto takes a GPU", choices=("auto", "cpu", "cuda"))
+    precision: str = parameter(
+        "float32", "Numbers that models other than compact compute with", choices=("float32", "bfloat16", "float16")
+    )
+    calibration: str = parameter("", "JSON file that turns the detector's scores to shares of correct ones")
     threads: int = parameter(1, "CPU threads of the models", minimum=1, maximum=64)
     host_memory: float = parameter(
         0.0,
