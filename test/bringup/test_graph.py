@@ -140,3 +140,12 @@ def test_every_topic_name_is_declared_as_an_endpoint():
 
 def test_only_the_clock_and_diagnostics_have_absolute_names():
     assert {topic.name for topic in endpoints.TOPICS if topic.name.startswith("/")} == {"/clock", "/diagnostics"}
+
+
+def test_who_decides_about_commands_sees_what_is_labelled():
+    def publishes(**arguments: str) -> bool:
+        processes = {process.spec.name: process for process in sim_graph(arguments, default_params_file())}
+        return bool(processes["labeling"].overrides.get("publish", False))
+
+    assert publishes(labeling="true", deliberation="true")
+    assert not publishes(labeling="true")

@@ -5,12 +5,22 @@ from __future__ import annotations
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import FAILURE_DIAGNOSIS, PLAN_REVIEW
+from flow_rag_vla.bringup.labeling import DETECTIONS
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces.action import DeliberateTask
-from flow_rag_vla_interfaces.msg import Evidence, FailureDiagnosis, FailureEvent, PlanReview, SceneObject
+from flow_rag_vla_interfaces.msg import (
+    Detection,
+    DetectionArray,
+    Evidence,
+    FailureDiagnosis,
+    FailureEvent,
+    PlanReview,
+    SceneObject,
+)
 from flow_rag_vla_interfaces.srv import ApprovePlan
 
 WAIT_S = 60.0
@@ -55,7 +65,7 @@ def reviews(ros_node):
 
 
 def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
-    start_node, deliberate, reviews, call, spin_until, monkeypatch
+    start_node, deliberate, reviews, call, ros_node, spin_until, monkeypatch
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
     start_node("llm", provider="rules")
@@ -101,6 +111,23 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
         spin_until(lambda: not reviews[-1].open, WAIT_S, "the end of the review")
         late = call(ApprovePlan, topics.APPROVE_PLAN, **said)
         assert not late.ok and "waiting: none" in late.message
+
+    # A goal without a scene takes what the labels show, as long as they are fresh: here no bin, then nothing known.
+    labels = ros_node.create_publisher(DetectionArray, DETECTIONS, qos.SENSOR)
+    found = [Detection(class_id=name, score=0.9, center_x=64.0, center_y=64.0) for name in ("red cube", "cup")]
+    for age, outcome in ((0.0, "refused"), (60.0, "accepted")):
+        # Again and again: whether the node has found this publisher cannot be seen from here.
+        for _ in range(30):
+            seen = DetectionArray(width=128, height=128, model="test", detections=found)
+            seen.header.stamp = (ros_node.get_clock().now() - Duration(seconds=age)).to_msg()
+            labels.publish(seen)
+            _, done, _ = deliberate("put the red cube in the bin")
+            spin_until(done.done, WAIT_S, "the decision")
+            result = done.result().result
+            if result.outcome == outcome:
+                break
+        assert result.outcome == outcome, result.reason
+        assert ("there is no bin; nearest names" in result.reason) is (outcome == "refused")
 
     # Withdrawn while a person is asked.
     seen = len(reviews)

@@ -187,6 +187,9 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     if folder is not None:
         overrides["recorder"]["bag"] = str(folder / "bag")
         overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
+    if values["deliberation"] == "true":
+        # What it sees is the scene of commands that bring none.
+        overrides["labeling"]["publish"] = True
     chosen = chosen_policy(values)
     overrides |= {name: overrides[name] | added for name, added in chosen.overrides.items()}
     overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")

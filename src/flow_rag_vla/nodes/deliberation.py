@@ -35,7 +35,7 @@ from flow_rag_vla.deliberation.diagnosis import (
 )
 from flow_rag_vla.deliberation.limits import RobotLimits, profile_limits, simulated_limits
 from flow_rag_vla.deliberation.planners import FolderRecall
-from flow_rag_vla.deliberation.scene import SceneError
+from flow_rag_vla.deliberation.scene import Scene, SceneError
 from flow_rag_vla.deliberation.score import ScoreSettings
 from flow_rag_vla.deliberation.stages import STAGES, Approval, Decision, Outcome, Question, Scored, SimilarFailure
 from flow_rag_vla.llm.errors import LlmError
@@ -51,6 +51,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.scene_labels import SceneLabels
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.profile import load_profile
 from flow_rag_vla_interfaces import msg
@@ -69,8 +70,9 @@ class DeliberationNode(Node):
         try:
             self._robot = _robot(settings)
             chosen = _settings(settings)
+            self._labels = SceneLabels(self, settings) if settings.labels else None
         except (ProfileError, ValueError) as error:
-            raise StartError(f"parameters profile, stop_distance or ask_distance: {error}") from error
+            raise StartError(f"parameters profile, stop_distance, ask_distance or front_camera: {error}") from error
         self._recall = FolderRecall(settings.logs, settings.memory_database or None)
         self._loop = EventLoopThread(self, "deliberation")
         self._llm = LlmClient(self, self._loop)
@@ -152,7 +154,7 @@ class DeliberationNode(Node):
         goal: DeliberateTask.Goal = handle.request
         name = uuid.uuid4().hex[:12]
         try:
-            scene = messages.scene_of(goal.scene) if goal.scene_known else None
+            scene = self._scene(goal)
         except SceneError as error:
             return Decision(name, Outcome.HELD, str(error), STAGES[0], summary=f"held: {error}.")
         deadline = float(goal.deadline) or self._node_parameters.value.deadline
@@ -180,6 +182,11 @@ class DeliberationNode(Node):
 
         decided: Decision = await self._loop.submit(decide())
         return decided
+
+    def _scene(self, goal: DeliberateTask.Goal) -> Scene | None:
+        if goal.scene_known:
+            return messages.scene_of(goal.scene)
+        return None if self._labels is None else self._labels.scene()
 
     def _feed(
         self, handle: ServerGoalHandle[Any, Any, Any], stage: str, sentence: str, *, waiting: bool = False

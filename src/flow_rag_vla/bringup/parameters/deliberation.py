@@ -47,6 +47,22 @@ class DeliberationParameters:
         1.5, "Distance of a person from the way below which a person is asked", unit="m", minimum=0.0, maximum=10.0
     )
     require_scene: bool = parameter(False, "Whether a command without a scene is refused")
+    labels: bool = parameter(
+        True,
+        "Whether a goal without a scene takes what the labeling node saw last, if that publishes its detections",
+    )
+    labels_age: float = parameter(
+        3.0, "Age beyond which what was seen last is no scene any more", unit="s", minimum=0.1, maximum=60.0
+    )
+    front_camera: tuple[float, ...] = parameter(
+        (),
+        "Where the camera of the labels is and the point it looks at, x y z x y z, base frame: says where things are; "
+        "empty: that of the simulator if one runs, else a person is asked",
+        unit="m",
+        minimum=-20.0,
+        maximum=20.0,
+    )
+    table: float = parameter(0.0, "Height of what things stand on, base frame", unit="m", minimum=-2.0, maximum=2.0)
     certainty_floor: float = parameter(
         0.2, "Chance of success that a plan must still be able to have, at 97.5 % confidence", minimum=0.0, maximum=1.0
     )

@@ -13,7 +13,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import DELIBERATION, DELIBERATION_TOPICS
 from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
 from flow_rag_vla.bringup.graph import EVERY_NODE
-from flow_rag_vla.bringup.labeling import LABELING, LABELING_SERVICES, LABELING_TOPICS
+from flow_rag_vla.bringup.labeling import DETECTIONS, LABELING, LABELING_SERVICES, LABELING_TOPICS
 from flow_rag_vla.bringup.live import DASHBOARD, LIVE_TOPICS
 from flow_rag_vla.bringup.parameters.lifecycle_manager import MANAGED
 from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
@@ -99,7 +99,7 @@ _BESIDES: tuple[Grant, ...] = (
     ),
     Grant(
         DELIBERATION,
-        subscribes=(topics.ROBOT_STATE, topics.FAILURE_EVENT),
+        subscribes=(topics.ROBOT_STATE, topics.FAILURE_EVENT, DETECTIONS, topics.FRONT_INFO),
         requests=(topics.ASK,),
     ),
     Grant(LABELING, subscribes=(*_IMAGES, topics.LOOP_STATISTICS)),
