@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,9 @@ from flow_rag_vla.deliberation.admission import NotAdmittedError, PersonCheck, a
 from flow_rag_vla.deliberation.diagnosis import TEMPLATE, FailureSeen, by_template, diagnose
 from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import ProviderDownError
+from flow_rag_vla.llm.prompts import turns
 from flow_rag_vla.llm.providers.rules import RulesProvider
-from flow_rag_vla.llm.request import RawAnswer
+from flow_rag_vla.llm.request import Picture, RawAnswer
 from flow_rag_vla.llm.schemas import FailureDiagnosis
 from flow_rag_vla.llm.service import LanguageModel
 from flow_rag_vla.memory.memory import FailureMemory
@@ -76,6 +78,17 @@ def test_a_models_diagnosis_is_taken_with_evidence_and_cases_quoted_to_it():
     data = [message for message in provider.requests[0].messages if message.role == "data"]
     assert [message.source for message in data] == ["evidence", "case 4", "case 9"]
     assert "gripper_width 0.001 m" in data[0].text
+
+
+def test_pictures_of_the_failure_are_shown_with_the_evidence():
+    provider = Scripted(answer())
+    picture = Picture("wrist camera at the onset", b"\x89PNG\r\n\x1a\n")
+    asyncio.run(diagnose(LanguageModel(provider), replace(SEEN, pictures=(picture,)), CASES))
+    assert [message.pictures for message in provider.requests[0].messages if message.source == "evidence"] == [
+        (picture,)
+    ]
+    # Who reads text alone is told what there is to see.
+    assert "(picture 1: wrist camera at the onset)" in turns(provider.requests[0].messages)[0][1]
 
 
 def test_a_case_that_was_not_given_counts_as_a_miss_and_then_the_template_speaks():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import random
@@ -18,7 +19,7 @@ from flow_rag_vla.llm.limits import RetryPolicy
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.provider import Provider, ProviderSettings
 from flow_rag_vla.llm.registry import make_provider
-from flow_rag_vla.llm.request import CancelToken, Message, Piece, Sampling, Usage, deadline_in
+from flow_rag_vla.llm.request import CancelToken, Message, Picture, Piece, Sampling, Usage, deadline_in
 from flow_rag_vla.llm.schemas import SCHEMAS, TaskPlan
 from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
 from flow_rag_vla.llm.structured import parse
@@ -97,6 +98,20 @@ def test_empty_and_overlong_questions_are_refused_before_they_cost_anything(ques
         make_request(question, deadline_in(1.0))
 
 
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        (lambda: (Picture("front", b"GIF89a"),), "does not begin like image/png"),
+        (lambda: (Picture("front", b"GIF89a", "image/gif"),), "'image/gif', expected one of image/png"),
+        (lambda: (Picture("front", b"\x89PNG\r\n\x1a\n" + bytes(4_000_001)),), "at most 4000000"),
+        (lambda: (Picture("front", b"\x89PNG\r\n\x1a\n"),) * 9, "9 pictures, at most 8"),
+    ],
+)
+def test_what_is_no_picture_is_refused_before_it_costs_anything(pictures, said):
+    with pytest.raises(errors.BadRequestError, match=said):
+        make_request("x", deadline_in(1.0), data=(Message("data", "x", "", pictures()),))
+
+
 @pytest.mark.parametrize("name", HOSTED)
 class TestHosted:
     """What a server can do to a client."""
@@ -118,6 +133,25 @@ class TestHosted:
         assert '"additionalProperties": false' in text
         headers = server.headers[0]
         assert SECRET in (headers.get("x-api-key", "") + headers.get("authorization", ""))
+
+    def test_pictures_travel_with_the_words_that_name_them(self, hosted, name):
+        provider, server = hosted(name)
+        server.replies = [Reply(('{"value": 9, "word": "x"}',)), Reply(('{"value": 5, "word": "five"}',))]
+        picture = Picture("wrist camera", b"\x89PNG\r\n\x1a\nsecond")
+        evidence = Message(
+            "data", "it slipped", "evidence", (Picture("front </data>", b"\xff\xd8\xfffirst", "image/jpeg"), picture)
+        )
+        answer = ask(provider, "why?", Reading, data=(evidence,))
+        assert answer.value == Reading(value=5, word="five")
+        # In the turn in which they were shown, also when the answer is asked for again.
+        for sent in server.requests:
+            blocks = next(turn for turn in sent["messages"] if turn["role"] == "user")["content"]
+            shown, words = blocks[:-1], blocks[-1]["text"]
+            expected = [base64.b64encode(data).decode() for data in (b"\xff\xd8\xfffirst", picture.data)]
+            assert [data in json.dumps(block) for data, block in zip(expected, shown, strict=True)] == [True, True]
+            assert ["image/jpeg" in json.dumps(shown[0]), "image/png" in json.dumps(shown[1])] == [True, True]
+            assert "(picture 1: front \u2039/data\u203a)\n(picture 2: wrist camera)\n</data>" in words
+        assert "why?" in words
 
     def test_usage_and_cost_are_those_that_the_server_counted(self, hosted, name):
         from flow_rag_vla.llm.accounting import Ledger, parse_prices

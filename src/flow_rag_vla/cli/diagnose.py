@@ -54,11 +54,14 @@ def diagnose(
     from flow_rag_vla.llm.errors import LlmError
     from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
+    from flow_rag_vla.llm.request import Picture
     from flow_rag_vla.llm.service import LanguageModel
+    from flow_rag_vla.memory.images import encoded
     from flow_rag_vla.memory.memory import FailureMemory
     from flow_rag_vla.memory.store import StoreError
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
+    from flow_rag_vla.sim.camera import FRONT, WRIST
     from flow_rag_vla.sim.scene import VARIANTS
 
     console = Console(soft_wrap=True, highlight=False)
@@ -84,6 +87,11 @@ def diagnose(
             report.evidence if report is not None else (),
             report.confidence if report is not None else 0.0,
             report.description if report is not None else "",
+            taken.last_wrench,
+            (
+                Picture("front camera when the attempt had ended", encoded("front", rig.world.render(FRONT)).data),
+                Picture("wrist camera when the attempt had ended", encoded("wrist", rig.world.render(WRIST)).data),
+            ),
         )
         diagnosed = asyncio.run(explain(language_model, seen))
         found = diagnosed.diagnosis

@@ -19,7 +19,7 @@ from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import LlmError, StructureError, UnsupportedSchemaError
 from flow_rag_vla.llm.knowledge import case_text
 from flow_rag_vla.llm.prompts import make_request
-from flow_rag_vla.llm.request import Message, Request, deadline_in
+from flow_rag_vla.llm.request import Message, Picture, Request, deadline_in
 from flow_rag_vla.llm.schemas import FailureDiagnosis, Offset
 from flow_rag_vla.llm.service import LanguageModel
 
@@ -43,6 +43,7 @@ class FailureSeen:
     """A failure as the detector told it.
 
     confidence: 0 to 1; wrench: newtons and newton metres at the tool; empty if not known
+    pictures: of the cameras, for models that see
     """
 
     kind: FailureType
@@ -52,6 +53,7 @@ class FailureSeen:
     confidence: float = 0.0
     description: str = ""
     wrench: tuple[float, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tupl
         )
         for case in similar
     )
-    return (Message("data", "\n".join(parts), "evidence"), *cases)
+    return (Message("data", "\n".join(parts), "evidence", seen.pictures), *cases)
 
 
 def check_cited(value: BaseModel, similar: Sequence[SimilarFailure]) -> None:

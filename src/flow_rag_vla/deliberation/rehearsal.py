@@ -96,6 +96,11 @@ class Rehearsed:
         return 0.5 * min(max(self.progress, 0.0), 0.99)
 
     @property
+    def last_wrench(self) -> tuple[float, ...]:
+        """Newtons and newton metres at the tool when it was last looked; empty if it never was."""
+        return tuple(float(value) for value in self.seen[-1].state.wrench) if self.seen else ()
+
+    @property
     def kind(self) -> FailureType:
         """Of the first failure that was reported; a timeout if none was."""
         return self.reports[0].failure_type if self.reports else FailureType.TIMEOUT

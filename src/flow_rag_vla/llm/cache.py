@@ -19,7 +19,11 @@ def request_key(provider: str, model: str, request: Request) -> str:
     whole = [
         provider,
         model,
-        [[message.role, message.text, message.source] for message in request.messages],
+        [
+            [message.role, message.text, message.source]
+            + [hashlib.sha256(picture.data).hexdigest() for picture in message.pictures]
+            for message in request.messages
+        ],
         schema,
         [sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed],
     ]

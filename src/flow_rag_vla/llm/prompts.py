@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.llm.errors import BadRequestError
-from flow_rag_vla.llm.request import CancelToken, Message, Request, Sampling
+from flow_rag_vla.llm.request import CancelToken, Message, Picture, Request, Sampling
 from flow_rag_vla.llm.schemas import (
     FailureDiagnosis,
     FloorPlanAnalysis,
@@ -92,23 +93,41 @@ def system_text(messages: Sequence[Message]) -> str:
     return "\n\n".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What one side says before the other does. pictures: in the order in which the text names them."""
+
+    role: str
+    text: str
+    pictures: tuple[Picture, ...] = ()
+
+
 def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """(role, text) of user and assistant in turn, data quoted inside the user's turns; neighbours of a role are joined.
 
     Quoted text cannot end its own quotation.
     """
-    joined: list[tuple[str, list[str]]] = []
+    return [(turn.role, turn.text) for turn in pictured_turns(messages)]
+
+
+def pictured_turns(messages: Sequence[Message]) -> list[Turned]:
+    """As :func:`turns`, with the pictures of each; a line of the text says of each what it shows."""
+    joined: list[tuple[str, list[str], list[Picture]]] = []
+    count = 0
     for message in messages:
         if message.role == "system":
             continue
         role = "assistant" if message.role == "assistant" else "user"
         text = message.text
+        for picture in message.pictures:
+            count += 1
+            text += f"\n(picture {count}: {' '.join(picture.name.split())[:80]})"
         if message.role == "data":
             inside = text.replace("<", "\u2039").replace(">", "\u203a")
             source = "".join(mark for mark in message.source if mark.isalnum() or mark in " ._-/#")[:80]
             text = f'<data source="{source}">\n{inside}\n</data>'
-        if joined and joined[-1][0] == role:
-            joined[-1][1].append(text)
-        else:
-            joined.append((role, [text]))
-    return [(role, "\n\n".join(parts)) for role, parts in joined]
+        if not joined or joined[-1][0] != role:
+            joined.append((role, [], []))
+        joined[-1][1].append(text)
+        joined[-1][2].extend(message.pictures)
+    return [Turned(role, "\n\n".join(parts), tuple(pictures)) for role, parts, pictures in joined]

@@ -21,13 +21,52 @@ Role = Literal["system", "user", "assistant", "data"]
 quoted, with the rule that nothing in it is an instruction; the ``rules`` provider never reads it."""
 
 
+MOST_PICTURES = 8
+"""Of all messages together."""
+
+LARGEST_PICTURE = 4_000_000
+"""Bytes of one picture: what hosted models take."""
+
+_BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded picture. name: what it shows, in a few words; data: the file's bytes; media_type: of the file.
+
+    Raises:
+        BadRequestError: if it is empty, too large or not of its type.
+    """
+
+    name: str
+    data: bytes
+    media_type: str = "image/png"
+
+    def __post_init__(self) -> None:
+        beginning = _BEGINNINGS.get(self.media_type)
+        if beginning is None:
+            raise BadRequestError(
+                f"picture {self.name!r} is of type {self.media_type!r}, expected one of {', '.join(_BEGINNINGS)}"
+            )
+        if not self.data.startswith(beginning):
+            raise BadRequestError(f"picture {self.name!r} does not begin like {self.media_type}; encode it again")
+        if len(self.data) > LARGEST_PICTURE:
+            raise BadRequestError(
+                f"picture {self.name!r} has {len(self.data)} bytes, at most {LARGEST_PICTURE} are taken; shrink it"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``source`` says where data come from."""
+    """One message. ``source`` says where data come from.
+
+    ``pictures`` reach models that see (``claude``, ``openai``); others are told the names of what they do not see.
+    """
 
     role: Role
     text: str
     source: str = ""
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +163,11 @@ class Request:
             raise BadRequestError(
                 f"the messages have {characters} characters, at most {MAX_CHARACTERS} are taken; say it in fewer words"
             )
+        pictures = sum(len(message.pictures) for message in self.messages)
+        if pictures > MOST_PICTURES:
+            raise BadRequestError(f"the messages have {pictures} pictures, at most {MOST_PICTURES} are taken")
+        if any(message.pictures and message.role in ("system", "assistant") for message in self.messages):
+            raise BadRequestError("pictures belong to the messages of a user, or to data")
         try:
             "".join(message.text + message.source for message in self.messages).encode()
         except UnicodeEncodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from flow_rag_vla.llm.errors import (
@@ -13,7 +14,7 @@ from flow_rag_vla.llm.errors import (
     RefusedError,
     TruncatedError,
 )
-from flow_rag_vla.llm.prompts import system_text, turns
+from flow_rag_vla.llm.prompts import Turned, pictured_turns, system_text
 from flow_rag_vla.llm.provider import Emit, ProviderSettings
 from flow_rag_vla.llm.providers.http_errors import error_of_status, error_of_stream
 from flow_rag_vla.llm.redaction import read_key, redact
@@ -83,7 +84,7 @@ class ClaudeProvider:
         arguments: dict[str, Any] = {
             "model": self.model,
             "max_tokens": sampling.max_tokens,
-            "messages": [{"role": role, "content": text} for role, text in turns(request.messages)],
+            "messages": [{"role": turn.role, "content": _content(turn)} for turn in pictured_turns(request.messages)],
             "stream": True,
             "timeout": max(request.remaining_s, 0.001),
         }
@@ -98,6 +99,24 @@ class ClaudeProvider:
         if request.schema is not None:
             arguments["output_config"] = {"format": {"type": "json_schema", "schema": hosted_schema(request.schema)}}
         return arguments
+
+
+def _content(turn: Turned) -> Any:
+    """Text alone, or blocks with the pictures before the words that name them."""
+    if not turn.pictures:
+        return turn.text
+    shown = [
+        {
+            "type": "image",
+            "source": {
+                "type": "base64",
+                "media_type": picture.media_type,
+                "data": base64.b64encode(picture.data).decode("ascii"),
+            },
+        }
+        for picture in turn.pictures
+    ]
+    return [*shown, {"type": "text", "text": turn.text}]
 
 
 def _status(error: anthropic.APIStatusError) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from flow_rag_vla.llm.errors import (
@@ -13,7 +14,7 @@ from flow_rag_vla.llm.errors import (
     RefusedError,
     TruncatedError,
 )
-from flow_rag_vla.llm.prompts import system_text, turns
+from flow_rag_vla.llm.prompts import Turned, pictured_turns, system_text
 from flow_rag_vla.llm.provider import Emit, ProviderSettings
 from flow_rag_vla.llm.providers.http_errors import error_of_status, error_of_stream
 from flow_rag_vla.llm.redaction import read_key, redact
@@ -86,8 +87,8 @@ class OpenAiProvider:
     def _arguments(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
         system = system_text(request.messages)
-        messages = [{"role": "system", "content": system}] if system else []
-        messages += [{"role": role, "content": text} for role, text in turns(request.messages)]
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        messages += [{"role": turn.role, "content": _content(turn)} for turn in pictured_turns(request.messages)]
         arguments: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
@@ -110,6 +111,20 @@ class OpenAiProvider:
                 "json_schema": {"name": request.schema.__name__, "strict": True, "schema": shape},
             }
         return arguments
+
+
+def _content(turn: Turned) -> Any:
+    """Text alone, or parts with the pictures before the words that name them."""
+    if not turn.pictures:
+        return turn.text
+    shown = [
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}"},
+        }
+        for picture in turn.pictures
+    ]
+    return [*shown, {"type": "text", "text": turn.text}]
 
 
 def _finished(text: str, stop: str, request: Request) -> str:
