@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flow_rag_vla.control.integrator import Clamp, MotionLimits, TargetIntegrator
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.memory.guard import Guard, GuardError, GuardSettings, beyond_limits, leaves_workspace, within_limits
-from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.ledger import SuccessSituation, by_place
 from flow_rag_vla.memory.store import CaseFilter
 
 LIMITS = MotionLimits()
@@ -70,7 +70,7 @@ def test_a_share_of_the_successes_may_be_changed_as_the_gate_itself_lets_some_th
     hit = done(make, 1, 0.012, case)
     for others, stopped in ((48, True), (49, False), (200, False)):
         sample = [*hit, *(item for seed in range(100, 100 + others) for item in done(make, seed, 0.012, case))]
-        guard = Guard(GuardSettings(share=0.02), sample, 0.9)
+        guard = Guard(GuardSettings(share=0.02), by_place(sample), 0.9)
         assert (guard.changes_success(case) is not None) is stopped
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flow_rag_vla.memory.case import CaseError
-from flow_rag_vla.memory.images import LONGEST_SIDE, MOST_BYTES, CaseImage, encoded
+from flow_rag_vla.memory.images import LONGEST_SIDE, MOST_BYTES, CaseImage, encoded, thinned
 
 
 @settings(max_examples=30)
@@ -24,6 +24,8 @@ def test_an_encoded_picture_is_small_and_shows_the_same_to_any_decoder(height, w
     assert max(shown.shape[:2]) <= LONGEST_SIDE
     step = -(-max(height, width) // LONGEST_SIDE)
     np.testing.assert_array_equal(shown, pixels[::step, ::step])
+    kept = thinned("front", pixels)
+    assert kept.base is None and encoded("front", kept) == image
 
 
 @pytest.mark.parametrize(

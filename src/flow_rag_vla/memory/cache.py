@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -49,6 +49,12 @@ class LruCache(Generic[T]):
             self._values.move_to_end(key)
             while len(self._values) > self.size:
                 self._values.popitem(last=False)
+
+    def drop(self, keys: Iterable[Hashable]) -> None:
+        """Forget some; what is not there is ignored."""
+        with self._lock:
+            for key in keys:
+                self._values.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -38,7 +38,7 @@ from flow_rag_vla.core.action import ACTION_DIM, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.memory.calibration import conformal_threshold
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase
-from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.ledger import Successes, SuccessPlace
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import SearchResult
 
@@ -167,10 +167,6 @@ class _Witnesses:
         return _Witnesses(tuple(self.cases[row] for row in rows), self.weights[rows], self.trusts[rows])
 
 
-Successes = dict[tuple[str, str], list[SuccessSituation]]
-"""Stored successes by task and phase."""
-
-
 class ConsensusMemory:
     """Asks a failure memory for the consensus at a situation. Any number of threads may ask."""
 
@@ -244,7 +240,7 @@ class ConsensusMemory:
             StoreError: if they cannot be read; the gates are as they were then.
         """
         moment = self._memory.generation, self.settings
-        successes = self._grouped(stamp)
+        successes = self._memory.successes(stamp)
         places = {
             (task, phase): self._judged(successes, task, phase, stamp)
             for task, phase in {*successes, *tuple(self._wanted)}
@@ -331,31 +327,27 @@ class ConsensusMemory:
             if found is not None:
                 return found
             self._wanted.add((task, phase))
-            unjudged = bool(_known(self._successes, task, phase))
+            unjudged = bool(_places(self._successes, task, phase))
             return _Place(_nothing(stamp), (), UNJUDGED if unjudged else self.settings.confidence)
         with self._lock:
             moment = self._memory.generation, self.settings
             if moment != self._renewed:
                 self._renewed, self._places = moment, {}
-                self._successes = self._grouped(stamp)
+                self._successes = self._memory.successes(stamp)
             found = self._places.get((task, phase))
             if found is None:
                 found = self._places[task, phase] = self._judged(self._successes, task, phase, stamp)
             return found
 
-    def _grouped(self, stamp: EncoderStamp) -> Successes:
-        successes: Successes = {}
-        for item in self._memory.ledger.successes(stamp):
-            successes.setdefault((item.task, item.phase), []).append(item)
-        return successes
-
     def _judged(self, successes_by_place: Successes, task: str, phase: str, stamp: EncoderStamp) -> _Place:
         """The successes of a place and the conformal gate: each success judged without its own episode."""
         settings = self.settings
-        known = _known(successes_by_place, task, phase)
-        if not known:
+        places = _places(successes_by_place, task, phase)
+        if not places:
             return _Place(_nothing(stamp), (), settings.confidence)
-        vectors = np.stack([item.embedding for item in known]).astype(np.float32)
+        known = [item for place in places for item in place.situations]
+        # One place's are shared with whoever else looks at them.
+        vectors = places[0].vectors if len(places) == 1 else np.concatenate([place.vectors for place in places])
         actions = tuple(item.actions for item in known)
         if settings.false_retrieval_rate >= 1.0:
             return _Place(vectors, actions, settings.confidence)
@@ -373,13 +365,9 @@ class ConsensusMemory:
         return _Place(vectors, actions, gate)
 
 
-def _known(successes: Successes, task: str, phase: str) -> list[SuccessSituation]:
+def _places(successes: Successes, task: str, phase: str) -> list[SuccessPlace]:
     """Stored successes of a task and phase; "" is any, as in a search."""
-    if task and phase:
-        return successes.get((task, phase), [])
-    return [
-        item for place, some in successes.items() if task in ("", place[0]) and phase in ("", place[1]) for item in some
-    ]
+    return [some for place, some in successes.items() if task in ("", place[0]) and phase in ("", place[1])]
 
 
 def _nearest(place: _Place, similarities: Array, horizon: int, count: int) -> _Known:

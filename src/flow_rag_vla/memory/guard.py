@@ -8,7 +8,7 @@ to lead all the way to the correction, and a case that only knows what failed is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.memory.case import Array, CaseError, FailureCase, action_distance
-from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.ledger import Successes
 
 TOLERANCE = 1e-3
 """Share by which a step may exceed its limit, and metres by which a path may leave the workspace: float32 rounding."""
@@ -72,7 +72,7 @@ class GuardRefusal:
 class Guard:
     """The questions of the module, asked of one case after another against one sample of successes."""
 
-    def __init__(self, settings: GuardSettings, successes: Sequence[SuccessSituation], threshold: float) -> None:
+    def __init__(self, settings: GuardSettings, successes: Successes, threshold: float) -> None:
         """Ask with these settings.
 
         Args:
@@ -80,11 +80,7 @@ class Guard:
             successes: the sample, of the cases' encoder.
             threshold: cosine similarity from which a case is credible.
         """
-        self._settings, self._threshold = settings, threshold
-        self._places: dict[tuple[str, str], list[SuccessSituation]] = {}
-        for item in successes:
-            self._places.setdefault((item.task, item.phase), []).append(item)
-        self._vectors = {place: np.stack([item.embedding for item in some]) for place, some in self._places.items()}
+        self._settings, self._threshold, self._successes = settings, threshold, successes
 
     def refusal(self, case: FailureCase) -> GuardRefusal | None:
         """Why a case may not act; None if it may."""
@@ -108,11 +104,11 @@ class Guard:
 
     def changes_success(self, case: FailureCase) -> GuardRefusal | None:
         """Which successes it would have changed, if they are too many."""
-        place = (case.task, case.phase)
-        known = self._places.get(place, [])
-        if not known or known[0].stamp != case.stamp:
+        place = self._successes.get((case.task, case.phase))
+        if place is None or place.situations[0].stamp != case.stamp:
             return None
-        similarities = self._vectors[place] @ case.embedding
+        known = place.situations
+        similarities = place.vectors @ case.embedding
         changed: list[tuple[float, int]] = []
         for row in np.flatnonzero(similarities >= self._threshold).tolist():
             done = known[row].actions

@@ -76,10 +76,10 @@ def put_images(connection: sqlite3.Connection, case_id: int, images: tuple[CaseI
     )
 
 
-def encoded(name: str, pixels: NDArray[np.uint8]) -> CaseImage:
-    """PNG of an (H, W, 3) uint8 picture, thinned out until neither side is longer than ``LONGEST_SIDE``.
+def thinned(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy (h, w, 3) of an (H, W, 3) uint8 picture, every n-th pixel, neither side longer than ``LONGEST_SIDE``.
 
-    One that is still too large, as of noise, is thinned out further.
+    ``encoded`` gives the same of both, so that of pictures of which most are never encoded only this need be kept.
 
     Raises:
         CaseError: if it is no such picture.
@@ -87,11 +87,17 @@ def encoded(name: str, pixels: NDArray[np.uint8]) -> CaseImage:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise CaseError(f"image {name!r} has shape {pixels.shape} of {pixels.dtype}, expected (H, W, 3) of uint8")
     step = -(-max(pixels.shape[:2]) // LONGEST_SIDE)
-    while True:
-        data = _png(np.ascontiguousarray(pixels[::step, ::step]))
-        if len(data) <= MOST_BYTES:
-            return CaseImage(name, "png", data)
-        step += 1
+    return pixels[::step, ::step].copy()
+
+
+def encoded(name: str, pixels: NDArray[np.uint8]) -> CaseImage:
+    """PNG of an (H, W, 3) uint8 picture, thinned out until neither side is longer than ``LONGEST_SIDE``.
+
+    Raises:
+        CaseError: if it is no such picture.
+    """
+    # At most 128 x 128 x 3 bytes before they are compressed: never more than MOST_BYTES.
+    return CaseImage(name, "png", _png(thinned(name, pixels)))
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

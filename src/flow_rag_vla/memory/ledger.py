@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +40,37 @@ class SuccessSituation:
     def __str__(self) -> str:
         where = f"success situation {self.success_id} ({self.task}/{self.phase or 'any phase'}"
         return f"{where}, episode {self.episode_id}{f' of {self.origin}' if self.origin else ''})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SuccessPlace:
+    """The stored successes of one task and phase.
+
+    vectors: (N, D) float32, their embeddings; situations: of the same order, whose embeddings are its rows
+    """
+
+    vectors: Array
+    situations: tuple[SuccessSituation, ...]
+
+    @staticmethod
+    def of(situations: Sequence[SuccessSituation]) -> SuccessPlace:
+        """At least one situation, all of one dimension. Their embeddings are held once."""
+        vectors = np.stack([item.embedding for item in situations])
+        vectors.setflags(write=False)
+        shared = (replace(item, embedding=row) for item, row in zip(situations, vectors, strict=True))
+        return SuccessPlace(vectors, tuple(shared))
+
+
+Successes = Mapping[tuple[str, str], SuccessPlace]
+"""Stored successes by task and phase."""
+
+
+def by_place(situations: Iterable[SuccessSituation]) -> Successes:
+    """Situations of one encoder by task and phase."""
+    places: dict[tuple[str, str], list[SuccessSituation]] = {}
+    for item in situations:
+        places.setdefault((item.task, item.phase), []).append(item)
+    return {place: SuccessPlace.of(some) for place, some in places.items()}
 
 
 class Ledger:
@@ -234,13 +266,13 @@ class Ledger:
             ).fetchall()
         return [
             SuccessSituation(
-                row[1],
-                row[2],
+                sys.intern(row[1]),
+                sys.intern(row[2]),
                 stamp,
                 np.frombuffer(row[3], dtype="<f4"),
                 np.frombuffer(row[4], dtype="<f4").reshape(-1, ACTION_DIM),
                 row[5],
-                row[6],
+                sys.intern(row[6]),
                 row[0],
             )
             for row in rows

@@ -168,7 +168,7 @@ class FailureMemory(CaseReader):
             for case, case_id in zip(fresh, ids, strict=True):
                 self._shelf.take(dataclasses.replace(case, case_id=case_id))
             self._added += len(fresh)
-            self._changed()
+            self._changed((*remove, *changed))
             return ids
 
     @contextmanager
@@ -185,7 +185,7 @@ class FailureMemory(CaseReader):
         with self._write_lock:
             key = self.threshold, stamp or self.stamp
             if self._guard is None or self._guard[0] != key:
-                sample = [] if key[1] is None else self.ledger.successes(key[1])
+                sample = {} if key[1] is None else self.successes(key[1])
                 self._guard = key, Guard(self.settings.guard, sample, self.threshold)
             return self._guard[1]
 
@@ -352,7 +352,7 @@ class FailureMemory(CaseReader):
                 self._shelf.table[case_id] = dataclasses.replace(
                     self._shelf.table[case_id], uses=int(counts.episodes), successes=int(counts.successes)
                 )
-            self._changed()
+            self._changed(totals)
             retired: dict[int, FailureCase] = {}
             for case_id in totals:
                 case = self.get(case_id)
@@ -375,7 +375,7 @@ class FailureMemory(CaseReader):
             self.ledger.add_successes(situations, self._generator, self.settings.successes_kept)
             self._success_count = self.ledger.success_count()
             self._guard = None
-            self._changed()
+            self._changed((), successes=True)
 
     def observe_success(self, situations: Sequence[tuple[str, str, Array]]) -> Calibration | None:
         """Take in situations (task, phase, (D,) float32 embedding) without a failure; calibrate the threshold anew.
@@ -408,7 +408,7 @@ class FailureMemory(CaseReader):
             if found is not None:
                 self.store.write_settings(found.to_settings())
             self._calibration = found
-            self._changed()
+            self._changed(())
             return found
 
     def refresh(self) -> bool:

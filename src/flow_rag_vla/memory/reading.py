@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterable
 
@@ -13,14 +14,15 @@ from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase
 from flow_rag_vla.memory.conflicts import contradict
 from flow_rag_vla.memory.credit import Counts, Worth, worth
 from flow_rag_vla.memory.index import IndexBackend
-from flow_rag_vla.memory.ledger import Ledger
+from flow_rag_vla.memory.ledger import Ledger, Successes, by_place
 from flow_rag_vla.memory.results import MemorySettings, RetrievedCase, SearchResult
 from flow_rag_vla.memory.shelf import Shelf
 from flow_rag_vla.memory.statistics import Latencies
 from flow_rag_vla.memory.store import CaseFilter, FailureStore, UnknownCaseError
 
-PAYLOADS_KEPT = 4096
-"""Whole cases kept in memory; the others are read from the store when a search brings them up."""
+PAYLOADS_KEPT = 2048
+"""Whole cases kept in memory, 4 kB each; the others are read from the store when a search brings them up. As many as
+32 answers look at that have no neighbour in common."""
 
 
 class CaseReader:
@@ -43,7 +45,11 @@ class CaseReader:
         self._searches: LruCache[tuple[RetrievedCase, ...]] = LruCache(settings.cache_size)
         self._payloads: LruCache[FailureCase] = LruCache(PAYLOADS_KEPT)
         self._latencies = Latencies()
-        self._generation = 0
+        self._generation = self._success_generation = 0
+        self._successes: tuple[int, EncoderStamp, Successes] | None = None
+        self._reading_successes = threading.Lock()
+        # Held while that changes, and while something is kept that was read before: briefly, never beside the disk.
+        self._change = threading.Lock()
         self._search_count = self._cache_hits = 0
         self._calibration: Calibration | None
         self._see_all()
@@ -137,19 +143,37 @@ class CaseReader:
         """
         found: dict[int, FailureCase] = {}
         missing: list[int] = []
-        # Part of the key: what was read before a change must not answer after it.
         generation = self._generation
         for case_id in ids:
-            case = self._payloads.get((generation, case_id))
+            case = self._payloads.get(case_id)
             if case is None:
                 missing.append(case_id)
             else:
                 found[case_id] = case
         if missing:
-            for case_id, case in self.store.get(missing).items():
-                found[case_id] = case
-                self._payloads.put((generation, case_id), case)
+            read = self.store.get(missing)
+            found.update(read)
+            with self._change:
+                # What was read before a change must not answer after it.
+                if generation == self._generation:
+                    for case_id, case in read.items():
+                        self._payloads.put(case_id, case)
         return found
+
+    def successes(self, stamp: EncoderStamp) -> Successes:
+        """The stored successes of an encoder: one copy for all who ask, until they change.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        with self._reading_successes:
+            moment = self._success_generation
+            kept = self._successes
+            if kept is None or kept[:2] != (moment, stamp):
+                # The old ones may go as soon as nobody looks at them any more.
+                self._successes = None
+                kept = self._successes = moment, stamp, by_place(self.ledger.successes(stamp))
+            return kept[2]
 
     def get(self, case_id: int) -> FailureCase:
         """One whole case.
@@ -211,9 +235,20 @@ class CaseReader:
         stamp = self.store.stamp
         found = Calibration.from_settings(self.store.settings()) if self.settings.calibrate else None
         self._calibration = found if found is not None and found.stamp == stamp else None
-        self._changed()
+        self._changed(successes=True)
 
-    def _changed(self) -> None:
-        self._generation += 1
+    def _changed(self, case_ids: Iterable[int] | None = None, *, successes: bool = False) -> None:
+        """Let nothing answer that is out of date. Called when a change is durable.
+
+        Args:
+            case_ids: of cases that are others now, or gone; None: any may be.
+            successes: whether the stored successes may be others.
+        """
+        with self._change:
+            self._generation += 1
+            if case_ids is None:
+                self._payloads.clear()
+            else:
+                self._payloads.drop(case_ids)
+            self._success_generation += successes
         self._searches.clear()
-        self._payloads.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def load_cases(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
             "ORDER BY case_id, position",
             some,
         ):
-            evidence.setdefault(row[0], []).append(Evidence(row[1], row[2], row[3], row[4]))
+            evidence.setdefault(row[0], []).append(Evidence(intern(row[1]), row[2], row[3], intern(row[4])))
         credits: dict[int, list[OriginCredit]] = {}
         for row in connection.execute(
             f"SELECT case_id, origin, uses, successes FROM credits WHERE case_id IN ({marks}) ORDER BY case_id, origin",
@@ -92,7 +93,7 @@ def case_of(
     credits: Sequence[OriginCredit] = (),
     history: Sequence[Revision] = (),
 ) -> FailureCase:
-    """The case of a row of ``COLUMNS``.
+    """The case of a row of ``COLUMNS``. Names that thousands of cases share are held once.
 
     Raises:
         RowError: if the row is not what was written.
@@ -101,14 +102,14 @@ def case_of(
     try:
         return FailureCase(
             failure_type=FailureType(row["failure_type"]),
-            task=row["task"],
-            phase=row["phase"],
-            encoder=row["encoder"],
-            encoder_revision=row["encoder_revision"],
+            task=intern(row["task"]),
+            phase=intern(row["phase"]),
+            encoder=intern(row["encoder"]),
+            encoder_revision=intern(row["encoder_revision"]),
             embedding=_array(row["embedding"]),
             failed_actions=_array(row["failed_actions"]).reshape(-1, ACTION_DIM),
             correction=None if row["correction"] is None else _array(row["correction"]).reshape(-1, ACTION_DIM),
-            correction_source=row["correction_source"],
+            correction_source=intern(row["correction_source"]),
             proprioception=_array(row["proprioception"]),
             evidence=tuple(evidence),
             note=row["note"],
@@ -116,10 +117,10 @@ def case_of(
             successes=row["successes"],
             retired=bool(row["retired"]),
             retired_reason=row["retired_reason"],
-            origin=row["origin"],
+            origin=intern(row["origin"]),
             created_ns=row["created_ns"],
             case_id=row["case_id"],
-            calibration_id=row["calibration_id"],
+            calibration_id=intern(row["calibration_id"]),
             credits=tuple(credits),
             history=tuple(history),
             misreading=None if row["misreading"] is None else _array(row["misreading"]),
@@ -198,4 +199,5 @@ def _blob(values: Array) -> bytes:
 
 
 def _array(blob: bytes) -> Array:
-    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
+    # Not copied here: a case copies what it is given.
+    return np.frombuffer(blob, dtype="<f4")

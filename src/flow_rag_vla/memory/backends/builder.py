@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from flow_rag_vla.core.allocator import give_back
+
 NICENESS = 15
 """Of the building thread: the control loop and the searches go first."""
 
@@ -101,6 +103,8 @@ class Builder:
                 return
             try:
                 job()
+                # A build leaves some 10 MB freed, which this thread may not need again for hours.
+                give_back()
             finally:
                 with self._lock:
                     self._waiting -= 1
