@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class Recorded:
 class Shown:
     """Pictures that were shown to the nodes that decide.
 
-    printed: the samples, as :class:`~flow_rag_vla.nodes.benchmark_pictures.BenchmarkPictures` prints them
+    printed: the samples, as :class:`~flow_rag_vla.nodes.benchmark_pictures.BenchmarkPictures` prints them, of pictures
+        of the two stretches: not of the seconds between, in which the recorder's process starts
     own, without, beside: processor time in cores: of the recorder, and of the nodes without and beside one
     """
 
@@ -122,16 +124,40 @@ def shown(folder: Path, source: Path, triggered: bool, seconds: float) -> Shown:
         feed = _feed(said, source, triggered)
         _wait_for(said, '"following"', "what shows the pictures", feed)
         pids = {name: _alive(deciding, name, logs) for name in DECIDING}
+        stretches = [time.time_ns()]
         without = _cores(pids, seconds)
+        stretches.append(time.time_ns())
         with _recording(processes["recorder"], logs) as recorder:
+            stretches.append(time.time_ns())
             beside = _cores({**pids, "recorder": recorder}, seconds)
+            stretches.append(time.time_ns())
     finally:
         if feed is not None:
             interrupted(feed)
         deciding.stop()
     own = beside.pop("recorder")
     printed = json.loads(said.read_text(errors="replace").strip().splitlines()[-1])
-    return Shown(printed, own, sum(without.values()), sum(beside.values()))
+    return Shown(inside(printed, stretches), own, sum(without.values()), sum(beside.values()))
+
+
+def inside(printed: Mapping[str, Any], stretches: Sequence[int]) -> dict[str, Any]:
+    """What was printed, of pictures of some stretches of time only.
+
+    Args:
+        printed: the samples and their stamps.
+        stretches: begin, end, begin, end and so on, in nanoseconds of the stamps' clock.
+    """
+
+    def counts(stamp_ns: int) -> bool:
+        return bool(bisect(stretches, stamp_ns) % 2)
+
+    stamps = printed["stamps"]
+    found: dict[str, Any] = {
+        name: [value for value, stamp_ns in zip(printed[name], values, strict=True) if counts(stamp_ns)]
+        for name, values in stamps.items()
+        if name != "lost"
+    }
+    return {**found, "lost": sum(map(counts, stamps["lost"]))}
 
 
 def _feed(said: Path, source: Path, triggered: bool) -> subprocess.Popen[bytes]:

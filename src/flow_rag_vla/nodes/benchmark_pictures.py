@@ -2,7 +2,7 @@
 
 It stands for the cameras, for a robot that follows its commands perfectly, and for a running episode. On its end it
 prints one line of JSON: for each picture the milliseconds from its stamp to the chunk made of it, to the first command
-that follows that chunk, and to the first command of all.
+that follows that chunk, and to the first command of all; and the stamps, so that a stretch can be cut out.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ TRIGGER_DELAY_S = 0.005
 WARM_UP = 20
 """Chunks before anything is measured: the first ones load code and find out how long they take."""
 
+SAMPLES = ("to_chunk", "to_command", "to_tick")
+"""What is timed of each picture."""
+
 _JOINTS = [f"joint_{index}" for index in range(1, 8)]
 
 
@@ -73,7 +76,8 @@ class BenchmarkPictures(Node):
         self._last_chunk = 0
         self._untold: dict[int, None] = {}
         self._waiting: dict[int, None] = {}
-        self._samples: dict[str, list[float]] = {"to_chunk": [], "to_command": [], "to_tick": []}
+        self._samples: dict[str, list[float]] = {name: [] for name in SAMPLES}
+        self._stamps: dict[str, list[int]] = {name: [] for name in SAMPLES}
         self._position, self._width = np.array([0.5, 0.0, 0.3]), 0.08
         self._image_publishers = [self.create_publisher(Image, name, qos.SENSOR) for name, _ in CAMERAS]
         self._states = self.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
@@ -93,9 +97,10 @@ class BenchmarkPictures(Node):
     def destroy_node(self) -> None:
         """Print the samples and end."""
         # What was shown last may still be on its way.
-        lost = sum(1 for stamp in self._waiting if self._now_ns() - stamp > 500_000_000)
+        lost = [stamp for stamp in self._waiting if self._now_ns() - stamp > 500_000_000]
         samples = {name: [round(value, 3) for value in values] for name, values in self._samples.items()}
-        print(json.dumps({**samples, "lost": lost, "commands": self._commands}), flush=True)
+        stamps = {**self._stamps, "lost": lost}
+        print(json.dumps({**samples, "lost": len(lost), "commands": self._commands, "stamps": stamps}), flush=True)
         super().destroy_node()
 
     def _tell_state(self) -> None:
@@ -131,7 +136,7 @@ class BenchmarkPictures(Node):
             print(json.dumps({"following": True}), flush=True)
         stamp = to_ns(chunk.header.stamp)
         if stamp in self._waiting:
-            self._samples["to_chunk"].append((about["received_timestamp"] - stamp) * 1e-6)
+            self._sample("to_chunk", stamp, about["received_timestamp"])
 
     def _on_command(self, command: msg.ControlCommand, about: MessageInfo) -> None:
         received_ns = about["received_timestamp"]
@@ -141,7 +146,7 @@ class BenchmarkPictures(Node):
             self._position = np.array([target.position.x, target.position.y, target.position.z])
             self._width = float(command.gripper_width)
         for stamp in [item for item in self._untold if item < received_ns]:
-            self._samples["to_tick"].append((received_ns - stamp) * 1e-6)
+            self._sample("to_tick", stamp, received_ns)
             del self._untold[stamp]
         follows = command.mode == msg.ControlCommand.MODE_FOLLOW and command.chunk_id != self._last_chunk
         if follows:
@@ -149,9 +154,13 @@ class BenchmarkPictures(Node):
             stamp = to_ns(command.provenance.observation_stamp)
             if stamp in self._waiting:
                 del self._waiting[stamp]
-                self._samples["to_command"].append((received_ns - stamp) * 1e-6)
+                self._sample("to_command", stamp, received_ns)
         if self._triggered and self._timer.is_canceled() and self._now_ns() >= self._due_ns:
             self._timer.reset()
+
+    def _sample(self, name: str, stamp_ns: int, received_ns: int) -> None:
+        self._samples[name].append((received_ns - stamp_ns) * 1e-6)
+        self._stamps[name].append(stamp_ns)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
