@@ -83,7 +83,10 @@ class PostgresTexts:
         self.name = f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}{parts.path}?namespace={self._namespace}"
         self._connection: psycopg.Connection[Any] | None = None
         with self.writing():
-            self._run(_TABLES.format(schema=self._namespace), ())
+            # Who may only use what an administrator made need not be allowed to make it.
+            ((there,),) = self._run("SELECT to_regclass(%s)", (f"{self._namespace}.generations",))
+            if there is None:
+                self._run(_TABLES.format(schema=self._namespace), ())
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         """See :class:`flow_rag_vla.llm.text_database.TextDatabase`."""

@@ -255,7 +255,7 @@ class _Known:
 
 
 def held_by(where: str | Path) -> EmbedderStamp:
-    """Who made the vectors of a store that is there already. Nothing is made for it.
+    """Who made the vectors of a store that is there already. A file that is not there is not made.
 
     Raises:
         StoreError: if there is no store, or it holds no vectors.
