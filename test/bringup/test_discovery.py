@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flow_rag_vla.bringup.discovery import PROFILES_VARIABLE, announce_often, foreign_profile, profile_file
+from flow_rag_vla.bringup.discovery import LOOPBACK, PROFILES_VARIABLE, choose_profile, foreign_profile, profile_file
 from flow_rag_vla.bringup.security.permission import refusal
 
 LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
@@ -21,7 +21,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_the_file_that_ships_is_read_and_changes_nothing_of_who_may_call():
     environment = dict(LOCAL)
-    announce_often(environment)
+    choose_profile(environment)
     assert environment == {**LOCAL, PROFILES_VARIABLE: str(profile_file())}
     assert foreign_profile(environment) == "" and refusal(environment, open_to_network=False) == ""
 
@@ -34,12 +34,56 @@ def test_it_says_how_often_and_nothing_of_transports_peers_or_ports():
     }  # fmt: skip
 
 
+def test_a_node_that_must_be_in_time_keeps_to_the_loopback_interface_and_its_children_are_free_again():
+    environment = dict(LOCAL)
+    assert choose_profile(environment, shared_memory=False)
+    alone = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT", PROFILES_VARIABLE: str(profile_file(LOOPBACK))}
+    assert environment == alone and refusal(environment, open_to_network=False) == ""
+    for stranger in ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, {"ROS_STATIC_PEERS": "robot.lan"}):
+        assert refusal({**environment, **stranger}, open_to_network=False)
+    assert not choose_profile(environment)
+    assert environment == {**LOCAL, PROFILES_VARIABLE: str(profile_file())}
+    assert choose_profile(environment, shared_memory=False) and environment == alone, "a parent's profile is no choice"
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"},
+        {**LOCAL, "ROS_STATIC_PEERS": "robot.lan"},
+        {**LOCAL, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"},
+        {**LOCAL, "ROS_DISTRO": "jazzy"},
+    ],
+)
+def test_a_reach_or_transport_that_was_chosen_stays(chosen):
+    environment = dict(chosen)
+    assert not choose_profile(environment, shared_memory=False)
+    assert {name: environment[name] for name in chosen} == chosen
+    assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == chosen.get("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    assert foreign_profile(environment) == ""
+
+
+def test_another_middleware_gets_no_profile():
+    environment = dict(LOCAL)
+    assert not choose_profile(environment, fast_dds=False, shared_memory=False)
+    assert PROFILES_VARIABLE not in environment and environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_the_loopback_profile_names_no_other_address_and_no_other_transport():
+    root = ElementTree.parse(profile_file(LOOPBACK)).getroot()
+    texts = {item.tag.rpartition("}")[2]: set() for item in root.iter()}
+    for item in root.iter():
+        texts[item.tag.rpartition("}")[2]].add((item.text or "").strip())
+    assert texts["address"] == {"127.0.0.1"} and texts["type"] == {"UDPv4"}
+    assert texts["useBuiltinTransports"] == {"false"}
+
+
 @pytest.mark.parametrize("name", [*NAMES, "ROS_DISCOVERY_SERVER"])
 def test_what_a_person_has_set_is_left_and_refused_as_before(name, tmp_path):
     file = tmp_path / "own.xml"
     file.write_bytes(profile_file().read_bytes() + b"\n")
     environment = {**LOCAL, name: str(file)}
-    announce_often(environment)
+    choose_profile(environment)
     assert environment == {**LOCAL, name: str(file)}
     assert name in refusal(environment, open_to_network=False)
 
@@ -57,7 +101,7 @@ def test_a_file_is_known_by_what_is_in_it(name, tmp_path):
 def test_a_file_that_fast_dds_finds_in_the_working_folder_counts_like_one_that_is_named(tmp_path):
     (tmp_path / "DEFAULT_FASTDDS_PROFILES.xml").write_text("<profiles/>", encoding="utf-8")
     environment = dict(LOCAL)
-    announce_often(environment)
+    choose_profile(environment)
     assert environment == LOCAL, "two default profiles are one too many"
     assert "DEFAULT_FASTDDS_PROFILES.xml" in refusal(environment, open_to_network=False)
     assert refusal({**LOCAL, "SKIP_DEFAULT_XML_FILE": "1"}, open_to_network=False) == ""
@@ -66,7 +110,7 @@ def test_a_file_that_fast_dds_finds_in_the_working_folder_counts_like_one_that_i
 def test_without_the_packages_files_nothing_is_set(monkeypatch):
     monkeypatch.setattr("flow_rag_vla.bringup.discovery.share_folder", _nowhere)
     environment = dict(LOCAL)
-    announce_often(environment)
+    choose_profile(environment)
     assert environment == LOCAL
 
 

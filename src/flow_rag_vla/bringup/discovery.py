@@ -1,14 +1,21 @@
-"""How often a node says that it is there, so that one that was started again is heard at once.
+"""How a process is found by others: how often it says that it is there, and over what.
 
 Two processes of Fast DDS know each other once each has heard the other. A standing one answers a new one once, and the
 new one announces itself before it listens: an answer that comes at once is lost. They then wait for the next
-announcement of the standing one, up to the 3 s that are Fast DDS's own period.
+announcement of the standing one, up to the 3 s that are Fast DDS's own period. So ours is shorter.
+
+A node that must be in time speaks over the loopback interface alone: memory that is shared with other processes has
+locks, and one that a process of lower priority holds keeps the loop from publishing, whatever its own priority is.
+rmw_fastrtps makes its transports itself while discovery is kept on this host, and FASTDDS_BUILTIN_TRANSPORTS says
+nothing there. A profile that keeps to the loopback interface takes its place, under the range that leaves all to it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 from flow_rag_vla.bringup.resources import share_folder
@@ -16,48 +23,114 @@ from flow_rag_vla.bringup.resources import share_folder
 PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 """Names the file that Fast DDS reads when a process makes its first node."""
 
-_ANNOUNCED_ELSEWHERE = (PROFILES_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_DISCOVERY_SERVER")
+DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+HERE, LEFT_TO_PROFILE = "LOCALHOST", "SYSTEM_DEFAULT"
+
+ORDINARY, LOOPBACK = "fastdds.xml", "fastdds_loopback.xml"
+"""The profiles that ship, in ``config/``."""
+
+_DIGESTS = {
+    ORDINARY: "349507a3ab05537f181be1e787432d07e44e2b9094799f9b2cb4eda571a5ffa1",
+    LOOPBACK: "3242ef334b67b31f0caa79868d994ae4781ed8fc6fbe0d495c46e3678ac884db",
+}
+"""SHA-256 of what is in them: nothing that lets anybody on another host in."""
+
+_OLD_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+_ANNOUNCED_ELSEWHERE = (PROFILES_VARIABLE, _OLD_VARIABLE, "ROS_DISCOVERY_SERVER")
 _BESIDE = "DEFAULT_FASTDDS_PROFILES.xml"
 _NOT_BESIDE = "SKIP_DEFAULT_XML_FILE"
+_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+_OTHER_REACH = ("ROS_STATIC_PEERS", "ROS_LOCALHOST_ONLY", "ROS_SECURITY_ENABLE", _TRANSPORTS)
+"""Where one of these is set, the range that a person chose stays."""
 
-_DIGEST = "349507a3ab05537f181be1e787432d07e44e2b9094799f9b2cb4eda571a5ffa1"
-"""SHA-256 of the file that ships: what is in it says nothing about how far discovery reaches."""
+_OLD_DISTRIBUTIONS = frozenset({"humble", "iron", "jazzy"})
+"""Their Fast DDS reads the variable by its old name."""
 
 
-def profile_file() -> Path:
-    """The profile that ships.
+def profile_file(name: str = ORDINARY) -> Path:
+    """A profile that ships.
 
     Raises:
         FileNotFoundError: if the package's files are in none of the known places.
     """
-    return share_folder() / "config" / "fastdds.xml"
+    return share_folder() / "config" / name
 
 
-def announce_often(environment: MutableMapping[str, str]) -> None:
-    """Have Fast DDS read the profile that ships, unless this environment or the working folder holds another."""
-    if any(environment.get(name) for name in _ANNOUNCED_ELSEWHERE) or _beside(environment):
-        return
-    try:
-        environment[PROFILES_VARIABLE] = str(profile_file())
-    except FileNotFoundError:
-        # A node needs none of the package's files to run: it is found later, and nothing else.
-        return
+def choose_profile(environment: MutableMapping[str, str], *, fast_dds: bool = True, shared_memory: bool = True) -> bool:
+    """Have Fast DDS read a profile that ships, unless this environment or the working folder holds another.
+
+    Args:
+        environment: of this process, before it makes its first node; the variables are set in it.
+        fast_dds: whether this process speaks through Fast DDS.
+        shared_memory: whether messages may go through memory that is shared with other processes.
+
+    Returns:
+        Whether it keeps to the loopback interface; see ``beyond_loopback``.
+    """
+    if keeps_here(environment):
+        # From a parent that was such a node.
+        environment[DISCOVERY_RANGE] = HERE
+        del environment[PROFILES_VARIABLE]
+    elif _shipped(environment.get(PROFILES_VARIABLE, "")):
+        del environment[PROFILES_VARIABLE]
+    own = any(environment.get(name) for name in _ANNOUNCED_ELSEWHERE) or _beside(environment)
+    if not own and fast_dds:
+        old = environment.get("ROS_DISTRO") in _OLD_DISTRIBUTIONS
+        alone = not (shared_memory or old or any(environment.get(name) for name in _OTHER_REACH))
+        alone = alone and environment.get(DISCOVERY_RANGE) == HERE
+        # A node needs none of the package's files to run: without them it is found later, and nothing else.
+        with suppress(FileNotFoundError):
+            path = str(profile_file(LOOPBACK if alone else ORDINARY))
+            if _shipped(path):
+                environment[_OLD_VARIABLE if old else PROFILES_VARIABLE] = path
+                if alone:
+                    environment[DISCOVERY_RANGE] = LEFT_TO_PROFILE
+                    return True
+    if not shared_memory:
+        environment.setdefault(_TRANSPORTS, "UDPv4")
+    return False
+
+
+def keeps_here(environment: Mapping[str, str]) -> bool:
+    """Whether the profile that this environment names keeps to the loopback interface, whatever the range says."""
+    return _shipped(environment.get(PROFILES_VARIABLE, "")) == LOOPBACK and not _beside(environment)
 
 
 def foreign_profile(environment: Mapping[str, str]) -> str:
-    """What names a profile of Fast DDS that is not the one that ships: a variable or a file; empty if nothing does."""
-    for name in _ANNOUNCED_ELSEWHERE[:2]:
-        path = environment.get(name)
-        if path and not _ships(Path(path)):
+    """What names a profile of Fast DDS that does not ship: a variable or a file; empty if nothing does."""
+    for name in (PROFILES_VARIABLE, _OLD_VARIABLE):
+        path = environment.get(name, "")
+        if path and not _shipped(path):
             return name
     return _BESIDE if _beside(environment) else ""
 
 
-def _ships(path: Path) -> bool:
+def beyond_loopback() -> list[str]:
+    """Local addresses at which sockets of this process hear other hosts: as the kernel writes them. Linux only."""
+    own = set()
+    with suppress(OSError):
+        for entry in os.scandir("/proc/self/fd"):
+            with suppress(OSError):
+                own.add(os.readlink(entry.path))
+    found = []
+    for table, loopback in (("udp", "0100007F:"), ("udp6", "00000000000000000000000001000000:")):
+        with suppress(OSError):
+            for line in Path(f"/proc/self/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if f"socket:[{fields[9]}]" in own and not fields[1].startswith(loopback):
+                    found.append(fields[1])
+    return found
+
+
+def _shipped(path: str) -> str:
+    """Which of the profiles that ship a file is, by what is in it; empty if none."""
+    if not path:
+        return ""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == _DIGEST
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
-        return False
+        return ""
+    return next((name for name, known in _DIGESTS.items() if known == digest), "")
 
 
 def _beside(environment: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from flow_rag_vla.bringup.discovery import announce_often
+from flow_rag_vla.bringup.discovery import choose_profile
 from flow_rag_vla.bringup.security.grants import OPERATOR
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.bringup.security.policy import enclave_arguments
@@ -34,7 +34,7 @@ class GraphClient:
         """Make the node; subclasses then add to ``self._node`` what they need."""
         self._context = rclpy.Context()
         stay_local(os.environ)
-        announce_often(os.environ)
+        choose_profile(os.environ)
         args = enclave_arguments(os.environ, OPERATOR, namespace) or None
         rclpy.init(args=args, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node(name, namespace=namespace or None, context=self._context)

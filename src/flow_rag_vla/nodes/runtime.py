@@ -14,8 +14,9 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from rclpy.utilities import get_rmw_implementation_identifier
 
-from flow_rag_vla.bringup.discovery import announce_often
+from flow_rag_vla.bringup.discovery import beyond_loopback, choose_profile
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import end_with_parent
@@ -40,13 +41,11 @@ def run(
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
 
     shared_memory: whether messages may go to other processes of this machine through shared memory. It is quicker for
-        images. But Fast DDS opens, and judges, a reader's memory in the thread that publishes: with a reader that was
-        stopped or killed that took up to 0.34 s, and one whose memory was made anew meanwhile never heard of the
-        publisher again. So what must be in time, or must arrive, goes over the loopback interface instead. A transport
-        chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
+        images. But Fast DDS opens, and judges, a reader's memory in the thread that publishes, and waits for locks in
+        it that processes of lower priority hold: with a reader that was stopped or killed that took up to 0.34 s, and
+        one whose memory was made anew meanwhile never heard of the publisher again. So what must be in time, or must
+        arrive, goes over the loopback interface instead. A transport chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
     """
-    if not shared_memory:
-        os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     if os.environ.get("FLOW_RAG_VLA_SUPERVISED"):
         # A supervisor that is killed cannot end its nodes.
         end_with_parent(signal.SIGINT)
@@ -59,7 +58,8 @@ def run(
     for number in _ENDING:
         signal.signal(number, _nothing)
     stay_local(os.environ)
-    announce_often(os.environ)
+    fast_dds = get_rmw_implementation_identifier().startswith("rmw_fastrtps")
+    here = choose_profile(os.environ, fast_dds=fast_dds, shared_memory=shared_memory)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: Future[None] = Future()
     threading.Thread(target=_wait_for_end, args=(ended, stop), name="signals", daemon=True).start()
@@ -67,6 +67,11 @@ def run(
     node: Node | None = None
     try:
         node = make_node()
+        if here and (addresses := beyond_loopback()):
+            raise StartError(
+                f"the middleware listens beyond this host ({', '.join(addresses)}) although its profile says not; set "
+                "FASTDDS_BUILTIN_TRANSPORTS=UDPv4 to do without that profile"
+            )
         executor.add_node(node)
         node.get_logger().debug("ready")
         with ClockGuard(executor):

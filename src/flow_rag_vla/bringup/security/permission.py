@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 from flow_rag_vla.bringup import labeling, topics
-from flow_rag_vla.bringup.discovery import foreign_profile
+from flow_rag_vla.bringup.discovery import DISCOVERY_RANGE, foreign_profile, keeps_here
 
-DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 STATIC_PEERS = "ROS_STATIC_PEERS"
 
 _LOCAL_RANGES = frozenset({"LOCALHOST", "OFF"})
@@ -69,6 +68,9 @@ def beyond_this_host(environment: Mapping[str, str]) -> str:
             return f"how far discovery reaches is set by {name}"
     if name := foreign_profile(environment):
         return f"how far discovery reaches is set by {name}"
+    fast_dds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps").startswith("rmw_fastrtps")
+    if fast_dds and keeps_here(environment) and not environment.get(STATIC_PEERS):
+        return ""
     if environment.get("RMW_IMPLEMENTATION") == "rmw_zenoh_cpp":
         return "how far discovery reaches is set by the router of rmw_zenoh_cpp"
     if environment.get("ROS_LOCALHOST_ONLY") == "1":
