@@ -30,8 +30,10 @@ def bench_detection(
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.benchmarks.detection import Fold, figures, judge, measure_cost, score_folds, table
     from flow_rag_vla.failure.calibration import RATE
+    from flow_rag_vla.learn.before_after import NAME as BEFORE_AFTER
+    from flow_rag_vla.learn.before_after import train_before_after
     from flow_rag_vla.learn.detection_data import PARTS, collect_part
-    from flow_rag_vla.learn.train_probe import make_calibration
+    from flow_rag_vla.learn.train_probe import ProbeTraining, make_calibration
     from flow_rag_vla.sim.perturbation import PerturbationKind
 
     kinds = [kind.value for kind in PerturbationKind]
@@ -53,15 +55,18 @@ def bench_detection(
             left_out = set(kinds[number::count])
             taught = [trace for trace in parts["training_faults"] if trace.info.cause not in left_out]
             calibration = make_calibration(calm, taught, origin, seed=seed)
+            beside = {}
+            if any(not trace.info.success for trace in taught):
+                beside[BEFORE_AFTER] = train_before_after(calm, taught, ProbeTraining(seed=seed)).logits
             tested = [
                 trace
                 for trace in (*parts["test_faults"], *(own if number == 0 else ()))
                 if trace.info.cause in left_out or (number == 0 and not trace.info.cause and not trace.info.success)
             ]
-            judged = judge(calibration, tested)
+            judged = judge(calibration, tested, beside)
             folds.append(
                 Fold(
-                    tuple(judge(calibration, successes)),
+                    tuple(judge(calibration, successes, beside)),
                     tuple(item for item in judged if not item.info.success),
                     tuple(item for item in judged if item.info.success and item.info.cause),
                 )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,18 @@ class DetectionScore:
     single: dict[str, tuple[float, float]]
 
 
-def judge(calibration: Calibration, traces: Sequence[Trace]) -> list[Judged]:
-    """What a monitor with this calibration says of each episode."""
+def judge(
+    calibration: Calibration,
+    traces: Sequence[Trace],
+    beside: Mapping[str, Callable[[Trace], Array]] = MappingProxyType({}),
+) -> list[Judged]:
+    """What a monitor with this calibration says of each episode.
+
+    Args:
+        calibration: of the monitor.
+        traces: the episodes.
+        beside: further scores by name, each (F,) for the frames of an episode, NaN where it says nothing.
+    """
     monitor, judged = Monitor(calibration), []
     for trace in traces:
         monitor.start()
@@ -130,6 +141,7 @@ def judge(calibration: Calibration, traces: Sequence[Trace]) -> list[Judged]:
         rows = [(elapsed, reading) for elapsed, reading in readings if reading is not None]
         if not rows:
             continue
+        told = [place for place, (_, reading) in enumerate(readings) if reading is not None]
         times = np.array([elapsed for elapsed, _ in rows])
         bands = bands_for(calibration.bands, trace.info.task, trace.info.target)
         if bands is None:
@@ -141,7 +153,8 @@ def judge(calibration: Calibration, traces: Sequence[Trace]) -> list[Judged]:
                 trace.info,
                 times,
                 _highest(np.array([reading.score for _, reading in rows])),
-                {name: _highest(values[:, column]) for column, name in enumerate(monitor.names)},
+                {name: _highest(values[:, column]) for column, name in enumerate(monitor.names)}
+                | {name: _highest(score(trace)[told]) for name, score in beside.items()},
                 None if raised is None else raised[0],
                 "" if raised is None else raised[1].leading,
             )
@@ -322,7 +335,10 @@ def _kind(kind: str, folds: Sequence[Fold]) -> KindScore:
 
 def _single(folds: Sequence[Fold]) -> dict[str, tuple[float, float]]:
     """Whole and matched area of each score on its own, of all fused, and of the baseline."""
-    names = [ELAPSED, *folds[0].successes[0].single, FUSED]
+    every = [item for fold in folds for item in (*fold.successes, *fold.failures)]
+    # In a short run a fold may lack what a further score is taught with.
+    shared = [name for name in folds[0].successes[0].single if all(name in item.single for item in every)]
+    names = [ELAPSED, *shared, FUSED]
     weights = np.array([len(fold.failures) for fold in folds], dtype=float)
     table = {}
     for name in names:
