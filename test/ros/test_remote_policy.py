@@ -19,7 +19,7 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.message_values import action_chunk
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces import msg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "policy" / "remote"))
@@ -51,15 +51,15 @@ class Bench:
         ]
         self._state = ros_node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
         self._episode = ros_node.create_publisher(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
+        self._correction = ros_node.create_publisher(msg.Correction, topics.CORRECTION, qos.PLAN)
+        self.answer_of_memory = CorrectionMode.NONE
 
-    def find(self, readers):
-        everyone = (*self._images, self._state, self._episode)
+    def find(self):
+        wanted = {self._images[0]: 1, self._images[1]: 1, self._correction: 1, self._state: 2, self._episode: 2}
         self._spin_until(
-            lambda: self._images[0].get_subscription_count() and all(
-                item.get_subscription_count() >= readers for item in everyone[2:]
-            ),
+            lambda: all(publisher.get_subscription_count() >= count for publisher, count in wanted.items()),
             what="the nodes",
-        )  # fmt: skip
+        )
 
     def start_episode(self, number=1):
         self._episode.publish(
@@ -75,6 +75,9 @@ class Bench:
     def observe(self):
         stamp = to_ns(self._node.get_clock().now().to_msg())
         state = RobotState(stamp, np.array([0.45, 0.0, 0.2]), np.array([1.0, 0.0, 0.0, 0.0]))
+        correction = msg.Correction(correction=int(self.answer_of_memory), strength=1.0)
+        correction.header.stamp = to_stamp(stamp)
+        self._correction.publish(correction)
         names = [f"joint{i}" for i in range(7)]
         self._state.publish(conversions.robot_state_message(state, names, "base_link"))
         for publisher in self._images:
@@ -106,7 +109,7 @@ def test_an_answer_becomes_a_chunk_and_one_that_cannot_be_followed_is_named_and_
             "remote_policy", server=server.url, contract="libero", answer_timeout=1.0, first_answer_timeout=1.0
         )
         start_node("controller")
-        bench.find(readers=2)
+        bench.find()
         bench.observing(lambda: node.said("the server answers: 10 steps"), "the request that warms up")
         assert server.requests[0]["prompt"] == "hold still" and not bench.chunks
         bench.start_episode()
@@ -142,6 +145,14 @@ def test_an_answer_becomes_a_chunk_and_one_that_cannot_be_followed_is_named_and_
         never.set()
         server.infer = forward
         bench.observing(lambda: bench.commands[-1].mode == Command.MODE_FOLLOW, "a robot that follows again")
+        # Of the memory's answers those act that are the controller's; the others need a policy that can be guided.
+        bench.answer_of_memory = CorrectionMode.HOLD
+        bench.observing(
+            lambda: bench.commands[-1].reason == Command.REASON_MEMORY_HOLD, "a robot that the memory holds"
+        )
+        bench.answer_of_memory = CorrectionMode.GUIDANCE
+        bench.observing(lambda: bench.commands[-1].mode == Command.MODE_FOLLOW, "a robot that follows unguided")
+        assert bench.chunks[-1].provenance.correction == CorrectionMode.NONE
     bench.observing(bench.says("no policy server at"), "the loss of the server")
     assert node.stop() == 0 and "Traceback" not in node.text
 
@@ -158,6 +169,11 @@ def test_what_cannot_be_used_leaves_the_node_unconfigured_and_saying_why(start_n
     node = start_node("remote_policy", **parameters)
     spin_until(lambda: node.said(said), what=said)
     assert node.alive and "Traceback" not in node.text
+
+
+def test_joint_velocities_are_taken_where_the_arms_kinematics_are_known(start_node, spin_until):
+    node = start_node("remote_policy", contract="droid", robot_profile="franka")
+    spin_until(lambda: node.said("configured in"), what="a node with kinematics")
 
 
 @pytest.mark.slow

@@ -190,3 +190,6 @@ def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ContractError, match="expected ws://host:port"):
         checked_url(url)
     assert checked_url("wss://policy.lan/pi0") == "wss://policy.lan/pi0"
+    with pytest.raises(ContractError, match=API_KEY) as refused:
+        checked_url("ws://robot:s3cret@policy.lan:8000")
+    assert "s3cret" not in str(refused.value)

@@ -327,6 +327,9 @@ def checked_url(url: str) -> str:
         fine = False
     if not fine:
         raise ContractError(f"policy server {url!r} is no address; expected ws://host:port, such as ws://10.0.0.5:8000")
+    if "@" in urlsplit(url).netloc:
+        # Addresses are shown and recorded.
+        raise ContractError(f"the policy server's address holds a password; give its key in {API_KEY} instead")
     return url
 
 
