@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from flow_rag_vla.cli import knowledge as commands
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.memory.case import FailureCase
@@ -19,6 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from tiny import make_tiny_bert
 from wire import Reply, WireServer
 
+EMBEDDERS = functools.cache(commands._embedder)
+"""The real ones, each loaded once for all commands of this process."""
+
 MANUAL = "# Gripper\n\nIt opens to 80 mm.\n\n# Arm\n\nIt carries 3 kg.\n"
 
 
@@ -27,6 +32,7 @@ def knowledge(tmp_path, monkeypatch):
     """``knowledge("show")``: exit code and output of that command on a store of the test's own."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("EMBEDDING_PROVIDER", raising=False)
+    monkeypatch.setattr(commands, "_embedder", EMBEDDERS)
     store = tmp_path / "known.db"
 
     def run(*words: str) -> tuple[int, str]:
