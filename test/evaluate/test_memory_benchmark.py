@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flow_rag_vla.evaluate.benchmarks import memory_scale
+from flow_rag_vla.evaluate.benchmarks import memory_growth, memory_scale
 from flow_rag_vla.evaluate.benchmarks.memory_cases import CHUNK, MEAN_LENGTH, isotropic, shaped
 
 CASES = 3_000
@@ -43,3 +43,14 @@ def test_every_stage_measures_what_the_table_says(tmp_path, monkeypatch):
     assert "restart" in text
     missed = {**figures, "serve": {**figures["serve"], "restart_s": memory_scale.MAX_RESTART_S + 1.0}}
     assert not memory_scale.reached(missed)
+
+
+def test_growth_is_read_while_cases_are_learned_and_told_for_each_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_growth, "WARM_UP", 20)
+    found = memory_growth.learned(80, tmp_path)
+    assert found.cases[0] == 20 and found.cases[-1] == 80 and len(found.resident_mb) == memory_growth.STEPS + 1
+    # An embedding of 512, a chunk of 16 x 7, every second time another, and the robot's state.
+    assert found.own_kb == pytest.approx(4e-3 * (512 + 1.5 * 112 + 15))
+    grown = memory_growth.Growth((1_000, 2_000), (100.0, 106.0), 2.0)
+    assert grown.a_case_kb == pytest.approx(6.0) and not grown.reached
+    assert "6.0 kB a case beside 2.0 kB of its own arrays (ratio 3.00)" in grown.table()

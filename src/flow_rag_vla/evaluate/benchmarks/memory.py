@@ -10,6 +10,7 @@ Another number of cases (``--cases 1000000``) measures the index at scale instea
 - recall of these searches against the scan, beside the one that the index publishes
 - embedding published to correction received, with the real node, beside an echo that answers at once
 - resident memory of the node, beside an empty node's
+- what each case leaves in memory that is learned one by one, beside its own arrays, see ``memory_growth``
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from flow_rag_vla.core.files import write_text
-from flow_rag_vla.evaluate.benchmarks import memory_scale
+from flow_rag_vla.evaluate.benchmarks import memory_growth, memory_scale
 from flow_rag_vla.evaluate.benchmarks.memory_cases import CASES, DIMENSION, Vectors, embeddings, fill, queries
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
@@ -101,6 +102,7 @@ class MemoryFigures:
     empty_mb: float
     recall: float
     published: float
+    growth: memory_growth.Growth
 
     @property
     def resident_mb(self) -> float:
@@ -116,6 +118,7 @@ class MemoryFigures:
             and self.resident_mb < MAX_RESIDENT_MB
             and self.lost == 0
             and min(self.recall, self.published) >= MIN_RECALL
+            and self.growth.reached
         )
 
     def table(self) -> str:
@@ -141,6 +144,7 @@ class MemoryFigures:
             f"above it {self.resident_mb:.1f} MB (ratio {self.node_mb / self.empty_mb:.2f}), "
             f"target < {MAX_RESIDENT_MB:g} MB"
         )
+        lines.append(self.growth.table())
         lines.append(
             f"recall of the nearest {NEIGHBOURS}, all in one task: {self.recall:.4f} against the scan, "
             f"{self.published:.4f} published, target >= {MIN_RECALL:g}"
@@ -172,8 +176,9 @@ def measure(count: int = 500) -> MemoryFigures:
         topic, inside, lost, node_mb = _over_topic(
             "failure_memory", count, database=str(one), cache_size=0, **_COMPARED
         )
+    growth = memory_growth.measure()
     return MemoryFigures(
-        search, search_spread, paused, scan, inside, topic, echo, lost, node_mb, empty_mb, recall, published
+        search, search_spread, paused, scan, inside, topic, echo, lost, node_mb, empty_mb, recall, published, growth
     )
 
 
@@ -289,6 +294,12 @@ def _resident_mb(pid: int) -> float:
     raise RuntimeError(f"/proc/{pid}/status says nothing about resident memory")
 
 
+def _as_fields(figures: MemoryFigures) -> dict[str, Any]:
+    found = {**asdict(figures), "resident_mb": figures.resident_mb}
+    found["growth"]["a_case_kb"] = figures.growth.a_case_kb
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; exit code 1 if a target is missed and ``--check`` is given."""
     parser = argparse.ArgumentParser(description="The failure memory with 10,000 cases beside its baselines.")
@@ -319,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = measure(options.count)
     print(figures.table())
     if options.json is not None:
-        write_text(options.json, json.dumps({**asdict(figures), "resident_mb": figures.resident_mb}, indent=2))
+        write_text(options.json, json.dumps(_as_fields(figures), indent=2))
     return 1 if options.check and not figures.reached else 0
 
 
