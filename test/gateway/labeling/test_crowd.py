@@ -12,6 +12,7 @@ import pytest
 
 from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.labeling.benchmark import measure_service, service_lines
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.gateway.labeling.section import labeling_section
@@ -71,3 +72,12 @@ def test_a_dozen_people_label_correct_and_look_at_the_same_time(ask, server):
     counts = ask(Role.VIEWER, "GET", "stats")
     assert len(set(made)) == counts["objects"] == 2 * PEOPLE and counts["sources"] == PEOPLE
     assert counts["by_category"]["cup"] == PEOPLE and counts["validated_share"] == 1.0
+
+
+def test_the_benchmark_of_the_service_labels_every_picture_and_counts_what_fails():
+    pictures = [np.full((48, 64, 3), 40 * number, np.uint8) for number in range(3)]
+    figures = measure_service(make_pipeline(), pictures, clients=2)
+    assert (figures.failed, figures.pictures, figures.clients) == (0, 3, 2)
+    assert f"ratio {figures.rate / figures.direct:.2f}" in service_lines(figures)
+    unreadable = measure_service(make_pipeline(), [np.zeros((8, 16_500, 3), np.uint8)], clients=1)
+    assert unreadable.failed == 1
