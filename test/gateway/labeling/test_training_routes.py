@@ -15,6 +15,7 @@ from flow_rag_vla.gateway.labeling.pictures import Pictures
 from flow_rag_vla.gateway.labeling.section import labeling_section
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.training.jobs import Jobs
+from flow_rag_vla.labeling.training.orders import Status, TrainOrder, write_order, write_status
 
 ROOT = "/api/labeling"
 TINY = {"size": "tiny", "width": 64, "height": 64, "epochs": 1, "batch": 4, "threads": 1, "device": "cpu"}
@@ -92,3 +93,14 @@ def test_a_server_without_jobs_says_so(server):
     answer = client.post(f"{ROOT}/trainings", json={"dataset": "simulator:1"})
     assert (answer.status_code, answer.json()["code"]) == (409, "no_trainings")
     assert client.get(f"{ROOT}/trainings").json() == {"items": []}
+
+
+def test_a_job_is_told_without_the_folder_that_it_lies_in(ask, tmp_path):
+    folder = tmp_path / "jobs" / "two"
+    folder.mkdir(parents=True)
+    write_order(folder, TrainOrder("simulator:1"))
+    write_status(folder, Status("failed", "source_corrupt", f"{folder}/order.json is no order of a job"))
+    (folder / "training.html").write_text(f"<td>model</td><td>{tmp_path}/jobs/one/model</td>")
+    assert ask(Role.VIEWER, "GET", "/trainings/two").json()["message"] == "order.json is no order of a job"
+    page = ask(Role.VIEWER, "GET", "/trainings/two/training.html")
+    assert page.text == "<td>model</td><td>one/model</td>"
