@@ -104,6 +104,16 @@ def test_an_emergency_stop_must_be_obeyed_with_the_next_tick_and_last(watch, str
     assert kinds(watch, samples[8:12]) == ["emergency stop", "emergency stop"]
 
 
+def test_a_stop_that_is_heard_behind_the_commands_that_obey_it_is_timed_by_the_first_of_them(watch, stream):
+    samples = stream(6)
+    stopped = {"mode": EMERGENCY_STOP, "reason": 8, "reason_text": "asked for"}
+    obeying = [change(sample, **stopped) for sample in samples[2:5]]
+    assert kinds(watch, [*samples[:2], *obeying[:2]]) == []
+    watch.stop_asked(samples[2].sent_ns - 7_000_000)
+    assert kinds(watch, obeying[2:]) == [] and watch.stop_delays_ms == [7.0]
+    assert kinds(watch, samples[5:]) == ["not latched"]
+
+
 LIMITS = CommandLimits(0.012, 0.06, 0.006, (0.25, -0.4, 0.005), (0.75, 0.4, 0.6), 0.08, 0.04, 600.0)
 
 

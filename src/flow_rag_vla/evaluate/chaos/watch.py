@@ -93,6 +93,9 @@ class CommandWatch:
         self._stop_ns: int | None = None
         self._after_stop = 0
         self._latched = False
+        self._obeying_ns: int | None = None
+        """When the first of the commands that obey an emergency stop left, while they do."""
+
         self.stop_delays_ms: list[float] = []
         """From each emergency stop to the first command that obeyed it."""
 
@@ -100,6 +103,10 @@ class CommandWatch:
         """An emergency stop was published at this steady time."""
         if self._stop_ns is None:
             self._stop_ns, self._after_stop, self._latched = at_ns, 0, False
+            # What was heard of the stop may come later than what was done about it.
+            if self._obeying_ns is not None and self._obeying_ns >= at_ns:
+                self._latched = True
+                self.stop_delays_ms.append((self._obeying_ns - at_ns) / 1e6)
 
     def stop_released(self) -> None:
         """The emergency stop was released."""
@@ -182,6 +189,10 @@ class CommandWatch:
         return found
 
     def _stopped(self, sample: CommandSample) -> list[tuple[str, str]]:
+        if sample.mode != EMERGENCY_STOP:
+            self._obeying_ns = None
+        elif self._obeying_ns is None:
+            self._obeying_ns = sample.sent_ns
         asked = self._stop_ns
         if asked is None or sample.sent_ns < asked:
             return []
