@@ -48,9 +48,10 @@ def test_every_stage_measures_what_the_table_says(tmp_path, monkeypatch):
 def test_growth_is_read_while_cases_are_learned_and_told_for_each_of_them(tmp_path, monkeypatch):
     monkeypatch.setattr(memory_growth, "WARM_UP", 20)
     found = memory_growth.learned(80, tmp_path)
-    assert found.cases[0] == 20 and found.cases[-1] == 80 and len(found.resident_mb) == memory_growth.STEPS + 1
+    assert found.cases == tuple(range(8, 81, 8)) and found.cases[found.warm] == 24
+    assert len(found.resident_mb) == memory_growth.READINGS and min(found.resident_mb) > 10.0
     # An embedding of 512, a chunk of 16 x 7, every second time another, and the robot's state.
     assert found.own_kb == pytest.approx(4e-3 * (512 + 1.5 * 112 + 15))
-    grown = memory_growth.Growth((1_000, 2_000), (100.0, 106.0), 2.0)
+    grown = memory_growth.Growth((500, 1_000, 2_000), (50.0, 100.0, 106.0), 2.0, 1)
     assert grown.a_case_kb == pytest.approx(6.0) and not grown.reached
     assert "6.0 kB a case beside 2.0 kB of its own arrays (ratio 3.00)" in grown.table()
