@@ -454,7 +454,8 @@ class ChaosRun:
 
     def _missing_cases(self) -> tuple[list[int], list[int]]:
         """Acknowledged cases that are gone, and those for which no answer came."""
-        lost, numbers = [], list(self._acknowledged)
+        lost: list[int] = []
+        numbers = list(self._acknowledged)
         for place, number in enumerate(numbers):
             found = self._has_case(number)
             if found is None:
