@@ -190,4 +190,4 @@ def test_the_whole_graph_does_an_episode_by_a_policy_behind_the_protocol(tmp_pat
     (folder,) = runs.iterdir()
     (record,) = (folder / "episodes").glob("*.json")
     loop = json.loads(record.read_text())["loop"]
-    assert loop["chunks_accepted"] > 0 and loop["chunks_rejected"] == 0
+    assert loop["chunks_accepted"] > 0, loop
