@@ -87,8 +87,11 @@ def test_pictures_of_the_failure_are_shown_with_the_evidence():
     assert [message.pictures for message in provider.requests[0].messages if message.source == "evidence"] == [
         (picture,)
     ]
-    # Who reads text alone is told what there is to see.
-    assert "(picture 1: wrist camera at the onset)" in turns(provider.requests[0].messages)[0][1]
+    # Who reads text alone is told what there is to see, and that it does not.
+    assert (
+        "(picture 1, which is not shown to you: wrist camera at the onset)"
+        in turns(provider.requests[0].messages)[0][1]
+    )
 
 
 def test_a_case_that_was_not_given_counts_as_a_miss_and_then_the_template_speaks():

@@ -107,13 +107,17 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
 
     Quoted text cannot end its own quotation.
     """
-    return [(turn.role, turn.text) for turn in pictured_turns(messages)]
+    return [(turn.role, turn.text) for turn in pictured_turns(messages, seen=False)]
 
 
-def pictured_turns(messages: Sequence[Message]) -> list[Turned]:
-    """As :func:`turns`, with the pictures of each; a line of the text says of each what it shows."""
+def pictured_turns(messages: Sequence[Message], *, seen: bool = True) -> list[Turned]:
+    """As :func:`turns`, with the pictures of each; a line of the text says of each what it shows.
+
+    seen: whether the model is shown them; if not, the line says so, lest it tells of what it never saw.
+    """
     joined: list[tuple[str, list[str], list[Picture]]] = []
     count = 0
+    unseen = "" if seen else ", which is not shown to you"
     for message in messages:
         if message.role == "system":
             continue
@@ -121,7 +125,7 @@ def pictured_turns(messages: Sequence[Message]) -> list[Turned]:
         text = message.text
         for picture in message.pictures:
             count += 1
-            text += f"\n(picture {count}: {' '.join(picture.name.split())[:80]})"
+            text += f"\n(picture {count}{unseen}: {' '.join(picture.name.split())[:80]})"
         if message.role == "data":
             inside = text.replace("<", "\u2039").replace(">", "\u203a")
             source = "".join(mark for mark in message.source if mark.isalnum() or mark in " ._-/#")[:80]

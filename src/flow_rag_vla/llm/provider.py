@@ -52,6 +52,11 @@ class Provider(Protocol):
         ...
 
 
+def sees(provider: Provider) -> bool:
+    """Whether it shows its model the pictures of messages, which it declares by an attribute ``sees``."""
+    return bool(getattr(provider, "sees", False))
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """How a provider is set up. What it does not use it ignores.

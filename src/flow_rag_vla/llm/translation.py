@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, TruncatedError, UnknownModelError
 from flow_rag_vla.llm.holding import KeepAll, LocalModel, ModelHolder, weight_bytes
-from flow_rag_vla.llm.provider import Emit, Provider
+from flow_rag_vla.llm.provider import Emit, Provider, sees
 from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import Message, RawAnswer, Request
 
@@ -189,6 +189,7 @@ class TranslatingProvider:
     def __init__(self, provider: Provider, to_english: Translator, from_english: Translator | None = None) -> None:
         self._provider, self._to_english, self._from_english = provider, to_english, from_english
         self.name, self.model, self.deterministic = provider.name, provider.model, provider.deterministic
+        self.sees = sees(provider)
 
     async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
         """See :class:`flow_rag_vla.llm.provider.Provider`. An answer that is translated comes in one part."""

@@ -20,6 +20,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.model_memory import ModelMemory
@@ -30,8 +31,9 @@ from flow_rag_vla.llm.cache import ResponseCache
 from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, make_embedder
 from flow_rag_vla.llm.errors import BadRequestError, LlmError, RateLimitedError
 from flow_rag_vla.llm.limits import RetryPolicy, TokenBucket
+from flow_rag_vla.llm.pictures import SentPicture, shown
 from flow_rag_vla.llm.prompts import make_request
-from flow_rag_vla.llm.provider import ProviderSettings
+from flow_rag_vla.llm.provider import ProviderSettings, sees
 from flow_rag_vla.llm.redaction import RedactingFilter
 from flow_rag_vla.llm.registry import chosen_provider, make_provider, provider_names
 from flow_rag_vla.llm.request import Answer, CancelToken, Message, Piece, Request, Sampling, deadline_in
@@ -110,8 +112,10 @@ class LlmNode(Node):
     async def _on_ask(self, request: srv.Ask.Request, response: srv.Ask.Response) -> srv.Ask.Response:
         settings = self._node_parameters.value
         try:
-            asked = _request(request, request.deadline or settings.deadline, Sampling(settings.max_tokens))
-            _fill(response, await self._answer(asked, None))
+            ends = deadline_in(float(request.deadline or settings.deadline))
+            images = await self._images(request)
+            asked = _request(request, ends, Sampling(settings.max_tokens), images)
+            await self._answer(asked, None, response)
         except LlmError as error:
             self._fail(response, error)
         return response
@@ -130,8 +134,9 @@ class LlmNode(Node):
                 raise BadRequestError("temperature is nan; below 0 leaves it to the provider")
             temperature = None if goal.temperature < 0.0 else float(goal.temperature)
             sampling = Sampling(int(goal.max_tokens) or settings.max_tokens, temperature)
-            asked = _request(goal, goal.deadline or settings.deadline, sampling, token)
-            _fill(result, await self._answer(asked, on_piece))
+            ends = deadline_in(float(goal.deadline or settings.deadline))
+            images = await self._images(goal)
+            await self._answer(_request(goal, ends, sampling, images, token), on_piece, result)
             handle.succeed()
         except LlmError as error:
             self._fail(result, error)
@@ -151,7 +156,14 @@ class LlmNode(Node):
         if handle.is_active:
             handle.publish_feedback(Generate.Feedback(piece=piece.text, attempt=piece.attempt))
 
-    async def _answer(self, request: Request, on_piece: Any) -> Answer:
+    async def _images(self, asked: Any) -> tuple[Message, ...]:
+        if not asked.images:
+            return ()
+        messages: tuple[Message, ...] = await self._loop.submit(_beside(_shown, asked.images))
+        return messages
+
+    async def _answer(self, request: Request, on_piece: Any, reply: Any) -> None:
+        """Fill in the fields that Ask's response and Generate's result have in common."""
         limit = self._node_parameters.value.concurrency
         under_way = sum(self._users.values())
         if under_way >= limit:
@@ -164,7 +176,12 @@ class LlmNode(Node):
             self._users[model] -= 1
             self._retire(model)
         self._answered += 1
-        return answer
+        _fill(reply, answer)
+        images = sum(len(message.pictures) for message in request.messages)
+        if sees(model.provider):
+            reply.images_shown = images
+        elif images:
+            self._complain(f"images were named, not shown: provider {answer.provider!r} takes text alone")
 
     async def _asked(self, model: LanguageModel, request: Request, on_piece: Any) -> Answer:
         settings = self._node_parameters.value
@@ -300,12 +317,16 @@ def _problem(name: str, settings: ProviderSettings) -> str:
     return ""
 
 
-def _request(asked: Any, seconds: float, sampling: Sampling, cancel: CancelToken | None = None) -> Request:
+def _shown(images: Sequence[CompressedImage]) -> tuple[Message, ...]:
+    return shown([SentPicture(item.header.frame_id, item.format, bytes(item.data)) for item in images])
+
+
+def _request(
+    asked: Any, ends: float, sampling: Sampling, images: Sequence[Message], cancel: CancelToken | None = None
+) -> Request:
     schema = schema_named(asked.schema) if asked.schema else None
-    data = [Message("data", item.text, item.source) for item in asked.data]
-    return make_request(
-        asked.question, deadline_in(float(seconds)), schema, data=data, sampling=sampling, cancel=cancel
-    )
+    data = [*(Message("data", item.text, item.source) for item in asked.data), *images]
+    return make_request(asked.question, ends, schema, data=data, sampling=sampling, cancel=cancel)
 
 
 def _fill(reply: Any, answer: Answer) -> None:

@@ -33,6 +33,7 @@ class ClaudeProvider:
 
     name = "claude"
     deterministic = False
+    sees = True
 
     def __init__(self, client: anthropic.AsyncAnthropic, model: str, key_variable: str) -> None:
         self._client = client

@@ -33,6 +33,7 @@ class OpenAiProvider:
 
     name = "openai"
     deterministic = False
+    sees = True
 
     def __init__(self, client: openai.AsyncOpenAI, model: str, key_variable: str, compatible: bool) -> None:
         self._client = client
