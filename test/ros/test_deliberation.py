@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+
 import pytest
 from action_msgs.msg import GoalStatus
+from PIL import Image as Pillow
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
+from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import FAILURE_DIAGNOSIS, PLAN_REVIEW
@@ -21,7 +29,10 @@ from flow_rag_vla_interfaces.msg import (
     PlanReview,
     SceneObject,
 )
-from flow_rag_vla_interfaces.srv import ApprovePlan
+from flow_rag_vla_interfaces.srv import ApprovePlan, SetProvider
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "llm"))
+from wire import Reply, WireServer
 
 WAIT_S = 60.0
 PLACES = {"red cube": (0.45, -0.1, 0.02), "bin": (0.5, 0.24, 0.0)}
@@ -64,12 +75,21 @@ def reviews(ros_node):
     return heard
 
 
+@pytest.fixture
+def server():
+    """A model behind the network, as far as anybody can tell."""
+    made = WireServer("openai")
+    yield made
+    made.close()
+
+
 def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
-    start_node, deliberate, reviews, call, ros_node, spin_until, monkeypatch
+    start_node, deliberate, reviews, call, ros_node, spin_until, monkeypatch, server
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
     start_node("llm", provider="rules")
-    start_node("deliberation")
+    node = start_node("deliberation")
 
     # Accepted.
     _, done, feedback = deliberate("slowly put the red cube in the bin", TABLE)
@@ -137,6 +157,65 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     spin_until(done.done, WAIT_S, "the result")
     assert done.result().status == GoalStatus.STATUS_CANCELED
     assert done.result().result.outcome == DeliberateTask.Result.OUTCOME_CANCELED
+
+    # A model that sees is shown what the cameras showed at a failure, and asked in words alone if it takes no pictures.
+    assert call(SetProvider, topics.SET_PROVIDER, provider="openai", model="m", base_url=f"{server.url}/v1").ok
+    explained = explain_failures(ros_node, spin_until)
+    server.replies = [Reply((json.dumps(DIAGNOSIS),))]
+    explained(lambda heard: heard.source == "openai m" and any(map(pictures_in, server.requests)))
+    (front,) = next(filter(None, map(pictures_in, server.requests)))
+    assert "(picture 1: front camera when the failure showed)" in str(server.requests)
+    assert Pillow.open(io.BytesIO(front)).convert("RGB").getcolors() == [(32 * 24, (250, 10, 20))]
+    server.requests.clear()
+    server.replies = [Reply(status=400, body='{"error": {"message": "no images"}}'), Reply((json.dumps(DIAGNOSIS),))]
+    explained(lambda heard: heard.source == "openai m" and not all(map(pictures_in, server.requests)))
+    assert "explained without its pictures" in node.text and "no images" in node.text
+
+
+DIAGNOSIS = {
+    "failure": "grasp_failure",
+    "cause": "the hand closed beside the cube",
+    "evidence": ["the front camera shows it"],
+    "similar_cases": [],
+    "proposal": "regrasp",
+    "offset": {"dx_mm": 0, "dy_mm": 0, "dz_mm": 0},
+    "certainty": 0.7,
+}
+
+
+def pictures_in(request):
+    """The files of the pictures that a server was sent."""
+    blocks = [block for turn in request["messages"] for block in turn["content"] if isinstance(block, dict)]
+    urls = [block["image_url"]["url"] for block in blocks if block["type"] == "image_url"]
+    return [base64.b64decode(url.removeprefix("data:image/png;base64,")) for url in urls]
+
+
+def explain_failures(ros_node, spin_until):
+    """``explained(enough)`` shows a picture and reports a failure until a diagnosis is enough."""
+    heard: list[FailureDiagnosis] = []
+    ros_node.create_subscription(FailureDiagnosis, FAILURE_DIAGNOSIS, heard.append, qos.EVENT)
+    events = ros_node.create_publisher(FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
+    camera = ros_node.create_publisher(Image, topics.FRONT_IMAGE, qos.SENSOR)
+    matched = (events, camera)
+    spin_until(lambda: all(item.get_subscription_count() == 1 for item in matched), WAIT_S, "the subscriptions")
+
+    def report():
+        stamp = ros_node.get_clock().now().to_msg()
+        image = Image(width=32, height=24, step=96, encoding="rgb8", data=bytes((250, 10, 20)) * 32 * 24)
+        event = FailureEvent(failure_type=FailureEvent.TYPE_GRASP_FAILURE, task="push")
+        # Each is another one: to the same question there is an answer in the cache.
+        event.description = f"seen at {stamp.sec}.{stamp.nanosec:09}"
+        image.header.stamp = event.header.stamp = stamp
+        camera.publish(image)
+        events.publish(event)
+
+    def explained(enough):
+        heard.clear()
+        timer = ros_node.create_timer(0.5, report)
+        spin_until(lambda: any(map(enough, heard)), WAIT_S, "the diagnosis")
+        timer.cancel()
+
+    return explained
 
 
 def test_without_a_language_model_the_robot_holds_and_failures_are_explained_by_a_template(

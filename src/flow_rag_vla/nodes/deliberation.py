@@ -11,6 +11,7 @@ import json
 import math
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ from flow_rag_vla.deliberation.planners import FolderRecall
 from flow_rag_vla.deliberation.scene import Scene, SceneError
 from flow_rag_vla.deliberation.score import ScoreSettings
 from flow_rag_vla.deliberation.stages import STAGES, Approval, Decision, Outcome, Question, Scored, SimilarFailure
-from flow_rag_vla.llm.errors import LlmError
+from flow_rag_vla.llm.errors import BadRequestError, LlmError
 from flow_rag_vla.llm.schemas import FailureDiagnosis
 from flow_rag_vla.llm.structured import parse
 from flow_rag_vla.nodes import deliberation_messages as messages
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.case_cameras import CaseCameras, Pictures, encoded_pictures
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
@@ -52,11 +54,15 @@ from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.scene_labels import SceneLabels
+from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.profile import load_profile
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.action import DeliberateTask
 from flow_rag_vla_interfaces.srv import ApprovePlan, Ask
+
+PICTURE_NS = 1_000_000_000
+"""How far from the time of a failure a picture may be that is to show it."""
 
 
 class DeliberationNode(Node):
@@ -102,6 +108,7 @@ class DeliberationNode(Node):
         if settings.diagnose:
             self._diagnosis_publisher = self.create_publisher(msg.FailureDiagnosis, FAILURE_DIAGNOSIS, qos.EVENT)
             self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
+            self._cameras = CaseCameras(self) if settings.diagnose_images else None
             self.create_subscription(msg.FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
         self._diagnostics = Diagnostics(self, "deliberation", self._health)
         self.get_logger().info(f"plans are checked against the {self._robot.name}")
@@ -265,7 +272,8 @@ class DeliberationNode(Node):
             force, torque = newest[-1][0].wrench.force, newest[-1][0].wrench.torque
             wrench = (force.x, force.y, force.z, torque.x, torque.y, torque.z)
         seen = messages.failure_seen(event, wrench)
-        diagnosed = self._loop.submit(self._diagnose(seen))
+        pictures = () if self._cameras is None else self._cameras.near(to_ns(event.header.stamp), PICTURE_NS)
+        diagnosed = self._loop.submit(self._diagnose(seen, pictures))
         diagnosed.add_done_callback(lambda done: self._diagnosed(event, done))
 
     def _diagnosed(self, event: msg.FailureEvent, done: Any) -> None:
@@ -277,22 +285,36 @@ class DeliberationNode(Node):
         self._diagnoses += 1
         self._diagnosis_publisher.publish(messages.diagnosis_message(event, done.result()))
 
-    async def _diagnose(self, seen: FailureSeen) -> Diagnosed:
+    async def _diagnose(self, seen: FailureSeen, pictures: Pictures) -> Diagnosed:
         loop = asyncio.get_running_loop()
         past = await loop.run_in_executor(None, self._recall, (seen.task,))
-        return await self._explained(seen, past.similar)
+        shots = await loop.run_in_executor(None, encoded_pictures, pictures)
+        return await self._explained(replace(seen, pictures=messages.failure_pictures(shots)), past.similar)
 
     async def _explained(self, seen: FailureSeen, similar: Sequence[SimilarFailure]) -> Diagnosed:
-        quoted = [msg.QuotedText(text=item.text, source=item.source) for item in diagnosis_data(seen, similar)]
-        deadline = self._node_parameters.value.deadline
-        request = Ask.Request(question=QUESTION, schema="FailureDiagnosis", data=quoted, deadline=float(deadline))
+        ends = asyncio.get_running_loop().time() + self._node_parameters.value.deadline
         try:
-            response = await asyncio.wait_for(self._llm.ask(request), deadline)
+            try:
+                response = await self._asked(seen, similar, ends)
+            except AskError as error:
+                if not seen.pictures or error.kind != BadRequestError.kind:
+                    raise
+                # Servers with a model that reads text alone refuse a question that has pictures.
+                text = f"a failure is explained without its pictures: {error}"
+                self._loop.post(lambda: self._complain(text))
+                response = await self._asked(replace(seen, pictures=()), similar, ends)
             found = parse(response.text, FailureDiagnosis)
             check_cited(found, similar)
         except (AskError, LlmError, asyncio.TimeoutError) as error:
             return Diagnosed(by_template(seen, similar), TEMPLATE, str(error))
         return Diagnosed(found, f"{response.provider} {response.model}")
+
+    async def _asked(self, seen: FailureSeen, similar: Sequence[SimilarFailure], ends: float) -> Ask.Response:
+        left = ends - asyncio.get_running_loop().time()
+        quoted = [msg.QuotedText(text=item.text, source=item.source) for item in diagnosis_data(seen, similar)]
+        images = [messages.image_message(picture) for picture in seen.pictures]
+        request = Ask.Request(question=QUESTION, schema="FailureDiagnosis", data=quoted, images=images, deadline=left)
+        return await asyncio.wait_for(self._llm.ask(request), left)
 
     def _health(self) -> Health:
         figures: dict[str, object] = {

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sensor_msgs.msg import CompressedImage
+
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.deliberation.checks import Check, Finding
 from flow_rag_vla.deliberation.diagnosis import Diagnosed, FailureSeen
 from flow_rag_vla.deliberation.scene import Scene, Thing
 from flow_rag_vla.deliberation.score import PlanScore, Term
 from flow_rag_vla.deliberation.stages import Decision, Scored
+from flow_rag_vla.llm.request import Picture
 from flow_rag_vla.llm.schemas import TaskPlan
+from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.action import DeliberateTask
 
@@ -143,6 +147,20 @@ def failure_seen(event: msg.FailureEvent, wrench: Sequence[float] = ()) -> Failu
         event.description,
         tuple(wrench),
     )
+
+
+def failure_pictures(images: Sequence[CaseImage]) -> tuple[Picture, ...]:
+    """What cameras showed at a failure, for its diagnosis."""
+    return tuple(
+        Picture(f"{image.name} camera when the failure showed", image.data, f"image/{image.format}") for image in images
+    )
+
+
+def image_message(picture: Picture) -> CompressedImage:
+    """A picture as a question to the language model's node takes it."""
+    message = CompressedImage(format=picture.media_type.partition("/")[2], data=picture.data)
+    message.header.frame_id = picture.name
+    return message
 
 
 def diagnosis_message(event: msg.FailureEvent, diagnosed: Diagnosed) -> msg.FailureDiagnosis:

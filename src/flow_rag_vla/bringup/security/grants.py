@@ -99,7 +99,7 @@ _BESIDES: tuple[Grant, ...] = (
     ),
     Grant(
         DELIBERATION,
-        subscribes=(topics.ROBOT_STATE, topics.FAILURE_EVENT, DETECTIONS, topics.FRONT_INFO),
+        subscribes=(*_IMAGES, topics.ROBOT_STATE, topics.FAILURE_EVENT, DETECTIONS, topics.FRONT_INFO),
         requests=(topics.ASK,),
     ),
     Grant(LABELING, subscribes=(*_IMAGES, topics.LOOP_STATISTICS)),
