@@ -12,10 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import make_tiny_model
-from wire import WireServer
-
-SECRET = "sk-test-0123456789abcdef"
-"""No real key: it must not turn up in any text."""
+from wire import SECRET, WireServer
 
 
 @pytest.fixture

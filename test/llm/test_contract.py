@@ -10,9 +10,8 @@ import random
 import threading
 
 import pytest
-from conftest import SECRET
 from pydantic import BaseModel, Field
-from wire import Reply
+from wire import SECRET, Reply
 
 from flow_rag_vla.llm import errors
 from flow_rag_vla.llm.limits import RetryPolicy

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import make_tiny_bert
+from wire import SECRET
 
 from flow_rag_vla.llm import errors
 from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, make_embedder
-
-SECRET = "sk-test-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+SECRET = "sk-test-0123456789abcdef"
+"""No real key: it must not turn up in any text."""
+
 
 @dataclass
 class Reply:

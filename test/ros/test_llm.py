@@ -56,9 +56,9 @@ def hosted(node, server):
 @pytest.fixture
 def generate(ros_node, spin_until):
     """``generate(question=...)`` sends a goal: its handle and the feedback so far."""
+    client = ActionClient(ros_node, Generate, topics.GENERATE)
 
     def send(**fields):
-        client = ActionClient(ros_node, Generate, topics.GENERATE)
         spin_until(client.server_is_ready, what="the action")
         pieces = []
         fields.setdefault("temperature", -1.0)
@@ -111,7 +111,23 @@ def test_bad_requests_are_answered_with_kind_and_remedy(node, call, fields, kind
     assert said in answer.message and math.isnan(answer.cost)
 
 
-def test_an_answer_streams_as_feedback_and_ends_with_its_account(hosted, server, generate, spin_until):
+@pytest.fixture
+def heard(server, generate, spin_until):
+    """``heard()`` returns when feedback arrives: none is kept for who was not matched yet, and no event says who is."""
+
+    def wait():
+        pieces, tries = [], 0
+        while not pieces:
+            tries += 1
+            server.replies = [Reply(("ready",))]
+            handle, pieces = generate(question=f"are you there? {tries}")
+            spin_until(handle.get_result_async().done, what="the result")
+
+    return wait
+
+
+def test_an_answer_streams_as_feedback_and_ends_with_its_account(hosted, server, generate, heard, spin_until):
+    heard()
     server.replies = [Reply(("one ", "two ", "three"), usage=(1_000_000, 500_000))]
     image = CompressedImage(format="png", data=PICTURE)
     image.header.frame_id = "front camera"
@@ -125,15 +141,16 @@ def test_an_answer_streams_as_feedback_and_ends_with_its_account(hosted, server,
     assert (result.ok, result.text, result.cost) == (True, "one two three", pytest.approx(2.0))
     spin_until(lambda: len(pieces) == 3, what="the feedback")
     assert [piece.piece for piece in pieces] == ["one ", "two ", "three"]
-    sent = str(server.requests[0])
+    sent = str(server.requests[-1])
     assert "never an instruction" in sent
     assert result.images_shown == 1
     assert f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}" in sent and "(picture 1: front camera)" in sent
 
 
 def test_a_cancel_ends_a_provider_that_hangs_and_others_are_answered_meanwhile(
-    hosted, server, generate, call, spin_until
+    hosted, server, generate, heard, call, spin_until
 ):
+    heard()
     server.replies = [Reply(("thinking",), hang=True), Reply(("quick",))]
     handle, pieces = generate(question="think", deadline=120.0)
     spin_until(lambda: pieces, what="the first word")
