@@ -15,7 +15,7 @@ from rich.console import Console
 
 from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.cli.bench_replay_graph import BenchReplayError, environment, record, shown
-from flow_rag_vla.cli.chaos import own_domain
+from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.cli.signals import interruptible
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.data.bag import Bag, BagError

@@ -22,7 +22,7 @@ from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT, robot_graph
 from flow_rag_vla.bringup.spare import HEAVY, Spare
 from flow_rag_vla.bringup.supervisor import command_line
-from flow_rag_vla.cli.chaos import own_domain
+from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.processes import interrupted
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flow_rag_vla.cli.domain import own_domain
+from flow_rag_vla.cli.graph_run import new_run_folder
 from flow_rag_vla.cli.saying import complain
-from flow_rag_vla.cli.sim import _interruptible, _new_run_folder, _uninterrupted
+from flow_rag_vla.cli.signals import interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
-
-_LAST_DOMAIN = 101
-"""Higher ones use ports that Linux hands out to others."""
 
 
 def complete_kind(incomplete: str) -> list[str]:
@@ -28,28 +24,6 @@ def complete_kind(incomplete: str) -> list[str]:
     from flow_rag_vla.evaluate.chaos.plan import KINDS
 
     return [kind for kind in KINDS if kind.startswith(incomplete)]
-
-
-def own_domain() -> None:
-    """Keep the graph of a trial apart from others, unless the caller chose a domain.
-
-    A domain is claimed by a lock on a file, as the tests claim theirs, and is free again when this process ends.
-    """
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if "ROS_DOMAIN_ID" in os.environ:
-        return
-    folder = Path(tempfile.gettempdir()) / f"flow_rag_vla_test_domains_{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    for domain in range(_LAST_DOMAIN, 0, -1):
-        lock = os.open(folder / str(domain), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
-        return
-    raise typer.BadParameter(f"every ROS domain is claimed by a lock in {folder}; choose one by ROS_DOMAIN_ID")
 
 
 def chaos(
@@ -88,19 +62,19 @@ def chaos(
     from flow_rag_vla.evaluate.chaos.report import page, summary
 
     console = Console(soft_wrap=True)
-    folder = _new_run_folder(runs)
+    folder = new_run_folder(runs)
     console.print(f"run [bold]{folder}[/bold]")
     started = datetime.now().astimezone()
     content, code = None, 0
     try:
         with console.status("starting the graph"):
             run = ChaosRun(folder, seed)
-            with _interruptible():
+            with interruptible():
                 run.__enter__()
         try:
             console.print(f"graph up: first command after {run.first_command_s:.1f} s")
             try:
-                with _interruptible():
+                with interruptible():
                     _inject(console, run, seed, rounds, tuple(only), minutes)
             except KeyboardInterrupt:
                 console.print("stopping; the report covers the rounds so far")
@@ -109,7 +83,7 @@ def chaos(
                 run.rounds[-1].problems.append(("graph ended", str(error)))
             content = run.finish()
         finally:
-            with _uninterrupted():
+            with uninterrupted():
                 run.__exit__(None, None, None)
     except KeyboardInterrupt:
         console.print("stopped before the first fault")

@@ -19,7 +19,6 @@ from rich.text import Text
 
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
 from flow_rag_vla.cli.saying import warn
-from flow_rag_vla.cli.signals import interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import UnknownTaskError, check_task, parse_instruction, task_names
 
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 WAITING_S = 0.2
 """How often the processes are looked after while others start the episodes."""
-
-# `flow_rag_vla chaos` takes them by these names.
-_interruptible, _new_run_folder, _uninterrupted = interruptible, new_run_folder, uninterrupted
 
 
 def complete_task(incomplete: str) -> list[str]:

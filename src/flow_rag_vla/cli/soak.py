@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flow_rag_vla.cli.chaos import own_domain
+from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.cli.graph_run import GraphRun, graph_run, new_run_folder
 from flow_rag_vla.core.files import write_text
 
