@@ -8,7 +8,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from flow_rag_vla.cli.chaos import own_domain
+from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.cli.main import app
 
 
