@@ -58,3 +58,33 @@ def test_a_child_is_interrupted_and_one_that_does_not_listen_is_killed():
     assert deaf.returncode == -signal.SIGKILL
     assert quick.returncode not in (None, -signal.SIGKILL)
     interrupted(quick)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may raise itself")
+def test_what_a_library_raised_is_scheduled_as_before_and_others_threads_are_left_alone():
+    code = """
+import os, threading
+from flow_rag_vla.core.processes import own_scheduling
+ended = threading.Event()
+def beside():
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    return thread.native_id
+def raised(thread):
+    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(30))
+other = beside()
+raised(other)
+try:
+    with own_scheduling():
+        new = beside()
+        raised(new)
+        raised(0)
+        raise LookupError
+except LookupError:
+    print([os.sched_getscheduler(thread) for thread in (0, new, other)])
+ended.set()
+"""
+    if subprocess.run(["chrt", "-f", "30", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("no SCHED_FIFO here")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[os.SCHED_OTHER, os.SCHED_OTHER, os.SCHED_FIFO]}\n"

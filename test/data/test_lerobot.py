@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("av", reason="data sets are an extra")
 
 import pyarrow.parquet as pq
 
+from flow_rag_vla.data.lerobot.files import VideoFiles
 from flow_rag_vla.data.lerobot.layout import DatasetError
 from flow_rag_vla.data.lerobot.reading import read_dataset
 from flow_rag_vla.data.lerobot.writing import write_dataset
@@ -123,6 +125,16 @@ def test_videos_hold_every_picture_where_the_table_says(tmp_path):
             assert read.images[camera].shape == pictures.shape
             difference = np.abs(read.images[camera].astype(float) - pictures.astype(float))
             assert difference.mean() < 12.0, f"{camera} is another picture"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="threads are scheduled otherwise here")
+def test_writing_videos_raises_no_thread_before_a_control_loop(tmp_path):
+    before = os.sched_getscheduler(0)
+    video = VideoFiles(tmp_path, "front")
+    video.add(iter(episode(size=64).images["front"]))
+    raised = [task for task in os.listdir("/proc/self/task") if os.sched_getscheduler(int(task)) != before]
+    video.close()
+    assert raised == [] and os.sched_getscheduler(0) == before
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -64,6 +65,31 @@ def give_way(niceness: int) -> None:
     if niceness >= LOWEST and hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+@contextlib.contextmanager
+def own_scheduling() -> Iterator[None]:
+    """Undo what a library in the block does to the scheduling of this process' threads. Linux only, else nothing.
+
+    Some libraries raise themselves where they may: SVT-AV1, run by root, makes the thread that opens an encoder and all
+    of the encoder's own SCHED_FIFO, before any control loop. When the block ends the calling thread is scheduled as
+    before, and so are the threads that were started meanwhile.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    before, policy, parameter = _threads(), os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in {threading.get_native_id()} | _threads() - before:
+            # It may have ended meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(thread, policy, parameter)
+
+
+def _threads() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/task")}
 
 
 def interrupted(process: subprocess.Popen[Any], patience_s: float = 20.0) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.processes import own_scheduling
 from flow_rag_vla.data.lerobot.layout import CHUNK_SIZE, DATA_MB, DATA_PATH, FPS, VIDEO_MB, VIDEO_PATH, codec
 
 
@@ -110,6 +111,8 @@ class VideoFiles:
         self._stream = self._container.add_stream(name, rate=FPS, options=options)
         self._stream.height, self._stream.width = int(pixels.shape[0]), int(pixels.shape[1])
         self._stream.pix_fmt = "yuv420p"
+        with own_scheduling():
+            self._container.start_encoding()
 
 
 def tasks_table(pa: Any, tasks: Sequence[str]) -> Any:
