@@ -20,6 +20,7 @@ _SOURCE = r"""
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -61,6 +62,13 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     return 0;
 }
 
+/* A moment of the system clock that the process sees, on the true one. */
+static struct timespec true_moment_of(const struct timespec *until, int64_t ahead) {
+    int64_t moment = (int64_t)until->tv_sec * 1000000000 + until->tv_nsec - ahead;
+    if (moment < 0) moment = 0;
+    return (struct timespec){moment / 1000000000, moment % 1000000000};
+}
+
 /* A wait until a moment of the system clock, as libraries built against an old C library do for every timeout. The
    kernel compares with the clock as it is then: one that is set back meanwhile makes the wait longer. */
 int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
@@ -73,12 +81,35 @@ int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, co
     /* Far from the system clock: the condition uses the steady one. */
     if (!offset || llabs((long long)until->tv_sec - now.tv_sec) > 100000000) return wait(condition, mutex, until);
     int64_t before = *offset;
-    int64_t moment = (int64_t)until->tv_sec * 1000000000 + until->tv_nsec - before;
-    struct timespec true_moment = {moment / 1000000000, moment % 1000000000};
-    int result = wait(condition, mutex, &true_moment);
+    struct timespec moment = true_moment_of(until, before);
+    int result = wait(condition, mutex, &moment);
     /* Set back meanwhile: the moment is still to come, so this was no timeout. A wake-up for no reason is allowed, and
        makes the caller look whether there was one, and wait on until the same moment. */
     return result == ETIMEDOUT && *offset < before ? 0 : result;
+}
+
+/* Shared memory waits on semaphores and locks in the same way. Left alone, every such wait would be over at once while
+   the clock is set back, and begin anew: a thread that computes without a pause. These may not end for no reason. */
+int sem_timedwait(sem_t *semaphore, const struct timespec *until) {
+    static int (*wait)(sem_t *, const struct timespec *);
+    if (!wait) wait = (int (*)(sem_t *, const struct timespec *))dlsym(RTLD_NEXT, "sem_timedwait");
+    for (;;) {
+        int64_t before = offset ? *offset : 0;
+        struct timespec moment = true_moment_of(until, before);
+        int result = wait(semaphore, &moment);
+        if (result == 0 || errno != ETIMEDOUT || !offset || *offset >= before) return result;
+    }
+}
+
+int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *until) {
+    static int (*lock)(pthread_mutex_t *, const struct timespec *);
+    if (!lock) lock = (int (*)(pthread_mutex_t *, const struct timespec *))dlsym(RTLD_NEXT, "pthread_mutex_timedlock");
+    for (;;) {
+        int64_t before = offset ? *offset : 0;
+        struct timespec moment = true_moment_of(until, before);
+        int result = lock(mutex, &moment);
+        if (result != ETIMEDOUT || !offset || *offset >= before) return result;
+    }
 }
 
 time_t time(time_t *out) {
