@@ -102,10 +102,16 @@ def ros_domain_id() -> int:
 
 @pytest.fixture
 def ros_context() -> Iterator[Context]:
-    """The default rclpy context, initialised for one test and shut down after it."""
+    """The default rclpy context, initialised for one test and shut down after it.
+
+    It is found by others as a node of ours is; the nodes that the test starts choose for themselves again.
+    """
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
+    from flow_rag_vla.bringup.discovery import choose_profile
+
+    choose_profile(os.environ)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield rclpy.get_default_context()

@@ -7,7 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flow_rag_vla.bringup.discovery import LOOPBACK, PROFILES_VARIABLE, choose_profile, foreign_profile, profile_file
+from flow_rag_vla.bringup.discovery import (
+    LOOPBACK,
+    ORDINARY,
+    PROFILES_VARIABLE,
+    choose_profile,
+    foreign_profile,
+    profile_file,
+)
 from flow_rag_vla.bringup.security.permission import refusal
 
 LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
@@ -26,11 +33,20 @@ def test_the_file_that_ships_is_read_and_changes_nothing_of_who_may_call():
     assert foreign_profile(environment) == "" and refusal(environment, open_to_network=False) == ""
 
 
+@pytest.mark.parametrize("name", [ORDINARY, LOOPBACK])
+def test_types_are_told_to_nobody(name):
+    namespace = {"dds": "http://www.eprosima.com"}
+    properties = ElementTree.parse(profile_file(name)).getroot().iterfind(".//dds:property", namespace)
+    told = {item.findtext("dds:name", "", namespace): item.findtext("dds:value", "", namespace) for item in properties}
+    assert told == {"fastdds.type_propagation": "disabled"}
+
+
 def test_it_says_how_often_and_nothing_of_transports_peers_or_ports():
     root = ElementTree.parse(profile_file()).getroot()
     tags = {item.tag.rpartition("}")[2] for item in root.iter()}
     assert tags == {
         "profiles", "participant", "rtps", "builtin", "discovery_config", "leaseAnnouncement", "sec", "nanosec",
+        "propertiesPolicy", "properties", "property", "name", "value",
     }  # fmt: skip
 
 

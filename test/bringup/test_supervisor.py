@@ -115,12 +115,12 @@ def test_topics_can_be_given_other_names_and_nodes_an_environment_of_their_own(t
         NodeSpec("recorder", SimulatorParameters, ""), "", "p.yaml", {}, "info", remaps=(("a", "relayed/a"),)
     )
     assert "a:=relayed/a" in module.command_line(process)
-    printing = "import os; print(os.environ['ODD'], os.environ['FLOW_RAG_VLA_SUPERVISED'])"
+    printing = "import os; print(os.environ['ODD'], os.environ['FLOW_RAG_VLA_SUPERVISED'] == str(os.getppid()))"
     shown = Supervisor([process], tmp_path, environment={"ODD": "said"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "command_line", lambda _process: [sys.executable, "-c", printing])
         shown.start()
     try:
-        wait_for(lambda: last_line(tmp_path / "recorder.log") == "said 1")
+        wait_for(lambda: last_line(tmp_path / "recorder.log") == "said True")
     finally:
         shown.stop(patience_s=0.1)

@@ -28,6 +28,28 @@ def test_a_child_ends_when_its_parent_is_killed():
         assert output.read() == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_parent_that_ended_before_it_could_be_watched_is_noticed():
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert ended.stdout is not None
+    with ended.stdout:
+        # Its end of the pipe closes with it; it stays a zombie until it is waited for.
+        assert ended.stdout.read() == b""
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    asking = "import sys; from flow_rag_vla.core.processes import end_with_parent; " + (
+        "print(end_with_parent(15, int(sys.argv[1])))"
+    )
+
+    def answer(parent: int) -> str:
+        command = [sys.executable, "-c", asking, str(parent)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert answer(ended.pid) == "False", "a zombie"
+    ended.wait()
+    assert answer(ended.pid) == "False"
+    assert answer(os.getpid()) == answer(os.getppid()) == "True"
+
+
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux schedules as idle")
 @pytest.mark.parametrize(("niceness", "policy"), [(0, "SCHED_OTHER"), (10, "SCHED_OTHER"), (19, "SCHED_IDLE")])
 def test_only_the_lowest_priority_is_put_aside_at_once_and_threads_inherit_it(niceness: int, policy: str):

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.srv import GetParameters
+from rclpy.task import Future
 
 
 class NodeProcess:
@@ -90,3 +93,28 @@ def call(ros_node, spin_until):
         return future.result()
 
     return call_service
+
+
+@pytest.fixture
+def known_by(ros_node, spin_until):
+    """``known_by("controller")`` waits until that node knows every publisher that the test has made so far.
+
+    A publisher that counts a subscription knows it; that the subscription knows the publisher is another message, and
+    one that takes what comes, such as the clock's, misses what is published between the two. A node hears of a process'
+    writers in the order in which they were made, so one that answers a later client knows them all.
+    """
+
+    def wait(node: str) -> None:
+        client = ros_node.create_client(GetParameters, f"{node}/get_parameters")
+        spin_until(client.service_is_ready, what=f"parameters of {node}")
+        asked: list[tuple[float, Future]] = []
+
+        def answered() -> bool:
+            # A question can be missed for the same reason: it is asked again.
+            if not asked or asked[-1][0] < time.monotonic() - 2.0:
+                asked.append((time.monotonic(), client.call_async(GetParameters.Request())))
+            return any(future.done() for _, future in asked)
+
+        spin_until(answered, what=f"an answer of {node}")
+
+    return wait

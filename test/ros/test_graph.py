@@ -73,6 +73,12 @@ def node_name(process: psutil.Process) -> str:
     return ""
 
 
+def alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.fixture
 def sim(tmp_path):
     started = []
@@ -166,9 +172,21 @@ def test_the_graph_is_as_declared_and_ctrl_c_in_an_episode_ends_it_cleanly(sim, 
         pytest.fail("the graph is not as declared: " + "; ".join(left))
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(60) == 0, run.text
-    assert not [node for node in nodes if node.is_running() and node.status() != psutil.STATUS_ZOMBIE]
+    assert not any(map(alive, nodes))
     assert "Traceback" not in run.text + run.logs()
     assert list(read_bag(run.folder / "bag", topics=[f"/{topics.COMMAND}"])), "the bag was not closed"
+
+
+def test_nodes_of_a_graph_that_is_killed_as_it_starts_end_too(sim, spin_until):
+    run = sim("-n", "1", "--no-report")
+    # Most of them still import then, and have not asked the kernel to tell them of their parent's end.
+    spin_until(lambda: len(run.nodes()) >= 3, 60, "the first nodes")
+    run.process.send_signal(signal.SIGSTOP)
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.kill()
+    run.process.wait()
+    assert len(children) >= 3
+    spin_until(lambda: not any(map(alive, children)), 60, "the nodes' end")
 
 
 def test_a_killed_policy_is_started_again_and_the_loop_never_pauses(sim, status, ros_node, spin_until):

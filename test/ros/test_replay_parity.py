@@ -125,7 +125,9 @@ def seeded_memory(path: Path, policy: FlowPolicy, situation: np.ndarray, kind: s
 
 
 @pytest.mark.parametrize(("kind", "corrector"), [("situation", "consensus"), ("embedding", "dispatch")])
-def test_live_and_replayed_decisions_are_the_same_bytes(start_node, ros_node, spin_until, tmp_path, kind, corrector):
+def test_live_and_replayed_decisions_are_the_same_bytes(
+    start_node, ros_node, spin_until, known_by, tmp_path, kind, corrector
+):
     policy = FlowPolicy.load()
     # A situation is also where the hand is: a robot that rests comes back to the remembered one.
     stepper = Stepper(ros_node, spin_until, policy, 0.0 if kind == "situation" else 0.5)
@@ -157,6 +159,8 @@ def test_live_and_replayed_decisions_are_the_same_bytes(start_node, ros_node, sp
         60,
         "the recorder's subscriptions",
     )
+    for node in ("recorder", "controller", "flow_policy", "failure_memory"):
+        known_by(node)
     for number in range(FIRST_TICK, FIRST_TICK + 120):
         stepper.tick(number)
     recorder.stop(signal.SIGINT)

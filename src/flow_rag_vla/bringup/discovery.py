@@ -4,6 +4,10 @@ Two processes of Fast DDS know each other once each has heard the other. A stand
 new one announces itself before it listens: an answer that comes at once is lost. They then wait for the next
 announcement of the standing one, up to the 3 s that are Fast DDS's own period. So ours is shorter.
 
+Fast DDS 3 also asks other processes for the layout of the types that they use, in two more threads of each process.
+ROS 2 has no use for the answer, since it compares types by hash, and the thread that reads answers has brought a
+process down as it started ("dds.tls.replies", general protection fault in libfastdds 3.2). So our profiles turn it off.
+
 A node that must be in time speaks over the loopback interface alone: memory that is shared with other processes has
 locks, and one that a process of lower priority holds keeps the loop from publishing, whatever its own priority is.
 rmw_fastrtps makes its transports itself while discovery is kept on this host, and FASTDDS_BUILTIN_TRANSPORTS says
@@ -30,8 +34,8 @@ ORDINARY, LOOPBACK = "fastdds.xml", "fastdds_loopback.xml"
 """The profiles that ship, in ``config/``."""
 
 _DIGESTS = {
-    ORDINARY: "349507a3ab05537f181be1e787432d07e44e2b9094799f9b2cb4eda571a5ffa1",
-    LOOPBACK: "3242ef334b67b31f0caa79868d994ae4781ed8fc6fbe0d495c46e3678ac884db",
+    ORDINARY: "c2207e400efe17dfbc0f4e50f333170e41eb98efad06dfe42fc963cf819a9836",
+    LOOPBACK: "0b0dbe1435db660ff00e698035ed66fa65e738605598fd94eafffa92bc1a3ac3",
 }
 """SHA-256 of what is in them: nothing that lets anybody on another host in."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.spare import HEAVY, Spare
+from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 
 RESPAWN_DELAY_S = 1.0
 """For a node that dies at once, again and again: long enough not to burn a core on it."""
@@ -210,7 +211,7 @@ class Supervisor:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", FLOW_RAG_VLA_SUPERVISED="1", **more)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", SUPERVISOR_VARIABLE: str(os.getpid()), **more}
     # Threads of numerical libraries would spin beside the loop; a node that wants more says so in its parameters.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(variable, "1")

@@ -12,19 +12,44 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
+SUPERVISOR_VARIABLE = "FLOW_RAG_VLA_SUPERVISED"
+"""Tells a node the id of the process that started it: the node ends when that one does, however it ends."""
+
 LOWEST = 19
 """The niceness that takes only what is idle."""
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> None:
-    """Have the kernel send this process ``number`` when its parent ends, also by SIGKILL. Linux only, else nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+def end_with_parent(number: int = signal.SIGTERM, parent: int | None = None) -> bool:
+    """Have the kernel send this process ``number`` when its parent ends, also by SIGKILL. Linux only, else nothing.
+
+    Args:
+        number: the signal.
+        parent: process id of the parent, if it is known. Imports take seconds, and a parent that ended meanwhile sends
+            no signal any more.
+
+    Returns:
+        Whether that parent still runs; true where nobody can tell.
+    """
+    if sys.platform != "linux":
+        return True
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    # Under a debugger it is the parent's parent.
+    return parent is None or os.getppid() == parent or _runs(parent)
+
+
+def _runs(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return False
+    # The program's name stands in brackets and may hold anything; the state comes after it.
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def name_thread(name: str) -> None:

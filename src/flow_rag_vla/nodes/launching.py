@@ -17,6 +17,7 @@ from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.supervisor import PATIENCE_S
+from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 from launch import LaunchContext, LaunchDescription
 
 RESPAWN_DELAY_S = 0.2
@@ -53,6 +54,8 @@ def launch_node(process: Process) -> Node:
         namespace=process.namespace,
         parameters=[process.params_file, process.overrides],
         arguments=["--ros-args", "--log-level", process.log_level, *_enclave(process)],
+        # A launch that is killed would leave a robot that goes on moving.
+        additional_env={SUPERVISOR_VARIABLE: str(os.getpid())},
         output="screen",
         emulate_tty=True,
         respawn=process.spec.respawn,

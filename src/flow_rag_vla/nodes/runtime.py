@@ -19,7 +19,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from flow_rag_vla.bringup.discovery import beyond_loopback, choose_profile
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
-from flow_rag_vla.core.processes import end_with_parent
+from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE, end_with_parent
 from flow_rag_vla.nodes.clock_guard import ClockGuard
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
@@ -46,9 +46,11 @@ def run(
         one whose memory was made anew meanwhile never heard of the publisher again. So what must be in time, or must
         arrive, goes over the loopback interface instead. A transport chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
     """
-    if os.environ.get("FLOW_RAG_VLA_SUPERVISED"):
-        # A supervisor that is killed cannot end its nodes.
-        end_with_parent(signal.SIGINT)
+    # A supervisor that is killed cannot end its nodes.
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE, "")
+    if supervisor.isdecimal() and not end_with_parent(signal.SIGINT, int(supervisor)):
+        print(f"{_program()}: not started: process {supervisor}, which supervises it, is gone", file=sys.stderr)
+        return 2
     # The signal itself does nothing but wake a thread that ends the spin: a callback is never cut in half, the context
     # is valid until the node is destroyed, and a wait inside rcl ends at once instead of at its next event. Blocking
     # the signals would not do: libraries start threads when they are imported, which take what the others block.
