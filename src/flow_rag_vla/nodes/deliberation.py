@@ -87,6 +87,7 @@ class DeliberationNode(Node):
         self._canceled: set[bytes] = set()
         self._deadlines: dict[str, float] = {}
         self._waiting: dict[str, asyncio.Future[Approval]] = {}
+        self._handles: dict[str, ServerGoalHandle[Any, Any, Any]] = {}
         self._asyncio: asyncio.AbstractEventLoop | None = None
         self._under_way = 0
         self._outcomes = dict.fromkeys(Outcome, 0)
@@ -175,6 +176,7 @@ class DeliberationNode(Node):
             task = asyncio.current_task()
             assert task is not None
             self._asyncio, self._tasks[key] = loop, task
+            self._handles[name] = handle
             self._deadlines[name] = loop.time() + (deadline if math.isfinite(deadline) else 0.0)
             try:
                 # A cancel that came before there was a task found none.
@@ -186,6 +188,7 @@ class DeliberationNode(Node):
                 return Decision(name, Outcome.CANCELED, "withdrawn on request", STAGES[0], summary="withdrawn.")
             finally:
                 self._deadlines.pop(name, None)
+                self._handles.pop(name, None)
 
         decided: Decision = await self._loop.submit(decide())
         return decided
@@ -223,6 +226,7 @@ class DeliberationNode(Node):
         left = max(self._deadlines.get(name, loop.time()) - loop.time(), 0.0)
         self._waiting[name] = answer
         self._review(name, scored, left, is_open=True)
+        self._feed(self._handles[name], "approve", f"a person is asked: {scored.questions[0]}", waiting=True)
         try:
             return await answer
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,9 +69,10 @@ class EpisodeAction:
     """Serves the action for ``episodes``; every method and callback on the executor's thread.
 
     resets: whether there is a simulator, which resets a scene and draws what a task leaves open.
+    plan_deadline: seconds for a decision about free words.
     """
 
-    def __init__(self, node: Node, episodes: Episodes, *, resets: bool) -> None:
+    def __init__(self, node: Node, episodes: Episodes, *, resets: bool, plan_deadline: Callable[[], float]) -> None:
         self._node, self._episodes, self._resets = node, episodes, resets
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._reserved_until_ns = 0
@@ -78,7 +80,7 @@ class EpisodeAction:
         self.refused = 0
         """Goals that came while one was running."""
         self.last_refusal = ""
-        self.free_text = FreeText(node)
+        self.free_text = FreeText(node, plan_deadline)
         self._server = ActionServer(
             node,
             ExecuteTask,
@@ -95,6 +97,7 @@ class EpisodeAction:
 
     def destroy(self) -> None:
         """Serve no more."""
+        self.free_text.destroy()
         self._server.destroy()
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
@@ -124,7 +127,7 @@ class EpisodeAction:
         self._reserved_until_ns = 0
         result = ExecuteTask.Result()
         try:
-            wanted = await self._understood(handle.request)
+            wanted = await self._understood(handle)
         except ValueError as error:
             if handle.is_cancel_requested:
                 result.outcome, result.reason = ExecuteTask.Result.OUTCOME_CANCELED, "canceled on request"
@@ -147,17 +150,27 @@ class EpisodeAction:
             handle.abort()
         return result
 
-    async def _understood(self, request: ExecuteTask.Goal) -> Wanted:
+    async def _understood(self, handle: ServerGoalHandle[Any, Any, Any]) -> Wanted:
         """What a request asks for.
 
         Raises:
             ValueError: for words that are not understood, a target that nobody draws, a number out of range, or while
                 no episode may begin; with the remedy.
         """
+        request: ExecuteTask.Goal = handle.request
         # Of the words as they were said: what is made of them has no tone.
         care = care_of(float(request.speed_scale), request.instruction)
         if self.free_text.reads(request.instruction):
-            step = await self.free_text.step(request.instruction)
+            # Nobody is asked about a command that was withdrawn before its turn, or that may not begin anyway.
+            if handle.is_cancel_requested:
+                raise UnknownTaskError("canceled on request")
+            self._check_free()
+
+            def tell(sentence: str) -> None:
+                if handle.is_active and not handle.is_cancel_requested:
+                    handle.publish_feedback(ExecuteTask.Feedback(message=sentence))
+
+            step = await self.free_text.step(request.instruction, tell)
             request.instruction = step.goal.instruction
             care = care.lowered(step.speed_scale, "the plan made of it")
         goal = requested_goal(request.instruction, request.task)
@@ -169,11 +182,15 @@ class EpisodeAction:
             raise UnknownTaskError(
                 f"task {request.task!r} has several targets and there is no simulator to draw one; give an instruction"
             )
+        self._check_free()
+        task = goal.task if goal is not None else request.task
+        return Wanted(goal, task, request.variant or "plain", int(request.seed), float(request.timeout), care)
+
+    def _check_free(self) -> None:
+        """Raise a ValueError while no episode may begin."""
         stopped = self._episodes.stopped()
         if stopped:
             raise ValueError(stopped)
-        task = goal.task if goal is not None else request.task
-        return Wanted(goal, task, request.variant or "plain", int(request.seed), float(request.timeout), care)
 
     def _steady_ns(self) -> int:
         return int(self._steady.now().nanoseconds)

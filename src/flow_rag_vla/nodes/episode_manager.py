@@ -66,7 +66,12 @@ class EpisodeManager(Node):
         )
         if settings.scoring == "person":
             self.create_service(SetBool, "~/score", permitted(self, self._on_score))
-        self._action = EpisodeAction(self, self, resets=settings.reset != "none")
+        self._action = EpisodeAction(
+            self,
+            self,
+            resets=settings.reset != "none",
+            plan_deadline=lambda: self._settings.value.plan_deadline,
+        )
         # Steady: it watches for silence, which a stopped clock must not hide.
         self.create_timer(POLL_PERIOD_S, self._on_timer, clock=self._steady)
         self._diagnostics = Diagnostics(self, "episodes", self._health)

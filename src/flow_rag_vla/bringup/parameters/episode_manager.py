@@ -57,3 +57,11 @@ class EpisodeManagerParameters:
         maximum=600.0,
         live=True,
     )
+    plan_deadline: float = parameter(
+        30.0,
+        "Time for the deliberation node to decide about free words, a person's answer included",
+        unit="s",
+        minimum=0.1,
+        maximum=3600.0,
+        live=True,
+    )

@@ -96,6 +96,7 @@ _BESIDES: tuple[Grant, ...] = (
         "episode_manager",
         serves=(SCORE_EPISODE,),
         requests=(topics.RESET_SIMULATION, topics.ASK),
+        calls=(topics.DELIBERATE_TASK,),
     ),
     Grant(
         DELIBERATION,
