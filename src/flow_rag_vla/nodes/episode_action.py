@@ -140,6 +140,7 @@ class EpisodeAction:
         self._handle = handle
         # A cancel may have come between acceptance and this turn; the episode exists, so that it is on record.
         concluded = await self._episodes.begin(wanted, canceled=handle.is_cancel_requested)
+        assert concluded is not None, "an episode's future is never cancelled"
         outcome = _fill(result, concluded)
         if outcome is Outcome.CANCELED and handle.is_cancel_requested:
             handle.canceled()

@@ -152,7 +152,7 @@ class FreeText:
             goal = DeliberateTask.Goal(instruction=instruction, deadline=seconds)
             sent = self._sent = client.send_goal_async(goal, on_feedback)
             await self._until(sent.done, done, _APPEARANCE_S, late)
-            handle = sent.result()
+            handle: Any = sent.result()
             if not handle.accepted:
                 raise UnknownTaskError(
                     f"instruction {said} is held: {who} is busy with other commands; ask again when it is done"
@@ -171,7 +171,8 @@ class FreeText:
         finally:
             self._node.destroy_timer(timer)
             self._withdraw()
-        return decided_step(instruction, result.result().result)
+        decided: Any = result.result()
+        return decided_step(instruction, decided.result)
 
     async def _until(self, found: Callable[[], bool], done: Future[None], seconds: float, late: str) -> None:
         """Wait until something is found; the executor goes on meanwhile.
