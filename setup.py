@@ -23,6 +23,7 @@ NODES = (
     "recorder",
     "remote_policy",
     "robot",
+    "robot_camera",
     "simulator",
     "simulator_camera",
 )

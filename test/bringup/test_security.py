@@ -143,6 +143,8 @@ def holders(right: str, name: str) -> set[str]:
         # A bag plays what it holds; its keys belong on machines that replay.
         ("publishes", "/command", {"controller", "bag_player"}),
         ("publishes", "/mock/joint_trajectory", {"robot"}),
+        ("publishes", "/camera/front/image_raw", {"simulator_camera", "robot_camera", "bag_player"}),
+        ("subscribes", "/mock/front/image_raw/compressed", {"robot_camera", "viewer"}),
         ("publishes", "/action_chunk", {"flow_policy", "remote_policy", "bag_player"}),
         ("publishes", "/takeover", {"operator", "bag_player"}),
         ("publishes", "/emergency_stop", {"dashboard", "operator", "bag_player"}),

@@ -36,6 +36,7 @@ NODES = {
     "recorder",
     "remote_policy",
     "robot",
+    "robot_camera",
     "simulator",
     "simulator_camera",
 }
@@ -133,9 +134,9 @@ def test_every_executable_leads_to_a_function(root, monkeypatch):
 def test_the_graph_and_setup_name_the_same_executables(root, monkeypatch):
     from flow_rag_vla.bringup.graph import EVERY_NODE
     from flow_rag_vla.bringup.replay_graph import PLAYER
-    from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT
+    from flow_rag_vla.bringup.robot_graph import ROBOT_NODES
 
-    graph = (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT)
+    graph = (*EVERY_NODE, PLAYER, *ROBOT_NODES)
     scripts = setup_arguments(root, monkeypatch)["entry_points"]["console_scripts"]
     assert {node.name for node in graph} == {script.split(" = ")[0] for script in scripts} - {"flow_rag_vla"}
 

@@ -105,8 +105,8 @@ def test_a_simulated_arm_is_drawn_from_its_states_while_somebody_looks(ros_node,
 def test_a_real_arm_is_drawn_by_the_profile_of_its_bridge_with_cameras_where_a_person_said(
     ros_node, start_node, spin_until
 ):
-    start_node("mock_robot")
-    start_node("robot")
+    for name in ("mock_robot", "robot", "robot_camera"):
+        start_node(name)
     node = start_node(
         "dashboard", page=False, niceness=0, front_camera=[1.0, 0.0, 1.0, 0.4, 0.0, 0.0], wrist_camera=[0.0] * 6
     )

@@ -66,12 +66,12 @@ def test_a_graph_that_others_reach_stops_for_anybody_and_changes_only_where_it_w
 def test_a_graph_on_this_host_is_changed_by_its_callers_and_does_what_its_grants_name(
     start_node, call, ros_node, spin_until
 ):
-    started = {name: start_node(name) for name in ("mock_robot", "robot")}
+    started = {name: start_node(name) for name in ("mock_robot", "robot", "robot_camera")}
     started["controller"] = start_node("controller", niceness=0, emergency_stop_file="off")
     assert call(Trigger, topics.EMERGENCY_STOP_SERVICE).success
     assert call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success
     assert limit(call, 0.01).successful
-    for name in ("mock_robot", "robot"):
+    for name in ("mock_robot", "robot", "robot_camera"):
         call(SetParameters, f"{name}/set_parameters", parameters=[])
     observed = endpoints_of(ros_node, started)
     assert observed.keys() == started.keys() and all(made.publishes for made in observed.values())

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
 from flow_rag_vla.core.action import TICK_S
-from flow_rag_vla.data.message_values import image_pixels, robot_state
+from flow_rag_vla.data.message_values import robot_state
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import pose_message
 from flow_rag_vla.nodes.stamps import to_ns
@@ -28,14 +28,13 @@ JOINTS, TRAJECTORY = "mock/joint_states", "mock/joint_trajectory"
 
 @pytest.fixture
 def heard(ros_node):
-    """What the bridge and the mock say: states, holds, violations, watchdog stops, images, what the arm is told."""
+    """What the bridge and the mock say: states, holds, violations, watchdog stops, what the arm is told."""
     found = {}
     for kind, name, key, profile in (
         (RobotState, topics.ROBOT_STATE, "state", qos.SENSOR),
         (String, HOLD_TOPIC, "hold", qos.STATE),
         (UInt64, VIOLATIONS_TOPIC, "violations", qos.STATE),
         (UInt64, WATCHDOG_STOPS_TOPIC, "stops", qos.STATE),
-        (Image, topics.FRONT_IMAGE, "image", qos.SENSOR),
         (JointState, JOINTS, "joints", qos.SENSOR),
         (JointTrajectory, TRAJECTORY, "told", qos.PLAN),
     ):
@@ -97,9 +96,7 @@ def follow(arm, heard, wait):
     wait(lambda: heard["hold"][-1].data == "", "following")
 
 
-def test_commands_move_the_tool_along_their_path_and_states_and_pictures_come_as_the_driver_stamped_them(
-    arm, heard, wait
-):
+def test_commands_move_the_tool_along_their_path_and_states_come_as_the_driver_stamped_them(arm, heard, wait):
     position, orientation = arm["start"]
     goal = position + np.array([0.08, 0.06, -0.05])
     assert heard["told"] == [], "nobody is moved before a command is there"
@@ -122,8 +119,6 @@ def test_commands_move_the_tool_along_their_path_and_states_and_pictures_come_as
     assert np.linalg.norm(aside, axis=1).max() < (0.04 if holds else 0.012)
     assert heard["violations"][-1].data == 0
     wait(lambda: abs(heard["state"][-1].gripper_width - 0.05) < 2e-3, "the gripper at its width")
-    wait(lambda: heard["image"], "a decoded picture")
-    assert image_pixels(heard["image"][-1]).std() > 10
 
     def of_the_driver():
         stamps = {to_ns(message.header.stamp) for message in heard["joints"]}
@@ -212,10 +207,15 @@ def test_a_bridge_that_is_killed_leaves_the_arm_to_its_own_watchdog(arm, heard, 
 
 
 def test_a_profile_that_is_wrong_ends_the_node_with_one_line(start_node, tmp_path):
-    text = (Path(__file__).parents[2] / "config" / "robots" / "mock.yaml").read_text(encoding="utf-8")
+    robots = Path(__file__).parents[2] / "config" / "robots"
+    text = (robots / "mock.yaml").read_text(encoding="utf-8").replace("../../urdf", str(robots.parents[1] / "urdf"))
+    blind = text[: text.index("cameras:")] + text[text.index("motion:") :]
     (tmp_path / "mine.yaml").write_text(
         text.replace("mode: joint_trajectory", "mode: joint_velocity"), encoding="utf-8"
     )
-    node = start_node("robot", profile=str(tmp_path / "mine.yaml"))
-    assert node.wait(PATIENCE_S) == 2
-    assert "mine.yaml" in node.text and "Traceback" not in node.text
+    (tmp_path / "blind.yaml").write_text(blind, encoding="utf-8")
+    wrong = start_node("robot", profile=str(tmp_path / "mine.yaml"))
+    sightless = start_node("robot_camera", profile=str(tmp_path / "blind.yaml"))
+    for node, words in ((wrong, "mine.yaml: mode"), (sightless, "blind.yaml: names no cameras")):
+        assert node.wait(PATIENCE_S) == 2
+        assert words in node.text and "Traceback" not in node.text

@@ -109,17 +109,17 @@ def foreign_profile(environment: Mapping[str, str]) -> str:
     return _BESIDE if _beside(environment) else ""
 
 
-def beyond_loopback() -> list[str]:
-    """Local addresses at which sockets of this process hear other hosts: as the kernel writes them. Linux only."""
+def beyond_loopback(process: int | str = "self") -> list[str]:
+    """Local addresses at which sockets of a process hear other hosts: as the kernel writes them. Linux only."""
     own = set()
     with suppress(OSError):
-        for entry in os.scandir("/proc/self/fd"):
+        for entry in os.scandir(f"/proc/{process}/fd"):
             with suppress(OSError):
                 own.add(os.readlink(entry.path))
     found = []
     for table, loopback in (("udp", "0100007F:"), ("udp6", "00000000000000000000000001000000:")):
         with suppress(OSError):
-            for line in Path(f"/proc/self/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            for line in Path(f"/proc/{process}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
                 if f"socket:[{fields[9]}]" in own and not fields[1].startswith(loopback):
                     found.append(fields[1])

@@ -8,7 +8,7 @@ from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS, Topic
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NodeSpec
 from flow_rag_vla.bringup.parameters.every_node import EveryNodeParameters
 from flow_rag_vla.bringup.replay_graph import PLAYER
-from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT
+from flow_rag_vla.bringup.robot_graph import ROBOT_NODES
 from flow_rag_vla.core.parameters import ParameterInfo, parameter_table
 
 
@@ -76,7 +76,7 @@ def reference_page() -> str:
         "",
         *_parameters(EveryNodeParameters),
     ]
-    for spec in (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT):
+    for spec in (*EVERY_NODE, PLAYER, *ROBOT_NODES):
         lines += ["", *_node(spec)]
     return "\n".join(lines) + "\n"
 

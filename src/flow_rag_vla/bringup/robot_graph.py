@@ -1,7 +1,7 @@
 """The graph over a real arm, declared once for ``launch/robot.launch.py`` and ``flow_rag_vla robot``.
 
-It is the simulation graph with the robot bridge, and on request the mock robot, in the simulator's place. Limits of the
-loop follow the robot's profile.
+It is the simulation graph with the robot bridge, the node of its cameras, and on request the mock robot, in the
+simulator's place. Limits of the loop follow the robot's profile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flow_rag_vla.bringup.graph import (
     memory_database,
     node_spec,
 )
-from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotParameters
+from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotCameraParameters, RobotParameters
 from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.run_folders import own_folder
 from flow_rag_vla.control.integrator import MotionLimits
@@ -32,7 +32,11 @@ from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.profile import RobotProfile, find_profile, load_profile
 
 ROBOT = NodeSpec("robot", RobotParameters, "bridge to a real arm: its topics to ours, our commands inside its limits")
+ROBOT_CAMERA = NodeSpec("robot_camera", RobotCameraParameters, "images of an arm's cameras, checked and under the graph's names")
 MOCK_ROBOT = NodeSpec("mock_robot", MockRobotParameters, "an arm that is not there, on the topics of a profile")
+
+ROBOT_NODES = (ROBOT, ROBOT_CAMERA, MOCK_ROBOT)
+"""In the simulator's place: the second for a profile with cameras, the third on request."""
 
 HOLD_TOPIC = "robot/hold"
 """Why the bridge holds; empty while it does not."""
@@ -74,15 +78,17 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
     chosen = chosen_policy({**values, "policy_profile": str(Path(profile.file).resolve())})
     names = [chosen.node if name == chosen.other else name for name in _NODES]
-    specs = [ROBOT, *([MOCK_ROBOT] if values["mock"] == "true" else []), *(node_spec(name) for name in names)]
+    left_out = {ROBOT_CAMERA: not profile.cameras, MOCK_ROBOT: values["mock"] != "true"}
+    arm = [spec for spec in ROBOT_NODES if not left_out.get(spec)]
+    specs = [*arm, *(node_spec(name) for name in names)]
     if folder is not None and values["record"] == "true":
         specs.append(node_spec("recorder"))
     overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": False} for spec in specs}
     # The whole path: a node's working directory need not be the person's.
     file = str(Path(profile.file).resolve())
-    overrides["robot"]["profile"] = file
-    if "mock_robot" in overrides:
-        overrides["mock_robot"]["profile"] = file
+    for spec in arm:
+        overrides[spec.name]["profile"] = file
+    if MOCK_ROBOT in arm:
         # A mock begins anew with each run; of a real arm the latch outlives the run too, until a person releases it.
         overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
     overrides["controller"] |= loop_limits(profile)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from flow_rag_vla.bringup.graph import Process, node_spec, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
-from flow_rag_vla.bringup.robot_graph import MOCK_ROBOT, ROBOT, robot_graph
+from flow_rag_vla.bringup.robot_graph import ROBOT_NODES, robot_graph
 from flow_rag_vla.bringup.spare import HEAVY, Spare
 from flow_rag_vla.bringup.supervisor import command_line
 from flow_rag_vla.cli.domain import own_domain
@@ -102,7 +102,7 @@ def _commands(folder: Path) -> dict[str, list[str]]:
     wanted = {"run_folder": str(folder), "llm": "true", "deliberation": "true", "labeling": "true", "dashboard": "true"}
     arm = {"run_folder": str(folder), "profile": "mock", "mock": "true"}
     processes = [*sim_graph(wanted, default_params_file())]
-    processes += [one for one in robot_graph(arm, default_params_file()) if one.spec in (ROBOT, MOCK_ROBOT)]
+    processes += [one for one in robot_graph(arm, default_params_file()) if one.spec in ROBOT_NODES]
     # What is not of this run: a person's labels, a port that is taken, a server elsewhere.
     apart: dict[str, dict[str, object]] = {
         "labeling": {"registry": str(folder / "labels"), "trainings": str(folder / "trainings")},

@@ -37,6 +37,7 @@ COUNTED: Mapping[str, str] = {
     "recorder": "messages",
     "remote_policy": "chunks",
     "robot": "sent",
+    "robot_camera": "passed",
     "simulator": "ticks",
     "simulator_camera": "frames",
 }

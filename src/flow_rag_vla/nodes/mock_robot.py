@@ -25,13 +25,14 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.robot import profile_of
-from flow_rag_vla.nodes.robot_messages import ARM_TYPES, GRIPPER_TYPES, encoded
+from flow_rag_vla.nodes.robot_messages import ARM_TYPES, GRIPPER_TYPES
+from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.robot.arm import Arm
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.mock_arm import MockArm
+from flow_rag_vla.robot.pictures import encoded
 
 _SIZE = 224
 
@@ -163,7 +164,7 @@ class MockRobot(Node):
             frame = f"{role}_optical_frame"
             pixels = self._picture(role)
             if compressed:
-                image = encoded(pixels)
+                image = CompressedImage(format="jpeg", data=array.array("B", encoded(pixels)))
                 image.header.stamp, image.header.frame_id = stamp, frame
             else:
                 image = image_message(pixels, to_ns(stamp), frame)

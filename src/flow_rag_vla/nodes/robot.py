@@ -1,9 +1,12 @@
-"""A real arm in the simulator's place: its topics to ours, our commands to its own, a hold when anything is wrong."""
+"""A real arm in the simulator's place: its topics to ours, our commands to its own, a hold when anything is wrong.
+
+Its cameras are another node's, ``robot_camera``: what it sends to the arm must not wait for memory that is shared.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import WrenchStamped
@@ -11,19 +14,17 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.robot import RobotParameters
-from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.state import CartesianTarget, RobotState
-from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
-from flow_rag_vla.nodes.conversions import image_message, robot_state_message
+from flow_rag_vla.nodes.conversions import robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.priority import LoopPriority
@@ -31,35 +32,17 @@ from flow_rag_vla.nodes.robot_messages import (
     ARM_TYPES,
     GRIPPER_TYPES,
     arm_message,
-    decoded,
     positions_message,
     trajectory_message,
 )
+from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.robot.arm import Arm
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.follower import Follower, Hold
-from flow_rag_vla.robot.profile import Camera, RobotProfile, find_profile, load_profile
 from flow_rag_vla_interfaces.msg import ControlCommand
 from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
-
-CAMERA_TOPICS = {
-    "front": (topics.FRONT_IMAGE, topics.FRONT_INFO),
-    "wrist": (topics.WRIST_IMAGE, topics.WRIST_INFO),
-}
-
-
-def profile_of(name: str) -> RobotProfile:
-    """A profile by name or file, for a node that cannot start without it.
-
-    Raises:
-        StartError: saying what is wrong with it.
-    """
-    try:
-        return load_profile(find_profile(name, robots_folder()))
-    except ProfileError as error:
-        raise StartError(str(error)) from None
 
 
 class Robot(Node):
@@ -101,8 +84,6 @@ class Robot(Node):
             self.create_subscription(WrenchStamped, profile.wrench, self._on_wrench, qos.NEWEST)
         self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
         self.create_subscription(Bool, topics.EMERGENCY_STOP, self._on_stop, qos.STATE)
-        for camera in profile.cameras:
-            self._pass_on(camera)
         # Steady: a clock that jumps must not stop or double the commands of an arm.
         self.create_timer(1.0 / profile.command_rate, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics = Diagnostics(self, profile.name, self._health)
@@ -241,30 +222,6 @@ class Robot(Node):
             self._holds += 1
             self._complain(f"holding: {text}")
 
-    def _pass_on(self, camera: Camera) -> None:
-        image_topic, info_topic = CAMERA_TOPICS[camera.role]
-        resolve = self.resolve_topic_name
-        if camera.compressed or resolve(camera.image) != resolve(image_topic):
-            images = self.create_publisher(Image, image_topic, qos.SENSOR)
-            if camera.compressed:
-                self.create_subscription(CompressedImage, camera.image, self._decoder(images.publish), qos.NEWEST)
-            else:
-                self.create_subscription(Image, camera.image, images.publish, qos.NEWEST)
-        if camera.info and resolve(camera.info) != resolve(info_topic):
-            infos = self.create_publisher(CameraInfo, info_topic, qos.SENSOR)
-            self.create_subscription(CameraInfo, camera.info, infos.publish, qos.NEWEST)
-
-    def _decoder(self, publish: Callable[[Image], None]) -> Callable[[CompressedImage], None]:
-        def decode(message: CompressedImage) -> None:
-            try:
-                pixels = decoded(message)
-            except MessageError as error:
-                self._complain(str(error))
-                return
-            publish(image_message(pixels, to_ns(message.header.stamp), message.header.frame_id))
-
-        return decode
-
     def _health(self) -> Health:
         figures = {
             "profile": self._profile.file,
@@ -284,7 +241,7 @@ class Robot(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the robot bridge."""
-    return run(Robot, None if args is None else list(args))
+    return run(Robot, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

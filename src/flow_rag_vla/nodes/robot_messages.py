@@ -1,19 +1,16 @@
-"""Values for an arm to the standard messages that drivers take, and back."""
+"""Values for an arm to the standard messages that drivers take."""
 
 from __future__ import annotations
 
 import array
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes.conversions import pose_message
 from flow_rag_vla.robot.profile import RobotProfile
 
@@ -71,26 +68,3 @@ ARM_TYPES = {
 """Message type of each mode."""
 
 GRIPPER_TYPES = {"position": Float64MultiArray, "trajectory": JointTrajectory}
-
-
-def decoded(image: CompressedImage) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a JPEG or PNG.
-
-    Raises:
-        MessageError: if OpenCV cannot decode it.
-    """
-    data = np.frombuffer(image.data, dtype=np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if pixels is None:
-        raise MessageError(f"compressed image ({image.format!r}, {data.size} bytes) cannot be decoded")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def encoded(pixels: NDArray[np.uint8]) -> CompressedImage:
-    """JPEG of an (H, W, 3) uint8 RGB array."""
-    good, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if not good:
-        raise MessageError(f"an image of shape {pixels.shape} cannot be encoded as JPEG")
-    buffer = array.array("B")
-    buffer.frombytes(data.tobytes())
-    return CompressedImage(format="jpeg", data=buffer)

@@ -1,4 +1,4 @@
-"""Parameters of the robot bridge and of the mock robot."""
+"""Parameters of the robot bridge, of an arm's cameras and of the mock robot."""
 
 from __future__ import annotations
 
@@ -24,6 +24,29 @@ class RobotParameters:
         "SCHED_FIFO priority where the system permits it, as the loop's; 0 leaves the scheduler alone",
         minimum=0,
         maximum=98,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RobotCameraParameters:
+    """A real arm's cameras in the simulated ones' place: how old an image may be, and when a camera is silent."""
+
+    profile: str = parameter("mock", "Robot profile: the name of one that ships, or a YAML file")
+    max_image_age: float = parameter(
+        0.5,
+        "Images older than this, or further in the future, are not passed on; not below the encoder's",
+        unit="s",
+        minimum=0.02,
+        maximum=10.0,
+        live=True,
+    )
+    silence: float = parameter(
+        2.0,
+        "Time without an image after which a camera counts as silent",
+        unit="s",
+        minimum=0.1,
+        maximum=600.0,
+        live=True,
     )
 
 

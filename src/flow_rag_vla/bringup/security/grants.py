@@ -6,7 +6,6 @@ node asks of others, which no table there says, is declared here and held by a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from flow_rag_vla.bringup import topics
@@ -18,7 +17,15 @@ from flow_rag_vla.bringup.live import DASHBOARD, LIVE_TOPICS
 from flow_rag_vla.bringup.parameters.lifecycle_manager import MANAGED
 from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
 from flow_rag_vla.bringup.replay_graph import PLAYER
-from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, MOCK_ROBOT, ROBOT, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
+from flow_rag_vla.bringup.robot_graph import (
+    HOLD_TOPIC,
+    MOCK_ROBOT,
+    ROBOT,
+    ROBOT_CAMERA,
+    ROBOT_NODES,
+    VIOLATIONS_TOPIC,
+    WATCHDOG_STOPS_TOPIC,
+)
 from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
 from flow_rag_vla.core.parameters import parameter_table
 from flow_rag_vla.robot.profile import RobotProfile
@@ -143,7 +150,7 @@ _BESIDES: tuple[Grant, ...] = (
         subscribes=PROFILES["graph"],
         requests=tuple(
             f"{spec.name}/{call}"
-            for spec in (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT)
+            for spec in (*EVERY_NODE, PLAYER, *ROBOT_NODES)
             for call in ("list_parameters", "get_parameters")
         ),
     ),
@@ -184,14 +191,14 @@ _BESIDES: tuple[Grant, ...] = (
 
 def enclave_nodes() -> tuple[str, ...]:
     """Names of the nodes, and of the people beside them, that have an enclave each."""
-    return (*(spec.name for spec in (*EVERY_NODE, PLAYER, ROBOT, MOCK_ROBOT)), OPERATOR, VIEWER)
+    return (*(spec.name for spec in (*EVERY_NODE, PLAYER, *ROBOT_NODES)), OPERATOR, VIEWER)
 
 
 def grants(profile: RobotProfile) -> tuple[Grant, ...]:
     """A grant for each of ``enclave_nodes``, in that order.
 
     Args:
-        profile: the arm whose topics ``robot`` and ``mock_robot`` use.
+        profile: the arm whose topics ``robot``, ``robot_camera`` and ``mock_robot`` use.
     """
     besides = {grant.node: grant for grant in (*_BESIDES, *_arm(profile))}
     return tuple(
@@ -227,27 +234,28 @@ def _every_node(node: str) -> Grant:
     )
 
 
-def _arm(profile: RobotProfile) -> tuple[Grant, Grant]:
+def _arm(profile: RobotProfile) -> tuple[Grant, ...]:
     gripper = () if profile.gripper.kind == "none" else (profile.gripper.command_topic,)
     commands = (profile.command_topic, *gripper)
-    senses = _given(
-        profile.joint_states,
-        profile.wrench,
-        *(name for camera in profile.cameras for name in (camera.image, camera.info)),
-    )
-    cameras = (*_IMAGES, topics.FRONT_INFO, topics.WRIST_INFO) if profile.cameras else ()
+    senses = _given(profile.joint_states, profile.wrench)
+    pictures = _given(*(name for camera in profile.cameras for name in (camera.image, camera.info)))
     bridge = Grant(
         ROBOT.name,
-        publishes=(topics.ROBOT_STATE, HOLD_TOPIC, *commands, *cameras),
+        publishes=(topics.ROBOT_STATE, HOLD_TOPIC, *commands),
         subscribes=(topics.COMMAND, topics.EMERGENCY_STOP, *senses),
+    )
+    camera = Grant(
+        ROBOT_CAMERA.name,
+        publishes=(*_IMAGES, topics.FRONT_INFO, topics.WRIST_INFO) if profile.cameras else (),
+        subscribes=pictures,
     )
     mock = Grant(
         MOCK_ROBOT.name,
-        publishes=(VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC, *senses),
+        publishes=(VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC, *senses, *pictures),
         subscribes=commands,
     )
-    return bridge, mock
+    return bridge, camera, mock
 
 
-def _given(*names: str) -> Iterable[str]:
-    return [name for name in names if name]
+def _given(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name)

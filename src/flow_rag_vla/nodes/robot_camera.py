@@ -1,0 +1,165 @@
+"""The cameras of a real arm in the simulated ones' place: checked, and under our names, in a process of their own.
+
+The bridge to the arm must be in time and therefore shares no memory with anybody; images want to. And whatever a camera
+sends, it can only cost images here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.robot import RobotCameraParameters
+from flow_rag_vla.data.message_values import MessageError, image_pixels
+from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.conversions import image_message
+from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.robot_profile import profile_of
+from flow_rag_vla.nodes.runtime import StartError, run
+from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed
+from flow_rag_vla.robot.pictures import PictureError, decoded
+from flow_rag_vla.robot.profile import Camera
+
+CAMERA_TOPICS = {
+    "front": (topics.FRONT_IMAGE, topics.FRONT_INFO),
+    "wrist": (topics.WRIST_IMAGE, topics.WRIST_INFO),
+}
+
+
+class RobotCamera(Node):
+    """Passes on what the cameras of a profile send, as rgb8 and with the stamps of their drivers."""
+
+    def __init__(self) -> None:
+        super().__init__("robot_camera")
+        self._complain = Complaints(self.get_logger())
+        self._settings = NodeParameters(self, RobotCameraParameters)
+        self._profile = profile = profile_of(self._settings.value.profile)
+        if not profile.cameras:
+            raise StartError(f"{profile.file}: names no cameras; add some, or do without this node")
+        self._sentence = ""
+        self._feeds: list[CameraFeed] = []
+        self._topics: dict[str, str] = {}
+        for camera in profile.cameras:
+            self._pass_on(camera)
+        self._diagnostics = Diagnostics(self, profile.name, self._health)
+        self.get_logger().info(f"{profile.name}: waiting for images of {', '.join(self._topics) or 'no camera'}")
+
+    def _pass_on(self, camera: Camera) -> None:
+        image_topic, info_topic = CAMERA_TOPICS[camera.role]
+        resolve = self.resolve_topic_name
+        feed = CameraFeed(camera.role, self._settings.value.max_image_age)
+        # Reliable or best effort, drivers publish both; a best effort subscription takes either.
+        if camera.compressed:
+            images = self.create_publisher(Image, image_topic, qos.SENSOR)
+            self.create_subscription(
+                CompressedImage, camera.image, self._receiver(feed, _unpacked, images.publish), qos.NEWEST
+            )
+        elif resolve(camera.image) != resolve(image_topic):
+            images = self.create_publisher(Image, image_topic, qos.SENSOR)
+            self.create_subscription(Image, camera.image, self._receiver(feed, _checked, images.publish), qos.NEWEST)
+        else:
+            # Its driver publishes where the graph listens.
+            return
+        self._feeds.append(feed)
+        self._topics[camera.role] = camera.image
+        if camera.info and resolve(camera.info) != resolve(info_topic):
+            infos = self.create_publisher(CameraInfo, info_topic, qos.SENSOR)
+            self.create_subscription(CameraInfo, camera.info, self._informer(feed, infos.publish), qos.NEWEST)
+
+    def _receiver(
+        self, feed: CameraFeed, read: Callable[[Any], Image], publish: Callable[[Image], None]
+    ) -> Callable[[Any], None]:
+        def receive(message: Any) -> None:
+            stamp_ns = to_ns(message.header.stamp)
+            feed.max_age_s = self._settings.value.max_image_age
+            try:
+                feed.check_stamp(stamp_ns, self.get_clock().now().nanoseconds)
+                image = read(message)
+            except (MessageError, PictureError) as error:
+                self._refuse(feed, error)
+                return
+            publish(image)
+            feed.took(stamp_ns, (image.width, image.height), time.monotonic_ns())
+
+        return receive
+
+    def _informer(self, feed: CameraFeed, publish: Callable[[CameraInfo], None]) -> Callable[[CameraInfo], None]:
+        def receive(info: CameraInfo) -> None:
+            try:
+                feed.check_calibration(_calibration(info))
+            except PictureError as error:
+                self._refuse(feed, error)
+                return
+            publish(info)
+            feed.infos += 1
+
+        return receive
+
+    def _refuse(self, feed: CameraFeed, error: Exception) -> None:
+        feed.refused += 1
+        self._complain(f"not passed on from the {feed.role} camera: {error}")
+
+    def _health(self) -> Health:
+        now_ns, limit = time.monotonic_ns(), self._settings.value.silence
+        figures: dict[str, object] = {
+            "profile": self._profile.file,
+            "passed": sum(feed.passed for feed in self._feeds),
+            "refused": self._complain.count,
+            "last_refusal": self._complain.last,
+        }
+        wrong = []
+        for feed in self._feeds:
+            role, silence = feed.role, feed.silence_s(now_ns)
+            if silence is None:
+                wrong.append(f"no image of the {role} camera on {self._topics[role]}")
+            elif silence > limit:
+                wrong.append(f"the {role} camera is silent")
+            figures |= {
+                f"{role}_passed": feed.passed,
+                f"{role}_refused": feed.refused,
+                f"{role}_infos": feed.infos,
+                f"{role}_size": "x".join(str(pixels) for pixels in feed.size or ()),
+                f"{role}_age_ms": round(1e3 * feed.age_s, 1),
+                f"{role}_silent_s": "" if silence is None else round(silence, 2),
+            }
+        sentence = ", ".join(wrong) or ("passing images on" if self._feeds else "every driver publishes to the graph")
+        if self._sentence and sentence != self._sentence:
+            # What it was at the start, everybody expects.
+            (self.get_logger().warning if wrong else self.get_logger().info)(sentence)
+        self._sentence = sentence
+        return WARN if wrong else OK, sentence, figures
+
+
+def _checked(message: Image) -> Image:
+    """The image itself if it is rgb8, else what it holds as rgb8."""
+    pixels = image_pixels(message)
+    if message.encoding == "rgb8":
+        return message
+    return image_message(pixels, to_ns(message.header.stamp), message.header.frame_id)
+
+
+def _unpacked(message: CompressedImage) -> Image:
+    return image_message(decoded(message.data), to_ns(message.header.stamp), message.header.frame_id)
+
+
+def _calibration(info: CameraInfo) -> Calibration:
+    part = bool(info.roi.width or info.roi.height)
+    reduced = part or max(info.binning_x, info.binning_y) > 1
+    return Calibration(int(info.width), int(info.height), reduced, [*info.d, *info.k, *info.r, *info.p])
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the cameras of a real arm."""
+    return run(RobotCamera, None if args is None else list(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,40 @@
+"""Which processes a graph over an arm has, by its profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flow_rag_vla.bringup.resources import robots_folder
+from flow_rag_vla.bringup.robot_graph import ROBOT, ROBOT_CAMERA, ROBOT_NODES, robot_graph
+from flow_rag_vla.core.parameters import load_parameters
+
+PARAMS = Path("parameters.yaml")
+
+
+def blind(folder: Path) -> str:
+    """A profile like the mock's, without cameras."""
+    values = yaml.safe_load((robots_folder() / "mock.yaml").read_text(encoding="utf-8"))
+    values["urdf"] = str((robots_folder() / values["urdf"]).resolve())
+    del values["cameras"]
+    (folder / "blind.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return str(folder / "blind.yaml")
+
+
+@pytest.mark.parametrize("mock", ["false", "true"])
+def test_an_arm_has_a_bridge_and_its_cameras_have_a_process_of_their_own(mock):
+    processes = {process.spec.name: process for process in robot_graph({"profile": "franka", "mock": mock}, PARAMS)}
+    arm = [processes[spec.name] for spec in ROBOT_NODES if spec.name in processes]
+    assert len(arm) == (3 if mock == "true" else 2)
+    assert {process.overrides["profile"] for process in arm} == {str((robots_folder() / "franka.yaml").resolve())}
+    assert [name for name, process in processes.items() if not process.spec.respawn] == ["controller"]
+    for process in processes.values():
+        values = {name: value for name, value in process.overrides.items() if name != "use_sim_time"}
+        load_parameters(process.spec.parameters, values)
+
+
+def test_an_arm_without_cameras_has_no_process_for_them(tmp_path):
+    processes = [process.spec for process in robot_graph({"profile": blind(tmp_path)}, PARAMS)]
+    assert ROBOT in processes and ROBOT_CAMERA not in processes
