@@ -22,5 +22,5 @@ def test_the_benchmark_is_run_by_name_and_leaves_its_figures(tmp_path, monkeypat
 
 
 def test_it_runs_only_when_it_is_named():
-    assert "residency" in bench.BENCHMARKS and "residency" in bench.ON_REQUEST
+    assert bench.BENCHMARKS["residency"].on_request
     assert bench.complete_benchmark("resi") == ["residency"]

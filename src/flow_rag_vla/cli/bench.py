@@ -2,46 +2,186 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line; each benchmark takes what it knows."""
+
+    seconds: float
+    cases: int
+    objects: int
+    soak: float
+    quick: bool
+    bank: Path | None
+    bag: Path | None
+    work: Path | None
+
+
+Run = Callable[[Console, Path | None, Options], object]
+"""Measures and prints; writes the figures as JSON to the path, if there is one. It imports what it needs itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One row of the table below."""
+
+    meaning: str
+    run: Run
+    on_request: bool = True
+    """Takes many minutes, needs an extra, or is beside the robot: it runs only when it is named."""
+
+
+def _run_script(main: Callable[[Sequence[str]], int], output: Path | None, *arguments: str) -> None:
+    """Run a benchmark that has a command line of its own."""
+    main([*arguments, *([] if output is None else ["--json", str(output)])])
+
+
+def _loop(_console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import loop
+
+    _run_script(loop.main, output, "--seconds", str(options.seconds))
+
+
+def _memory(_console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import memory
+
+    _run_script(memory.main, output, "--cases", str(options.cases))
+
+
+def _graph(_console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import graph
+
+    _run_script(graph.main, output, "--seconds", str(options.seconds))
+
+
+def _answer(_console: Console, output: Path | None, _options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import memory_answer
+
+    _run_script(memory_answer.main, output)
+
+
+def _llm(_console: Console, output: Path | None, _options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import llm
+
+    _run_script(llm.main, output)
+
+
+def _residency(_console: Console, output: Path | None, _options: Options) -> None:
+    from flow_rag_vla.evaluate.benchmarks import residency
+
+    _run_script(residency.main, output)
+
+
+def _retrieval(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_retrieval import bench_retrieval
+
+    bench_retrieval(console, options.bank, output)
+
+
+def _detection(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_detection import bench_detection
+
+    bench_detection(console, options.work, output, quick=options.quick)
+
+
+def _labeling(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_labeling import bench_labeling
+
+    bench_labeling(console, output, quick=options.quick)
+
+
+def _registry(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_registry import bench_registry
+
+    bench_registry(console, output, options.objects, quick=options.quick, soak=options.soak)
+
+
+def _curation(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_curation import bench_curation
+
+    bench_curation(console, output, quick=options.quick)
+
+
+def _deliberation(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_deliberation import bench_deliberation
+
+    bench_deliberation(console, output, quick=options.quick)
+
+
+def _pace(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_pace import bench_pace
+
+    bench_pace(console, output, quick=options.quick)
+
+
+def _restart(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_restart import bench_restart
+
+    bench_restart(console, output, quick=options.quick)
+
+
+def _replay(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_replay import bench_replay
+
+    bench_replay(console, output, options.bag, quick=options.quick)
+
+
+def _swapping(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_swapping import bench_swapping
+
+    bench_swapping(console, output, seconds=options.seconds)
+
+
 BENCHMARKS = {
-    "loop": "the 40 Hz loop, fed, beside an empty timer",
-    "memory": "search over 10,000 cases beside a plain scan; resident memory",
-    "graph": "the loop and each stage's latency under the whole graph",
-    "answer": "the memory's answer to a situation with 5,000 cases beside a plain scan; renewal",
-    "retrieval": "what the memory of --bank says where nothing failed, gates beside none and the nearest case",
-    "detection": "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone",
-    "llm": "a language model's answer through the layer beside the bare client",
-    "labeling": "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
-    "registry": "objects registered, searched and listed, writers beside readers, each beside its baseline",
-    "curation": "what to label next beside random, planted label errors and pictures taken again",
-    "residency": "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them",
-    "deliberation": "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
-    "pace": "tasks done slower beside the same starts at full speed",
-    "restart": "nodes that died: the heavy ones from the spare process and anew, the others beside an empty node",
-    "replay": "a recorded run decided again, what the recorder costs, pictures to commands, the launch",
-    "swapping": "the 40 Hz loop while a language model generates and models swap, beside the same loop without",
+    "loop": Benchmark("the 40 Hz loop, fed, beside an empty timer", _loop, on_request=False),
+    "memory": Benchmark("search over 10,000 cases beside a plain scan; resident memory", _memory, on_request=False),
+    "graph": Benchmark("the loop and each stage's latency under the whole graph", _graph, on_request=False),
+    "answer": Benchmark("the memory's answer to a situation with 5,000 cases beside a plain scan; renewal", _answer),
+    "retrieval": Benchmark(
+        "what the memory of --bank says where nothing failed, gates beside none and the nearest case", _retrieval
+    ),
+    "detection": Benchmark(
+        "failure detection on fresh seeds, each kind of failure left out in turn, beside time alone", _detection
+    ),
+    "llm": Benchmark("a language model's answer through the layer beside the bare client", _llm),
+    "labeling": Benchmark(
+        "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models", _labeling
+    ),
+    "registry": Benchmark(
+        "objects registered, searched and listed, writers beside readers, each beside its baseline", _registry
+    ),
+    "curation": Benchmark("what to label next beside random, planted label errors and pictures taken again", _curation),
+    "residency": Benchmark(
+        "leases on models at a full budget, phases in 8 GB, the pipeline, each beside the same without them", _residency
+    ),
+    "deliberation": Benchmark(
+        "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
+        _deliberation,
+    ),
+    "pace": Benchmark("tasks done slower beside the same starts at full speed", _pace),
+    "restart": Benchmark(
+        "nodes that died: the heavy ones from the spare process and anew, the others beside an empty node", _restart
+    ),
+    "replay": Benchmark(
+        "a recorded run decided again, what the recorder costs, pictures to commands, the launch", _replay
+    ),
+    "swapping": Benchmark(
+        "the 40 Hz loop while a language model generates and models swap, beside the same loop without", _swapping
+    ),
 }
-ON_REQUEST = (
-    "curation",
-    "answer",
-    "retrieval",
-    "detection",
-    "labeling",
-    "llm",
-    "registry",
-    "residency",
-    "deliberation",
-    "pace",
-    "restart",
-    "replay",
-    "swapping",
+"""Every benchmark by its name, in the order in which they run."""
+
+_WHICH = (
+    f"Which: {', '.join(BENCHMARKS)}; none: "
+    f"{', '.join(name for name, item in BENCHMARKS.items() if not item.on_request)}."
 )
-"""Benchmarks of many minutes, that need an extra (llm), or beside the robot: they run only when they are named."""
-_WHICH = f"Which: {', '.join(BENCHMARKS)}; none: the first 3."
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
@@ -63,7 +203,9 @@ def bench(
     soak: float = typer.Option(0.0, min=0.0, help="Registry: only 16 writers and 32 readers, for so many seconds."),
     json: Path = typer.Option(None, help="Folder for the figures as JSON."),
     quick: bool = typer.Option(
-        False, "--quick", help="Detection, labeling, registry, deliberation, pace, replay, restart: a part of it."
+        False,
+        "--quick",
+        help="Curation, detection, labeling, registry, deliberation, pace, replay, restart: a part of it.",
     ),
     bank: Path = typer.Option(None, help="Retrieval: folder of a bank of cases, made with practice."),
     bag: Path = typer.Option(None, help="Replay: run folder or bag to decide again, instead of a new one."),
@@ -105,65 +247,13 @@ def bench(
 
       flow_rag_vla bench swapping            about 3 minutes
     """
-    from flow_rag_vla.evaluate.benchmarks import graph, llm, loop, memory, memory_answer, residency
-
-    chosen = names or [name for name in BENCHMARKS if name not in ON_REQUEST]
+    chosen = names or [name for name, item in BENCHMARKS.items() if not item.on_request]
     unknown = [name for name in chosen if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHMARKS)}")
+    options = Options(seconds, cases, objects, soak, quick, bank, bag, work)
     console = Console()
     for name in chosen:
-        console.print(f"\n[bold]{name}[/bold]: {BENCHMARKS[name]}")
-        output = [] if json is None else ["--json", str(json / f"{name}.json")]
-        if name == "detection":
-            from flow_rag_vla.cli.bench_detection import bench_detection
-
-            bench_detection(console, work, None if json is None else json / "detection.json", quick=quick)
-        elif name == "labeling":
-            from flow_rag_vla.cli.bench_labeling import bench_labeling
-
-            bench_labeling(console, None if json is None else json / "labeling.json", quick=quick)
-        elif name == "registry":
-            from flow_rag_vla.cli.bench_registry import bench_registry
-
-            bench_registry(console, None if json is None else json / "registry.json", objects, quick=quick, soak=soak)
-        elif name == "retrieval":
-            from flow_rag_vla.cli.bench_retrieval import bench_retrieval
-
-            bench_retrieval(console, bank, None if json is None else json / "retrieval.json")
-        elif name == "deliberation":
-            from flow_rag_vla.cli.bench_deliberation import bench_deliberation
-
-            bench_deliberation(console, None if json is None else json / "deliberation.json", quick=quick)
-        elif name == "pace":
-            from flow_rag_vla.cli.bench_pace import bench_pace
-
-            bench_pace(console, None if json is None else json / "pace.json", quick=quick)
-        elif name == "restart":
-            from flow_rag_vla.cli.bench_restart import bench_restart
-
-            bench_restart(console, None if json is None else json / "restart.json", quick=quick)
-        elif name == "replay":
-            from flow_rag_vla.cli.bench_replay import bench_replay
-
-            bench_replay(console, None if json is None else json / "replay.json", bag, quick=quick)
-        elif name == "swapping":
-            from flow_rag_vla.cli.bench_swapping import bench_swapping
-
-            bench_swapping(console, None if json is None else json / "swapping.json", seconds=seconds)
-        elif name == "curation":
-            from flow_rag_vla.cli.bench_curation import bench_curation
-
-            bench_curation(console, None if json is None else json / "curation.json", quick=quick)
-        elif name == "loop":
-            loop.main(["--seconds", str(seconds), *output])
-        elif name == "answer":
-            memory_answer.main(output)
-        elif name == "memory":
-            memory.main(["--cases", str(cases), *output])
-        elif name == "llm":
-            llm.main(output)
-        elif name == "residency":
-            residency.main(output)
-        else:
-            graph.main(["--seconds", str(seconds), *output])
+        benchmark = BENCHMARKS[name]
+        console.print(f"\n[bold]{name}[/bold]: {benchmark.meaning}")
+        benchmark.run(console, None if json is None else json / f"{name}.json", options)
