@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +33,16 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import RUNNING, ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.polling import PolledSubscription
+from flow_rag_vla.nodes.recent_states import RecentStates
 from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.torch_runtime import prepare_torch
 from flow_rag_vla.policy.checkpoint import CheckpointError
+from flow_rag_vla.policy.flow import Method
 from flow_rag_vla.policy.follower import noise_seed
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.residency.errors import ResidencyError
 from flow_rag_vla_interfaces import msg
-
-STATES_KEPT = qos.LAST_SECOND.depth
-"""One second of robot states: an embedding is matched to the state of its own stamp."""
 
 DELAYS_KEPT = 20
 """Chunks over which the delay from capture to chunk is remembered; its maximum is what the next one commits to."""
@@ -68,7 +67,7 @@ class FlowPolicyNode(ManagedNode):
         self._complain = Complaints(self.get_logger())
         self._settings = NodeParameters(self, FlowPolicyParameters, self._configure, may_reload=self.may_reload)
         self._model: HeldModel[FlowPolicy] = HeldModel("policy")
-        self._states: deque[RobotState] = deque(maxlen=STATES_KEPT)
+        self._states = RecentStates(self._complain)
         self._corrections: deque[Correction] = deque(maxlen=4)
         self._delays: deque[int] = deque([3], maxlen=DELAYS_KEPT)
         self._goal: Goal | None = None
@@ -103,9 +102,7 @@ class FlowPolicyNode(ManagedNode):
 
     def begin(self) -> None:
         """Take embeddings."""
-        # Read when an embedding is there: a node that was not scheduled for a while then has every state up to it,
-        # and 40 messages a second wake nobody.
-        self._feed = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
+        self._states.subscribe(self)
         self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
         self.create_subscription(msg.Correction, topics.CORRECTION, self._on_correction, qos.PLAN)
         self.create_subscription(msg.Embedding, topics.EMBEDDING, self._on_embedding, qos.NEWEST)
@@ -122,19 +119,10 @@ class FlowPolicyNode(ManagedNode):
     def _configure(self, settings: FlowPolicyParameters) -> None:
         # What is set before the node is active is taken when it becomes that.
         if self.lifecycle_state in RUNNING:
-            self._model.value.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
+            self._model.value.configure(
+                solver=cast(Method, settings.solver), steps=settings.steps, samples=settings.samples
+            )
             self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
-
-    def _take_states(self) -> None:
-        for message, _ in self._feed.take():
-            try:
-                state = message_values.robot_state(message)
-            except MessageError as error:
-                self._complain(str(error))
-                continue
-            if self._states and state.stamp_ns < self._states[-1].stamp_ns:
-                self._forget()
-            self._states.append(state)
 
     def _on_episode(self, status: msg.EpisodeStatus) -> None:
         episode = (int(status.episode_id), int(status.state))
@@ -165,7 +153,8 @@ class FlowPolicyNode(ManagedNode):
     def _on_embedding(self, message: msg.Embedding) -> None:
         if self._goal is None:
             return
-        self._take_states()
+        if self._states.take():
+            self._forget_plan()
         try:
             observation = self._observe(message, self._goal)
         except (MessageError, CheckpointError) as error:
@@ -194,15 +183,7 @@ class FlowPolicyNode(ManagedNode):
         if self._previous is not None and stamp_ns < self._previous.stamp_ns:
             # The clock went back (a bag looped, a simulation restarted): the old chunk's rows mean nothing now.
             self._forget()
-        state = min(self._states, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
-        if state is None:
-            raise MessageError("no robot state has arrived; start the robot driver or the simulator")
-        distance = abs(state.stamp_ns - stamp_ns) * 1e-9
-        if distance > settings.state_tolerance:
-            raise MessageError(
-                f"the nearest robot state is {distance:.3f} s from the embedding, limit {settings.state_tolerance} s; "
-                "check the clocks of camera and robot"
-            )
+        state = self._states.nearest(stamp_ns, settings.state_tolerance, "embedding")
         return Observation(stamp_ns, values, state, goal, time.monotonic_ns())
 
     def _on_budget_spent(self) -> None:
@@ -241,6 +222,9 @@ class FlowPolicyNode(ManagedNode):
 
     def _forget(self) -> None:
         self._states.clear()
+        self._forget_plan()
+
+    def _forget_plan(self) -> None:
         self._corrections.clear()
         self._previous, self._waiting = None, None
 

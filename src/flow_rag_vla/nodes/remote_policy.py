@@ -8,7 +8,6 @@ What cannot be followed is refused and named; chunks then run dry, and the contr
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ from flow_rag_vla.bringup.resources import policies_folder, robots_folder
 from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, Provenance
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.complaints import Complaints
@@ -29,6 +27,7 @@ from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import RUNNING, ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.polling import PolledSubscription
+from flow_rag_vla.nodes.recent_states import RecentStates
 from flow_rag_vla.nodes.runtime import StartError
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.policy.remote.actions import Forward, Pose, answered_actions, chunk_rows, tool_path
@@ -43,8 +42,6 @@ from flow_rag_vla.robot.profile import find_profile, load_profile
 from flow_rag_vla_interfaces import msg
 
 IMAGE_TOPICS = {"front": topics.FRONT_IMAGE, "wrist": topics.WRIST_IMAGE}
-
-STATES_KEPT = qos.LAST_SECOND.depth
 
 WARM_UP_WORDS = "hold still"
 """Instruction of the request before the first episode; its answer is not followed."""
@@ -73,7 +70,7 @@ class RemotePolicyNode(ManagedNode):
         self._connection: PolicyConnection | None = None
         self._schedule = Schedule(self._params.value.margin)
         self._newest: dict[str, tuple[int, Image]] = {}
-        self._states: deque[RobotState] = deque(maxlen=STATES_KEPT)
+        self._states = RecentStates(self._complain)
         self._episode = (0, 0)
         self._task = self._words = ""
         self._pace = 1.0
@@ -119,7 +116,7 @@ class RemotePolicyNode(ManagedNode):
         contract, connection = self._contract, self._connection
         if contract is None or connection is None:
             raise StartError("it is not configured")
-        self._feed = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.LAST_SECOND)
+        self._states.subscribe(self)
         self._commands = PolledSubscription(self, msg.ControlCommand, topics.COMMAND, qos.NEWEST)
         self.create_subscription(msg.EpisodeStatus, topics.EPISODE_STATUS, self._on_episode, qos.STATE)
         for camera in contract.cameras:
@@ -204,7 +201,8 @@ class RemotePolicyNode(ManagedNode):
         else:
             return
         try:
-            state = self._state_at(stamp_ns)
+            self._states.take()
+            state = self._states.nearest(stamp_ns, settings.state_tolerance, "images")
             pixels = {name: image_pixels(self._newest[name][1]) for name in contract.cameras}
         except MessageError as error:
             self._complain(f"nothing can be asked: {error}")
@@ -215,30 +213,6 @@ class RemotePolicyNode(ManagedNode):
         if connection.ask(asked, lambda: request(contract, pixels, state, words, width)):
             self._asked += 1
             self._warmed = standing.attempts
-
-    def _state_at(self, stamp_ns: int) -> RobotState:
-        self._take_states()
-        state = min(self._states, key=lambda item: abs(item.stamp_ns - stamp_ns), default=None)
-        if state is None:
-            raise MessageError("no robot state has arrived; start the robot driver or the simulator")
-        distance, limit = abs(state.stamp_ns - stamp_ns) * 1e-9, self._params.value.state_tolerance
-        if distance > limit:
-            raise MessageError(
-                f"the nearest robot state is {distance:.3f} s from the images, limit {limit} s; "
-                "check the clocks of camera and robot"
-            )
-        return state
-
-    def _take_states(self) -> None:
-        for message, _ in self._feed.take():
-            try:
-                state = message_values.robot_state(message)
-            except MessageError as error:
-                self._complain(str(error))
-                continue
-            if self._states and state.stamp_ns < self._states[-1].stamp_ns:
-                self._states.clear()
-            self._states.append(state)
 
     # Answers.
 
