@@ -30,10 +30,9 @@ def bench_detection(
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.evaluate.benchmarks.detection import Fold, figures, judge, measure_cost, score_folds, table
     from flow_rag_vla.failure.calibration import RATE
-    from flow_rag_vla.learn.before_after import NAME as BEFORE_AFTER
-    from flow_rag_vla.learn.before_after import train_before_after
+    from flow_rag_vla.learn.before_after import make_before_after
     from flow_rag_vla.learn.detection_data import PARTS, collect_part
-    from flow_rag_vla.learn.train_probe import ProbeTraining, make_calibration
+    from flow_rag_vla.learn.train_probe import make_calibration
     from flow_rag_vla.sim.perturbation import PerturbationKind
 
     kinds = [kind.value for kind in PerturbationKind]
@@ -55,24 +54,24 @@ def bench_detection(
             left_out = set(kinds[number::count])
             taught = [trace for trace in parts["training_faults"] if trace.info.cause not in left_out]
             calibration = make_calibration(calm, taught, origin, seed=seed)
-            beside = {}
+            classifier = None
             if any(not trace.info.success for trace in taught):
-                beside[BEFORE_AFTER] = train_before_after(calm, taught, ProbeTraining(seed=seed)).logits
+                classifier = make_before_after(calm, taught, calibration, seed=seed)
             tested = [
                 trace
                 for trace in (*parts["test_faults"], *(own if number == 0 else ()))
                 if trace.info.cause in left_out or (number == 0 and not trace.info.cause and not trace.info.success)
             ]
-            judged = judge(calibration, tested, beside)
+            judged = judge(calibration, tested, classifier)
             folds.append(
                 Fold(
-                    tuple(judge(calibration, successes, beside)),
+                    tuple(judge(calibration, successes, classifier)),
                     tuple(item for item in judged if not item.info.success),
                     tuple(item for item in judged if item.info.success and item.info.cause),
                 )
             )
             bar(number + 1, count)
-        cost = measure_cost(calibration, successes)
+        cost = measure_cost(calibration, successes, classifier)
     score = score_folds(folds, RATE, seed)
     console.print(table(score, cost), highlight=False, soft_wrap=True)
     if output is not None:

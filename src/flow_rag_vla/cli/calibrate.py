@@ -37,6 +37,10 @@ def calibrate(
     ] = 0.05,
     task: Annotated[list[str] | None, typer.Option(help="Task; repeat for several; default: all that occur")] = None,
     output: Annotated[Path, typer.Option(help="The calibration file")] = OUTPUT,
+    before_after: Annotated[
+        Path | None,
+        typer.Option(help="Also teach the before/after classifier, by 50 failures, and write it here with its band"),
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder that keeps simulated episodes: a second call does not run them again")
     ] = None,
@@ -60,14 +64,18 @@ def calibrate(
 
       flow_rag_vla calibrate --simulate --episodes 120 --faults 0 --output quick.safetensors
 
+      flow_rag_vla calibrate --simulate --rate 0.02 --before-after before_after.safetensors
+
       ros2 run flow_rag_vla failure_detector --ros-args -p calibration:=/path/to/calibration.safetensors
     """
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
+    from flow_rag_vla.failure.before_after_file import save_before_after
     from flow_rag_vla.failure.calibration import CalibrationError
     from flow_rag_vla.failure.calibration_file import save_calibration
     from flow_rag_vla.failure.trace import TraceError
     from flow_rag_vla.learn.bag_traces import BagTracesError
+    from flow_rag_vla.learn.before_after import make_before_after
     from flow_rag_vla.learn.train_probe import make_calibration
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.encoders import EncoderError
@@ -85,16 +93,28 @@ def calibrate(
                 found = _simulated(bars, episodes, faults, work, policy, encoder, workers)
             else:
                 found = _recorded(console, bars, paths or [])
+            successes = [trace for trace in found.successes if not wanted or trace.info.task in wanted]
+            faulty = [trace for trace in found.faulty if not wanted or trace.info.task in wanted]
+            if before_after is not None:
+                _check_failures([*successes, *faulty])
             made = make_calibration(
-                [trace for trace in found.successes if not wanted or trace.info.task in wanted],
-                [trace for trace in found.faulty if not wanted or trace.info.task in wanted],
+                successes,
+                faulty,
                 found.origin,
                 rate=rate,
                 source=found.source,
                 seed=seed,
                 progress=bars.bar("Bands and probe"),
             )
+            classifier = None
+            if before_after is not None:
+                classifier = make_before_after(
+                    successes, faulty, made, source=found.source, seed=seed, progress=bars.bar("Before and after")
+                )
         revision = save_calibration(output, made)
+        if before_after is not None and classifier is not None:
+            classifier = replace(classifier, calibration=revision)
+            classifier = replace(classifier, revision=save_before_after(before_after, classifier))
     except (
         BagTracesError,
         CalibrationError,
@@ -107,6 +127,23 @@ def calibrate(
         complain(console, error)
         raise typer.Exit(2) from error
     _tell(console, made, output, revision, rate)
+    if classifier is not None:
+        console.print(
+            f"{before_after}: before/after classifier, revision {classifier.revision}, taught by "
+            f"{classifier.successes} success episodes and {classifier.failures} failures; with calibration {revision}",
+            highlight=False,
+        )
+
+
+def _check_failures(traces: Sequence[Trace]) -> None:
+    from flow_rag_vla.failure.probe import FEWEST_FAILURES
+
+    failures = sum(not trace.info.success for trace in traces)
+    if failures < FEWEST_FAILURES:
+        raise ValueError(
+            f"--before-after: {failures} episodes failed, the classifier needs {FEWEST_FAILURES} of them; record more, "
+            "simulate more --faults, or leave it out"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,11 @@ class Band:
         mean, width = self.at(elapsed)
         return (value - mean) / width
 
+    def upper(self, elapsed: float, deviations: float) -> float:
+        """The value that lies so many widths above the mean at a time, seconds."""
+        mean, width = self.at(elapsed)
+        return mean + width * deviations
+
     def at(self, elapsed: float) -> tuple[float, float]:
         """Mean and width at a time, seconds, linear between the points."""
         last = len(self.mean) - 1

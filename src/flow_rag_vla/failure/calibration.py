@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ LEAST_SCALE = 2.0
 """Deviations that one unit holds at least: a score that success hardly ever raised shall not decide alone."""
 
 REMAKE = "flow_rag_vla calibrate"
+
+_LEAST_WIDTHS = tuple(LEAST_WIDTH[name] for name in SCORES)
 
 Array = NDArray[np.float64]
 
@@ -170,12 +172,19 @@ def raw_scores(knowledge: Knowledge, traces: Sequence[Trace]) -> list[Array]:
     return rows
 
 
-def fit_bands(traces: Sequence[Trace], values: Sequence[Array]) -> dict[str, tuple[Band, ...]]:
+def fit_bands(
+    traces: Sequence[Trace], values: Sequence[Array], least: Sequence[float] = _LEAST_WIDTHS
+) -> dict[str, tuple[Band, ...]]:
     """Bands of each task over its episodes, and of each of its goals over theirs; see ``band_key``.
 
     A task with fewer than ``FEWEST`` episodes gets the bands of all together, a goal with fewer none of its own.
+
+    Args:
+        traces: the episodes.
+        values: (F, S) for each: its scores.
+        least: the narrowest that a band of the first columns may be; the others may be as narrow as they are.
     """
-    everything = _bands(traces, values)
+    everything = _bands(traces, values, least)
     found = {}
     keys = {trace.info.task for trace in traces} | {band_key(trace.info.task, trace.info.target) for trace in traces}
     for key in sorted(keys):
@@ -185,13 +194,13 @@ def fit_bands(traces: Sequence[Trace], values: Sequence[Array]) -> dict[str, tup
             if key in (trace.info.task, band_key(trace.info.task, trace.info.target))
         ]
         if len(rows) >= FEWEST:
-            found[key] = _bands([traces[row] for row in rows], [values[row] for row in rows])
+            found[key] = _bands([traces[row] for row in rows], [values[row] for row in rows], least)
         elif GOAL_MARK not in key:
             found[key] = everything
     return found
 
 
-def _bands(traces: Sequence[Trace], values: Sequence[Array]) -> tuple[Band, ...]:
+def _bands(traces: Sequence[Trace], values: Sequence[Array], least: Sequence[float]) -> tuple[Band, ...]:
     times = [np.array([frame.elapsed for frame in trace.frames]) for trace in traces]
     flat = Band(np.zeros(1), np.ones(1))
     bands = []
@@ -199,8 +208,8 @@ def _bands(traces: Sequence[Trace], values: Sequence[Array]) -> tuple[Band, ...]
         curves = [rows[:, column] for rows in values]
         known = sum(bool(np.isfinite(curve).any()) for curve in curves)
         # A score that no episode could give (no chunks were recorded) says nothing: NaN stays NaN in any band.
-        least = LEAST_WIDTH[SCORES[column]] if column < len(SCORES) else 0.0
-        bands.append(fit_band(times, curves, least) if known >= FEWEST else flat)
+        narrowest = least[column] if column < len(least) else 0.0
+        bands.append(fit_band(times, curves, narrowest) if known >= FEWEST else flat)
     return tuple(bands)
 
 
@@ -247,6 +256,51 @@ def with_probe(
     ]
 
 
+def cross_fitted(
+    traces: Sequence[Trace], seed: int, measure: Callable[[Sequence[int], Sequence[int]], list[Array]]
+) -> list[Array]:
+    """What is measured of each episode with what other episodes taught, fold by fold.
+
+    Cross-conformal prediction (Vovk 2015, doi 10.1007/s10472-013-9368-4): every episode gives a peak.
+
+    Args:
+        traces: the episodes.
+        seed: of the folds.
+        measure: takes the places of the episodes that teach and of those that are measured; an array for each of these.
+
+    Raises:
+        CalibrationError: if a task has no episode to be taught with.
+    """
+    folds = np.random.default_rng((seed, 2)).permutation(len(traces)) % FOLDS
+    found: list[Array] = [np.zeros((0, 0))] * len(traces)
+    for fold in range(FOLDS):
+        inside = [index for index in range(len(traces)) if folds[index] != fold]
+        outside = [index for index in range(len(traces)) if folds[index] == fold]
+        if not outside:
+            continue
+        missing = {traces[index].info.task for index in outside} - {traces[index].info.task for index in inside}
+        if missing:
+            raise CalibrationError(
+                f"too few success episodes of {', '.join(sorted(missing))}: record more, or calibrate for other tasks"
+            )
+        for index, rows in zip(outside, measure(inside, outside), strict=True):
+            found[index] = rows
+    return found
+
+
+def held_out_scores(
+    traces: Sequence[Trace], values: Sequence[Array], probe: Probe | None, seed: int = 0
+) -> list[Array]:
+    """(F, S) for each episode held out: scores in standard deviations of the others, the probe's last."""
+
+    def measure(inside: Sequence[int], outside: Sequence[int]) -> list[Array]:
+        bands = _all_bands([traces[index] for index in inside], [values[index] for index in inside], probe)
+        there = [traces[index] for index in outside]
+        return smooth_scores(bands, there, with_probe(probe, bands, there, [values[index] for index in outside]))
+
+    return cross_fitted(traces, seed, measure)
+
+
 def calibrate(
     split: Split,
     knowledge: Knowledge,
@@ -260,8 +314,7 @@ def calibrate(
 ) -> Calibration:
     """Bands from the episodes held out, and how far success episodes stray from them.
 
-    Each held-out episode is measured against bands that were fitted to other ones (cross-conformal prediction, Vovk
-    2015, doi 10.1007/s10472-013-9368-4), so that every one of them gives a peak.
+    Each held-out episode is measured against bands that were fitted to other ones; see ``cross_fitted``.
 
     Args:
         split: success episodes by use.
@@ -275,25 +328,9 @@ def calibrate(
     """
     traces = split.held_out
     values = raw_scores(knowledge, traces)
-    folds = np.random.default_rng((seed, 2)).permutation(len(traces)) % FOLDS
-    smooth: list[Array] = [np.zeros((0, 0))] * len(traces)
-    for fold in range(FOLDS):
-        inside = [index for index in range(len(traces)) if folds[index] != fold]
-        outside = [index for index in range(len(traces)) if folds[index] == fold]
-        if not outside:
-            continue
-        missing = {traces[index].info.task for index in outside} - {traces[index].info.task for index in inside}
-        if missing:
-            raise CalibrationError(
-                f"too few success episodes of {', '.join(sorted(missing))}: record more, or calibrate for other tasks"
-            )
-        bands = _all_bands([traces[index] for index in inside], [values[index] for index in inside], probe)
-        there = [traces[index] for index in outside]
-        rows = smooth_scores(bands, there, with_probe(probe, bands, there, [values[index] for index in outside]))
-        for index, row in zip(outside, rows, strict=True):
-            smooth[index] = row
-    scales = np.array([_scale([rows[:, column] for rows in smooth]) for column in range(smooth[0].shape[1])])
-    peaks = np.sort([max(_known([fuse(row, scales) for row in rows])) for rows in smooth])
+    smooth = held_out_scores(traces, values, probe, seed)
+    scales = np.array([one_unit([rows[:, column] for rows in smooth]) for column in range(smooth[0].shape[1])])
+    peaks = fused_peaks(smooth, scales)
     counts: dict[str, int] = {}
     for trace in (*split.bank, *split.probe, *split.held_out):
         counts[trace.info.task] = counts.get(trace.info.task, 0) + 1
@@ -326,6 +363,12 @@ def _known(values: Sequence[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)] or [0.0]
 
 
-def _scale(curves: Sequence[Array]) -> float:
+def fused_peaks(smooth: Sequence[Array], scales: Array) -> Array:
+    """(N,) sorted: the highest that the scores (F, S) of each episode got when fused by their scales (S,)."""
+    return np.sort([max(_known([fuse(row, scales) for row in rows])) for rows in smooth])
+
+
+def one_unit(curves: Sequence[Array]) -> float:
+    """One unit of a score when scores are fused, from what it said in success episodes, (F,) each, in deviations."""
     peaks = [max(_known(curve.tolist())) for curve in curves]
     return max(float(np.quantile(peaks, SCALE_QUANTILE)), LEAST_SCALE)

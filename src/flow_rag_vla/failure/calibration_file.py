@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,20 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.failure.bands import Band
 from flow_rag_vla.failure.calibration import REMAKE, Calibration, CalibrationError
 from flow_rag_vla.failure.fusion import SCORES
+from flow_rag_vla.failure.perceptron import Layer
 from flow_rag_vla.failure.probe import NAME as PROBE
-from flow_rag_vla.failure.probe import Layer, Probe
+from flow_rag_vla.failure.probe import Probe
 from flow_rag_vla.failure.scores import Bank, Distillation, FeatureSpace
+from flow_rag_vla.failure.sealed import SealError, read_sealed, save_sealed
 from flow_rag_vla.failure.trace import Origin
 
-FORMAT = 1
+FORMAT = "1"
 SHIPPED = Path(__file__).parent / "checkpoints" / "calibration.safetensors"
 
 _NETWORK = ("target_weight", "target_out", "learner_weight", "learner_bias", "learner_out")
@@ -51,7 +48,6 @@ def save_calibration(path: str | Path, calibration: Calibration) -> str:
             tensors[f"band.{task}.{column}"] = np.stack([band.mean, band.width])
     for index, layer in enumerate(() if calibration.probe is None else calibration.probe.layers):
         tensors[f"probe.{index}.weight"], tensors[f"probe.{index}.bias"] = layer.weight, layer.bias
-    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     about = {
         "origin": asdict(calibration.origin),
         "rate": calibration.rate,
@@ -63,11 +59,7 @@ def save_calibration(path: str | Path, calibration: Calibration) -> str:
         "scores": list(SCORES) + ([PROBE] if calibration.probe is not None else []),
         "layers": 0 if calibration.probe is None else len(calibration.probe.layers),
     }
-    text = json.dumps(about, sort_keys=True)
-    digest = _digest(text, tensors)
-    with replaced_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": str(FORMAT), "about": text, "sha256": digest})
-    return digest[:12]
+    return save_sealed(path, about, tensors, FORMAT)
 
 
 def load_calibration(path: str | Path | None = None) -> Calibration:
@@ -77,24 +69,12 @@ def load_calibration(path: str | Path | None = None) -> Calibration:
         CalibrationError: for a file that is missing, damaged, of another format or of other goals, with the remedy.
     """
     place = SHIPPED if path is None else Path(path)
-    if not place.is_file():
-        raise CalibrationError(f"{place} is missing; name a calibration, or make one with `{REMAKE}`")
     try:
-        with safe_open(place, framework="np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CalibrationError(f"{place} cannot be read ({error}); make it anew with `{REMAKE}`") from None
-    if metadata.get("format") != str(FORMAT):
-        raise CalibrationError(
-            f"{place} is no calibration of format {FORMAT} (it says {metadata.get('format')}); make one with `{REMAKE}`"
-        )
-    text = metadata.get("about", "")
-    digest = _digest(text, tensors)
-    if digest != metadata.get("sha256"):
-        raise CalibrationError(f"{place} is damaged: its content is not what was written; make it anew with `{REMAKE}`")
+        about, tensors, revision = read_sealed(place, "calibration", FORMAT, REMAKE)
+    except SealError as error:
+        raise CalibrationError(str(error)) from None
     try:
-        return _assembled(json.loads(text), tensors, digest[:12])
+        return _assembled(about, tensors, revision)
     except (KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{place} is not usable ({error!r}); make it anew with `{REMAKE}`") from None
     except CalibrationError as error:
@@ -135,11 +115,3 @@ def _assembled(about: dict[str, Any], tensors: Mapping[str, NDArray[Any]], revis
         str(about["source"]),
         revision,
     )
-
-
-def _digest(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
-    found = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return found.hexdigest()

@@ -18,6 +18,7 @@ from flow_rag_vla.core.rotation import (
     rotation_vector_from_quaternion,
 )
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.failure.before_after import NAME as BEFORE_AFTER
 from flow_rag_vla.failure.frame import Frame, hand_yaw
 from flow_rag_vla.failure.grip import GripLimits
 from flow_rag_vla.failure.monitor import Monitor, Reading
@@ -202,12 +203,12 @@ class FailureDetector:
         if any(reading.stamp_ns - told <= window_ns for told in self._told.values()):
             return reading, None
         self._told[FailureType.UNKNOWN] = reading.stamp_ns
-        column = reading.names.index(reading.leading)
-        evidence = (
-            Evidence("fused_score", reading.score, reading.band),
-            Evidence(reading.leading, float(reading.values[column]), float(reading.bands[column])),
-            Evidence("p_value", reading.p_value, self.monitor.calibration.rate),
-        )
+        evidence = [Evidence("fused_score", reading.score, reading.band), reading.evidence(reading.leading)]
+        if BEFORE_AFTER in reading.names and reading.leading != BEFORE_AFTER:
+            beside = reading.evidence(BEFORE_AFTER)
+            # Without a band, or while it says nothing, it is none.
+            evidence += [beside] if math.isfinite(beside.value) and math.isfinite(beside.threshold) else []
+        evidence.append(Evidence("p_value", reading.p_value, self.monitor.calibration.rate))
         return reading, FailureReport(
             FailureType.UNKNOWN,
             reading.stamp_ns,
@@ -216,7 +217,7 @@ class FailureDetector:
             1.0 - reading.p_value,
             "monitor",
             f"unlike success: {reading.reason}",
-            evidence,
+            tuple(evidence),
         )
 
     def _sample(self, state: RobotState, episode: Episode) -> Sample:

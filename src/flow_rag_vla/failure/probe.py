@@ -6,16 +6,15 @@ of success instead of a policy's inner features, so that kinds of failure that i
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.failure.frame import Frame
+from flow_rag_vla.failure.perceptron import Perceptron
 
 Array = NDArray[np.float32]
 
@@ -29,41 +28,10 @@ NAME = "probe"
 _PHASES = tuple(Phase)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """weight: (in, out) float32; bias: (out,) float32."""
+class Probe(Perceptron):
+    """The perceptron on the scores."""
 
-    weight: Array
-    bias: Array
-
-
-class Probe:
-    """The perceptron; ReLU between layers, one logit at the end."""
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        """Make one of layers.
-
-        Raises:
-            ValueError: if sizes do not fit each other, or a weight is not finite.
-        """
-        for before, after in itertools.pairwise(layers):
-            if before.weight.shape[1] != after.weight.shape[0]:
-                raise ValueError(f"layers of {before.weight.shape} and {after.weight.shape} do not fit each other")
-        if not layers or layers[-1].weight.shape[1] != 1:
-            raise ValueError("the probe needs layers, the last with one output")
-        for layer in layers:
-            if not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
-                raise ValueError("the probe holds a weight that is not finite")
-        self.layers = tuple(layers)
-
-    def logits(self, features: Array) -> Array:
-        """(N,) float32 of features (N, F) float32."""
-        values = features
-        for index, layer in enumerate(self.layers):
-            values = values @ layer.weight + layer.bias
-            if index + 1 < len(self.layers):
-                values = np.maximum(values, 0.0)
-        return np.asarray(values[:, 0], dtype=np.float32)
+    subject: ClassVar[str] = "probe"
 
 
 class ProbeInput:

@@ -1,8 +1,7 @@
-"""The classifier that the project began with: two pictures, one before and one after, and whether something failed.
+"""Teaches the classifier of two pictures, one before and one after, on how episodes ended.
 
-A perceptron on both embeddings. It knows neither goal nor phase nor what the hand feels, so it is no part of the
-running detector: ``flow_rag_vla bench detection`` trains it on the same episodes as the monitor's probe and prints it
-beside that, as the baseline.
+``flow_rag_vla calibrate --before-after`` makes the one that the failure detector runs, and ``flow_rag_vla bench
+detection`` scores it, taught in the same way, beside the monitor as its baseline.
 """
 
 from __future__ import annotations
@@ -14,50 +13,84 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from flow_rag_vla.failure.before_after import (
+    BeforeAfter,
+    BeforeAfterNetwork,
+    PicturePairs,
+    calibrate_before_after,
+)
+from flow_rag_vla.failure.calibration import Calibration, split_successes
+from flow_rag_vla.failure.perceptron import Layer
 from flow_rag_vla.failure.trace import Trace
+from flow_rag_vla.learn.progress import Progress, silent
 from flow_rag_vla.learn.train_probe import ProbeTraining
 
 Array = NDArray[np.float32]
-
-NAME = "before and after (baseline)"
-
-APART_S = 1.0
-"""Seconds between the two pictures: about what a chunk and its way to the robot take."""
 
 HIDDEN = (256, 256, 64)
 DROPOUT = 0.1
 
 
-class BeforeAfter:
-    """A trained classifier."""
+def make_before_after(
+    successes: Sequence[Trace],
+    faulty: Sequence[Trace],
+    calibration: Calibration,
+    *,
+    source: str = "",
+    seed: int = 0,
+    training: ProbeTraining | None = None,
+    progress: Progress = silent,
+) -> BeforeAfter:
+    """The classifier beside a calibration, from the episodes and the seed with which ``make_calibration`` made that.
 
-    def __init__(self, network: nn.Sequential) -> None:
-        self._network = network.eval()
+    It learns from the success episodes that scores and probe learned from; its band and the fused peaks come from those
+    that were held out, which it never saw.
 
-    def logits(self, trace: Trace) -> NDArray[np.float64]:
-        """(F,) of the frames of an episode; NaN where there is no picture from before."""
-        found = np.full(len(trace.frames), np.nan)
-        rows, features = pairs(trace)
-        if rows:
-            with torch.no_grad():
-                found[rows] = self._network(torch.from_numpy(features))[:, 0].numpy()
-        return found
+    Args:
+        successes: undisturbed episodes; those that failed count as failures.
+        faulty: episodes with faults, however they ended.
+        calibration: made of the same episodes.
+        source: where the episodes come from, in words.
+        seed: of splits and weights.
+        training: how it is learned.
+        progress: told how far that is.
+
+    Raises:
+        CalibrationError: for too few success episodes.
+        ValueError: if no episode failed.
+    """
+    training = training or ProbeTraining(seed=seed)
+    split = split_successes(successes, with_probe=calibration.probe is not None, seed=seed)
+    taught = (*split.bank, *split.probe)
+    others = [*faulty, *(trace for trace in successes if not trace.info.success)]
+    network = train_before_after(taught, others, training, progress=progress)
+    return calibrate_before_after(
+        network,
+        calibration,
+        split,
+        successes=len(taught) + sum(trace.info.success for trace in others),
+        failures=sum(not trace.info.success for trace in others),
+        source=source,
+        seed=seed,
+    )
 
 
 def pairs(trace: Trace) -> tuple[list[int], Array]:
-    """Frames that have one from ``APART_S`` before, and (N, 2 D) float32: the embedding then and now."""
-    times = np.array([frame.elapsed for frame in trace.frames])
-    before = np.searchsorted(times, times - APART_S + 1e-6, side="right") - 1
-    rows = [row for row, place in enumerate(before) if place >= 0]
-    if not rows:
-        return [], np.zeros((0, 0), dtype=np.float32)
-    embeddings = np.stack([frame.embedding for frame in trace.frames]).astype(np.float32)
-    return rows, np.concatenate([embeddings[before[rows]], embeddings[rows]], axis=1)
+    """Frames that have one from a second before, and (N, 2 D) float32: the embedding then and now."""
+    pictures = PicturePairs()
+    found = [pictures.pair(frame) for frame in trace.frames]
+    rows = [row for row, pair in enumerate(found) if pair is not None]
+    features = [pair for pair in found if pair is not None]
+    return rows, np.stack(features) if features else np.zeros((0, 0), dtype=np.float32)
 
 
 def train_before_after(
-    successes: Sequence[Trace], faulty: Sequence[Trace], training: ProbeTraining | None = None
-) -> BeforeAfter:
+    successes: Sequence[Trace],
+    faulty: Sequence[Trace],
+    training: ProbeTraining | None = None,
+    *,
+    progress: Progress = silent,
+) -> BeforeAfterNetwork:
     """Fit it on how episodes ended, from when a fault can be seen; each class is drawn as often as the other.
 
     As for the probe, only frames as old as success episodes of their task count: age alone is not to be learned.
@@ -84,9 +117,31 @@ def train_before_after(
     sides = [torch.nonzero(torch.tensor(labels) == label)[:, 0] for label in (1.0, 0.0)]
     if not all(len(side) for side in sides):
         raise ValueError(f"{len(sides[0])} pairs of failed episodes and {len(sides[1])} others: both are needed")
-    return BeforeAfter(
-        _fitted(torch.from_numpy(np.stack(features)), torch.tensor(labels), torch.tensor(weights), sides, training)
+    return numpy_network(
+        _fitted(
+            torch.from_numpy(np.stack(features)), torch.tensor(labels), torch.tensor(weights), sides, training, progress
+        )
     )
+
+
+def numpy_network(network: nn.Sequential) -> BeforeAfterNetwork:
+    """The same perceptron without torch: what runs, and what is saved."""
+    linear = [module for module in network if isinstance(module, nn.Linear)]
+    return BeforeAfterNetwork(
+        [
+            Layer(np.ascontiguousarray(layer.weight.detach().numpy().T), layer.bias.detach().numpy().copy())
+            for layer in linear
+        ]
+    )
+
+
+def torch_network(size: int) -> nn.Sequential:
+    """Fresh weights for pairs of ``size`` numbers, drawn from torch's generator."""
+    modules: list[nn.Module] = []
+    for width in HIDDEN:
+        modules += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(DROPOUT)]
+        size = width
+    return nn.Sequential(*modules, nn.Linear(size, 1))
 
 
 def _fitted(
@@ -95,19 +150,15 @@ def _fitted(
     weights: torch.Tensor,
     sides: Sequence[torch.Tensor],
     training: ProbeTraining,
+    progress: Progress,
 ) -> nn.Sequential:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(training.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        modules: list[nn.Module] = []
-        size = features.shape[1]
-        for width in HIDDEN:
-            modules += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(DROPOUT)]
-            size = width
-        network = nn.Sequential(*modules, nn.Linear(size, 1)).train()
+        network = torch_network(features.shape[1]).train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=training.weight_decay)
-        for _ in range(training.iterations):
+        for iteration in range(training.iterations):
             rows = torch.cat(
                 [
                     side[torch.multinomial(weights[side], training.batch // 2, replacement=True, generator=generator)]
@@ -118,4 +169,6 @@ def _fitted(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            if iteration % 50 == 49 or iteration + 1 == training.iterations:
+                progress(iteration + 1, training.iterations, f"loss {float(loss.detach()):.3f}")
     return network

@@ -24,7 +24,8 @@ from flow_rag_vla.failure.calibration import (
     smooth_scores,
     split_successes,
 )
-from flow_rag_vla.failure.probe import FEWEST_FAILURES, Layer, Probe
+from flow_rag_vla.failure.perceptron import Layer
+from flow_rag_vla.failure.probe import FEWEST_FAILURES, Probe
 from flow_rag_vla.failure.trace import Origin, Trace
 from flow_rag_vla.learn.progress import Progress, silent
 

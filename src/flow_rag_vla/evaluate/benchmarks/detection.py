@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from flow_rag_vla.core.action import TICK_NS
 from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.evaluate.intervals import Proportion, wilson
 from flow_rag_vla.failure.bands import bands_for
+from flow_rag_vla.failure.before_after import BeforeAfter
 from flow_rag_vla.failure.calibration import Calibration
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.fusion import standardised
-from flow_rag_vla.failure.monitor import Monitor
+from flow_rag_vla.failure.monitor import Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.failure.trace import Trace, TraceInfo
 
@@ -38,6 +38,7 @@ FRAMES_A_TICK = 0.25
 """Ten pictures a second, forty ticks."""
 
 ELAPSED, FUSED = "time alone (baseline)", "fused"
+BEFORE_AFTER, FUSED_WITH = "before and after (baseline)", "fused with before and after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,44 +123,51 @@ class DetectionScore:
     single: dict[str, tuple[float, float]]
 
 
-def judge(
-    calibration: Calibration,
-    traces: Sequence[Trace],
-    beside: Mapping[str, Callable[[Trace], Array]] = MappingProxyType({}),
-) -> list[Judged]:
+def judge(calibration: Calibration, traces: Sequence[Trace], before_after: BeforeAfter | None = None) -> list[Judged]:
     """What a monitor with this calibration says of each episode.
 
     Args:
         calibration: of the monitor.
         traces: the episodes.
-        beside: further scores by name, each (F,) for the frames of an episode, NaN where it says nothing.
+        before_after: measured with the same calibration. A second monitor takes it in; what that says stands beside the
+            scores of the first, as ``BEFORE_AFTER`` and ``FUSED_WITH``, and changes none of them.
     """
     monitor, judged = Monitor(calibration), []
+    beside = None if before_after is None else Monitor(calibration, before_after)
     for trace in traces:
-        monitor.start()
-        readings = [(frame.elapsed, monitor.update(frame)) for frame in trace.frames]
-        rows = [(elapsed, reading) for elapsed, reading in readings if reading is not None]
-        if not rows:
-            continue
-        told = [place for place, (_, reading) in enumerate(readings) if reading is not None]
-        times = np.array([elapsed for elapsed, _ in rows])
+        rows = _readings(monitor, trace)
         bands = bands_for(calibration.bands, trace.info.task, trace.info.target)
-        if bands is None:
+        if not rows or bands is None:
             continue
+        times = np.array([elapsed for elapsed, _ in rows])
         values = np.stack([standardised(bands, elapsed, reading.values) for elapsed, reading in rows])
+        single = {name: _highest(values[:, column]) for column, name in enumerate(monitor.names)}
+        if beside is not None and before_after is not None:
+            own = bands_for(before_after.bands, trace.info.task, trace.info.target)
+            told = _readings(beside, trace)
+            if own is not None:
+                said = [own[0].standardised(elapsed, float(reading.values[-1])) for elapsed, reading in told]
+                single[BEFORE_AFTER] = _highest(np.array(said))
+                single[FUSED_WITH] = _highest(np.array([reading.score for _, reading in told]))
         raised = next(((elapsed, reading) for elapsed, reading in rows if reading.raised), None)
         judged.append(
             Judged(
                 trace.info,
                 times,
                 _highest(np.array([reading.score for _, reading in rows])),
-                {name: _highest(values[:, column]) for column, name in enumerate(monitor.names)}
-                | {name: _highest(score(trace)[told]) for name, score in beside.items()},
+                single,
                 None if raised is None else raised[0],
                 "" if raised is None else raised[1].leading,
             )
         )
     return judged
+
+
+def _readings(monitor: Monitor, trace: Trace) -> list[tuple[float, Reading]]:
+    """Seconds and what the monitor says then, of the frames that it knows a band for."""
+    monitor.start()
+    readings = [(frame.elapsed, monitor.update(frame)) for frame in trace.frames]
+    return [(elapsed, reading) for elapsed, reading in readings if reading is not None]
 
 
 def _highest(values: Array) -> Array:
@@ -350,30 +358,37 @@ def _single(folds: Sequence[Fold]) -> dict[str, tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds of processor time: a frame in the monitor, a tick in the rules, and both together a tick."""
+    """Milliseconds of processor time: a frame in the monitor, a tick in the rules, and both together a tick.
+
+    with_ms: a frame in a monitor that asks the before/after classifier too; NaN without one
+    """
 
     frame_ms: float
     rules_tick_ms: float
+    with_ms: float = math.nan
 
     @property
     def tick_ms(self) -> float:
         """What a tick costs, with a frame every fourth."""
         return self.rules_tick_ms + FRAMES_A_TICK * self.frame_ms
 
+    @property
+    def with_tick_ms(self) -> float:
+        """What a tick costs with the before/after classifier; NaN without one."""
+        return self.rules_tick_ms + FRAMES_A_TICK * self.with_ms
 
-def measure_cost(calibration: Calibration, traces: Sequence[Trace], frames: int = 2000, ticks: int = 4000) -> Cost:
+
+def measure_cost(
+    calibration: Calibration,
+    traces: Sequence[Trace],
+    before_after: BeforeAfter | None = None,
+    *,
+    frames: int = 2000,
+    ticks: int = 4000,
+) -> Cost:
     """Processor time of the monitor on real frames, and of the rules on a tool under way."""
-    monitor, done = Monitor(calibration), 0
-    started = time.thread_time()
-    while done < frames:
-        for trace in traces:
-            monitor.start()
-            for frame in trace.frames:
-                monitor.update(frame)
-            done += len(trace.frames)
-            if done >= frames:
-                break
-    frame_ms = (time.thread_time() - started) * 1e3 / done
+    frame_ms = _frame_ms(Monitor(calibration), traces, frames)
+    with_ms = math.nan if before_after is None else _frame_ms(Monitor(calibration, before_after), traces, frames)
     detector, down = FailureDetector(), np.array([1.0, 0.0, 0.0, 0.0])
     detector.start(Episode(1, "pick_and_place", 0))
     states = [
@@ -385,7 +400,20 @@ def measure_cost(calibration: Calibration, traces: Sequence[Trace], frames: int 
     for state, command in zip(states, commands, strict=True):
         detector.offer_command(command)
         detector.update(state)
-    return Cost(frame_ms, (time.thread_time() - started) * 1e3 / ticks)
+    return Cost(frame_ms, (time.thread_time() - started) * 1e3 / ticks, with_ms)
+
+
+def _frame_ms(monitor: Monitor, traces: Sequence[Trace], frames: int) -> float:
+    done, started = 0, time.thread_time()
+    while done < frames:
+        for trace in traces:
+            monitor.start()
+            for frame in trace.frames:
+                monitor.update(frame)
+            done += len(trace.frames)
+            if done >= frames:
+                break
+    return (time.thread_time() - started) * 1e3 / done
 
 
 def table(score: DetectionScore, cost: Cost) -> str:
@@ -409,6 +437,13 @@ def table(score: DetectionScore, cost: Cost) -> str:
         f"| seconds after the first thing went wrong: 10 %, median, 90 % | {early:.1f}, {usual:.1f}, {late:.1f} | |",
         f"| processor time a tick, ms (rules alone {cost.rules_tick_ms:.3f}: ratio "
         f"{cost.tick_ms / cost.rules_tick_ms:.1f}) | {cost.tick_ms:.3f} | 1 |",
+    ]
+    if math.isfinite(cost.with_ms):
+        lines.append(
+            f"| the same with the before/after classifier (ratio {cost.with_tick_ms / cost.tick_ms:.2f}) "
+            f"| {cost.with_tick_ms:.3f} | 1 |"
+        )
+    lines += [
         "",
         "| kind of failure | failed | detected | in time | ROC-AUC | cut to length | median seconds to spare "
         "| recovered, alarms |",
@@ -443,6 +478,7 @@ def figures(score: DetectionScore, cost: Cost, about: dict[str, Any]) -> dict[st
         "tick_ms": cost.tick_ms,
         "rules_tick_ms": cost.rules_tick_ms,
         "frame_ms": cost.frame_ms,
+        "frame_with_before_after_ms": _plain(cost.with_ms),
         "kinds": [{name: _plain(getattr(kind, name)) for name in kind.__slots__} for kind in score.kinds],
         "single": {name: [_plain(whole), _plain(matched)] for name, (whole, matched) in score.single.items()},
     }
