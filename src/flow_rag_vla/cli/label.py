@@ -12,6 +12,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.pipeline import Tiling
     from flow_rag_vla.labeling.runs import RunReport, Sink
+    from flow_rag_vla.labeling.sinks import RegistrySink
 
 MOST_ERRORS_SHOWN = 10
 
@@ -99,8 +100,9 @@ def label(
             try:
                 files = folder / "registry" if "://" in registry else None
                 stored = RegistrySink(
-                    Registry(registry, files=files), source, pipeline, who="flow_rag_vla label", project=project
-                )
+                    Registry(registry, files=files), source, pipeline, who="flow_rag_vla label", project=project,
+                    request=request,
+                )  # fmt: skip
             except RegistryError as error:
                 raise LabelingError(str(error), error.code.value) from error
             sinks.append(stored)
@@ -110,16 +112,20 @@ def label(
     except (LabelingError, OSError) as error:
         console.print(f"[red]{escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
-    _tell(console, report, folder, to_bag, registry if stored is not None else "")
+    _tell(console, report, folder, to_bag, registry if stored is not None else "", stored)
     if report.failed:
         raise typer.Exit(1)
 
 
-def _tell(console: Console, report: RunReport, folder: Path, to_bag: Path | None, registry: str) -> None:
+def _tell(
+    console: Console, report: RunReport, folder: Path, to_bag: Path | None, registry: str, stored: RegistrySink | None
+) -> None:
     """What was done, and which pictures were not."""
     done = report.images - report.failed
     tracks = f", {len(report.tracks)} tracks" if report.tracks else ""
     console.print(f"{done} of {report.images} pictures labelled: {report.objects} objects{tracks}", highlight=False)
+    if stored is not None:
+        console.print(f"registry: {_stored(stored)}", highlight=False)
     if done:
         share = 1e3 / done
         times = report.times
@@ -134,6 +140,15 @@ def _tell(console: Console, report: RunReport, folder: Path, to_bag: Path | None
         console.print(f"[red]failed: {escape(name)}: {escape(str(error))}[/red]", highlight=False, soft_wrap=True)
     if report.failed > MOST_ERRORS_SHOWN:
         console.print(f"[red]and {report.failed - MOST_ERRORS_SHOWN} more; see {folder}/labels.jsonl")
+
+
+def _stored(sink: RegistrySink) -> str:
+    """What became of the objects in the registry."""
+    known = sink.objects - sink.new - sink.labelled
+    if sink.objects and known == sink.objects:
+        return f"nothing new: all {known} objects were known"
+    further = f", {sink.labelled} further labels of known ones" if sink.labelled else ""
+    return f"{sink.new} new objects{further}, {known} known"
 
 
 def _tiling(text: str) -> Tiling:

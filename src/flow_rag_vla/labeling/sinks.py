@@ -8,13 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from flow_rag_vla.core.files import write_text
+from flow_rag_vla.labeling.datasets.folders import file_digest
 from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
+from flow_rag_vla.labeling.pipeline.request import LabelRequest
+from flow_rag_vla.labeling.registration import TrackNames, embedder_of, matched_objects, register_found, request_key
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, ImageDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import (
+    DEFAULT_PROJECT,
+    Image,
+    ImageDraft,
+    SourceDraft,
+    SourceKind,
+)
 from flow_rag_vla.labeling.run_lengths import mask_counts
 from flow_rag_vla.labeling.runs import BAG, FOLDER, VIDEO, LabelledFrame, LabelSource
 from flow_rag_vla.labeling.video.bags import LabelledBagWriter
@@ -131,7 +142,9 @@ class OverlaySink:
 class RegistrySink:
     """Into a registry: the source, its pictures, and what was found in each, with tracks and embeddings.
 
-    Labelling the same pictures again in the same way adds nothing: each picture's batch has a key of its own.
+    Labelling the same pictures again in the same way adds nothing, wherever they lie: each picture's batch has a key of
+    its own, and a file is known by its SHA-256. Another model, or another revision, adds further labels to what is
+    there; see ``registration``.
     """
 
     def __init__(
@@ -142,8 +155,9 @@ class RegistrySink:
         *,
         who: str,
         project: str = DEFAULT_PROJECT,
+        request: LabelRequest | None = None,
     ) -> None:
-        """Register the source.
+        """Register the source. request: what the run asks for; default: that of a run without one.
 
         Raises:
             RegistryError: as ``Registry.add_source``.
@@ -153,12 +167,18 @@ class RegistrySink:
         single = source.kind == FOLDER and path.is_file()
         kind = SourceKind.IMAGE if single else kinds[source.kind]
         self._base = path.parent if single else path
-        self._registry = registry
-        self._who = who
+        self._registry, self._pipeline = registry, pipeline
+        self._who, self._project = who, project
+        self._request = request or LabelRequest()
         self.source_id = registry.add_source(SourceDraft(kind, str(path), project)).source_id
-        self._embedder = pipeline.embedder or pipeline.detector
+        tracks = registry.tracks(self.source_id) if source.kind != FOLDER else ()
+        self._names = TrackNames({one.track_id: one.name for one in tracks})
         self.objects = 0
-        """Registered so far."""
+        """Found so far, and in the registry."""
+        self.new = 0
+        """Of them, those that are new objects."""
+        self.labelled = 0
+        """Of them, those that gave an object that was there a further label."""
 
     def write(self, frame: LabelledFrame) -> None:
         """Register one picture and its objects.
@@ -170,20 +190,31 @@ class RegistrySink:
         if found is None:
             return
         try:
-            image = self._registry.add_images(self.source_id, [self._draft(frame)])[0]
-            embedder = None
-            if found.embeddings is not None:
-                embedder = Embedder(self._embedder.name, self._embedder.revision, int(found.embeddings.shape[1]))
-            text = f"{image.image_id} {found.origin}"
-            key = hashlib.sha256(text.encode()).hexdigest()
+            draft = self._draft(frame)
+            image = self._known_image(draft) or self._registry.add_images(self.source_id, [draft])[0]
+            if draft.digest and image.digest != draft.digest:
+                raise LabelingError(
+                    f"{frame.name} shows something else than when it was registered: give it another name",
+                    "image_changed",
+                )
+            matched = matched_objects(self._registry, image, self._project, found)
             # Each topic counts its tracks from 1, and a source has one list of names.
             tracks = [f"{frame.topic}#{track}" if frame.topic else track for track in frame.tracks]
-            batch = self._registry.register_detections(
-                image.image_id, found, who=self._who, embedder=embedder, tracks=tracks, key=key
+            done = register_found(
+                self._registry,
+                image,
+                found,
+                matched,
+                who=self._who,
+                embedder=embedder_of(self._pipeline, found),
+                tracks=self._names.of(tracks, matched),
+                key=request_key(image, draft.digest or _shown(frame), found, self._request),
             )
         except RegistryError as error:
             raise LabelingError(str(error), error.code.value) from error
-        self.objects += len(batch.object_ids)
+        self.objects += len(found)
+        self.new += done.new
+        self.labelled += done.labelled
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         """Nothing is left to do: every picture was stored when it came."""
@@ -197,9 +228,26 @@ class RegistrySink:
         else:
             path = Path(frame.name).resolve()
             name = path.relative_to(self._base).as_posix() if path.is_relative_to(self._base) else path.name
-        number = frame.frame if frame.stamp_ns is not None else 0
         found = frame.detections
-        return ImageDraft(name, found.width, found.height, number, max(0, frame.stamp_ns or 0))
+        if frame.stamp_ns is None:
+            file = Path(frame.name)
+            return ImageDraft(name, found.width, found.height, digest=file_digest(file) if file.is_file() else "")
+        return ImageDraft(name, found.width, found.height, frame.frame, max(0, frame.stamp_ns))
+
+    def _known_image(self, draft: ImageDraft) -> Image | None:
+        """The same file where it was registered before, if it is still there; frames are known by their place alone."""
+        known = self._registry.images_of_digest(draft.digest, self._project) if draft.digest else ()
+        for image in sorted(known, key=lambda one: one.source_id != self.source_id):
+            source = self._registry.source(image.source_id)
+            place = Path(source.path)
+            if (place / image.name if source.kind is SourceKind.FOLDER else place).is_file():
+                return image
+        return None
+
+
+def _shown(frame: LabelledFrame) -> str:
+    """SHA-256 of a frame's pixels: a video that was put in the place of another one is another one."""
+    return "" if frame.image is None else hashlib.sha256(np.ascontiguousarray(frame.image)).hexdigest()
 
 
 class BagSink:

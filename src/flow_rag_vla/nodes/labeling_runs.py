@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from flow_rag_vla.gateway.labeling.labels import embedder_of
 from flow_rag_vla.gateway.labeling.pictures import kept_file
 from flow_rag_vla.labeling.pipeline import Image, ImageSource, LabelingPipeline, LabelledImage, LabelRequest
+from flow_rag_vla.labeling.registration import embedder_of, register_found
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import ImageDraft, SourceDraft, SourceKind
 from flow_rag_vla.labeling.runs import (
@@ -168,10 +168,13 @@ class TopicSink:
         name = kept_file(self._folder, _png(frame.image), ".png")
         draft = ImageDraft(name, found.width, found.height, frame.frame, frame.stamp_ns or 0)
         image = self._registry.add_images(self.source_id, [draft])[0]
-        batch = self._registry.register_detections(
-            image.image_id, found, who=self._who, embedder=embedder_of(self._pipeline, found), tracks=frame.tracks
+        embedder = embedder_of(self._pipeline, found)
+        # A frame of a session is a picture of its own, also where it shows what the one before it did.
+        nothing = [None] * len(found)
+        done = register_found(
+            self._registry, image, found, nothing, who=self._who, embedder=embedder, tracks=frame.tracks
         )
-        self.objects += len(batch.object_ids)
+        self.objects += done.new
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         """Every picture is durable when ``write`` returns."""
@@ -204,7 +207,7 @@ def label_path(path: Path, order: RunOrder, registry: Registry, pipeline: Labeli
         LabelingError, RegistryError: it cannot be read or stored; CanceledError.
     """
     source = open_source(path, (), order.every_s)
-    sink = RegistrySink(registry, source, pipeline, who=order.who, project=order.project)
+    sink = RegistrySink(registry, source, pipeline, who=order.who, project=order.project, request=order.request)
     report = _run(source, order, pipeline, [_Counted(sink, run)], run)
     return Done(report, (sink.source_id,), sink.objects)
 
@@ -219,7 +222,7 @@ def label_bag(
         LabelingError, RegistryError: it cannot be read or stored; CanceledError.
     """
     source = open_source(bag, topics, order.every_s)
-    sink = RegistrySink(registry, source, pipeline, who=order.who, project=order.project)
+    sink = RegistrySink(registry, source, pipeline, who=order.who, project=order.project, request=order.request)
     sinks: list[Sink] = [_Counted(sink, run)]
     if output is not None:
         sinks.append(_Copy(BagSink(source, output), output, run))

@@ -80,6 +80,7 @@ ROUTES = [
     ("GET", "objects/{id}/mask", Role.VIEWER),
     ("GET", "objects/{id}/crop", Role.VIEWER),
     ("GET", "objects/{id}/history", Role.VIEWER),
+    ("GET", "objects/{id}/labels", Role.VIEWER),
     ("GET", "objects/{id}/similar", Role.VIEWER),
     ("POST", "objects/{id}/undo", Role.LABELLER),
     ("POST", "objects/search/embedding", Role.VIEWER),

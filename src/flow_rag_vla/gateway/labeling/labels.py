@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,7 @@ from flow_rag_vla.gateway.labeling.pictures import Pictures, kept_file
 from flow_rag_vla.gateway.labeling.places import Places
 from flow_rag_vla.gateway.labeling.schemas import ObjectSent
 from flow_rag_vla.gateway.labeling.uploads import MOST_PIXELS, Picture
-from flow_rag_vla.labeling.detections import Detections, Origin
-from flow_rag_vla.labeling.pipeline import LabelingPipeline
-from flow_rag_vla.labeling.pipeline.boxes import overlaps
+from flow_rag_vla.labeling.detections import Origin
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
@@ -35,10 +34,6 @@ from flow_rag_vla.labeling.registry.values import (
     SourceKind,
     Vector,
 )
-
-SAME_THING = 0.9
-"""Intersection over union of two boxes above which they are of one thing."""
-_MOST_IN_PICTURE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,40 +98,6 @@ def draft_of(sent: ObjectSent, image_id: str, person: Person) -> ObjectDraft:
     )
 
 
-def embedder_of(pipeline: LabelingPipeline, found: Detections) -> Embedder | None:
-    """Who made the vectors of what a pipeline found, as the registry keeps it: a detector may do it in passing."""
-    if found.embeddings is None:
-        return None
-    made = pipeline.embedder or pipeline.detector
-    return Embedder(made.name, made.revision, int(found.embeddings.shape[1]))
-
-
-def known_already(registry: Registry, image: Image, project: str, found: Detections) -> list[str]:
-    """For each row of what was found in a picture the id of the object that it is; "" where it is a new one.
-
-    It is one that fills the same box and is called the same, or that was changed since: what somebody rejected or
-    called something else is not proposed again.
-    """
-    there = registry.list_objects(ObjectFilter(image_ids=(image.image_id,)), limit=_MOST_IN_PICTURE).objects
-    if not there or not len(found):
-        return [""] * len(found)
-    means = {word: one.name for one in registry.categories(project) for word in (one.name, *one.synonyms)}
-    shared = overlaps(found.boxes, np.asarray([item.box for item in there], np.float32))
-    free = set(range(len(there)))
-    known = []
-    for label, row in zip(found.labels, shared, strict=True):
-        name = means.get(label, label)
-        same = [
-            place
-            for place in free
-            if row[place] > SAME_THING and (there[place].category == name or there[place].version > 1)
-        ]
-        best = max(same, key=lambda place: (row[place], there[place].category == name), default=None)
-        free.discard(-1 if best is None else best)
-        known.append("" if best is None else there[best].object_id)
-    return known
-
-
 def kept_upload(registry: Registry, picture: Picture, project: str) -> tuple[Source, Image]:
     """A picture without a place of its own, kept and registered; the same picture twice is one source.
 
@@ -148,7 +109,8 @@ def kept_upload(registry: Registry, picture: Picture, project: str) -> tuple[Sou
     height, width = picture.pixels.shape[:2]
     draft = SourceDraft(SourceKind.UPLOAD, str(path), project=project, width=width, height=height)
     source = registry.add_source(draft)
-    return source, registry.add_images(source.source_id, [ImageDraft(path.name, width, height)])[0]
+    digest = hashlib.sha256(picture.data).hexdigest()
+    return source, registry.add_images(source.source_id, [ImageDraft(path.name, width, height, digest=digest)])[0]
 
 
 def mask_of(text: str) -> NDArray[np.bool_]:

@@ -13,14 +13,14 @@ from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
 from flow_rag_vla.gateway.labeling.box_vectors import vector_in_box
-from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, embedder_of, kept_upload, known_already
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, kept_upload
 from flow_rag_vla.gateway.labeling.paging import IdempotencyKey
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.uploads import decoded
 from flow_rag_vla.gateway.labeling.views import base64_png, found_fields, search_given
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
-from flow_rag_vla.labeling.pipeline.boxes import select
+from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
 
@@ -46,7 +46,7 @@ def model_routes(labels: Labels) -> APIRouter:
     @router.post("/detect")
     def detect(image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5) -> schemas.Found:
         """Boxes, labels and scores of what is in a picture."""
-        pixels, request = decoded(image.file.read()).pixels, _request(classes, confidence)
+        pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
         found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=False))
         return schemas.Found(**found_fields(found, seconds))
 
@@ -55,7 +55,7 @@ def model_routes(labels: Labels) -> APIRouter:
         image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5
     ) -> schemas.FoundWithMasks:
         """The same, with a mask of each."""
-        pixels, request = decoded(image.file.read()).pixels, _request(classes, confidence)
+        pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
         found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=True))
         masks = [] if found.masks is None else [base64_png(mask) for mask in found.masks]
         return schemas.FoundWithMasks(masks=masks, **found_fields(found, seconds))
@@ -91,24 +91,29 @@ def model_routes(labels: Labels) -> APIRouter:
 
         Without an Idempotency-Key, what is registered of the same picture already is not stored a second time.
         """
-        picture, request = decoded(image.file.read()), _request(classes, confidence)
+        picture, request = decoded(image.file.read()), request_of(classes, confidence)
         found, seconds, embedder = labels.models.run(
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
         source, kept = kept_upload(labels.registry, picture, project)
         key = batch_key(person, idempotency_key)
-        # A key promises the very same batch again.
-        known = [""] * len(found) if key else known_already(labels.registry, kept, project, found)
-        new = select(found, [row for row, object_id in enumerate(known) if not object_id])
-        made = labels.registry.register_detections(kept.image_id, new, who=person.name, embedder=embedder, key=key)
-        stored = iter(made.object_ids)
+        if key:
+            # A key promises the very same batch again.
+            made = labels.registry.register_detections(
+                kept.image_id, found, who=person.name, embedder=embedder, key=key
+            )
+            ids, merged, repeated = made.object_ids, 0, made.repeated
+        else:
+            matched = matched_objects(labels.registry, kept, project, found)
+            done = register_found(labels.registry, kept, found, matched, who=person.name, embedder=embedder)
+            ids, merged, repeated = done.object_ids, done.labelled + done.known, False
         return schemas.AutoLabelled(
             masks_count=0 if found.masks is None else sum(bool(mask.any()) for mask in found.masks),
             source_id=source.source_id,
             image_id=kept.image_id,
-            object_ids=[object_id or next(stored) for object_id in known],
-            merged=sum(map(bool, known)),
-            repeated=made.repeated,
+            object_ids=list(ids),
+            merged=merged,
+            repeated=repeated,
             **found_fields(found, seconds),
         )
 
@@ -141,7 +146,12 @@ def _described(pipeline: LabelingPipeline) -> schemas.Models:
     return schemas.Models(ready=True, name=pipeline.name, revision=pipeline.revision, vocabulary=words, problem="")
 
 
-def _request(classes: str, confidence: float) -> LabelRequest:
+def request_of(classes: str, confidence: float) -> LabelRequest:
+    """What is asked of the models.
+
+    Raises:
+        PromptError: a word between two commas is empty.
+    """
     words = tuple(word.strip() for word in classes.split(",")) if classes.strip() else ()
     return LabelRequest(words, confidence)
 

@@ -21,7 +21,7 @@ from flow_rag_vla.gateway.labeling.paging import (
     version_of,
 )
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
-from flow_rag_vla.gateway.labeling.views import change_given, object_given, png_of, search_given
+from flow_rag_vla.gateway.labeling.views import change_given, label_given, object_given, png_of, search_given
 from flow_rag_vla.labeling.detections import ScoreKind
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
 from flow_rag_vla.labeling.registry.values import ChangeKind, LabelledObject, ObjectChange, ObjectDraft, ReviewState
@@ -158,6 +158,12 @@ def object_routes(labels: Labels) -> APIRouter:
     def history(object_id: ObjectId, _person: Viewer) -> schemas.HistoryGiven:
         """All that was done to an object."""
         return schemas.HistoryGiven(items=[change_given(change) for change in registry.history(object_id)])
+
+    @router.get("/objects/{object_id}/labels")
+    def further_labels(object_id: ObjectId, _person: Viewer) -> schemas.LabelsGiven:
+        """What other models, or other revisions, said of an object; it keeps its own label beside them."""
+        registry.get(object_id)
+        return schemas.LabelsGiven(items=[label_given(label) for label in registry.labels([object_id])[object_id]])
 
     @router.post("/objects/{object_id}/undo")
     def undo(object_id: ObjectId, person: Labeller, response: Response) -> schemas.ObjectGiven:

@@ -292,6 +292,27 @@ class HistoryGiven(Given):
     items: list[ChangeGiven]
 
 
+class LabelGiven(Given):
+    """What a further model said of an object. bbox: left, top, right, bottom."""
+
+    category: str
+    bbox: list[float]
+    confidence: float
+    score_kind: ScoreKind
+    model: str
+    revision: str
+    prompt: str
+    threshold: float
+    who: str
+    created_ns: int
+
+
+class LabelsGiven(Given):
+    """What further models said of an object, oldest first."""
+
+    items: list[LabelGiven]
+
+
 class EmbeddingSearchSent(Sent):
     """Which objects look like this vector."""
 

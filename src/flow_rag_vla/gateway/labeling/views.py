@@ -14,7 +14,15 @@ from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.places import Places
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.registry.queries import SearchAnswer, Statistics
-from flow_rag_vla.labeling.registry.values import Category, Change, Image, LabelledObject, Source, Track
+from flow_rag_vla.labeling.registry.values import (
+    Category,
+    Change,
+    Image,
+    LabelledObject,
+    ObjectLabel,
+    Source,
+    Track,
+)
 
 
 def object_given(item: LabelledObject) -> schemas.ObjectGiven:
@@ -100,6 +108,22 @@ def change_given(change: Change) -> schemas.ChangeGiven:
         after=dict(change.after),
         undoes=change.undoes,
         undone=change.undone,
+    )
+
+
+def label_given(label: ObjectLabel) -> schemas.LabelGiven:
+    """What a further model said of an object."""
+    return schemas.LabelGiven(
+        category=label.category,
+        bbox=list(label.box),
+        confidence=label.score,
+        score_kind=label.score_kind,
+        model=label.origin.model,
+        revision=label.origin.revision,
+        prompt=label.origin.prompt,
+        threshold=label.origin.threshold,
+        who=label.who,
+        created_ns=label.created_ns,
     )
 
 

@@ -185,6 +185,8 @@ class CataloguingRegistry(OpenedRegistry):
     def add_images(self, source_id: str, drafts: Sequence[ImageDraft]) -> tuple[Image, ...]:
         """Add images of a source; one that is there by name and frame is given back, if its size is the same.
 
+        The digest of one whose digest was unknown is noted.
+
         Raises:
             UnknownError: there is no such source.
             ConflictError: an image of this name and frame has another size.
@@ -209,6 +211,12 @@ class CataloguingRegistry(OpenedRegistry):
             if missing:
                 values = [{**item, "image_id": new_id(), "source_row": row} for item in missing]
                 connection.execute(t.images.insert(), values)
+            learnt = [item for key, item in new.items() if item["digest"] and key in found and not found[key].digest]
+            for item in learnt:
+                image_id = found[item["frame"], item["name"]].image_id
+                statement = t.images.update().where(t.images.c.image_id == image_id)
+                connection.execute(statement.values(digest=item["digest"]))
+            if missing or learnt:
                 found = self._images_by_name(connection, row, [item["frame"] for item in wanted])
         images = tuple(found[item["frame"], item["name"]] for item in wanted)
         for image, item in zip(images, wanted, strict=True):
@@ -236,6 +244,18 @@ class CataloguingRegistry(OpenedRegistry):
         """
         with self.database.read() as connection:
             return image_of(image_rows(connection, [image_id])[image_id])
+
+    def images_of_digest(self, digest: str, project: str = DEFAULT_PROJECT) -> tuple[Image, ...]:
+        """The images of a project whose files have this SHA-256, oldest first.
+
+        Raises:
+            UnknownError: there is no such project.
+        """
+        with self.database.read() as connection:
+            project_id = project_row(connection, project).project_id
+            where = t.images.c.digest == digest, t.sources.c.project_id == project_id
+            statement = select_images().where(*where).order_by(t.images.c.image_row)
+            return tuple(image_of(item) for item in connection.execute(statement))
 
     def images(self, source_id: str, *, limit: int = 1_000, after: str = "") -> tuple[Image, ...]:
         """Images of a source by frame, then name; ``after``: the last id of the page before.

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from flow_rag_vla.labeling.detections import UNIT_TOLERANCE
+from flow_rag_vla.labeling.detections import UNIT_TOLERANCE, Origin
 from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.values import Attribute, Box, BoxConvention, Embedder, Mask, Vector
 
@@ -74,6 +74,20 @@ def checked_path(value: str, field: str, *, relative: bool = False) -> str:
             f"give {kind} of at most {LONGEST_PATH} characters without '..' and backslashes",
         )
     return path
+
+
+def checked_origin(origin: Origin, place: str) -> Origin:
+    """Who said so, with every part checked.
+
+    Raises:
+        InvalidInputError: a name that is none, or a threshold that is no share.
+    """
+    return Origin(
+        checked_name(origin.model, f"{place}: model"),
+        checked_name(origin.revision, f"{place}: revision", empty=True),
+        checked_name(origin.prompt, f"{place}: prompt", empty=True, longest=LONGEST_TEXT),
+        checked_share(origin.threshold, f"{place}: threshold"),
+    )
 
 
 def checked_whole(value: int, field: str, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:

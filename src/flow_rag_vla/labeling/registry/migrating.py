@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 FOLDER = Path(__file__).with_name("migrations")
-HEAD = "r0003"
+HEAD = "r0004"
 """The newest revision; a test compares it with the folder."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,15 +13,18 @@ from flow_rag_vla.labeling.registry.cataloguing import CataloguingRegistry
 from flow_rag_vla.labeling.registry.counting import statistics
 from flow_rag_vla.labeling.registry.errors import ErrorCode, UnknownError
 from flow_rag_vla.labeling.registry.filtering import filter_clauses
+from flow_rag_vla.labeling.registry.labels import labels_of
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Page, SearchAnswer, Statistics
-from flow_rag_vla.labeling.registry.registering import unit_vector
+from flow_rag_vla.labeling.registry.registering import known_batch, unit_vector
 from flow_rag_vla.labeling.registry.rows import object_of, object_row, objects_by_id, page_of
 from flow_rag_vla.labeling.registry.searching import MOST_HITS
 from flow_rag_vla.labeling.registry.values import (
+    Batch,
     Change,
     Embedder,
     LabelledObject,
     Mask,
+    ObjectLabel,
     Vector,
 )
 
@@ -86,6 +89,16 @@ class ReadingRegistry(CataloguingRegistry):
             return int(
                 connection.execute(sa.select(sa.func.count()).select_from(t.objects).where(*clauses)).scalar_one()
             )
+
+    def batch(self, key: str) -> Batch | None:
+        """What was registered under a key, whatever it was; None: nothing was."""
+        with self.database.read() as connection:
+            return known_batch(connection, key)
+
+    def labels(self, object_ids: Sequence[str]) -> Mapping[str, tuple[ObjectLabel, ...]]:
+        """What further models said of objects, oldest first, by object id; see ``Registry.add_labels``."""
+        with self.database.read() as connection:
+            return labels_of(connection, object_ids)
 
     def history(self, object_id: str) -> tuple[Change, ...]:
         """Every change of an object, oldest first.

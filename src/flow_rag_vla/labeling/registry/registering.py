@@ -23,12 +23,12 @@ from flow_rag_vla.labeling.registry.catalogue import (
     track_rows,
 )
 from flow_rag_vla.labeling.registry.checks import (
-    LONGEST_TEXT,
     checked_attributes,
     checked_box,
     checked_embedder,
     checked_mask,
     checked_name,
+    checked_origin,
     checked_share,
     checked_vector,
 )
@@ -84,7 +84,7 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
     if key:
         key = checked_name(key, "batch key")
         with database.read() as connection:
-            known = _known_batch(connection, key, digest)
+            known = known_batch(connection, key, digest)
         if known is not None:
             return known
     files: dict[str, bytes] = {}
@@ -100,7 +100,7 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
     try:
         with database.write() as connection:
             # Another process may have registered it meanwhile.
-            known = _known_batch(connection, key, digest) if key else None
+            known = known_batch(connection, key, digest) if key else None
             if known is None:
                 first = _insert(connection, prepared, who)
                 if key:
@@ -137,12 +137,7 @@ class _Words:
         """With every part checked."""
         found = self._origins.get(origin)
         if found is None:
-            found = self._origins[origin] = Origin(
-                checked_name(origin.model, f"{place}: model"),
-                checked_name(origin.revision, f"{place}: revision", empty=True),
-                checked_name(origin.prompt, f"{place}: prompt", empty=True, longest=LONGEST_TEXT),
-                checked_share(origin.threshold, f"{place}: threshold"),
-            )
+            found = self._origins[origin] = checked_origin(origin, place)
         return found
 
     def embedder(self, embedder: Embedder, place: str) -> Embedder:
@@ -260,11 +255,16 @@ def _digest(prepared: Sequence[_Prepared]) -> str:
     return digest.hexdigest()
 
 
-def _known_batch(connection: sa.Connection, key: str, digest: str) -> Batch | None:
+def known_batch(connection: sa.Connection, key: str, digest: str = "") -> Batch | None:
+    """What was registered under a key, or None; digest: of what it must have been, "" for anything.
+
+    Raises:
+        ConflictError: with the code ``batch_key_reused``: it was something else.
+    """
     row = connection.execute(sa.select(t.batches).where(t.batches.c.batch_key == key)).first()
     if row is None:
         return None
-    if row.digest != digest:
+    if digest and row.digest != digest:
         raise ConflictError(
             ErrorCode.BATCH_KEY_REUSED,
             f"batch key {key!r} was used for another batch of {row.count} objects",

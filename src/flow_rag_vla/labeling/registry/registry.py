@@ -13,6 +13,7 @@ from flow_rag_vla.labeling.registry.checks import (
     checked_name,
     checked_vector,
 )
+from flow_rag_vla.labeling.registry.labels import add_labels
 from flow_rag_vla.labeling.registry.masks import mask_name, mask_png
 from flow_rag_vla.labeling.registry.memberships import DatasetRecords
 from flow_rag_vla.labeling.registry.reading import ReadingRegistry
@@ -24,6 +25,7 @@ from flow_rag_vla.labeling.registry.values import (
     Change,
     ChangeKind,
     Embedder,
+    LabelDraft,
     LabelledObject,
     ObjectChange,
     ObjectDraft,
@@ -99,6 +101,23 @@ class Registry(ReadingRegistry):
                 )
             )
         return self.register(drafts, who=who, key=key)
+
+    def add_labels(self, labels: Sequence[LabelDraft], *, who: str) -> int:
+        """Note what a further model says of objects that are there; give how many labels are new.
+
+        The objects themselves stay what they are. A model that has spoken of an object, in the same revision, is passed
+        over.
+
+        Raises:
+            UnknownError: there is no such object.
+            ConflictError: an object was deleted.
+            InvalidInputError: a value that makes no sense, or a category that a closed vocabulary lacks.
+        """
+        who = checked_name(who, "who")
+        if not labels:
+            return 0
+        with self.database.write() as connection:
+            return add_labels(connection, labels, who)
 
     def update(
         self, object_id: str, change: ObjectChange, *, who: str, expected_version: int | None = None

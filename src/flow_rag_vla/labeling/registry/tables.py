@@ -90,7 +90,7 @@ images = sa.Table(
     _column("stamp_ns", sa.BigInteger, index=True),
     _column("width", sa.Integer),
     _column("height", sa.Integer),
-    _column("digest", sa.Text),
+    _column("digest", sa.Text, index=True),
     sa.UniqueConstraint("source_row", "frame", "name"),
     sa.CheckConstraint("width > 0 AND height > 0", name="area"),
 )
@@ -206,6 +206,24 @@ batches = sa.Table(
     _column("count", sa.Integer),
     _column("who", sa.Text),
     _column("created_ns", sa.BigInteger),
+)
+
+labels = sa.Table(
+    "labels",
+    metadata,
+    _column("label_row", BIG, primary_key=True),
+    _column("row_id", sa.ForeignKey("objects.row_id")),
+    _column("origin_id", sa.ForeignKey("origins.origin_id")),
+    _column("category_id", sa.ForeignKey("categories.category_id")),
+    _column("box_left", sa.Float),
+    _column("box_top", sa.Float),
+    _column("box_right", sa.Float),
+    _column("box_bottom", sa.Float),
+    _column("score", sa.Float),
+    _column("score_kind", sa.Text),
+    _column("who", sa.Text),
+    _column("created_ns", sa.BigInteger),
+    sa.UniqueConstraint("row_id", "origin_id"),
 )
 
 affordances = sa.Table(

@@ -234,6 +234,29 @@ class ObjectChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelDraft:
+    """What a further model says of an object that is registered.
+
+    box: LTRB in pixels; score: 0 to 1, of kind ``score_kind``
+    """
+
+    object_id: str
+    category: str
+    box: Box
+    score: float
+    score_kind: ScoreKind
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLabel(LabelDraft):
+    """A further label as the registry holds it: an object has at most one of each model and revision."""
+
+    who: str = ""
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What became of a batch: its objects in the order given; repeated: it had been registered before under its key."""
 

@@ -8,8 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
-from flow_rag_vla.labeling.registry.index.matrix import Positions, VectorMatrix, Vectors
+from flow_rag_vla.labeling.registry.index.matrix import Positions, Vectors
 
 Allowed: TypeAlias = NDArray[np.bool_]
 """(N,) bool by position: what may be proposed."""
@@ -48,40 +47,3 @@ class CandidateIndex(Protocol):
     def close(self) -> None:
         """Give back what it holds."""
         ...
-
-
-def make_index(kind: str, matrix: VectorMatrix, folder: Path) -> CandidateIndex:
-    """An index over everything in a matrix.
-
-    Args:
-        kind: ``exact``, ``faiss`` or ``chroma``.
-        matrix: the vectors; ``exact`` keeps referring to it.
-        folder: where an index may keep files while it is open.
-
-    Raises:
-        InvalidInputError: an unknown kind, or one whose package is not installed.
-    """
-    if kind == "exact":
-        from flow_rag_vla.labeling.registry.index.exact import ExactIndex
-
-        return ExactIndex(matrix)
-    if kind == "faiss":
-        from flow_rag_vla.labeling.registry.index.faiss_ivf import FaissIndex
-
-        return FaissIndex.built(matrix)
-    if kind == "chroma":
-        from flow_rag_vla.labeling.registry.index.chroma import ChromaIndex
-
-        return ChromaIndex.built(matrix, folder)
-    raise InvalidInputError(
-        ErrorCode.INVALID_VALUE, f"there is no index {kind!r}", "choose one of exact, faiss and chroma"
-    )
-
-
-def load_index(kind: str, folder: Path, built_for: int) -> CandidateIndex | None:
-    """The index that ``save`` wrote to a folder; None where there is none of this kind or it cannot be read."""
-    if kind != "faiss":
-        return None
-    from flow_rag_vla.labeling.registry.index.faiss_ivf import FaissIndex
-
-    return FaissIndex.loaded(folder, built_for)

@@ -18,7 +18,8 @@ import numpy as np
 
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.labeling.registry.errors import files_checked
-from flow_rag_vla.labeling.registry.index.base import CandidateIndex, load_index
+from flow_rag_vla.labeling.registry.index.base import CandidateIndex
+from flow_rag_vla.labeling.registry.index.choice import load_index
 from flow_rag_vla.labeling.registry.index.matrix import VectorMatrix
 from flow_rag_vla.labeling.registry.index.shelf import COLUMNS, Shelf
 

@@ -13,7 +13,8 @@ from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.catalogue import project_row
 from flow_rag_vla.labeling.registry.filtering import filter_clauses, matching_categories
 from flow_rag_vla.labeling.registry.index import kept
-from flow_rag_vla.labeling.registry.index.base import Allowed, CandidateIndex, make_index
+from flow_rag_vla.labeling.registry.index.base import Allowed, CandidateIndex
+from flow_rag_vla.labeling.registry.index.choice import make_index
 from flow_rag_vla.labeling.registry.index.matrix import Positions, Vectors, most_similar
 from flow_rag_vla.labeling.registry.index.shelf import STATES, Shelf
 from flow_rag_vla.labeling.registry.queries import Answered, ObjectFilter, Way

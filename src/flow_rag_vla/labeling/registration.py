@@ -1,0 +1,182 @@
+"""What was found in a picture, into a registry: each thing once, however often and by whomever it is labelled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from flow_rag_vla.labeling.detections import Detections, Origin
+from flow_rag_vla.labeling.pipeline.boxes import overlaps, select
+from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
+from flow_rag_vla.labeling.pipeline.request import DEFAULT_OVERLAP, LabelRequest
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import Embedder, Image, LabelDraft, LabelledObject
+
+SAME_THING = DEFAULT_OVERLAP
+"""Intersection over union above which two boxes are of one thing: what the pipeline itself takes for a double."""
+_MOST_IN_PICTURE = 1_000
+_FORBIDDEN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of N things that were found in a picture.
+
+    object_ids: N ids; "" for one that is under a key that was used before, and is no object any more
+    new: how many became objects; labelled: how many gave an object a further label; known: the others
+    repeated: the key was used before: nothing was stored
+    """
+
+    object_ids: tuple[str, ...]
+    new: int
+    labelled: int
+    known: int
+    repeated: bool = False
+
+
+class TrackNames:
+    """Names of the tracks of a run in a source that may hold those of another run, whose numbers mean other things."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        """Take the names that are there, by track id."""
+        self._known, self._taken = known, frozenset(known.values())
+        self._given: dict[str, str] = {}
+
+    def of(self, tracks: Sequence[str], matched: Sequence[LabelledObject | None]) -> list[str]:
+        """N names for N tracks of this run: that of the track that a matched object is on, else one of their own."""
+        for track, item in zip(tracks, matched, strict=False):
+            if item is not None and item.track_id in self._known:
+                self._given.setdefault(track, self._known[item.track_id])
+        for track in tracks:
+            if track not in self._given:
+                names = chain((track,), (f"{track} ({number})" for number in count(2)))
+                self._given[track] = next(name for name in names if name not in self._taken)
+        return [self._given[track] for track in tracks]
+
+
+def embedder_of(pipeline: LabelingPipeline, found: Detections) -> Embedder | None:
+    """Who made the vectors of what a pipeline found, as the registry keeps it: a detector may do it in passing."""
+    if found.embeddings is None:
+        return None
+    made = pipeline.embedder or pipeline.detector
+    return Embedder(made.name, made.revision, int(found.embeddings.shape[1]))
+
+
+def request_key(image: Image, digest: str, found: Detections, request: LabelRequest) -> str:
+    """The idempotency key of labelling one picture: what it shows, who labels it, and what was asked.
+
+    Args:
+        image: as it is registered.
+        digest: of what it shows.
+        found: what was found, with model, revision, prompts and threshold.
+        request: what was asked, with synonyms, overlap and tiles.
+    """
+    asked = (sorted(request.phrases().items()), request.overlap, request.tiling)
+    text = repr((image.image_id, digest, found.origin, found.score_kind.value, asked))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def matched_objects(registry: Registry, image: Image, project: str, found: Detections) -> list[LabelledObject | None]:
+    """For each row of what was found in a picture the object that it shows, or None where it is a new one.
+
+    Boxes agree (``SAME_THING``), and the row is called the same; or somebody changed the object, so that what was
+    rejected or called something else is not proposed again; or this model has not spoken of it yet: one that sees two
+    things in one place means two.
+    """
+    there = registry.list_objects(ObjectFilter(image_ids=(image.image_id,)), limit=_MOST_IN_PICTURE).objects
+    if not there or not len(found):
+        return [None] * len(found)
+    further = registry.labels([item.object_id for item in there])
+    means = {word: one.name for one in registry.categories(project) for word in (one.name, *one.synonyms)}
+    names = [means.get(label, label) for label in found.labels]
+    speaker = _speaker(found.origin)
+    called = np.zeros((len(found), len(there)), np.bool_)
+    others = np.zeros(len(there), np.bool_)
+    for place, item in enumerate(there):
+        own = [label for label in further[item.object_id] if _speaker(label.origin) == speaker]
+        words = {item.category, *(label.category for label in own)}
+        called[:, place] = [name in words for name in names]
+        others[place] = item.version > 1 or not (own or _speaker(item.origin) == speaker)
+    shared = overlaps(found.boxes, np.asarray([item.box for item in there], np.float32)).astype(np.float64)
+    allowed = (shared > SAME_THING) & (called | others[None])
+    # What is called the same comes before what fills the box better.
+    cost: NDArray[np.float64] = np.where(allowed, 1.0 - shared + np.where(called, 0.0, 1.0), _FORBIDDEN)
+    matched: list[LabelledObject | None] = [None] * len(found)
+    for row, place in zip(*linear_sum_assignment(cost), strict=True):
+        if allowed[row, place]:
+            matched[row] = there[place]
+    return matched
+
+
+def register_found(
+    registry: Registry,
+    image: Image,
+    found: Detections,
+    matched: Sequence[LabelledObject | None],
+    *,
+    who: str,
+    embedder: Embedder | None,
+    tracks: Sequence[str] = (),
+    key: str = "",
+) -> Registration:
+    """Store what is new of what was found in a picture; each thing that is there gets a further label at most.
+
+    A label is added where this revision of the model has not spoken of the object yet. The object itself, and what
+    people made of it, stays as it is.
+
+    Args:
+        registry: where.
+        image: the picture.
+        found: N things in it.
+        matched: N objects that they are, or None; see ``matched_objects``.
+        who: who registers them.
+        embedder: who made the embeddings, if there are any.
+        tracks: N names of tracks within the source, "" for none; or nothing at all.
+        key: of ``request_key``; under one that was used before nothing is stored. "" for none.
+
+    Raises:
+        RegistryError: it could not be stored.
+    """
+    ids = [item.object_id if item is not None else "" for item in matched]
+    if key and registry.batch(key) is not None:
+        return Registration(tuple(ids), 0, 0, len(found), True)
+    drafts = [_label(item.object_id, found, row) for row, item in enumerate(matched) if item is not None]
+    # Labels first: they are passed over when they come again, so a run that ends in between is made up for.
+    labelled = registry.add_labels(drafts, who=who)
+    rows = [row for row, item in enumerate(matched) if item is None]
+    try:
+        batch = registry.register_detections(
+            image.image_id,
+            select(found, rows),
+            who=who,
+            embedder=embedder,
+            tracks=[tracks[row] for row in rows] if tracks else (),
+            key=key,
+        )
+    except ConflictError as error:
+        # Somebody labelled the same picture at the same time, and the last digits of a score differ.
+        if error.code is not ErrorCode.BATCH_KEY_REUSED:
+            raise
+        return Registration(tuple(ids), 0, labelled, len(found) - labelled, True)
+    for row, object_id in zip(rows, batch.object_ids, strict=True):
+        ids[row] = object_id
+    new = 0 if batch.repeated else len(rows)
+    return Registration(tuple(ids), new, labelled, len(found) - labelled - new, batch.repeated)
+
+
+def _speaker(origin: Origin) -> tuple[str, str]:
+    return origin.model, origin.revision
+
+
+def _label(object_id: str, found: Detections, row: int) -> LabelDraft:
+    left, top, right, bottom = (float(number) for number in found.boxes[row])
+    score = float(found.scores[row])
+    return LabelDraft(object_id, found.labels[row], (left, top, right, bottom), score, found.score_kind, found.origin)

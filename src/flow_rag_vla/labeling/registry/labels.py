@@ -1,0 +1,91 @@
+"""Further labels of an object: what another model, or another revision of it, said of it.
+
+An object keeps the label that it was registered with, or what people made of it; these stand beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry import tables as t
+from flow_rag_vla.labeling.registry.catalogue import category_ids, chunks, origin_ids
+from flow_rag_vla.labeling.registry.changing import check_version
+from flow_rag_vla.labeling.registry.checks import checked_box, checked_name, checked_origin, checked_share
+from flow_rag_vla.labeling.registry.rows import object_row
+from flow_rag_vla.labeling.registry.values import BoxConvention, LabelDraft, ObjectLabel
+
+_l = t.labels.c
+
+
+def add_labels(connection: sa.Connection, drafts: Sequence[LabelDraft], who: str) -> int:
+    """See ``Registry.add_labels``; needs a writing connection."""
+    added = 0
+    for number, draft in enumerate(drafts):
+        place = f"label {number}"
+        row = object_row(connection, draft.object_id)
+        check_version(row, None)
+        origin = checked_origin(draft.origin, place)
+        if (origin.model, origin.revision) in _speakers(connection, row):
+            continue
+        box = checked_box(draft.box, BoxConvention.LTRB, row.width, row.height, f"{place}: box")
+        name = checked_name(draft.category, f"{place}: category")
+        values: dict[str, Any] = {
+            "row_id": row.row_id,
+            "origin_id": origin_ids(connection, [origin])[origin],
+            "category_id": category_ids(connection, row.project_id, [name], create=True)[name],
+            "box_left": box[0],
+            "box_top": box[1],
+            "box_right": box[2],
+            "box_bottom": box[3],
+            "score": checked_share(draft.score, f"{place}: score"),
+            "score_kind": draft.score_kind.value,
+            "who": who,
+            "created_ns": time.time_ns(),
+        }
+        connection.execute(t.labels.insert().values(**values))
+        added += 1
+    return added
+
+
+def _speakers(connection: sa.Connection, row: Any) -> set[tuple[str, str]]:
+    """Models with their revisions that have spoken of an object."""
+    o = t.origins.c
+    joined = t.labels.join(t.origins, o.origin_id == _l.origin_id)
+    statement = sa.select(o.model, o.revision).select_from(joined).where(_l.row_id == row.row_id)
+    return {(row.model, row.revision), *((one.model, one.revision) for one in connection.execute(statement))}
+
+
+def labels_of(connection: sa.Connection, object_ids: Sequence[str]) -> dict[str, tuple[ObjectLabel, ...]]:
+    """See ``Registry.labels``."""
+    found: dict[str, list[ObjectLabel]] = {object_id: [] for object_id in object_ids}
+    joined = (
+        t.labels.join(t.objects, t.objects.c.row_id == _l.row_id)
+        .join(t.origins, t.origins.c.origin_id == _l.origin_id)
+        .join(t.categories, t.categories.c.category_id == _l.category_id)
+    )
+    o = t.origins.c
+    named = (t.objects.c.object_id, t.categories.c.name.label("category"))
+    columns = (t.labels, *named, o.model, o.revision, o.prompt, o.threshold)
+    for part in chunks(list(found)):
+        statement = sa.select(*columns).select_from(joined).where(t.objects.c.object_id.in_(part))
+        for row in connection.execute(statement.order_by(_l.label_row)):
+            found[row.object_id].append(_label_of(row))
+    return {object_id: tuple(labels) for object_id, labels in found.items()}
+
+
+def _label_of(row: Any) -> ObjectLabel:
+    return ObjectLabel(
+        row.object_id,
+        row.category,
+        (row.box_left, row.box_top, row.box_right, row.box_bottom),
+        row.score,
+        ScoreKind(row.score_kind),
+        Origin(row.model, row.revision, row.prompt, row.threshold),
+        row.who,
+        row.created_ns,
+    )

@@ -1,0 +1,179 @@
+"""The same pictures labelled again: by the same model, by another one, from elsewhere, as frames that are followed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from flow_rag_vla.labeling.compact.baseline import ColourDetector
+from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.registration import matched_objects, register_found
+from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectChange, ReviewState, SourceDraft, SourceKind
+from flow_rag_vla.labeling.runs import open_source, run_labeling
+from flow_rag_vla.labeling.sinks import RegistrySink
+
+RED, BLUE = (217, 33, 31), (33, 98, 217)
+
+
+class Another(ColourDetector):
+    """A newer model: other weights, boxes a pixel wider, scores that differ, perhaps other names."""
+
+    def __init__(self, revision: str, grown: float = 1.0, names: dict[str, str] | None = None) -> None:
+        self.revision, self._grown, self._names = revision, grown, names or {}
+
+    def detect(self, images, prompts, threshold):
+        return [self._other(found) for found in super().detect(images, prompts, threshold)]
+
+    def _other(self, found):
+        limits = np.asarray([found.width, found.height] * 2, np.float32)
+        boxes = np.clip(found.boxes + np.float32([-1, -1, 1, 1]) * np.float32(self._grown), 0, limits)
+        labels = tuple(self._names.get(label, label) for label in found.labels)
+        return replace(found, boxes=boxes, scores=found.scores * np.float32(0.97), labels=labels, masks=None)
+
+
+def picture(*things: tuple[tuple[int, int, int, int], tuple[int, int, int]], shade: int = 210) -> np.ndarray:
+    image = np.full((64, 96, 3), shade, np.uint8)
+    for (left, top, right, bottom), colour in things:
+        image[top:bottom, left:right] = colour
+    return image
+
+
+ONE, TWO = ((5, 20, 25, 40), RED), ((60, 10, 85, 40), BLUE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures: three things."""
+    made = tmp_path / "pictures"
+    made.mkdir()
+    Pillow.fromarray(picture(ONE, TWO)).save(made / "a.png")
+    Pillow.fromarray(picture(ONE, shade=190)).save(made / "b.png")
+    return made
+
+
+@pytest.fixture
+def registry(tmp_path: Path):
+    with Registry(tmp_path / "registry") as opened:
+        yield opened
+
+
+def label(registry: Registry, path: Path, detector=None, **asked) -> tuple[int, int, int]:
+    """Found, new and further labelled."""
+    request, pipeline = LabelRequest(**asked), LabelingPipeline(detector or ColourDetector())
+    source = open_source(path)
+    sink = RegistrySink(registry, source, pipeline, who="test", request=request)
+    report = run_labeling(source, pipeline, request, [sink])
+    assert not report.failed, report.errors
+    return sink.objects, sink.new, sink.labelled
+
+
+def test_the_same_request_adds_nothing_nor_does_another_threshold_or_a_score_whose_last_digits_differ(registry, folder):
+    assert label(registry, folder) == (3, 3, 0)
+    before = registry.changes()
+    for asked in ({}, {"threshold": 0.4}, {"prompts": ("red cube", "blue box")}, {"overlap": 0.6}):
+        assert label(registry, folder, **asked) == (3, 0, 0)
+    # The same weights, and sums that were added up in another order.
+    assert label(registry, folder, Another("1", 1e-3)) == (3, 0, 0)
+    assert registry.changes() == before
+    assert all(
+        not found for found in registry.labels([item.object_id for item in registry.list_objects().objects]).values()
+    )
+
+
+def test_a_copy_of_a_picture_is_the_picture_and_one_that_shows_something_else_is_refused(registry, folder, tmp_path):
+    label(registry, folder)
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(folder / "a.png", folder / "a_copy.png")
+    assert label(registry, tmp_path / "copy") == (3, 0, 0)
+    assert label(registry, folder) == (5, 0, 0)
+    assert registry.statistics().images == 2
+    # What it was registered from is gone: then the copy is what can be shown.
+    shutil.move(folder, tmp_path / "away")
+    assert label(registry, tmp_path / "copy") == (3, 3, 0)
+    Pillow.fromarray(picture(TWO)).save(tmp_path / "copy" / "a.png")
+    pipeline = LabelingPipeline(ColourDetector())
+    source = open_source(tmp_path / "copy")
+    sink = RegistrySink(registry, source, pipeline, who="test")
+    report = run_labeling(source, pipeline, sinks=[sink])
+    assert [(Path(name).name, error.code) for name, error in report.errors] == [("a.png", "image_changed")]
+
+
+def test_a_new_revision_labels_the_same_objects_where_boxes_agree_and_adds_what_only_it_sees(registry, folder):
+    label(registry, folder)
+    ids = {item.object_id: item for item in registry.list_objects().objects}
+    newer = Another("2", names={"blue box": "bin"})
+    assert label(registry, folder, newer) == (3, 0, 3)
+    assert label(registry, folder, newer, threshold=0.4) == (3, 0, 0)
+    labels = registry.labels(list(ids))
+    assert {item.object_id: item for item in registry.list_objects().objects} == ids
+    for object_id, (further,) in labels.items():
+        item = ids[object_id]
+        assert (further.origin.revision, further.who) == ("2", "test")
+        assert further.category == {"blue box": "bin"}.get(item.category, item.category)
+        assert further.box[0] == item.box[0] - 1 and further.score < item.score
+    # Boxes that do not agree are of something else.
+    assert label(registry, folder, Another("3", grown=12.0)) == (3, 3, 0)
+
+
+def test_what_a_person_called_something_else_is_not_proposed_again(registry, folder):
+    label(registry, folder)
+    for item in registry.list_objects().objects:
+        registry.update(item.object_id, ObjectChange(category="cup", state=ReviewState.RELABELLED), who="anna")
+    assert label(registry, folder, threshold=0.45) == (3, 0, 0)
+    assert label(registry, folder, Another("2")) == (3, 0, 3)
+    assert {item.category for item in registry.list_objects().objects} == {"cup"}
+
+
+def test_two_things_in_one_place_stay_two_and_each_is_matched_with_its_own(registry):
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
+    (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 96, 64)])
+    (found,) = ColourDetector().detect([picture(ONE)], (), 0.0)
+    both = replace(
+        found,
+        boxes=np.repeat(found.boxes, 2, axis=0),
+        scores=np.float32([0.9, 0.8]),
+        labels=("bin", "red cube"),
+        masks=None,
+    )
+    nothing = matched_objects(registry, image, "default", both)
+    assert nothing == [None, None]
+    made = register_found(registry, image, both, nothing, who="test", embedder=None)
+    swapped = replace(both, labels=both.labels[::-1], boxes=both.boxes + np.float32([0, 0, 1, 0]))
+    matched = matched_objects(registry, image, "default", swapped)
+    assert [item.object_id for item in matched] == list(made.object_ids[::-1])
+    third = replace(found, labels=("drawer",), masks=None)
+    # The model that saw two things here means a third one; another model speaks of the nearest.
+    assert matched_objects(registry, image, "default", third) == [None]
+    other = replace(third, origin=replace(third.origin, revision="2"))
+    assert matched_objects(registry, image, "default", other)[0].object_id in made.object_ids
+
+
+def test_a_video_labelled_by_two_models_keeps_its_tracks_apart(registry, tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "drive.mkv"
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "bgr0"
+        for step in range(4):
+            moved = ((5 + 3 * step, 20, 25 + 3 * step, 40), RED)
+            frame = av.VideoFrame.from_ndarray(picture(moved, TWO), format="rgb24")
+            frame.pts, frame.time_base = step, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    # The first model knows one of the two things; to the second one the other is track 1.
+    assert label(registry, path, prompts=("red cube",)) == (4, 4, 0)
+    assert label(registry, path, Another("2"), prompts=("blue box", "red cube")) == (8, 4, 4)
+    assert label(registry, path, Another("2"), prompts=("blue box", "red cube")) == (8, 0, 0)
+    (source,) = registry.sources()
+    tracks = registry.tracks(source.source_id)
+    assert sorted((track.categories, len(track.object_ids)) for track in tracks) == [
+        (("blue box",), 4),
+        (("red cube",), 4),
+    ]
