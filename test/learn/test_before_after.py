@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner, Result
 
+from flow_rag_vla.cli.main import app
 from flow_rag_vla.evaluate.benchmarks.detection import (
     BEFORE_AFTER,
     FUSED_WITH,
@@ -16,7 +18,9 @@ from flow_rag_vla.evaluate.benchmarks.detection import (
     table,
 )
 from flow_rag_vla.failure.before_after import BeforeAfter, answers
-from flow_rag_vla.failure.trace import Trace
+from flow_rag_vla.failure.before_after_file import load_before_after
+from flow_rag_vla.failure.calibration_file import load_calibration
+from flow_rag_vla.failure.trace import Trace, save_traces
 from flow_rag_vla.learn.before_after import (
     make_before_after,
     numpy_network,
@@ -25,6 +29,9 @@ from flow_rag_vla.learn.before_after import (
     train_before_after,
 )
 from flow_rag_vla.learn.train_probe import ProbeTraining, make_calibration
+from flow_rag_vla.learn.watched_rollouts import trace_origin
+from flow_rag_vla.policy.encoders import make_encoder
+from flow_rag_vla.policy.policy import FlowPolicy
 
 from ..failure.synthetic import DIMENSION, ORIGIN, make_trace, successes
 
@@ -94,3 +101,29 @@ def test_the_monitor_that_runs_it_is_scored_beside_the_one_that_does_not():
     assert [item.fused.tolist() for item in plain] == [item.fused.tolist() for item in well]
     bare = Fold(tuple(plain), tuple(failed), ())
     assert BEFORE_AFTER not in score_folds([Fold(tuple(well), tuple(failed), ()), bare], 0.1).single
+
+
+def test_the_command_teaches_it_beside_a_calibration_and_refuses_too_few_failures(tmp_path):
+    origin = trace_origin(FlowPolicy.load(), make_encoder("compact"))
+    failing = [make_trace(seed, "astray") for seed in range(300, 350)]
+    for name, traces in {"calibration_36": successes(36), "training_faults_50": failing}.items():
+        save_traces(tmp_path / f"{name}.safetensors", origin, traces)
+    save_traces(tmp_path / "training_faults_9.safetensors", origin, failing[:9])
+    made, classifier = tmp_path / "made.safetensors", tmp_path / "before_after.safetensors"
+
+    def calibrated(faults: int) -> Result:
+        words = f"calibrate --simulate --episodes 36 --faults {faults} --work {tmp_path} --output {made}"
+        return CliRunner().invoke(app, [*words.split(), "--before-after", str(classifier)], env={"COLUMNS": "300"})
+
+    few = calibrated(9)
+    assert few.exit_code == 2
+    assert "9 episodes failed, the classifier needs 50" in few.output
+    assert not made.exists() and not classifier.exists()
+    result = calibrated(50)
+    assert result.exit_code == 0, result.output
+    loaded, calibration = load_before_after(classifier), load_calibration(made)
+    assert loaded.belongs_to(calibration) and calibration.probe is not None
+    assert loaded.revision in result.output
+    assert (loaded.successes, loaded.failures, loaded.origin) == (19, 50, origin)
+    well, failed = (judge(calibration, [make_trace(901, kind)], loaded)[0] for kind in ("", "astray"))
+    assert well.single[BEFORE_AFTER][-1] < failed.single[BEFORE_AFTER][-1]

@@ -14,8 +14,11 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_NS
 from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, RobotState
+from flow_rag_vla.failure.before_after import BeforeAfterNetwork, calibrate_before_after
+from flow_rag_vla.failure.before_after_file import load_before_after, save_before_after
 from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, split_successes
-from flow_rag_vla.failure.calibration_file import save_calibration
+from flow_rag_vla.failure.calibration_file import load_calibration, save_calibration
+from flow_rag_vla.failure.perceptron import Layer
 
 from ..failure.synthetic import DIMENSION, ORIGIN, make_chunk, make_frame, successes
 
@@ -29,6 +32,18 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = split_successes(successes(120, goals=(GOALS[0],)), with_probe=False)
     path = tmp_path_factory.mktemp("calibration") / "calibration.safetensors"
     save_calibration(path, calibrate(split, fit_knowledge(split.bank), ORIGIN, rate=0.05))
+    return path
+
+
+@pytest.fixture(scope="module")
+def before_after(calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of that calibration: it looks at the one direction in which ``Bench.frame`` goes astray."""
+    weight = np.zeros((2 * DIMENSION, 1), dtype=np.float32)
+    weight[DIMENSION + 5] = 4.0
+    network = BeforeAfterNetwork([Layer(weight, np.zeros(1, dtype=np.float32))])
+    split = split_successes(successes(120, goals=(GOALS[0],)), with_probe=False)
+    path = tmp_path_factory.mktemp("classifier") / "before_after.safetensors"
+    save_before_after(path, calibrate_before_after(network, load_calibration(calibration), split))
     return path
 
 
@@ -258,6 +273,25 @@ def test_every_embedding_with_its_chunk_is_scored_and_leaving_the_band_is_one_ev
     assert "Traceback" not in node.text
 
 
+def test_the_before_after_classifier_is_one_more_score_from_the_first_second_on(
+    bench, start_node, calibration, before_after
+):
+    node = start_node("failure_detector", calibration=str(calibration), before_after=str(before_after))
+    bench.wait_for_node()
+    bench.episode()
+    scores = [bench.frame(step, astray=3.0 if step > 10 else 0.0) for step in range(13)]
+    assert all(score.names[-1] == "before_after" and len(score.names) == len(score.bands) == 7 for score in scores)
+    assert np.isnan(scores[0].values[-1]) and np.isfinite([score.bands[-1] for score in scores]).all()
+    assert scores[-1].values[-1] > scores[-1].bands[-1] > scores[10].values[-1]
+    bench.spin_until(lambda: bench.events, what="the event")
+    (event,) = bench.events
+    assert "before_after" in {item.name for item in event.evidence}
+    revision = load_before_after(before_after).revision
+    bench.spin_until(lambda: bench.figure("before_after") == revision, what="its revision on the diagnostics")
+    assert node.stop() == 0
+    assert "Traceback" not in node.text
+
+
 def test_alarms_on_episodes_that_succeed_end_in_a_warning_with_the_remedy(bench, start_node, calibration):
     node = start_node("failure_detector", calibration=str(calibration), false_alarm_rate=0.02)
     bench.wait_for_node()
@@ -272,9 +306,13 @@ def test_alarms_on_episodes_that_succeed_end_in_a_warning_with_the_remedy(bench,
     assert node.stop() == 0
 
 
-def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration):
-    node = start_node("failure_detector", calibration=str(calibration))
+def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration, tmp_path):
+    absent = tmp_path / "before_after.safetensors"
+    node = start_node("failure_detector", calibration=str(calibration), before_after=str(absent))
     bench.wait_for_node()
+    assert node.text.count(f"parameter before_after: {absent} is missing") == 1
+    assert bench.figure("before_after") == "off"
+    bench.told("the detector goes on without it")
     bench.episode(instruction="dance")
     assert "instruction 'dance' is not understood" in node.text
     bench.tick(4)

@@ -2,7 +2,8 @@
 
 Every robot state (40 Hz) goes through the rules, and every embedding with the chunk that was made of it through the
 calibrated monitor, while an episode runs. Malformed input is named and left out; a calibration that cannot be used, or
-belongs to another encoder or policy, leaves the rules alone.
+belongs to another encoder or policy, leaves the rules alone; a before/after classifier that cannot be used leaves the
+monitor as it is without one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
+from flow_rag_vla.failure.before_after import BeforeAfter
+from flow_rag_vla.failure.before_after_file import load_before_after
 from flow_rag_vla.failure.calibration import Calibration, CalibrationError
 from flow_rag_vla.failure.calibration_file import load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
@@ -37,6 +40,7 @@ from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg
 
 OFF = "off"
+SHIPPED = "shipped"
 
 
 class FailureDetectorNode(ManagedNode):
@@ -49,27 +53,29 @@ class FailureDetectorNode(ManagedNode):
         self._states = self._refused = 0
         self._busy_ns = 0
         self._embeddings = self._frames = self._frames_busy_ns = 0
-        self._last_problem = self._calibration_problem = self._mismatch = ""
+        self._last_problem = self._calibration_problem = self._before_after_problem = self._mismatch = ""
         self._alarmed: bool | None = None
         self._drift: DriftWatch | None = None
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
         self._calibration: Calibration | None = None
+        self._before_after: BeforeAfter | None = None
         self._detector = FailureDetector(self._settings.value.thresholds(), None)
         self._score = msg.FailureScore()
         self._event_publisher = self.create_lifecycle_publisher(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT)
         self._score_publisher = self.create_lifecycle_publisher(msg.FailureScore, topics.FAILURE_SCORE, qos.SENSOR)
 
     def load(self) -> None:
-        """Read the calibration."""
+        """Read the calibration, and the before/after classifier if there is to be one."""
         settings = self._settings.value
         self._calibration = self._calibrated(settings.calibration)
+        self._before_after = self._classifier(settings.before_after)
         self._configure(settings)
 
     def free(self) -> None:
-        """Forget the calibration."""
-        self._calibration = self._drift = self._detector.monitor = None
-        self._calibration_problem = self._mismatch = ""
+        """Forget the calibration and the classifier."""
+        self._calibration = self._before_after = self._drift = self._detector.monitor = None
+        self._calibration_problem = self._before_after_problem = self._mismatch = ""
 
     def begin(self) -> None:
         """Watch episodes."""
@@ -102,6 +108,29 @@ class FailureDetectorNode(ManagedNode):
         )
         return calibration
 
+    def _classifier(self, name: str) -> BeforeAfter | None:
+        self._before_after_problem = ""
+        if name == OFF:
+            return None
+        try:
+            if self._calibration is None:
+                raise CalibrationError("it is a score of the monitor, and there is no calibration for that")
+            classifier = load_before_after(None if name == SHIPPED else name)
+            classifier.check(self._calibration)
+        except CalibrationError as error:
+            self._before_after_problem = f"parameter before_after: {error}; the detector goes on without it"
+            self.get_logger().error(self._before_after_problem)
+            return None
+        about = f"before/after classifier {classifier.revision}"
+        if classifier.belongs_to(self._calibration):
+            self.get_logger().info(f"{about}: fused with the other scores")
+        else:
+            self.get_logger().warning(
+                f"{about} is shown and decides nothing: its band belongs to calibration {classifier.calibration}, not "
+                f"to {self._calibration.revision}; make both with one call of `flow_rag_vla calibrate --before-after`"
+            )
+        return classifier
+
     def _monitor(self, rate: float) -> Monitor | None:
         """The monitor at a nominal share of false alarms; 0: the calibration's own."""
         if self._calibration is None:
@@ -114,7 +143,7 @@ class FailureDetectorNode(ManagedNode):
                 f"{len(calibration.peaks)} success episodes are too few for a false-alarm rate of {calibration.rate}: "
                 "there will be scores, but no alarm; calibrate with more, or allow a higher rate"
             )
-        return Monitor(calibration)
+        return Monitor(calibration, self._before_after)
 
     def _configure(self, settings: FailureDetectorParameters) -> None:
         self._detector.monitor = self._monitor(settings.false_alarm_rate)
@@ -301,6 +330,7 @@ class FailureDetectorNode(ManagedNode):
             "cpu_ms_per_state": round(self._busy_ns * 1e-6 / self._states, 4) if self._states else 0.0,
             "cpu_ms_per_frame": round(self._frames_busy_ns * 1e-6 / self._frames, 4) if self._frames else 0.0,
             "calibration": calibration.revision if calibration is not None else OFF,
+            "before_after": self._before_after.revision if self._before_after is not None else OFF,
             "false_alarm_rate": drift.rate if drift is not None else 0.0,
             "successes": drift.episodes if drift is not None else 0,
             "successes_with_alarm": drift.alarms if drift is not None else 0,
@@ -308,7 +338,8 @@ class FailureDetectorNode(ManagedNode):
             "last_problem": self._last_problem,
         }
         doing = "ready, no episode is running" if episode is None else f"watching episode {episode.episode_id}"
-        problems = (self._calibration_problem, self._mismatch, "" if drift is None else drift.problem())
+        drifted = "" if drift is None else drift.problem()
+        problems = (self._calibration_problem, self._mismatch, self._before_after_problem, drifted)
         problem = next((text for text in problems if text), "")
         if problem:
             return WARN, f"{doing}; {problem}", figures

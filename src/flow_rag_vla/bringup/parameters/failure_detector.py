@@ -171,6 +171,11 @@ class FailureDetectorParameters:
         live=True,
     )
     calibration: str = parameter("", "File of the monitor's calibration; empty: the one that ships; off: rules alone")
+    before_after: str = parameter(
+        "off",
+        "Before/after classifier as one more score, fused where its band belongs to the calibration: a file; shipped: "
+        "the one that ships; off: none",
+    )
     false_alarm_rate: float = parameter(
         0.0,
         "Share of success episodes that may raise an alarm; 0: the calibration's own",
