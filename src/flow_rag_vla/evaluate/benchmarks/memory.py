@@ -32,6 +32,7 @@ import numpy as np
 
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.evaluate.benchmarks import memory_growth, memory_scale
+from flow_rag_vla.evaluate.benchmarks.latency import Latency
 from flow_rag_vla.evaluate.benchmarks.memory_cases import CASES, DIMENSION, Vectors, embeddings, fill, queries
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
@@ -65,25 +66,6 @@ _COMPARED = {"key": "embedding", "corrector": "dispatch"}
 
 _DOMAINS = 60, 101
 """Higher ones use ports that Linux hands out to others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds; ``cpu_p99`` of processor time, which other programs do not lengthen (0: not measured)."""
-
-    p50: float
-    p99: float
-    maximum: float
-    count: int
-    cpu_p99: float = 0.0
-
-    @staticmethod
-    def of(milliseconds: Sequence[float], processor: Sequence[float] = (0.0,)) -> Latency:
-        """Percentiles of measurements."""
-        values = np.asarray(milliseconds)
-        middle, high = np.percentile(values, [50, 99])
-        busy = float(np.percentile(np.asarray(processor), 99))
-        return Latency(float(middle), float(high), float(values.max()), len(values), busy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import write_text
-from flow_rag_vla.evaluate.benchmarks.memory import Latency
+from flow_rag_vla.evaluate.benchmarks.latency import Latency
 from flow_rag_vla.memory.case import SITUATION, EncoderStamp, FailureCase
 from flow_rag_vla.memory.consensus import ConsensusMemory
 from flow_rag_vla.memory.ledger import SuccessSituation

@@ -24,6 +24,7 @@ import numpy as np
 
 from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.core.process_figures import ProcessFigures
+from flow_rag_vla.evaluate.benchmarks.memory_answer import STAMP, situations
 from flow_rag_vla.memory.answering import Answering, AnsweringSettings, Whereabouts
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.episode import EpisodeMemory
@@ -99,9 +100,6 @@ def measure(cases: int = CASES) -> Growth:
 
 def learned(count: int, folder: Path) -> Growth:
     """Learn so many cases in this process."""
-    # Not at the top: it belongs to the same figures, which come from several modules.
-    from flow_rag_vla.evaluate.benchmarks.memory_answer import STAMP, situations
-
     generator = np.random.default_rng(0)
     keys, corrections = situations(count, generator)
     process = ProcessFigures()
