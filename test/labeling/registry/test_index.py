@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flow_rag_vla.labeling.registry.errors import DiskFullError, InvalidInputError
 from flow_rag_vla.labeling.registry.index import searcher
-from flow_rag_vla.labeling.registry.index.base import make_index
+from flow_rag_vla.labeling.registry.index.choice import make_index
 from flow_rag_vla.labeling.registry.index.matrix import VectorMatrix, most_similar
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Way
 from flow_rag_vla.labeling.registry.registry import Registry
