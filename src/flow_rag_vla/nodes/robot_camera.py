@@ -64,7 +64,7 @@ class RobotCamera(Node):
             )
         elif resolve(camera.image) != resolve(image_topic):
             images = self.create_publisher(Image, image_topic, qos.SENSOR)
-            self.create_subscription(Image, camera.image, self._receiver(feed, _checked, images.publish), qos.NEWEST)
+            self.create_subscription(Image, camera.image, self._receiver(feed, as_rgb8, images.publish), qos.NEWEST)
         else:
             # Its driver publishes where the graph listens.
             return
@@ -131,15 +131,27 @@ class RobotCamera(Node):
                 f"{role}_silent_s": "" if silence is None else round(silence, 2),
             }
         sentence = ", ".join(wrong) or ("passing images on" if self._feeds else "every driver publishes to the graph")
-        if self._sentence and sentence != self._sentence:
-            # What it was at the start, everybody expects.
-            (self.get_logger().warning if wrong else self.get_logger().info)(sentence)
-        self._sentence = sentence
+        self._say(sentence, bool(wrong))
         return WARN if wrong else OK, sentence, figures
 
+    def _say(self, sentence: str, wrong: bool) -> None:
+        """Log what changed since the last report; that images are not there at the start, everybody expects."""
+        before, self._sentence = self._sentence, sentence
+        if sentence == before:
+            return
+        # rclpy ties a severity to a place in the code.
+        if not wrong:
+            self.get_logger().info(sentence)
+        elif before:
+            self.get_logger().warning(sentence)
 
-def _checked(message: Image) -> Image:
-    """The image itself if it is rgb8, else what it holds as rgb8."""
+
+def as_rgb8(message: Image) -> Image:
+    """The image itself if it is rgb8, else what it shows as rgb8.
+
+    Raises:
+        MessageError: for another encoding than ``image_pixels`` reads, or a size that does not fit the data.
+    """
     pixels = image_pixels(message)
     if message.encoding == "rgb8":
         return message
