@@ -150,7 +150,7 @@ def test_whoever_does_not_answer_before_the_deadline_holds_the_robot(stage):
 
 @pytest.mark.parametrize("stage", ["recall", "approve"])
 def test_a_stage_that_raises_holds_the_robot(stage):
-    def recall(tasks):
+    def recall(tasks, sought):
         raise OSError("the disk is gone")
 
     class Broken:
@@ -166,7 +166,7 @@ def test_a_stage_that_raises_holds_the_robot(stage):
 def test_a_recaller_that_hangs_does_not_keep_the_decision():
     free = threading.Event()
 
-    def recall(tasks):
+    def recall(tasks, sought):
         free.wait(60.0)
 
     try:
@@ -290,5 +290,6 @@ def test_the_past_of_the_plans_tasks_is_recalled(tmp_path, case):
     assert decision.accepted and decision.score.terms[0].samples == 10
     assert [item.failure for item in decision.similar] == ["grasp_failure"]
     assert "1 remembered failures" in decision.summary and "Not read" in decision.summary
+    assert "the newest, which may not be alike (nobody says what is seen" in decision.summary
     pushed, _ = decide(question("push the yellow cylinder to the green zone"), recall=FolderRecall([tmp_path]))
     assert pushed.outcome is Outcome.REFUSED and "chance of success is at most" in pushed.reason

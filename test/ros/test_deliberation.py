@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from PIL import Image as Pillow
@@ -18,11 +19,15 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import FAILURE_DIAGNOSIS, PLAN_REVIEW
 from flow_rag_vla.bringup.labeling import DETECTIONS
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces.action import DeliberateTask
 from flow_rag_vla_interfaces.msg import (
     Detection,
     DetectionArray,
+    Embedding,
     Evidence,
     FailureDiagnosis,
     FailureEvent,
@@ -84,12 +89,23 @@ def server():
 
 
 def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
-    start_node, deliberate, reviews, call, ros_node, spin_until, monkeypatch, server
+    start_node, deliberate, reviews, call, ros_node, spin_until, known_by, tmp_path, monkeypatch, server
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
     start_node("llm", provider="rules")
-    node = start_node("deliberation")
+    alike = remember(tmp_path / "memory.db")
+    node = start_node("deliberation", memory_database=str(tmp_path / "memory.db"))
+    embeddings = ros_node.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
+    shown = Embedding(encoder="compact", revision="e1", values=[0.0, 1.0, 0.0, 0.0])
+
+    def show():
+        shown.header.stamp = ros_node.get_clock().now().to_msg()
+        embeddings.publish(shown)
+
+    ros_node.create_timer(0.2, show)
+    spin_until(lambda: embeddings.get_subscription_count() == 1, WAIT_S, "the node's subscription")
+    known_by("deliberation")
 
     # Accepted.
     _, done, feedback = deliberate("slowly put the red cube in the bin", TABLE)
@@ -104,6 +120,27 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     numbers = [item.number for item in feedback]
     assert numbers == sorted(set(numbers)) and set(numbers) <= set(range(1, 8))
     assert all(item.stages == 7 and item.message for item in feedback)
+    # Of ten remembered failures the one that looked like what is seen now, though it is the oldest, and how alike.
+    # The timer's first sample may still be on its way.
+    for _ in range(30):
+        _, done, _ = deliberate("put the red cube in the bin", TABLE)
+        spin_until(done.done, WAIT_S, "the decision")
+        result = done.result().result
+        if "by embedding" in result.summary:
+            break
+    assert f"the most alike: case {alike} at 1.00 by embedding" in result.summary, result.summary
+    assert result.similar_cases[0] == alike and len(result.similar_cases) == 5
+    # What another encoder sees is not compared with it: in words, or not at all where that takes too long.
+    shown.revision = "e2"
+    for _ in range(30):
+        _, done, _ = deliberate("put the red cube in the bin", TABLE)
+        spin_until(done.done, WAIT_S, "the decision")
+        result = done.result().result
+        if "by embedding" not in result.summary:
+            break
+    assert "compact@e2" in result.summary and result.outcome == "accepted", result.summary
+    assert "by words" in result.summary or "the newest, which may not be alike" in result.summary
+    shown.revision = "e1"
 
     # Refused: what is named is not there, and no step comes back.
     _, done, _ = deliberate("put the blue box in the bin", TABLE)
@@ -170,6 +207,21 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     server.replies = [Reply(status=400, body='{"error": {"message": "no images"}}'), Reply((json.dumps(DIAGNOSIS),))]
     explained(lambda heard: heard.source == "openai m" and not all(map(pictures_in, server.requests)))
     assert "explained without its pictures" in node.text and "no images" in node.text
+
+
+def remember(database):
+    """Ten failures of the task in a memory, of which the oldest looked like nothing else; its id."""
+    memory, _ = FailureMemory.open(database)
+    rng = np.random.default_rng(5)
+    ids = []
+    for number in range(10):
+        looked = np.array([0, 1, 0, 0] if number == 0 else [1, 0, 0, 0], dtype=np.float32)
+        actions = rng.uniform(-0.01, 0.01, (4, 7)).astype(np.float32)
+        kind = FailureType.GRASP_FAILURE
+        ids.append(memory.add(FailureCase(kind, "pick_and_place", f"p{number}", "compact", "e1", looked, actions)))
+    memory.close()
+    assert all(added.accepted for added in ids)
+    return ids[0].case_id
 
 
 DIAGNOSIS = {

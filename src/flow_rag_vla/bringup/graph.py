@@ -192,6 +192,7 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         overrides["labeling"]["publish"] = True
     chosen = chosen_policy(values)
     overrides |= {name: overrides[name] | added for name, added in chosen.overrides.items()}
+    overrides["deliberation"]["policy_checkpoint"] = values["checkpoint"]
     overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")
     # A simulated robot begins anew with each run.
     overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)

@@ -18,6 +18,7 @@ from typing import Any
 
 from flow_rag_vla.deliberation.care import as_careful_as_said, paces
 from flow_rag_vla.deliberation.checks import CheckSettings, check_plan
+from flow_rag_vla.deliberation.likeness import NEWEST, Sought
 from flow_rag_vla.deliberation.score import ScoreSettings, score_plan
 from flow_rag_vla.deliberation.stages import (
     STAGES,
@@ -45,6 +46,9 @@ from flow_rag_vla.residency.messages import Status, TaskMessage
 from flow_rag_vla.residency.pipeline import Pipeline
 
 LONGEST_DEADLINE = 3600.0
+
+RECALL_SHARE = 0.2
+"""Part of the time that is left which may be spent on telling which failures are similar."""
 
 OnStage = Callable[[str, str], None]
 """(name of a stage, one sentence): called as each begins, on the loop's thread."""
@@ -100,7 +104,7 @@ class Deliberation:
             settings: how strict.
         """
         self._planner, self._approver = planner, approver or Nobody()
-        self._recall: Recaller = recall or (lambda tasks: Past())
+        self._recall: Recaller = recall or (lambda tasks, sought: Past())
         self.settings = settings or DeliberationSettings()
 
     async def decide(self, question: Question, on_stage: OnStage | None = None) -> Decision:
@@ -132,10 +136,16 @@ class Deliberation:
         plan = as_careful_as_said(plan, perceived.question.instruction)
         return Interpreted(perceived, Planned(plan, planned.provider, planned.model))
 
-    def recall(self, interpreted: Interpreted) -> Recalled:
-        """What is known of the plan's tasks."""
+    def recall(self, interpreted: Interpreted, remaining: float) -> Recalled:
+        """What is known of the plan's tasks, in so many seconds."""
         tasks = tuple(dict.fromkeys(goal.task for goal in interpreted.planned.plan.goals))
-        return Recalled(interpreted, self._recall(tasks) if tasks else Past())
+        if not tasks:
+            return Recalled(interpreted, Past())
+        words = interpreted.perceived.question.instruction
+        # What is nice to know may not cost the decision: most of the time is left to the stages after it.
+        ends = time.monotonic() + RECALL_SHARE * remaining
+        sought = Sought(interpreted.planned.plan.goals, words, ends=ends)
+        return Recalled(interpreted, self._recall(tasks, sought))
 
     def check(self, recalled: Recalled) -> Checked:
         """The plan against robot, scene and words."""
@@ -229,10 +239,24 @@ def summary(judged: Judged, outcome: Outcome, reason: str) -> str:
         verb = "approved" if judged.approval.approved is True else "did not approve"
         said.append(f"{judged.approval.by or 'Nobody'} {verb} it; asked because {scored.questions[0]}.")
     if past.similar:
-        kinds = ", ".join(sorted({case.failure for case in past.similar}))
-        said.append(f"{len(past.similar)} remembered failures of such tasks: {kinds}.")
+        said.append(_of_failures(past))
     said += [f"Not read: {problem}." for problem in past.problems]
     return " ".join(said)
+
+
+def _of_failures(past: Past) -> str:
+    """Which remembered failures were looked at, and how alike they are."""
+    kinds = ", ".join(sorted({case.failure for case in past.similar}))
+    alike = [
+        f"case {case.case_id} at {case.similarity:.2f} by {case.measure}"
+        for case in past.similar
+        if case.similarity is not None
+    ]
+    told = f"the most alike: {', '.join(alike)}" if alike else ""
+    if any(case.measure == NEWEST for case in past.similar):
+        told = f"{told}; the others are the newest" if told else "the newest, which may not be alike"
+    why = f" ({past.newest})" if past.newest else ""
+    return f"{len(past.similar)} remembered failures of such tasks: {kinds}; {told}{why}."
 
 
 class _Run:
@@ -264,7 +288,7 @@ class _Run:
                 return await owner.interpret(perceived, self._remaining)
 
             interpreted = await self._run("interpret", perceived, interpret)
-            recalled = await self._run("recall", interpreted, lambda: owner.recall(interpreted))
+            recalled = await self._run("recall", interpreted, lambda: owner.recall(interpreted, self._remaining))
             checked = await self._run("check", recalled, lambda: owner.check(recalled))
             scored = await self._run("score", checked, lambda: owner.score(checked))
 
@@ -373,6 +397,7 @@ def _own(value: Any) -> Any:
             "cases": plain(experience.cases),
             "similar": plain(value.past.similar),
             "problems": plain(value.past.problems),
+            "newest": value.past.newest,
         }
     earlier = {"question", "perceived", "interpreted", "recalled", "checked", "scored"}
     content = plain(value)

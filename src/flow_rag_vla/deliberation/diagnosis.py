@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from flow_rag_vla.core.failure import Evidence, FailureType
+from flow_rag_vla.core.goal import GOALS
+from flow_rag_vla.deliberation.likeness import Sought
 from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import LlmError, StructureError, UnsupportedSchemaError
 from flow_rag_vla.llm.knowledge import case_text
@@ -92,6 +94,19 @@ def by_template(seen: FailureSeen, similar: Sequence[SimilarFailure] = ()) -> Fa
     )
 
 
+def sought_by(seen: FailureSeen, instruction: str = "") -> Sought:
+    """What past failures of the task are to be like to help with this one.
+
+    Args:
+        seen: the failure.
+        instruction: the episode's command; empty or of another task: any target of the task may have been meant.
+    """
+    goals = tuple(goal for goal in GOALS if goal.task == seen.task)
+    meant = tuple(goal for goal in goals if goal.instruction == instruction)
+    words = case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
+    return Sought(meant or goals, words, seen.phase or "unknown")
+
+
 def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tuple[Message, ...]:
     """Evidence and similar cases, quoted; cases are named by the numbers that an answer may cite."""
     said = case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
@@ -100,7 +115,7 @@ def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tupl
         Message(
             "data",
             f"{case.failure} in task {case.task}, phase {case.phase}; corrected by {case.corrected_by or 'nobody'}; "
-            f"{case.successes} of {case.uses} uses succeeded",
+            f"{case.successes} of {case.uses} uses succeeded; {_alike(case)}",
             f"case {case.case_id}",
         )
         for case in similar
@@ -148,6 +163,10 @@ async def diagnose(
         return Diagnosed(by_template(seen, similar), TEMPLATE, f"{error.kind}: {error}")
     assert isinstance(answer.value, FailureDiagnosis)  # the service checked it
     return Diagnosed(answer.value, f"{answer.provider} {answer.model}")
+
+
+def _alike(case: SimilarFailure) -> str:
+    return "not compared" if case.similarity is None else f"alike {case.similarity:.2f} by {case.measure}"
 
 
 def _line(item: Evidence) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flow_rag_vla.deliberation.history import EpisodeFact, HistoryError, case_histories, read_history
+from flow_rag_vla.deliberation.likeness import COMPARED, NEWEST, Likeness, Sought
 from flow_rag_vla.deliberation.score import Experience
 from flow_rag_vla.deliberation.stages import Past, Planned, SimilarFailure
 from flow_rag_vla.llm.prompts import make_request
@@ -16,7 +17,7 @@ from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError
 
 MOST_SIMILAR = 5
-"""Remembered failures of a task that are told, the newest first."""
+"""Remembered failures of a task that are told, the most alike first."""
 
 
 class LanguagePlanner:
@@ -45,6 +46,7 @@ class FolderRecall:
         logs: Sequence[str | Path] = (),
         database: str | Path | None = None,
         keep: Callable[[EpisodeFact], bool] = lambda fact: True,
+        likeness: Likeness | None = None,
     ) -> None:
         """Look here.
 
@@ -52,11 +54,13 @@ class FolderRecall:
             logs: anything that ``history.read_history`` reads; what is not there yet is left out.
             database: of the failure memory; None: none.
             keep: which episodes count.
+            likeness: says which failures are most like the present; None: nothing is known of the present.
         """
         self._logs, self._keep = tuple(Path(log).expanduser() for log in logs), keep
+        self._likeness = likeness or Likeness()
         self._database = None if database is None else Path(database).expanduser()
 
-    def __call__(self, tasks: Sequence[str]) -> Past:
+    def __call__(self, tasks: Sequence[str], sought: Sought) -> Past:
         """What is known of these tasks; what cannot be read is told, and counts as not known."""
         facts: list[EpisodeFact] = []
         problems: list[str] = []
@@ -71,28 +75,35 @@ class FolderRecall:
             return Past(Experience(tuple(facts)), (), tuple(problems))
         try:
             cases = {task: one for task, one in case_histories(self._database).items() if task in tasks}
-            similar = similar_failures(self._database, tasks)
+            similar, newest = similar_failures(self._database, tasks, sought, self._likeness)
         except StoreError as error:
             return Past(Experience(tuple(facts)), (), (*problems, str(error)))
-        return Past(Experience(tuple(facts), cases), similar, tuple(problems))
+        return Past(Experience(tuple(facts), cases), similar, tuple(problems), newest)
 
 
-def similar_failures(database: Path, tasks: Sequence[str]) -> tuple[SimilarFailure, ...]:
-    """The newest cases of each task.
+def similar_failures(
+    database: Path, tasks: Sequence[str], sought: Sought, likeness: Likeness
+) -> tuple[tuple[SimilarFailure, ...], str]:
+    """The cases of each task that are most like what is sought, and why some are not chosen by what is seen.
 
     Raises:
         StoreError: if the database cannot be read.
     """
     store = FailureStore(database, create=False)
     try:
-        return tuple(
-            similar_failure(case) for task in tasks for case in store.page(CaseFilter(task=task), 0, MOST_SIMILAR)[1]
-        )
+        found: list[SimilarFailure] = []
+        why: list[str] = []
+        for task in tasks:
+            cases = store.page(CaseFilter(task=task), 0, COMPARED)[1]
+            ranked = likeness.rank(cases, sought, MOST_SIMILAR)
+            found += [similar_failure(case, value, ranked.measure) for case, value in ranked.cases]
+            why += [ranked.why] if ranked.why and ranked.why not in why else []
+        return tuple(found), "; ".join(why)
     finally:
         store.close()
 
 
-def similar_failure(case: FailureCase) -> SimilarFailure:
+def similar_failure(case: FailureCase, similarity: float | None = None, measure: str = NEWEST) -> SimilarFailure:
     """What is told of a case."""
     return SimilarFailure(
         case.case_id,
@@ -102,4 +113,6 @@ def similar_failure(case: FailureCase) -> SimilarFailure:
         case.correction_source,
         int(case.uses),
         int(case.successes),
+        None if similarity is None else round(similarity, 4),
+        measure,
     )

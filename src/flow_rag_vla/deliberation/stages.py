@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from flow_rag_vla.deliberation.checks import CheckReport
+from flow_rag_vla.deliberation.likeness import NEWEST, Sought
 from flow_rag_vla.deliberation.limits import RobotLimits
 from flow_rag_vla.deliberation.scene import Scene
 from flow_rag_vla.deliberation.score import Experience, PlanScore
@@ -86,7 +87,10 @@ class Interpreted:
 
 @dataclass(frozen=True, slots=True)
 class SimilarFailure:
-    """A remembered failure of a task of the plan."""
+    """A remembered failure of a task of the plan.
+
+    similarity: cosine to the present, by ``measure`` (see ``likeness``); None if it was not compared
+    """
 
     case_id: int
     task: str
@@ -95,15 +99,22 @@ class SimilarFailure:
     corrected_by: str
     uses: int
     successes: int
+    similarity: float | None = None
+    measure: str = NEWEST
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of the past. problems: logs that could not be read."""
+    """What is known of the past.
+
+    similar: the most alike first; problems: logs that could not be read
+    newest: why some of ``similar`` are the newest or compared in words only; empty if none are
+    """
 
     experience: Experience = field(default_factory=Experience)
     similar: tuple[SimilarFailure, ...] = ()
     problems: tuple[str, ...] = ()
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +204,8 @@ class Planner(Protocol):
 class Recaller(Protocol):
     """Looks into logs and memories. Called in a thread of its own."""
 
-    def __call__(self, tasks: Sequence[str]) -> Past:
-        """What is known of these tasks."""
+    def __call__(self, tasks: Sequence[str], sought: Sought) -> Past:
+        """What is known of these tasks, and which failures of them are like what is sought."""
         ...
 
 

@@ -33,7 +33,9 @@ from flow_rag_vla.deliberation.diagnosis import (
     by_template,
     check_cited,
     diagnosis_data,
+    sought_by,
 )
+from flow_rag_vla.deliberation.likeness import Likeness
 from flow_rag_vla.deliberation.limits import RobotLimits, profile_limits, simulated_limits
 from flow_rag_vla.deliberation.planners import FolderRecall
 from flow_rag_vla.deliberation.scene import Scene, SceneError
@@ -46,6 +48,7 @@ from flow_rag_vla.nodes import deliberation_messages as messages
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.case_cameras import CaseCameras, Pictures, encoded_pictures
 from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.deliberation_present import PresentSituation, TextVectors
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
 from flow_rag_vla.nodes.llm_client import AskError, LlmClient
@@ -55,6 +58,7 @@ from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.scene_labels import SceneLabels
 from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.policy.situation import SituationKey
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.profile import load_profile
 from flow_rag_vla_interfaces import msg
@@ -79,8 +83,14 @@ class DeliberationNode(Node):
             self._labels = SceneLabels(self, settings) if settings.labels else None
         except (ProfileError, ValueError) as error:
             raise StartError(f"parameters profile, stop_distance, ask_distance or front_camera: {error}") from error
-        self._recall = FolderRecall(settings.logs, settings.memory_database or None)
         self._loop = EventLoopThread(self, "deliberation")
+        self._present = PresentSituation(self, self._loop)
+        likeness = Likeness(
+            self._present.look,
+            lambda: SituationKey.load(settings.policy_checkpoint),
+            TextVectors(self, self._loop),
+        )
+        self._recall = FolderRecall(settings.logs, settings.memory_database or None, likeness=likeness)
         self._llm = LlmClient(self, self._loop)
         self._deliberation = Deliberation(self._llm, recall=self._recall, approver=self, settings=chosen)
         self._tasks: dict[bytes, asyncio.Task[Any]] = {}
@@ -277,7 +287,7 @@ class DeliberationNode(Node):
             wrench = (force.x, force.y, force.z, torque.x, torque.y, torque.z)
         seen = messages.failure_seen(event, wrench)
         pictures = () if self._cameras is None else self._cameras.near(to_ns(event.header.stamp), PICTURE_NS)
-        diagnosed = self._loop.submit(self._diagnose(seen, pictures))
+        diagnosed = self._loop.submit(self._diagnose(seen, pictures, self._present.instruction()))
         diagnosed.add_done_callback(lambda done: self._diagnosed(event, done))
 
     def _diagnosed(self, event: msg.FailureEvent, done: Any) -> None:
@@ -289,9 +299,9 @@ class DeliberationNode(Node):
         self._diagnoses += 1
         self._diagnosis_publisher.publish(messages.diagnosis_message(event, done.result()))
 
-    async def _diagnose(self, seen: FailureSeen, pictures: Pictures) -> Diagnosed:
+    async def _diagnose(self, seen: FailureSeen, pictures: Pictures, instruction: str) -> Diagnosed:
         loop = asyncio.get_running_loop()
-        past = await loop.run_in_executor(None, self._recall, (seen.task,))
+        past = await loop.run_in_executor(None, self._recall, (seen.task,), sought_by(seen, instruction))
         shots = await loop.run_in_executor(None, encoded_pictures, pictures)
         return await self._explained(replace(seen, pictures=messages.failure_pictures(shots)), past.similar)
 

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.policy.observation import (
+    ENTITIES,
     ENTITY_DIM,
     FINGERS,
     HEADING,
@@ -31,6 +32,7 @@ from flow_rag_vla.policy.observation import (
     PROPRIOCEPTION_DIM,
     READING_DIM,
     SITUATION_COLUMNS,
+    YAW_SYMMETRY,
 )
 
 Array = NDArray[np.float32]
@@ -145,6 +147,34 @@ class SituationKey:
         angles = self._frequencies @ self.features(self._read(seen, felt), felt, goal.index)
         return np.concatenate([np.cos(angles), np.sin(angles)]) * np.float32((DIMENSION // 2) ** -0.5)
 
+    def as_if(
+        self,
+        embedding: NDArray[np.floating],
+        proprioception: NDArray[np.floating],
+        goal: Goal,
+        hands: NDArray[np.floating],
+    ) -> Array:
+        """(N, DIMENSION) float32 of unit length: the keys of what is seen now, had the hand been elsewhere.
+
+        So places can be compared with those of a case from before its hand is where the case's was.
+
+        Args:
+            embedding: as in a call.
+            proprioception: as in a call.
+            goal: as in a call.
+            hands: (N, P) float32, what the hand would feel there.
+
+        Raises:
+            SituationKeyError: as in a call.
+        """
+        self(embedding, proprioception, goal)
+        felt = np.asarray(proprioception, dtype=np.float32)
+        reading = self._read(np.asarray(embedding, dtype=np.float32), felt)
+        features = [self.features(reading_from(reading, felt, hand), hand, goal.index) for hand in hands]
+        angles = np.array(features, dtype=np.float32).reshape(len(features), self._frequencies.shape[1])
+        angles = angles @ self._frequencies.T
+        return np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * np.float32((DIMENSION // 2) ** -0.5)
+
     def _read(self, embedding: Array, proprioception: Array) -> Array:
         hidden = np.concatenate(
             [embedding * np.float32(self.embedding_dimension**0.5), proprioception * self._felt_scale]
@@ -181,6 +211,23 @@ class SituationKey:
                 wanted,
             ]
         ).astype(np.float32)
+
+
+def reading_from(reading: Array, proprioception: Array, hand: Array) -> Array:
+    """(READING_DIM,) float32: what a reading would be of the same things with the hand elsewhere.
+
+    Args:
+        reading: (READING_DIM,) float32.
+        proprioception: (P,) float32, what the hand felt at the reading.
+        hand: (P,) float32, what it would feel there.
+    """
+    moved = np.array(reading, dtype=np.float32).reshape(len(ENTITIES), ENTITY_DIM)
+    moved[:, :3] += proprioception[POSITION] - hand[POSITION]
+    turned = np.angle(complex(*hand[HEADING])) - np.angle(complex(*proprioception[HEADING]))
+    symmetries = np.array([YAW_SYMMETRY[name] for name in ENTITIES])
+    headings = (moved[:, 3] + 1j * moved[:, 4]) * np.exp(-1j * symmetries * turned)
+    moved[:, 3], moved[:, 4] = headings.real, headings.imag
+    return moved.reshape(-1)
 
 
 def orthogonal_frequencies(dimension: int, count: int, rng: np.random.Generator) -> Array:

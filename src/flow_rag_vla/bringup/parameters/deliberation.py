@@ -29,6 +29,11 @@ class DeliberationParameters:
         (), "Folders of runs or files of trials or rehearsals, which say what episodes have shown"
     )
     memory_database: str = parameter("", "Database of the failure memory, read only; empty: none is looked into")
+    policy_checkpoint: str = parameter(
+        "",
+        "Folder of the policy checkpoint whose readout makes the situation key that remembered failures are compared "
+        "by, as of the failure memory; empty: the one that ships",
+    )
     log: str = parameter("", "File that gets a JSON line for each stage of each deliberation; empty: none")
     most_steps: int = parameter(8, "Steps of a plan", minimum=1, maximum=8)
     longest: float = parameter(

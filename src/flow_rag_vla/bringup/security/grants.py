@@ -107,8 +107,16 @@ _BESIDES: tuple[Grant, ...] = (
     ),
     Grant(
         DELIBERATION,
-        subscribes=(*_IMAGES, topics.ROBOT_STATE, topics.FAILURE_EVENT, DETECTIONS, topics.FRONT_INFO),
-        requests=(topics.ASK,),
+        subscribes=(
+            *_IMAGES,
+            topics.ROBOT_STATE,
+            topics.EMBEDDING,
+            topics.EPISODE_STATUS,
+            topics.FAILURE_EVENT,
+            DETECTIONS,
+            topics.FRONT_INFO,
+        ),
+        requests=(topics.ASK, topics.EMBED_TEXT),
     ),
     Grant(LABELING, subscribes=(*_IMAGES, topics.LOOP_STATISTICS)),
     Grant(
