@@ -53,7 +53,11 @@ class PresentSituation:
         Raises:
             LikenessError: if nothing is, or it makes no sense.
         """
-        return asked(self._loop, lambda answer: answer(self._present()), seconds, "the node is busy")
+
+        def tell(answer: Callable[[Present], None]) -> None:
+            answer(self._present())
+
+        return asked(self._loop, tell, seconds, "the node is busy")
 
     def instruction(self) -> str:
         """The running episode's command; on the executor's thread."""
