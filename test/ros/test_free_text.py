@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
+from flow_rag_vla.core.goal import UnknownTaskError
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.episode_manager import EpisodeManager
-from flow_rag_vla_interfaces.action import ExecuteTask
-from flow_rag_vla_interfaces.msg import PlanReview
+from flow_rag_vla.nodes.free_text_answer import decided_step
+from flow_rag_vla_interfaces.action import DeliberateTask, ExecuteTask
+from flow_rag_vla_interfaces.msg import PlanReview, TaskPlan, TaskStep
 from flow_rag_vla_interfaces.srv import ApprovePlan, ResetSimulation
 
 WAIT_S = 60.0
@@ -126,3 +129,36 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
     assert node.stop() == 0
     refused(words, "start the node deliberation, or start this node anew")
     client.destroy()
+
+
+def accepted(**fields):
+    step = TaskStep(task="push", target="yellow_cylinder", speed_scale=fields.pop("pace", 1.0))
+    plan = TaskPlan(steps=fields.pop("steps", [step]), refusal="none")
+    return DeliberateTask.Result(**{"outcome": "accepted", "speed_scale": 1.0, "plan": plan, **fields})
+
+
+def test_an_accepted_step_is_done_at_the_least_speed_that_was_allowed():
+    assert decided_step("push it", accepted()).speed_scale == 1.0
+    assert decided_step("push it", accepted(pace=0.5, speed_scale=0.8)).speed_scale == 0.5
+    assert decided_step("push it", accepted(speed_scale=0.25)).speed_scale == pytest.approx(0.25, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (DeliberateTask.Result(), "is held: no reason was given"),
+        (accepted(outcome="held", reason="late"), "is held: late"),
+        (accepted(outcome="canceled", reason="gone"), "is withdrawn: gone"),
+        (accepted(outcome="ACCEPTED"), "is ACCEPTED"),
+        (accepted(steps=[]), "gave no plan"),
+        (accepted(steps=[TaskStep(task="fly", target="bin", speed_scale=1.0)]), "gave no plan"),
+        (accepted(pace=0.0), "gave no plan"),
+        (accepted(plan=TaskPlan(refusal="negated", reason="no")), "what was accepted is a refusal"),
+        (accepted(speed_scale=0.0), "expected above 0 and at most 1"),
+        (accepted(speed_scale=float("nan")), "expected above 0 and at most 1"),
+        (accepted(speed_scale=3.0), "expected above 0 and at most 1"),
+    ],
+)
+def test_a_decision_that_is_none_moves_nothing(result, reason):
+    with pytest.raises(UnknownTaskError, match=reason):
+        decided_step("push it", result)
