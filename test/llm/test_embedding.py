@@ -14,7 +14,8 @@ from tiny import make_tiny_bert
 from wire import SECRET
 
 from flow_rag_vla.llm import errors
-from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, make_embedder
+from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder
+from flow_rag_vla.llm.embedding.choice import make_embedder
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,8 @@ def _told() -> Iterator[Console]:
 
 
 def _embedder(name: str, model: str) -> TextEmbedder:
-    from flow_rag_vla.llm.embedding.base import EmbedderSettings, make_embedder
+    from flow_rag_vla.llm.embedding.base import EmbedderSettings
+    from flow_rag_vla.llm.embedding.choice import make_embedder
 
     return make_embedder(name, EmbedderSettings(model))
 

@@ -49,7 +49,8 @@ def language(
     """
     from flow_rag_vla.llm.accounting import Ledger
     from flow_rag_vla.llm.cache import ResponseCache
-    from flow_rag_vla.llm.embedding.base import EmbedderSettings, make_embedder
+    from flow_rag_vla.llm.embedding.base import EmbedderSettings
+    from flow_rag_vla.llm.embedding.choice import make_embedder
     from flow_rag_vla.llm.errors import LlmError
     from flow_rag_vla.llm.knowledge import RULES, read_document
     from flow_rag_vla.llm.limits import TokenBucket

@@ -17,9 +17,6 @@ import numpy as np
 from flow_rag_vla.llm.embedding.base import EmbedderStamp, Vectors
 from flow_rag_vla.llm.errors import StoreError
 
-URL_PREFIXES = ("postgresql://", "postgres://")
-"""How the URL of a server begins."""
-
 _APPLICATION_ID = 0x46545831
 
 _SCHEMA = """
@@ -85,20 +82,6 @@ class TextDatabase(Protocol):
     def close(self) -> None:
         """Close it."""
         ...
-
-
-def open_database(where: str | Path) -> TextDatabase:
-    """A file, ``:memory:``, or a server's URL (``postgresql://user@host/database?namespace=lab``).
-
-    Raises:
-        StoreError: if it cannot be used.
-        MissingPackageError: for a URL without psycopg.
-    """
-    if str(where).startswith(URL_PREFIXES):
-        from flow_rag_vla.llm.text_postgres import PostgresTexts
-
-        return PostgresTexts(str(where))
-    return SqliteTexts(where)
 
 
 class SqliteTexts:

@@ -16,7 +16,11 @@ from pathlib import Path
 
 from flow_rag_vla.llm.embedding.base import EmbedderStamp, TextEmbedder, Vectors
 from flow_rag_vla.llm.errors import StoreError
-from flow_rag_vla.llm.text_database import URL_PREFIXES, TextDatabase, open_database
+from flow_rag_vla.llm.text_database import SqliteTexts, TextDatabase
+from flow_rag_vla.llm.text_postgres import PostgresTexts
+
+URL_PREFIXES = ("postgresql://", "postgres://")
+"""How the URL of a server begins."""
 
 _BATCH = 64
 
@@ -338,3 +342,15 @@ def roll_back(where: str | Path, present: TextEmbedder | None, before: TextEmbed
     except BaseException:
         store.close()
         raise
+
+
+def open_database(where: str | Path) -> TextDatabase:
+    """A file, ``:memory:``, or a server's URL (``postgresql://user@host/database?namespace=lab``).
+
+    Raises:
+        StoreError: if it cannot be used.
+        MissingPackageError: for a URL without psycopg.
+    """
+    if str(where).startswith(URL_PREFIXES):
+        return PostgresTexts(str(where))
+    return SqliteTexts(where)

@@ -28,7 +28,8 @@ from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.llm.accounting import Ledger, parse_prices
 from flow_rag_vla.llm.cache import ResponseCache
-from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, make_embedder
+from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder
+from flow_rag_vla.llm.embedding.choice import make_embedder
 from flow_rag_vla.llm.errors import BadRequestError, LlmError, RateLimitedError
 from flow_rag_vla.llm.limits import RetryPolicy, TokenBucket
 from flow_rag_vla.llm.pictures import SentPicture, shown
@@ -159,8 +160,7 @@ class LlmNode(Node):
     async def _images(self, asked: Any) -> tuple[Message, ...]:
         if not asked.images:
             return ()
-        messages: tuple[Message, ...] = await self._loop.submit(_beside(_shown, asked.images))
-        return messages
+        return await self._loop.submit(_beside(_shown, asked.images))
 
     async def _answer(self, request: Request, on_piece: Any, reply: Any) -> None:
         """Fill in the fields that Ask's response and Generate's result have in common."""
@@ -171,7 +171,7 @@ class LlmNode(Node):
         model = self._model
         self._users[model] = self._users.get(model, 0) + 1
         try:
-            answer: Answer = await self._loop.submit(self._asked(model, request, on_piece))
+            answer = await self._loop.submit(self._asked(model, request, on_piece))
         finally:
             self._users[model] -= 1
             self._retire(model)

@@ -1,4 +1,4 @@
-"""What a text embedder is, and which there are.
+"""What a text embedder is.
 
 The protocol is synchronous, unlike that of language models: a batch is one short computation or one short request, and
 whoever must not wait runs it on a thread.
@@ -6,7 +6,6 @@ whoever must not wait runs it on a thread.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -14,11 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.llm.errors import BadRequestError, ProtocolError, UnknownProviderError
+from flow_rag_vla.llm.errors import BadRequestError, ProtocolError
 from flow_rag_vla.llm.holding import KeepAll, ModelHolder
-
-VARIABLE = "EMBEDDING_PROVIDER"
-DEFAULT = "minilm"
 
 Vectors = NDArray[np.float32]
 
@@ -71,33 +67,6 @@ class EmbedderSettings:
     device: str = "cpu"
     environment: Mapping[str, str] | None = field(default=None, repr=False)
     holder: ModelHolder = field(default_factory=KeepAll, repr=False, compare=False)
-
-
-def embedder_names() -> tuple[str, ...]:
-    """Every name that can be chosen."""
-    return ("minilm", "local", "openai")
-
-
-def make_embedder(name: str = "", settings: EmbedderSettings | None = None) -> TextEmbedder:
-    """The embedder of that name, else that of EMBEDDING_PROVIDER, else ``minilm``. Nothing is loaded yet.
-
-    Raises:
-        UnknownProviderError: with the known ones.
-        MissingPackageError: with how to get what is missing.
-        MissingKeyError: naming the variable.
-    """
-    settings = settings or EmbedderSettings()
-    environment = os.environ if settings.environment is None else settings.environment
-    chosen = name.strip() or environment.get(VARIABLE, "").strip() or DEFAULT
-    if chosen == "openai":
-        from flow_rag_vla.llm.embedding.openai import OpenAiEmbedder
-
-        return OpenAiEmbedder(settings)
-    if chosen in ("minilm", "local"):
-        from flow_rag_vla.llm.embedding.sentence import local_embedder, minilm
-
-        return minilm(settings) if chosen == "minilm" else local_embedder(settings)
-    raise UnknownProviderError(f"unknown embedder {chosen!r}; known: {', '.join(embedder_names())}")
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
