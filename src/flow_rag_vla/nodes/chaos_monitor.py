@@ -29,7 +29,7 @@ from flow_rag_vla.evaluate.chaos.watch import CommandLimits, CommandSample, Comm
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.robot import profile_of
+from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.robot.profile import RobotProfile
 from flow_rag_vla_interfaces.msg import ControlCommand
