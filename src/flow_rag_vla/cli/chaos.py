@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from flow_rag_vla.cli.graph_run import new_run_folder
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.signals import interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
+
+if TYPE_CHECKING:
+    from flow_rag_vla.cli.chaos_run import ChaosRun
 
 
 def complete_kind(incomplete: str) -> list[str]:
@@ -112,7 +116,7 @@ def chaos(
     raise typer.Exit(code)
 
 
-def _inject(console: Console, run, seed: int, rounds: int, only: tuple[str, ...], minutes: float) -> None:
+def _inject(console: Console, run: ChaosRun, seed: int, rounds: int, only: tuple[str, ...], minutes: float) -> None:
     limit = time.monotonic() + 60.0 * minutes if minutes else float("inf")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:

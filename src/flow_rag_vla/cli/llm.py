@@ -7,11 +7,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import warn
+
+if TYPE_CHECKING:
+    from flow_rag_vla.data.episode_record import EpisodeRecord
 
 app = typer.Typer(
     help="Fine-tune a language model on this robot's commands and failures, and use it as a provider.",
@@ -56,7 +60,7 @@ def prepare(
     from flow_rag_vla.memory.store import FailureStore, StoreError
 
     console = Console(soft_wrap=True, highlight=False)
-    records = []
+    records: list[EpisodeRecord] = []
     for folder in episodes or []:
         if not folder.is_dir():
             raise typer.BadParameter(f"{folder} is no folder")
@@ -268,7 +272,7 @@ def list_models() -> None:
 @contextmanager
 def _interrupted() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed: the first press is only noted, the second one ends the command."""
-    pressed = []
+    pressed: list[int] = []
 
     def note(number: int, frame: object) -> None:
         if pressed:

@@ -457,9 +457,9 @@ def stats(database: Path = DATABASE) -> None:
         table.add_row(name, *(str(value) for value in groups[name]))
     console.print(table)
     without = Table("task", "phase", "episodes", "succeeded", title="episodes that no case shaped")
-    for (task, phase), counts in baselines.items():
-        if counts.episodes:
-            without.add_row(task, phase or "any", str(counts.episodes), str(counts.successes))
+    for (task, phase), baseline in baselines.items():
+        if baseline.episodes:
+            without.add_row(task, phase or "any", str(baseline.episodes), str(baseline.successes))
     if without.row_count:
         console.print(without)
 

@@ -49,7 +49,7 @@ class Recording:
         queue_bytes: int,
         checkpoint_period_s: float = 1.0,
         minimum_free_bytes: int = 0,
-        on_problem: Callable[[str], None] | None = None,
+        on_problem: Callable[[str], object] | None = None,
         free_bytes: Callable[[Path], int] | None = None,
     ) -> None:
         """Start recording into ``writer``.

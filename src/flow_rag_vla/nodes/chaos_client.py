@@ -76,7 +76,8 @@ class ChaosClient(GraphClient):
 
     def disturb(self, timeout_s: float = 10.0, **values: str | float) -> bool:
         """Set parameters of the relay; whether it took them."""
-        names = {"topic": "", "delay": 0.0, "drop": 0.0, "duplicate": 0.0, "reorder": 0.0} | values
+        names: dict[str, str | float] = {"topic": "", "delay": 0.0, "drop": 0.0, "duplicate": 0.0, "reorder": 0.0}
+        names |= values
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in names.items()]
         )
@@ -154,4 +155,5 @@ class ChaosClient(GraphClient):
 
     def _on_answer(self, answer: Future[Any]) -> None:
         with suppress(Exception):
-            self.episodes += bool(answer.result().accepted)
+            handle: Any = answer.result()
+            self.episodes += bool(handle.accepted)

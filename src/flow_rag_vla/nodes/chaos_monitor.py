@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
@@ -33,6 +33,9 @@ from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.robot.profile import RobotProfile
 from flow_rag_vla_interfaces.msg import ControlCommand
+
+if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo
 
 _ALL = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.RELIABLE)
 """A monitor that the machine holds up must still hear every command: ten seconds of them."""
@@ -108,7 +111,7 @@ class ChaosMonitor(Node):
         line = {"ns": time.monotonic_ns() if at_ns is None else at_ns, "what": what, **values}
         self._output.write(json.dumps(line) + "\n")
 
-    def _on_command(self, message: ControlCommand, info: dict[str, Any]) -> None:
+    def _on_command(self, message: ControlCommand, info: MessageInfo) -> None:
         now = time.monotonic_ns()
         sent = now - _under_way(info.get("source_timestamp"))
         # Where the clock was set while it was under way, nothing is known but when it came.
@@ -128,7 +131,7 @@ class ChaosMonitor(Node):
             self._stops_counted += 1
             self._say("stopped", sent, delay_ms=self._watch.stop_delays_ms[-1])
 
-    def _on_stop(self, message: Bool, info: dict[str, Any]) -> None:
+    def _on_stop(self, message: Bool, info: MessageInfo) -> None:
         at = time.monotonic_ns() - _under_way(info.get("source_timestamp"))
         if message.data:
             self._watch.stop_asked(at)
@@ -137,7 +140,7 @@ class ChaosMonitor(Node):
             self._watch.stop_released()
         self._say("stop" if message.data else "release", at)
 
-    def _on_hold(self, message: String, info: dict[str, Any]) -> None:
+    def _on_hold(self, message: String, info: MessageInfo) -> None:
         at = time.monotonic_ns() - _under_way(info.get("source_timestamp"))
         self._say("hold", at, text=message.data)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rclpy.clock import Clock
@@ -50,7 +50,7 @@ class ChaosRelay(Node):
         self._timer.cancel()
         self._diagnostics = Diagnostics(self, "relay", self._health)
 
-    def _taker(self, topic: str):
+    def _taker(self, topic: str) -> Callable[[bytes], None]:
         def take(message: bytes) -> None:
             self._take(topic, message)
 

@@ -100,9 +100,10 @@ class GraphCalls:
         return f"accepted: {what}"
 
     def _ended(self, what: str, done: Future[Any]) -> None:
-        if done.exception() is not None or done.result() is None:
+        answer = None if done.exception() is not None else done.result()
+        if answer is None:
             return
-        result = done.result().result
+        result = answer.result
         outcome = OUTCOMES.get(result.outcome, str(result.outcome))
         self._board.set_part("task", {"asked": what, "outcome": outcome, "reason": result.reason})
 
@@ -168,12 +169,12 @@ class GraphCalls:
         return int(answer.exported)
 
 
-def _ready(client: Client, server: str) -> None:
+def _ready(client: Client[Any, Any], server: str) -> None:
     if not client.service_is_ready():
         raise _down(server)
 
 
-async def _call(client: Client, request: Any, server: str) -> Any:
+async def _call(client: Client[Any, Any], request: Any, server: str) -> Any:
     _ready(client, server)
     future = client.call_async(request)
     try:

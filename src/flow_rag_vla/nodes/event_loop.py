@@ -10,10 +10,12 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rclpy.node import Node
 from rclpy.task import Future
+
+from flow_rag_vla.nodes.jobs import Promise
 
 T = TypeVar("T")
 
@@ -30,8 +32,8 @@ class EventLoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop; await the result in an ``async`` callback, or add a done callback."""
+    def submit(self, work: Coroutine[Any, Any, T]) -> Promise[T]:
+        """Run a coroutine on the loop."""
         answer: Future[T] = Future()
         running = asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -41,10 +43,11 @@ class EventLoopThread:
                 result = done.result()
                 self.post(lambda: answer.set_result(result))
             else:
-                self.post(lambda: answer.set_exception(error))
+                # Cancelled when the loop closes: no Exception by its class, but one to who waits.
+                self.post(lambda: answer.set_exception(cast(Exception, error)))
 
         running.add_done_callback(finished)
-        return answer
+        return cast("Promise[T]", answer)
 
     def post(self, callback: Callable[[], None]) -> None:
         """Run a callback on the executor's thread, in the order of posting."""

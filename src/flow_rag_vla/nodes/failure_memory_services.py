@@ -19,7 +19,6 @@ from flow_rag_vla.memory.answering import Answering
 from flow_rag_vla.memory.case import CaseError, EncoderStamp, unit_embedding
 from flow_rag_vla.memory.exchange import ExchangeError, export_cases, import_cases
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.memory.results import AddResult
 from flow_rag_vla.memory.store import CaseFilter, StoreError
 from flow_rag_vla.nodes import failure_case_messages as messages
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
@@ -96,7 +95,7 @@ class MemoryServices:
             raise
         self._source.check(case.stamp)
         images = messages.case_images(request.failure_case.images)
-        result: AddResult = await self._writer.submit(lambda: self._memory.add(case, images))
+        result = await self._writer.submit(lambda: self._memory.add(case, images))
         response.accepted, response.case_id, response.message = result.accepted, result.case_id, result.message
 
     async def _get(self, request: srv.GetFailureCase.Request, response: srv.GetFailureCase.Response) -> None:

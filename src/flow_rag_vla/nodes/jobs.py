@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from rclpy.node import Node
 from rclpy.task import Future
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class BusyError(RuntimeError):
     """Too many jobs wait already; the text says what to do."""
+
+
+class Promise(Protocol[T_co]):
+    """A result to come, awaited in an ``async`` callback or told to a done callback; never cancelled.
+
+    rclpy's ``Future``, without the None that awaiting a cancelled one gives.
+    """
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """The result, or the exception of the work."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
+        """Call with the future once it is done, on the executor's thread."""
+        ...
 
 
 class JobThread:
@@ -42,8 +58,8 @@ class JobThread:
         """Jobs that are not done."""
         return self._waiting
 
-    def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Queue a job; await the result in an ``async`` callback, or add a done callback.
+    def submit(self, job: Callable[[], T]) -> Promise[T]:
+        """Queue a job.
 
         Raises:
             BusyError: if too many are waiting.
@@ -54,7 +70,7 @@ class JobThread:
             self._waiting += 1
         answer: Future[T] = Future()
         self._pool.submit(job).add_done_callback(lambda done: self._done(answer, done))
-        return answer
+        return cast("Promise[T]", answer)
 
     def close(self) -> None:
         """Finish what was queued, then end the thread."""

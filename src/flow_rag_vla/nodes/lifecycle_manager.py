@@ -60,8 +60,8 @@ _BEGUN = {
 class _Ends:
     """What the manager holds of one node. Times on the steady clock, seconds."""
 
-    change: Client[Any, Any, Any]
-    look: Client[Any, Any, Any]
+    change: Client[Any, Any]
+    look: Client[Any, Any]
     asking: Any = None
     """The state that was asked for; a node that died never answers."""
     asked_s: float = 0.0

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
@@ -142,10 +143,10 @@ class Operator(GraphClient):
         Raises:
             OperatorError: if the goal is refused.
         """
-        handle: ClientGoalHandle = self._wait(self._client.send_goal_async(goal), check)
+        handle: ClientGoalHandle[Any, Any, Any] = self._wait(self._client.send_goal_async(goal), check)
         if not handle.accepted:
             raise OperatorError(f"the episode manager refused {goal.instruction or goal.task!r}; its log says why")
-        outcome: Future = handle.get_result_async()
+        outcome: Future[Any] = handle.get_result_async()
         try:
             result = self._wait(outcome, check).result
         except BaseException:
@@ -161,7 +162,7 @@ class Operator(GraphClient):
             int(result.corrections),
         )
 
-    def _wait(self, future: Future, check: Callable[[], None]):
+    def _wait(self, future: Future[Any], check: Callable[[], None]) -> Any:
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
         while not done.wait(0.1):
@@ -169,7 +170,7 @@ class Operator(GraphClient):
         return future.result()
 
     @staticmethod
-    def _settle(future: Future, timeout_s: float) -> None:
+    def _settle(future: Future[Any], timeout_s: float) -> None:
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
         done.wait(timeout_s)

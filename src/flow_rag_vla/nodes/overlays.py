@@ -83,14 +83,15 @@ class Overlays:
             self._asked.add_done_callback(self._told)
 
     def _told(self, done: Future[Any]) -> None:
-        if done.exception() is not None or done.result() is None:
+        answer = None if done.exception() is not None else done.result()
+        if answer is None:
             return
-        low, high = (np.array(value.double_array_value) for value in done.result().values)
+        low, high = (np.array(value.double_array_value) for value in answer.values)
         if low.shape == high.shape == (3,):
             self._edges = box_edges(low, high)
 
 
-def _heard(publisher: Publisher) -> bool:
+def _heard(publisher: Publisher[Any]) -> bool:
     return bool(publisher.get_subscription_count())
 
 

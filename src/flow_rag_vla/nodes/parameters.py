@@ -61,7 +61,7 @@ class NodeParameters(Generic[T]):
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
 
-    def _validate(self, changes: list[Parameter]) -> SetParametersResult:
+    def _validate(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         if self._refusal:
             return SetParametersResult(successful=False, reason=self._refusal)
         for change in changes:
@@ -81,7 +81,7 @@ class NodeParameters(Generic[T]):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _apply(self, changes: list[Parameter]) -> None:
+    def _apply(self, changes: list[Parameter[Any]]) -> None:
         known = {
             change.name: self._table[change.name].check(_plain(change.value))
             for change in changes

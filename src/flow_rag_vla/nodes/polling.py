@@ -64,7 +64,7 @@ class PolledSubscription(Generic[T]):
             for _ in range(self._depth):
                 taken = handle.take_message(self._type, raw)
                 if taken is None:
-                    break
+                    break  # type: ignore[unreachable]  # rclpy's stub leaves out that nothing may be waiting.
                 messages.append((taken[0], taken[1]["received_timestamp"] or 0))
         return messages
 

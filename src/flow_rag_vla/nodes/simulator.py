@@ -49,7 +49,7 @@ class Simulator(Node):
         self._sim_time = self._stepped or bool(self.get_parameter("use_sim_time").value)
         self._world = World(gui=settings.gui)
         self._tick = 0
-        self._resets = 0
+        self._resets = self._reset_ns = 0
         self._target: CartesianTarget
         self._target_steady_ns = 0
         self._late = 0

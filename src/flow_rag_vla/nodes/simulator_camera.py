@@ -24,7 +24,8 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.sim.bodies import SceneState as WorldState
-from flow_rag_vla.sim.camera import FRONT, WRIST, CameraModel, SceneRenderer
+from flow_rag_vla.sim.camera import FRONT, WRIST, SceneRenderer
+from flow_rag_vla.sim.ground import CameraModel
 from flow_rag_vla.sim.scene import sample_scene
 from flow_rag_vla_interfaces.msg import SceneState
 

@@ -98,4 +98,5 @@ class Teleoperator(GraphClient):
 
 
 def _taken_over(command: ControlCommand) -> bool:
-    return command.mode == ControlCommand.MODE_TAKEOVER or command.reason == ControlCommand.REASON_TAKEOVER_LOST
+    lost = command.reason == ControlCommand.REASON_TAKEOVER_LOST
+    return bool(lost or command.mode == ControlCommand.MODE_TAKEOVER)

@@ -60,4 +60,5 @@ class WordsClient(GraphClient):
 
     def _on_result(self, done: Future[Any]) -> None:
         self._waiting = False
-        self.outcomes[done.result().result.outcome] += 1
+        answer: Any = done.result()
+        self.outcomes[answer.result.outcome] += 1
