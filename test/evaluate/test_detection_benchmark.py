@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from flow_rag_vla.evaluate.benchmarks.detection import (
     ELAPSED,
     FUSED,
-    Cost,
     Fold,
     Judged,
     figures,
     judge,
     matched_wins,
-    measure_cost,
     roc_auc,
     score_folds,
     table,
 )
+from flow_rag_vla.evaluate.benchmarks.detection_cost import Cost, measure_cost
 from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, split_successes
 from flow_rag_vla.failure.trace import TraceInfo
 

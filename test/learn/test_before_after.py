@@ -13,10 +13,10 @@ from flow_rag_vla.evaluate.benchmarks.detection import (
     FUSED_WITH,
     Fold,
     judge,
-    measure_cost,
     score_folds,
     table,
 )
+from flow_rag_vla.evaluate.benchmarks.detection_cost import measure_cost
 from flow_rag_vla.failure.before_after import BeforeAfter, answers
 from flow_rag_vla.failure.before_after_file import load_before_after
 from flow_rag_vla.failure.calibration_file import load_calibration
@@ -95,12 +95,15 @@ def test_the_monitor_that_runs_it_is_scored_beside_the_one_that_does_not():
     assert score.single[BEFORE_AFTER][0] > 0.95
     assert score.single[FUSED_WITH][0] > 0.95
     text = table(score, measure_cost(calibration, fresh, classifier, frames=50, ticks=50))
-    assert f"| {BEFORE_AFTER} |" in text and "| the same with the before/after classifier" in text
+    assert f"| {BEFORE_AFTER} |" in text and "| with it: processor time a tick" in text
+    assert score.detected_with is not None and score.detected_with.rate == 1.0
+    assert score.false_alarms_with is not None and score.false_alarms_with.trials == 10
     # The monitor without it says the same as if there were none; a fold that could not teach it leaves it out.
     plain = judge(calibration, fresh)
     assert [item.fused.tolist() for item in plain] == [item.fused.tolist() for item in well]
     bare = Fold(tuple(plain), tuple(failed), ())
-    assert BEFORE_AFTER not in score_folds([Fold(tuple(well), tuple(failed), ()), bare], 0.1).single
+    mixed = score_folds([Fold(tuple(well), tuple(failed), ()), bare], 0.1)
+    assert BEFORE_AFTER not in mixed.single and mixed.false_alarms_with is None
 
 
 def test_the_command_teaches_it_beside_a_calibration_and_refuses_too_few_failures(tmp_path):

@@ -28,7 +28,8 @@ def bench_detection(
         seed: of splits, weights and the bootstrap.
     """
     from flow_rag_vla.cli.progress import StageBars, progress_display
-    from flow_rag_vla.evaluate.benchmarks.detection import Fold, figures, judge, measure_cost, score_folds, table
+    from flow_rag_vla.evaluate.benchmarks.detection import Fold, figures, judge, score_folds, table
+    from flow_rag_vla.evaluate.benchmarks.detection_cost import measure_cost
     from flow_rag_vla.failure.calibration import RATE
     from flow_rag_vla.learn.before_after import make_before_after
     from flow_rag_vla.learn.detection_data import PARTS, collect_part

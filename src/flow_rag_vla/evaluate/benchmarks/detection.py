@@ -6,7 +6,6 @@ Pure: episodes and calibrations come in, figures go out. ``flow_rag_vla bench de
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import TICK_NS
-from flow_rag_vla.core.state import CartesianTarget, RobotState
+from flow_rag_vla.evaluate.benchmarks.detection_cost import Cost
 from flow_rag_vla.evaluate.intervals import Proportion, wilson
 from flow_rag_vla.failure.bands import bands_for
 from flow_rag_vla.failure.before_after import BeforeAfter
 from flow_rag_vla.failure.calibration import Calibration
-from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.fusion import standardised
 from flow_rag_vla.failure.monitor import Monitor, Reading
-from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.failure.trace import Trace, TraceInfo
 
 Array = NDArray[np.float64]
@@ -34,8 +30,8 @@ DRAWS = 500
 EARLY_S = 0.5
 """Seconds before time runs out at which a detection is worth something."""
 
-FRAMES_A_TICK = 0.25
-"""Ten pictures a second, forty ticks."""
+COUNTED = ("detected", "early", "false_alarms", "recovered_alarms", "detected_with", "false_alarms_with")
+"""Figures that are shares of episodes."""
 
 ELAPSED, FUSED = "time alone (baseline)", "fused"
 BEFORE_AFTER, FUSED_WITH = "before and after (baseline)", "fused with before and after"
@@ -46,7 +42,8 @@ class Judged:
     """One episode and what was said of it.
 
     times: (F,) seconds; fused: (F,) the highest fused score so far; single: score to (F,), its highest so far, in
-    deviations; alarm_at: seconds until the alarm, None without one; leading: which score raised it
+    deviations; alarm_at: seconds until the alarm, None without one; leading: which score raised it; alarm_with: whether
+    a monitor that asks the before/after classifier too raised one, None where there was none to ask
     """
 
     info: TraceInfo
@@ -55,6 +52,7 @@ class Judged:
     single: dict[str, Array]
     alarm_at: float | None
     leading: str
+    alarm_with: bool | None = None
 
     def peak(self, name: str, until: float = math.inf) -> float:
         """The highest that a score, ``FUSED`` or ``ELAPSED`` got within so many seconds."""
@@ -104,7 +102,8 @@ class KindScore:
 @dataclass(frozen=True, slots=True)
 class DetectionScore:
     """All figures. auc: failed against undisturbed success episodes, whole; matched_auc: each failed episode cut to the
-    length of the success episode that it is compared with; recovered_auc: failed against disturbed ones that succeeded.
+    length of the success episode that it is compared with; recovered_auc: failed against disturbed ones that succeeded;
+    detected_with, false_alarms_with: of a monitor that asks the before/after classifier too, None without one.
     """  # noqa: D205
 
     rate: float
@@ -121,6 +120,8 @@ class DetectionScore:
     baseline_lead_s: tuple[float, float, float]
     kinds: tuple[KindScore, ...]
     single: dict[str, tuple[float, float]]
+    detected_with: Proportion | None = None
+    false_alarms_with: Proportion | None = None
 
 
 def judge(calibration: Calibration, traces: Sequence[Trace], before_after: BeforeAfter | None = None) -> list[Judged]:
@@ -142,9 +143,11 @@ def judge(calibration: Calibration, traces: Sequence[Trace], before_after: Befor
         times = np.array([elapsed for elapsed, _ in rows])
         values = np.stack([standardised(bands, elapsed, reading.values) for elapsed, reading in rows])
         single = {name: _highest(values[:, column]) for column, name in enumerate(monitor.names)}
+        alarm_with = None
         if beside is not None and before_after is not None:
             own = bands_for(before_after.bands, trace.info.task, trace.info.target)
             told = _readings(beside, trace)
+            alarm_with = any(reading.raised for _, reading in told)
             if own is not None:
                 said = [own[0].standardised(elapsed, float(reading.values[-1])) for elapsed, reading in told]
                 single[BEFORE_AFTER] = _highest(np.array(said))
@@ -158,6 +161,7 @@ def judge(calibration: Calibration, traces: Sequence[Trace], before_after: Befor
                 single,
                 None if raised is None else raised[0],
                 "" if raised is None else raised[1].leading,
+                alarm_with,
             )
         )
     return judged
@@ -227,6 +231,8 @@ def score_folds(folds: Sequence[Fold], rate: float, seed: int = 0) -> DetectionS
     # Every fold judges the same success episodes: counted once, by the share of folds in which they raised an alarm.
     alarms = sum(item.alarm_at is not None for item in successes) / len(folds)
     count = round(len(successes) / len(folds))
+    asked = all(item.alarm_with is not None for item in (*successes, *failures))
+    alarms_with = sum(item.alarm_with is True for item in successes) / len(folds)
     kinds = sorted({item.info.cause for item in [*failures, *recovered]})
     return DetectionScore(
         rate=rate,
@@ -243,6 +249,8 @@ def score_folds(folds: Sequence[Fold], rate: float, seed: int = 0) -> DetectionS
         baseline_lead_s=_quantiles(_time_leads(folds[0].successes, failures, rate)),
         kinds=tuple(_kind(kind, folds) for kind in kinds),
         single=_single(folds),
+        detected_with=wilson(sum(item.alarm_with is True for item in failures), len(failures)) if asked else None,
+        false_alarms_with=wilson(round(alarms_with), count) if asked else None,
     )
 
 
@@ -356,66 +364,6 @@ def _single(folds: Sequence[Fold]) -> dict[str, tuple[float, float]]:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Milliseconds of processor time: a frame in the monitor, a tick in the rules, and both together a tick.
-
-    with_ms: a frame in a monitor that asks the before/after classifier too; NaN without one
-    """
-
-    frame_ms: float
-    rules_tick_ms: float
-    with_ms: float = math.nan
-
-    @property
-    def tick_ms(self) -> float:
-        """What a tick costs, with a frame every fourth."""
-        return self.rules_tick_ms + FRAMES_A_TICK * self.frame_ms
-
-    @property
-    def with_tick_ms(self) -> float:
-        """What a tick costs with the before/after classifier; NaN without one."""
-        return self.rules_tick_ms + FRAMES_A_TICK * self.with_ms
-
-
-def measure_cost(
-    calibration: Calibration,
-    traces: Sequence[Trace],
-    before_after: BeforeAfter | None = None,
-    *,
-    frames: int = 2000,
-    ticks: int = 4000,
-) -> Cost:
-    """Processor time of the monitor on real frames, and of the rules on a tool under way."""
-    frame_ms = _frame_ms(Monitor(calibration), traces, frames)
-    with_ms = math.nan if before_after is None else _frame_ms(Monitor(calibration, before_after), traces, frames)
-    detector, down = FailureDetector(), np.array([1.0, 0.0, 0.0, 0.0])
-    detector.start(Episode(1, "pick_and_place", 0))
-    states = [
-        RobotState(tick * TICK_NS, np.array([0.5 + 0.1 * math.sin(tick / 20), 0.0, 0.2]), down)
-        for tick in range(1, ticks + 1)
-    ]
-    commands = [Command(state.stamp_ns, CartesianTarget(state.position, down, 0.08)) for state in states]
-    started = time.thread_time()
-    for state, command in zip(states, commands, strict=True):
-        detector.offer_command(command)
-        detector.update(state)
-    return Cost(frame_ms, (time.thread_time() - started) * 1e3 / ticks, with_ms)
-
-
-def _frame_ms(monitor: Monitor, traces: Sequence[Trace], frames: int) -> float:
-    done, started = 0, time.thread_time()
-    while done < frames:
-        for trace in traces:
-            monitor.start()
-            for frame in trace.frames:
-                monitor.update(frame)
-            done += len(trace.frames)
-            if done >= frames:
-                break
-    return (time.thread_time() - started) * 1e3 / done
-
-
 def table(score: DetectionScore, cost: Cost) -> str:
     """The figures as Markdown, targets beside them."""
     low, middle, high = score.lead_s
@@ -438,9 +386,14 @@ def table(score: DetectionScore, cost: Cost) -> str:
         f"| processor time a tick, ms (rules alone {cost.rules_tick_ms:.3f}: ratio "
         f"{cost.tick_ms / cost.rules_tick_ms:.1f}) | {cost.tick_ms:.3f} | 1 |",
     ]
+    if score.detected_with is not None and score.false_alarms_with is not None:
+        lines += [
+            f"| with the before/after classifier: failures detected | {score.detected_with} | |",
+            f"| with it: false alarms, nominal {score.rate:.0%} | {score.false_alarms_with} | within 2 points |",
+        ]
     if math.isfinite(cost.with_ms):
         lines.append(
-            f"| the same with the before/after classifier (ratio {cost.with_tick_ms / cost.tick_ms:.2f}) "
+            f"| with it: processor time a tick, ms (ratio {cost.with_tick_ms / cost.tick_ms:.2f}) "
             f"| {cost.with_tick_ms:.3f} | 1 |"
         )
     lines += [
@@ -466,7 +419,7 @@ def figures(score: DetectionScore, cost: Cost, about: dict[str, Any]) -> dict[st
         middle = value.value if isinstance(value, Estimate) else value.rate
         return [_plain(middle), _plain(value.low), _plain(value.high)]
 
-    counted = ("detected", "early", "false_alarms", "recovered_alarms")
+    counted = [name for name in COUNTED if getattr(score, name) is not None]
     return {
         "about": about,
         "nominal_rate": score.rate,
@@ -478,7 +431,7 @@ def figures(score: DetectionScore, cost: Cost, about: dict[str, Any]) -> dict[st
         "tick_ms": cost.tick_ms,
         "rules_tick_ms": cost.rules_tick_ms,
         "frame_ms": cost.frame_ms,
-        "frame_with_before_after_ms": _plain(cost.with_ms),
+        "frame_with_ms": _plain(cost.with_ms),
         "kinds": [{name: _plain(getattr(kind, name)) for name in kind.__slots__} for kind in score.kinds],
         "single": {name: [_plain(whole), _plain(matched)] for name, (whole, matched) in score.single.items()},
     }
