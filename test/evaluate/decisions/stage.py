@@ -56,6 +56,7 @@ class Stage:
         inputs: bool = True,
         lose_states: float = 0.0,
         other_state: float = 0.0,
+        late_states: float = 0.0,
         slowdown: float = 0.0,
     ) -> None:
         self.made = Made(folder / "bag")
@@ -67,6 +68,7 @@ class Stage:
         for topic, kind in TYPES.items():
             self._writer.add_topic(self._prefix + topic, f"{OWN}/{kind}")
         self._inputs, self._lose_states, self._other_state = inputs, lose_states, other_state
+        self._late_states = late_states
         # As the message carries it: single precision.
         self._pace = 1.0 - float(np.float32(slowdown))
         self._before: RobotState | None = None
@@ -155,8 +157,10 @@ class Stage:
             "geometry_msgs/msg/Pose", position=message("geometry_msgs/msg/Point", x=x, y=y, z=z),
             orientation=message("geometry_msgs/msg/Quaternion", x=1.0, y=0.0, z=0.0, w=0.0),
         )  # fmt: skip
+        # Later than the chunk of this tick: the recorder was held up.
+        log_ns = stamp + (4_500_000 if self._late_states and self._rng.random() < self._late_states else 500_000)
         self._write(
-            "robot_state", stamp + 500_000, header=self._header(stamp), end_effector=pose, gripper_width=width,
+            "robot_state", log_ns, header=self._header(stamp), end_effector=pose, gripper_width=width,
             joint_positions=np.zeros(7), joint_velocities=np.zeros(7),
         )  # fmt: skip
 

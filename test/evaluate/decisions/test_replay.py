@@ -146,6 +146,17 @@ def test_a_chunk_made_with_a_later_state_than_the_nearest_is_found_out(perform, 
     assert nearest != set(recording.states_used), "each chunk used the state of its own stamp: nothing was tested"
 
 
+def test_a_chunk_whose_state_was_written_after_it_is_made_again(perform, policy):
+    made = perform(80, late_states=0.5)
+    recording = read_recording(made.bag)
+    decisions = Replay(recording, RecordedMemory(recording), policy).run()
+    chunks = [chunk_bytes(decisions.chunks[chunk.stamp_ns].chunk) for chunk in made.chunks]
+    assert chunks == [chunk_bytes(chunk) for chunk in made.chunks]
+    logs = {state.stamp_ns: log_ns for log_ns, state in recording.states}
+    late = [item for item in recording.chunks if logs[item.stamp_ns] > item.log_ns]
+    assert 0 < len(late) < len(made.chunks)
+
+
 def test_states_that_the_recorder_lost_are_counted(perform, policy):
     made = perform(80, lose_states=0.2)
     recording = read_recording(made.bag)

@@ -23,8 +23,8 @@ def chunk_inputs(
     """Embedding, robot state and goal that a chunk was made of; a sentence if one of them is not in the bag.
 
     The policy goes by the state whose stamp is nearest among those that had reached it. On a loaded machine the nearest
-    one may have been late or lost on the way to the policy, though not to the recorder: with ``policy`` the state is
-    found with which the recorded chunk comes out, bit for bit.
+    one may have been late or lost on the way to the policy, though not to the recorder, or the other way round: with
+    ``policy`` the state is found with which the recorded chunk comes out, bit for bit.
     """
     seen = recording.embedding(planned.stamp_ns)
     if seen is None:

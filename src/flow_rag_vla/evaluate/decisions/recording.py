@@ -28,6 +28,9 @@ EPISODE, STATE, CHUNK, CORRECTION, EMERGENCY_STOP, EMERGENCY_STOP_RESET, TAKEOVE
 BY_SERVICE = 2
 """Key of an emergency stop that a service call asked for."""
 
+HELD_UP_NS = 1_000_000_000
+"""By how much a recorder on a loaded machine may be behind with one topic and not with another."""
+
 RUNNING, RESETTING = 2, 1
 """Values equal EpisodeStatus.STATE_*."""
 
@@ -193,11 +196,17 @@ class DecisionRecording:
         status = self.running_at(log_ns)
         return 1.0 if status is None or invalid_pace(status.pace) is not None else status.pace
 
-    def states_around(self, stamp: int, until_log_ns: int, reach_ns: int) -> list[RobotState]:
-        """States within reach of a stamp that were received until then, the nearest first."""
-        place = bisect_right(self.by_stamp.state_logs, until_log_ns)
+    def states_around(self, stamp: int, log_ns: int, reach_ns: int) -> list[RobotState]:
+        """States within reach of a stamp that were received about then, the nearest first.
+
+        Those that came a little later count too: a recorder that was held up takes what lies there topic by topic.
+        """
+        logs = self.by_stamp.state_logs
+        first = max(0, bisect_right(logs, log_ns) - 40)
         found = [
-            state for _, state in self.states[max(0, place - 40) : place] if abs(state.stamp_ns - stamp) <= reach_ns
+            state
+            for _, state in self.states[first : bisect_right(logs, log_ns + HELD_UP_NS)]
+            if abs(state.stamp_ns - stamp) <= reach_ns
         ]
         return sorted(found, key=lambda state: abs(state.stamp_ns - stamp))
 
