@@ -8,11 +8,12 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, WebSocket
+from websockets.sync.client import connect
 
 from flow_rag_vla.gateway.access import Access, Role, Viewer, new_token
 from flow_rag_vla.gateway.app import Section, make_app
-from flow_rag_vla.gateway.patience import Patience
+from flow_rag_vla.gateway.patience import Patience, _place
 from flow_rag_vla.gateway.server import Server
 
 WAIT_S = 60.0
@@ -30,6 +31,13 @@ async def swallow(request: Request, _person: Viewer) -> int:
 @router.get("/much")
 async def much(_person: Viewer) -> Response:
     return Response(b"x" * ANSWER)
+
+
+@router.websocket("/open")
+async def stay_open(stream: WebSocket) -> None:
+    await stream.accept()
+    await stream.send_text("open")
+    await stream.receive_text()
 
 
 @pytest.fixture
@@ -78,6 +86,10 @@ def head(server, path="/api/things/swallow", length=10, token=True):
     if token:
         lines.append(f"Authorization: Bearer {server.secret}")
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def request(server, path):
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.secret}\r\n\r\n".encode()
 
 
 def alive(server):
@@ -187,3 +199,71 @@ def test_more_connections_than_are_let_in_are_closed_unheard(serve):
                 assert until_end(third) == b""
         emptied(server)
         assert alive(server)
+
+
+def ask(client):
+    client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    return until(client, b"alive")
+
+
+def test_one_address_opens_so_many_connections_and_hears_a_429_on_the_next_and_another_address_is_heard(serve):
+    with serve(Patience(head_s=WAIT_S, connections_each=2)) as server:
+        with connected(server) as first, connect(f"ws://127.0.0.1:{server.port}/api/things/open") as stream:
+            assert stream.recv() == "open"
+            ask(first)
+            for said in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"):
+                with connected(server) as third:
+                    third.sendall(said)
+                    answer = until(third, b"}")
+                    assert answer.startswith(b"HTTP/1.1 429") and b'"code": "too_many_connections"' in answer
+                    assert b"Connection: close" in answer and b"Retry-After" in answer
+            with socket.create_connection(("127.0.0.1", server.port), WAIT_S, ("127.0.0.2", 0)) as elsewhere:
+                assert ask(elsewhere).startswith(b"HTTP/1.1 200")
+            # A connection that stayed is none the worse.
+            assert ask(first).startswith(b"HTTP/1.1 200")
+            stream.send("bye")
+        emptied(server)
+        assert alive(server)
+
+
+def test_a_refused_connection_that_stays_is_closed(serve):
+    with serve(Patience(head_s=WAIT_S, connections_each=1)) as server, connected(server) as first:
+        ask(first)
+        with connected(server) as second, dripping(second, b"x"):
+            answer = until_end(second)
+        assert answer.count(b"HTTP/1.1") <= 1
+        assert ask(first).startswith(b"HTTP/1.1 200")
+
+
+def test_networks_of_ipv6_count_as_one_address_and_mapped_addresses_as_what_they_are():
+    assert _place(("2001:db8:1:2:3::4", 1)) == _place(("2001:db8:1:2:ffff::9", 2)) != _place(("2001:db8:1:3::4", 1))
+    assert _place(("::ffff:10.0.0.1", 1)) == _place(("10.0.0.1", 2)) == "10.0.0.1"
+    assert _place(("fe80::1%eth0", 1)) == _place(("fe80::2", 1))
+    assert _place(None) is None
+
+
+def asked_until(server, client, status):
+    """Ask for what is not there until the answer has this status; the test fails if it never has."""
+    for _ in range(int(WAIT_S / 0.01)):
+        client.sendall(request(server, "/api/things/nothing"))
+        answer = until(client, b"}")
+        if answer.startswith(b"HTTP/1.1 " + status):
+            return answer
+        threading.Event().wait(0.01)
+    raise AssertionError(answer)
+
+
+def test_more_requests_than_are_answered_at_once_hear_a_503_and_health_is_always_answered(serve):
+    with serve(Patience(requests=1)) as server, connected(server) as first, connected(server) as second:
+        first.sendall(head(server, length=4) + b"abc")
+        # It is under way once the server waits for the rest of its body.
+        answer = asked_until(server, second, b"503")
+        assert b'"code":"overloaded"' in answer and b"retry-after: 1" in answer.lower()
+        assert alive(server)
+        # A stranger hears who is let in, and holds no place.
+        with connected(server) as stranger:
+            stranger.sendall(head(server, token=False))
+            assert until(stranger, b"token_missing").startswith(b"HTTP/1.1 401")
+        first.sendall(b"d")
+        assert until(first, b"\r\n\r\n4").startswith(b"HTTP/1.1 200")
+        asked_until(server, second, b"404")

@@ -42,6 +42,10 @@ def review(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
     calibration: Annotated[str, typer.Option(help="JSON file that turns scores to shares of correct ones")] = "",
+    connections_each: Annotated[
+        int, typer.Option(min=1, max=400, help="Open connections from one address; raise it behind a proxy")
+    ] = 100,
+    requests: Annotated[int, typer.Option(min=1, help="Requests that are answered at once")] = 100,
     create: Annotated[bool, typer.Option("--create", help="Make the registry if it is not there")] = False,
 ) -> None:
     """Serve the page on which labels are accepted, rejected and corrected, until Ctrl-C.
@@ -68,6 +72,7 @@ def review(
         from flow_rag_vla.gateway.labeling.models import Models
         from flow_rag_vla.gateway.labeling.pictures import Pictures
         from flow_rag_vla.gateway.labeling.section import NAME, labeling_section
+        from flow_rag_vla.gateway.patience import Patience
         from flow_rag_vla.gateway.server import Server, ServerError
         from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
         from flow_rag_vla.labeling.registry.errors import RegistryError
@@ -92,9 +97,10 @@ def review(
                 opened, Pictures(media), Models((lambda: make_pipeline(settings, memory)) if models else None)
             )
             jobs = Jobs(opened.folder / "trainings")
+            patience = Patience(connections_each=connections_each, requests=requests)
             with (
                 _ended(console, jobs, came),
-                Server(make_app(access, [labeling_section(labels, jobs)]), host, port) as server,
+                Server(make_app(access, [labeling_section(labels, jobs)], patience), host, port) as server,
             ):
                 counts = opened.statistics()
                 left = counts.by_state["unreviewed"]

@@ -6,8 +6,10 @@ of what a section does; see docs/live.md for how to add one.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from flow_rag_vla import __version__
 from flow_rag_vla.gateway.access import Access, Door, Viewer
 from flow_rag_vla.gateway.errors import install_handlers
-from flow_rag_vla.gateway.limits import DEFAULT_BODY, BodyLimit
+from flow_rag_vla.gateway.limits import DEFAULT_BODY, BodyLimit, RequestLimit
 from flow_rag_vla.gateway.metrics import CONTENT_TYPE, Metric, labelled, prometheus_text
 from flow_rag_vla.gateway.patience import PATIENCE, Patience
 
@@ -40,6 +42,10 @@ def _nothing_missing() -> Sequence[str]:
     return ()
 
 
+def _nothing_to_close() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One part of the application. Its router appears below ``/api/<name>``, its page at ``/<name>/``."""
@@ -53,6 +59,10 @@ class Section:
     metrics: Callable[[], Iterable[Metric]] = field(default=_no_metrics)
     missing: Callable[[], Sequence[str]] = field(default=_nothing_missing)
     """What keeps it from being ready, a sentence each; none: it is ready."""
+    body_limits: Mapping[str, int] = field(default_factory=dict)
+    """Other limits, of the routes below ``/api/<name>`` that begin with these words."""
+    close: Callable[[], None] = field(default=_nothing_to_close)
+    """Ends what it has under way; called when the server ends."""
 
 
 def make_app(access: Access, sections: Sequence[Section], patience: Patience = PATIENCE) -> FastAPI:
@@ -66,15 +76,28 @@ def make_app(access: Access, sections: Sequence[Section], patience: Patience = P
     ``/health`` (it answers), ``/ready`` (503 and reasons while a section misses something) and the pages are open;
     ``/metrics`` and everything below ``/api`` ask for a token.
     """
+
+    @asynccontextmanager
+    async def served(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for section in sections:
+            await asyncio.to_thread(section.close)
+
     # The pages of FastAPI itself load scripts from elsewhere.
-    app = FastAPI(title="Flow-RAG-VLA", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Flow-RAG-VLA", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=served
+    )
     app.state.access, app.state.patience = access, patience
     install_handlers(app)
     answered: Counter[str] = Counter()
 
     # The last one that is added meets a request first.
     limits = {f"/api/{section.name}/": section.body_limit for section in sections}
+    for section in sections:
+        limits |= {f"/api/{section.name}/{path}": limit for path, limit in section.body_limits.items()}
     app.add_middleware(BodyLimit, limits=limits, default=DEFAULT_BODY, patience=patience)
+    app.add_middleware(RequestLimit, patience=patience)
+    # Who has no token holds no place.
     app.add_middleware(Door, access=access, prefix="/api/")
 
     @app.middleware("http")

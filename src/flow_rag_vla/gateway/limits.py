@@ -12,11 +12,39 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flow_rag_vla.gateway.errors import GatewayError, respond
+from flow_rag_vla.gateway.errors import GatewayError, respond, unavailable
 from flow_rag_vla.gateway.patience import PATIENCE, Patience
 
 DEFAULT_BODY = 1 << 20
 """Bytes of a body where nothing else is said: much for JSON, little for memory."""
+
+
+class RequestLimit:
+    """ASGI middleware: so many requests at once; further ones are refused, not kept waiting.
+
+    ``/health`` is always answered: a server that has much to do is alive. WebSockets are bounded as connections.
+    """
+
+    def __init__(self, app: ASGIApp, patience: Patience = PATIENCE, exempt: str = "/health") -> None:
+        self._app, self._most, self._exempt = app, patience.requests, exempt
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        if scope["type"] != "http" or scope["path"] == self._exempt:
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most:
+            error = unavailable("overloaded", f"{self._under_way} requests are under way", "send it again in a moment")
+            answer = respond(error)
+            answer.headers["Retry-After"] = "1"
+            await answer(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
 
 class BodyLimit:
