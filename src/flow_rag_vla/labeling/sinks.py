@@ -192,7 +192,8 @@ class RegistrySink:
         try:
             draft = self._draft(frame)
             image = self._known_image(draft) or self._registry.add_images(self.source_id, [draft])[0]
-            if draft.digest and image.digest != draft.digest:
+            moved = frame.stamp_ns is not None and image.stamp_ns != draft.stamp_ns
+            if moved or (draft.digest and image.digest != draft.digest):
                 raise LabelingError(
                     f"{frame.name} shows something else than when it was registered: give it another name",
                     "image_changed",
@@ -232,7 +233,12 @@ class RegistrySink:
         if frame.stamp_ns is None:
             file = Path(frame.name)
             return ImageDraft(name, found.width, found.height, digest=file_digest(file) if file.is_file() else "")
-        return ImageDraft(name, found.width, found.height, frame.frame, max(0, frame.stamp_ns))
+        # Its place among all frames: a run that takes fewer of them means the same ones.
+        place = frame.name.rpartition("#")[2]
+        number = frame.frame if frame.bag_frame is None else frame.bag_frame.number
+        if frame.bag_frame is None and place.isdigit():
+            number = int(place)
+        return ImageDraft(name, found.width, found.height, number, max(0, frame.stamp_ns))
 
     def _known_image(self, draft: ImageDraft) -> Image | None:
         """The same file where it was registered before, if it is still there; frames are known by their place alone."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from flow_rag_vla.gateway.errors import GatewayError, unavailable
 from flow_rag_vla.gateway.labeling.places import without_folders
-from flow_rag_vla.labeling.pipeline import LabelingError, LabelingPipeline
+from flow_rag_vla.labeling.pipeline import Image, LabelingError, LabelingPipeline, LabelledImage, LabelRequest
 
 T = TypeVar("T")
 
@@ -27,15 +27,19 @@ class Models:
         self._count = threading.Lock()
         self._waiting = 0
 
-    def run(self, work: Callable[[LabelingPipeline], T]) -> T:
+    def run(self, work: Callable[[LabelingPipeline], T], *, patient: bool = False) -> T:
         """The result of ``work``, alone with the pipeline.
+
+        Args:
+            work: one batch.
+            patient: wait for however many; for a job, behind which no client waits.
 
         Raises:
             GatewayError: 503 ``busy`` or ``no_models``.
             LabelingError: what the pipeline refuses.
         """
         with self._count:
-            if self._waiting >= self._most_waiting:
+            if self._waiting >= self._most_waiting and not patient:
                 raise unavailable("busy", f"{self._waiting} requests wait for the models", "send it again later")
             self._waiting += 1
         try:
@@ -44,6 +48,14 @@ class Models:
         finally:
             with self._count:
                 self._waiting -= 1
+
+    def shared(self) -> SharedPipeline:
+        """The pipeline for a job: alone with the models for one batch at a time.
+
+        Raises:
+            GatewayError: 503 ``no_models``; LabelingError: it cannot be made.
+        """
+        return SharedPipeline(self, self.run(lambda pipeline: pipeline, patient=True))
 
     def problem(self) -> str:
         """Why there is no pipeline; empty: there is one."""
@@ -60,3 +72,15 @@ class Models:
         if self._pipeline is None:
             self._pipeline = self._make()
         return self._pipeline
+
+
+class SharedPipeline(LabelingPipeline):
+    """The pipeline of a job beside which requests are answered: they wait for one batch at most."""
+
+    def __init__(self, models: Models, pipeline: LabelingPipeline) -> None:
+        super().__init__(pipeline.detector, pipeline.segmenter, pipeline.embedder)
+        self._models = models
+
+    def label(self, images: Sequence[Image], request: LabelRequest | None = None) -> list[LabelledImage]:
+        """As ``LabelingPipeline.label``."""
+        return self._models.run(lambda pipeline: pipeline.label(images, request), patient=True)

@@ -11,7 +11,6 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ from flow_rag_vla.labeling.pipeline.errors import SourceError
 from flow_rag_vla.labeling.pipeline.images import decode_image, read_image
 from flow_rag_vla.labeling.registry.errors import files_checked
 from flow_rag_vla.labeling.registry.values import Box, Image, Source, SourceKind
-from flow_rag_vla.labeling.video.frames import COMPRESSED_TYPE, open_bag
+from flow_rag_vla.labeling.video.frames import COMPRESSED_TYPE, open_bag, video_frame_at
+from flow_rag_vla.labeling.video.limits import was_sent
+from flow_rag_vla.labeling.video.sent import sent_frame
 
 Pixels = NDArray[np.uint8]
 
@@ -142,7 +143,7 @@ def _read(source: Source, image: Image) -> Pixels:
         if source.kind is SourceKind.BAG:
             found = _of_bag(path, image)
         elif source.kind is SourceKind.VIDEO:
-            found = _of_video(path, image)
+            found = sent_frame(path, image.stamp_ns) if was_sent(path) else video_frame_at(path, image.stamp_ns)
         else:
             file = path if source.kind in _ONE_FILE else path / image.name
             found = read_image(file) if file.is_file() else None
@@ -163,24 +164,4 @@ def _of_bag(path: Path, image: Image) -> Pixels | None:
             if entry.msgtype == COMPRESSED_TYPE:
                 return decode_image(bytes(entry.message.data), f"{image.name} at {image.stamp_ns}")
             return image_pixels(entry.message)
-    return None
-
-
-def _of_video(path: Path, image: Image) -> Pixels | None:
-    try:
-        import av
-    except ImportError:
-        raise SourceError("frames of videos need av: pip install 'flow_rag_vla[labeling]'") from None
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            container.seek(image.stamp_ns // 1000)  # microseconds: back to the key frame before
-            for frame in container.decode(stream):
-                if frame.pts is None or frame.time_base is None:
-                    continue
-                at_ns = round(frame.pts * Fraction(frame.time_base) * 1_000_000_000)
-                if at_ns >= image.stamp_ns:
-                    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) if at_ns == image.stamp_ns else None
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise SourceError(f"{path}: {error}") from None
     return None

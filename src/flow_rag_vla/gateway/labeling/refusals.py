@@ -24,7 +24,8 @@ _DATASETS = {
     "disk_full": 507,
     "storage_failed": 500,
 }
-_STATUS = {"image_too_large": 413, "image_missing": 404, "source_missing": 404, **_DATASETS}
+_VIDEOS = {"video_type": 415, "video_too_large": 413, "video_too_long": 413}
+_STATUS = {**_VIDEOS, "image_too_large": 413, "image_missing": 404, "source_missing": 404, **_DATASETS}
 _NOT_ACCEPTABLE_NOW = 412
 
 RESPONSES: dict[int | str, dict[str, Any]] = {

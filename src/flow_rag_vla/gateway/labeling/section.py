@@ -24,10 +24,13 @@ from flow_rag_vla.gateway.labeling.source_routes import source_routes
 from flow_rag_vla.gateway.labeling.summary_routes import summary_routes
 from flow_rag_vla.gateway.labeling.training_routes import training_routes
 from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
+from flow_rag_vla.gateway.labeling.video_routes import video_routes
+from flow_rag_vla.gateway.labeling.videos import VideoJobs
 from flow_rag_vla.gateway.metrics import Metric, gauge, labelled
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.training.jobs import Jobs
+from flow_rag_vla.labeling.video import limits
 
 NAME = "labeling"
 PAGE = Path(__file__).with_name("page")
@@ -61,6 +64,8 @@ def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
     ):
         router.include_router(routes(labels))
 
+    videos = VideoJobs(labels.registry, labels.models)
+    router.include_router(video_routes(videos))
     router.include_router(training_routes(jobs, DatasetStore.of(labels.registry)))
 
     def metrics() -> Iterable[Metric]:
@@ -77,4 +82,13 @@ def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
             return (without_folders(str(error)),)
         return ()
 
-    return Section(NAME, router, PAGE, MOST_BYTES + _ROOM_FOR_FORM, metrics, missing)
+    return Section(
+        NAME,
+        router,
+        PAGE,
+        MOST_BYTES + _ROOM_FOR_FORM,
+        metrics,
+        missing,
+        {"videos": limits.MOST_BYTES + _ROOM_FOR_FORM},
+        videos.close,
+    )

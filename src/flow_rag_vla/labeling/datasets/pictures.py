@@ -13,7 +13,8 @@ from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.pipeline.images import Image as Pixels
 from flow_rag_vla.labeling.pipeline.images import read_image
 from flow_rag_vla.labeling.registry.values import Image, Source, SourceKind
-from flow_rag_vla.labeling.video.frames import bag_frames, open_bag, video_frames
+from flow_rag_vla.labeling.video.frames import bag_frames, open_bag
+from flow_rag_vla.labeling.video.sent import kept_frames
 
 COPIED = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Kinds of files that every reader takes; others are written anew as PNG."""
@@ -95,7 +96,7 @@ def _of_video(source: Source, images: Sequence[Image], folder: Path, done: Done)
         wanted.setdefault(image.stamp_ns, []).append(image)
     files: dict[str, str] = {}
     try:
-        for frame in video_frames(source.path):
+        for frame in kept_frames(Path(source.path)):
             for image in wanted.pop(frame.stamp_ns or 0, ()):
                 files[image.image_id] = _write(frame.load(), image, folder)
                 done(files[image.image_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,7 @@ class BagFrame:
     """One picture of a bag. log_ns: when the recorder received it; stamp_ns: when it was taken, from its header.
 
     topic: full name; frame_id: of the camera; image: (H, W, 3) uint8 RGB, or None with ``error`` where it is broken
+    number: among all pictures of its topic, from 0
     """
 
     topic: str
@@ -33,6 +35,7 @@ class BagFrame:
     frame_id: str
     image: Image | None
     error: LabelingError | None = None
+    number: int = 0
 
     def source(self) -> ImageSource:
         """The frame as the pipeline takes it."""
@@ -44,7 +47,9 @@ class BagFrame:
         return self.image
 
 
-def video_frames(path: str | Path, every_s: float = 0.0) -> Iterator[ImageSource]:
+def video_frames(
+    path: str | Path, every_s: float = 0.0, container: str = "", most_pixels: int = MAX_PIXELS
+) -> Iterator[ImageSource]:
     """The frames of a video in the order of their times; ``stamp_ns`` is exact, counted from the video's own zero.
 
     A frame's time is its presentation time stamp in the stream's time base, a fraction; only the last step, to whole
@@ -53,6 +58,8 @@ def video_frames(path: str | Path, every_s: float = 0.0) -> Iterator[ImageSource
     Args:
         path: any container that FFmpeg reads.
         every_s: least seconds between frames; 0: all.
+        container: what alone it is read as, as FFmpeg calls it; empty: whatever it is.
+        most_pixels: of a frame.
 
     Raises:
         SourceError: if there is no video, or it breaks off; frames before the break are given.
@@ -70,22 +77,18 @@ def video_frames(path: str | Path, every_s: float = 0.0) -> Iterator[ImageSource
         raise ModelError(
             f"videos need av ({error}); install it: pip install 'flow_rag_vla[labeling]'", "extra_missing"
         ) from error
-    return _video_frames(av, path, Fraction(every_s))
+    return _video_frames(av, path, Fraction(str(every_s)), container, most_pixels)
 
 
-def _video_frames(av: Any, path: Path, every: Fraction) -> Iterator[ImageSource]:
+def _video_frames(av: Any, path: Path, every: Fraction, kind: str, most: int) -> Iterator[ImageSource]:
     wanted: Fraction | None = None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), format=kind or None) as container:
             if not container.streams.video:
                 raise SourceError(f"{path} holds no video stream", "source_empty")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            if stream.width * stream.height > MAX_PIXELS:
-                raise SourceError(
-                    f"{path} is {stream.width} x {stream.height} pixels, more than {MAX_PIXELS}: scale it down",
-                    "source_corrupt",
-                )
+            _check_size(path, stream, most)
             number = -1
             for frame in container.decode(stream):
                 number += 1
@@ -95,6 +98,8 @@ def _video_frames(av: Any, path: Path, every: Fraction) -> Iterator[ImageSource]
                 if wanted is not None and seconds < wanted:
                     continue
                 wanted = seconds + every
+                # A stream may change its size on the way.
+                _check_size(path, frame, most)
                 pixels = frame.to_ndarray(format="rgb24")
                 yield ImageSource(f"{path}#{number}", partial(_given, pixels), round(seconds * 1_000_000_000))
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -102,6 +107,50 @@ def _video_frames(av: Any, path: Path, every: Fraction) -> Iterator[ImageSource]
             raise
         text = getattr(error, "strerror", None) or error
         raise SourceError(f"{path} is no whole video ({text}): copy it again", "source_corrupt") from error
+
+
+def video_frame_at(path: str | Path, stamp_ns: int, container: str = "", most_pixels: int = MAX_PIXELS) -> Image | None:
+    """The frame of a video at exactly this time, as ``video_frames`` tells it; None: there is none.
+
+    Args:
+        path: any container that FFmpeg reads.
+        stamp_ns: from the video's own zero, nanoseconds.
+        container: what alone it is read as, as FFmpeg calls it; empty: whatever it is.
+        most_pixels: of a frame.
+
+    Raises:
+        SourceError: it cannot be read.
+        ModelError: without PyAV.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ModelError(
+            f"videos need av ({error}); install it: pip install 'flow_rag_vla[labeling]'", "extra_missing"
+        ) from error
+    path = Path(path)
+    try:
+        with av.open(str(path), format=container or None) as opened:
+            stream = opened.streams.video[0]
+            _check_size(path, stream, most_pixels)
+            opened.seek(stamp_ns // 1000)  # microseconds: back to the key frame before
+            for frame in opened.decode(stream):
+                if frame.pts is None or frame.time_base is None:
+                    continue
+                at_ns = round(frame.pts * Fraction(frame.time_base) * 1_000_000_000)
+                if at_ns >= stamp_ns:
+                    _check_size(path, frame, most_pixels)
+                    return frame.to_ndarray(format="rgb24") if at_ns == stamp_ns else None
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise SourceError(f"{path} is no whole video ({error}): copy it again", "source_corrupt") from error
+    return None
+
+
+def _check_size(path: Path, shown: Any, most: int) -> None:
+    if shown.width * shown.height > most:
+        raise SourceError(
+            f"{path} is {shown.width} x {shown.height} pixels, more than {most}: scale it down", "source_corrupt"
+        )
 
 
 def _given(image: Image) -> Image:
@@ -139,9 +188,11 @@ def bag_frames(bag: Bag, topics: Sequence[str], every_s: float = 0.0) -> Iterato
     """
     least = round(every_s * 1e9)
     last: dict[str, int] = {}
+    numbers: Counter[str] = Counter()
     for entry in bag.messages(topics):
         header = entry.message.header
         stamp = stamp_ns(header)
+        numbers[entry.topic] += 1
         # A camera that restarts its clock begins anew.
         if least and 0 <= stamp - last.get(entry.topic, stamp - least) < least:
             continue
@@ -157,7 +208,7 @@ def bag_frames(bag: Bag, topics: Sequence[str], every_s: float = 0.0) -> Iterato
             problem = error
         except ValueError as error:
             problem = ImageError(f"{entry.topic} at {stamp}: {error}")
-        yield BagFrame(entry.topic, entry.log_ns, stamp, str(header.frame_id), image, problem)
+        yield BagFrame(entry.topic, entry.log_ns, stamp, str(header.frame_id), image, problem, numbers[entry.topic] - 1)
 
 
 def folder_images(path: str | Path) -> list[ImageSource]:
