@@ -18,7 +18,7 @@ from flow_rag_vla.failure.before_after import (
     answers,
     calibrate_before_after,
 )
-from flow_rag_vla.failure.before_after_file import load_before_after, save_before_after
+from flow_rag_vla.failure.before_after_file import SHIPPED, load_before_after, save_before_after
 from flow_rag_vla.failure.calibration import CalibrationError, calibrate, fit_knowledge, split_successes
 from flow_rag_vla.failure.calibration_file import load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
@@ -176,8 +176,6 @@ def test_one_wrong_bit_is_noticed(tmp_path, classifier, place):
 
 
 def test_a_missing_a_cut_and_a_foreign_file_are_refused_with_the_remedy(tmp_path, classifier):
-    from flow_rag_vla.failure.calibration_file import SHIPPED
-
     path = tmp_path / FILE
     with pytest.raises(CalibrationError, match=r"missing.*flow_rag_vla calibrate --simulate --before-after"):
         load_before_after(path)
@@ -186,7 +184,7 @@ def test_a_missing_a_cut_and_a_foreign_file_are_refused_with_the_remedy(tmp_path
     with pytest.raises(CalibrationError, match="cannot be read"):
         load_before_after(path)
     with pytest.raises(CalibrationError, match="is no before/after classifier"):
-        load_before_after(SHIPPED)
+        load_before_after(SHIPPED.parent / "calibration.safetensors")
 
 
 @pytest.mark.parametrize("what", ["weight", "peak"])
@@ -209,3 +207,5 @@ def test_the_shipped_classifier_belongs_to_the_shipped_calibration():
     assert Monitor(calibration, shipped).names[-1] == NAME
     assert set(shipped.bands) == set(calibration.bands)
     assert math.isfinite(Monitor(calibration, shipped).threshold)
+    card = (SHIPPED.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"`{shipped.revision}`" in card and f"`{calibration.revision}`" in card
