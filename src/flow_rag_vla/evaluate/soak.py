@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 
 Array = NDArray[np.float64]
 Content = Mapping[str, Any]
@@ -127,15 +127,14 @@ def page(content: Content) -> str:
             for name in ("p50", "p99")
         )
         cards.insert(0, f"<h2>Latency</h2><div class='card two'>{charts}</div>")
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>Soak</title><style>{STYLE}</style></head><body><main><header><h1>Soak</h1><div class='soft'>"
+    return document(
+        "Soak",
+        "<header><h1>Soak</h1><div class='soft'>"
         f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')))} · "
         f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts{_learned(content)}</div></header>"
         "<p class='note'>Growth: from the median of the first fifth behind the warm-up "
         f"({warm_up(content['seconds']):.0f} s, shaded) to that of the last fifth.</p>"
-        f"{''.join(cards)}</main></body></html>\n"
+        f"{''.join(cards)}",
     )
 
 

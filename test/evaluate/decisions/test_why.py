@@ -28,7 +28,7 @@ def test_every_tick_of_a_run_has_an_explanation_that_names_its_mode(perform, pol
             assert found.chunk is not None and found.chunk.remade
         else:
             assert command.reason_text in text_of(found)
-        assert why_page(found, "run").endswith("</html>")
+        assert why_page(found, "run").endswith("</html>\n")
 
 
 def test_guidance_is_explained_with_its_case_and_with_what_would_have_been_without(perform, policy):
@@ -52,7 +52,7 @@ def test_a_shift_is_explained_with_where_the_target_was_taken_to_be(perform, pol
     assert found.chunk is not None and found.chunk.without is not None and found.chunk.remade
     text = text_of(found)
     assert "SHIFT, strength 0.750" in text and "+15, -9, +0 mm (x, y, z) from where it was read" in text
-    assert why_page(found, "run").endswith("</html>")
+    assert why_page(found, "run").endswith("</html>\n")
 
 
 def test_a_correction_of_the_controller_shows_as_a_changed_row(perform, policy):

@@ -11,7 +11,7 @@ import numpy as np
 
 from flow_rag_vla.evaluate.chaos.plan import KILL, KINDS, RESTART
 from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 
 Content = Mapping[str, Any]
 
@@ -114,7 +114,22 @@ def summary(content: Content) -> list[str]:
 def page(content: Content) -> str:
     """The whole page."""
     about = content.get("about", {})
-    bad = len(content["violations"])
+    words = [str(about.get("command", "")), f"seed {about.get('seed', '')}", str(about.get("started", ""))]
+    return document(
+        "Surviving",
+        f"<header><h1>Surviving</h1><div class='soft'>{escape(' · '.join(words))}</div></header>"
+        + _tiles(content)
+        + _notes(content)
+        + _violations(content)
+        + _faults(content)
+        + _gaps(content)
+        + _restarts(content)
+        + _rounds(content["rounds"]),
+    )
+
+
+def _tiles(content: Content) -> str:
+    bad, cases = len(content["violations"]), content["cases"]
     tiles = [
         ("violations", str(bad), "good" if not bad else "bad", f"in {len(content['rounds'])} rounds"),
         ("commands", f"{content['commands']:,}", "", "each compared with every limit"),
@@ -126,86 +141,64 @@ def page(content: Content) -> str:
         ),
         (
             "acknowledged cases lost",
-            str(content["cases"]["lost"]),
-            "good" if not content["cases"]["lost"] else "bad",
-            f"of {content['cases']['acknowledged']}",
+            str(cases["lost"]),
+            "good" if not cases["lost"] else "bad",
+            f"of {cases['acknowledged']}",
         ),
     ]
     if content["stop_delays_ms"]:
         tiles.append(
             ("emergency stop", f"{max(content['stop_delays_ms']):.0f} ms", "", "at worst, from asked to obeyed")
         )
-    body = [
-        "<header><h1>Surviving</h1>"
-        f"<div class='soft'>{escape(str(about.get('command', '')))} · seed {escape(str(about.get('seed', '')))} · "
-        f"{escape(str(about.get('started', '')))}</div></header>",
-        "<div class='tiles'>"
-        + "".join(
-            f"<div class='tile'><div class='name'>{escape(name)}</div><div class='value {colour}'>{value}</div>"
-            f"<div class='more'>{escape(more)}</div></div>"
-            for name, value, colour, more in tiles
+    drawn = (
+        f"<div class='tile'><div class='name'>{escape(name)}</div><div class='value {colour}'>{value}</div>"
+        f"<div class='more'>{escape(more)}</div></div>"
+        for name, value, colour, more in tiles
+    )
+    return f"<div class='tiles'>{''.join(drawn)}</div>"
+
+
+def _faults(content: Content) -> str:
+    head = ("fault", "rounds", "violations", "kept following", "longest until it followed again", "holds by reason")
+    rows = [
+        (
+            f"{escape(row['kind'])}<div class='note'>{escape(KINDS[row['kind']])}</div>",
+            str(row["rounds"]),
+            _bad(row["violations"]),
+            str(row["kept_following"]),
+            _seconds(row["longest_ms"]),
+            ", ".join(f"{escape(reason)} {count}" for reason, count in row["reactions"].items()) or "none",
         )
-        + "</div>",
-        _notes(content),
-        _violations(content),
-        "<h2>Faults and what the loop did</h2><div class='card scroll'>"
-        + _table(
-            ("fault", "rounds", "violations", "kept following", "longest until it followed again", "holds by reason"),
-            [
-                (
-                    f"{escape(row['kind'])}<div class='note'>{escape(KINDS[row['kind']])}</div>",
-                    str(row["rounds"]),
-                    _bad(row["violations"]),
-                    str(row["kept_following"]),
-                    _seconds(row["longest_ms"]),
-                    ", ".join(f"{escape(reason)} {count}" for reason, count in row["reactions"].items()) or "none",
-                )
-                for row in by_kind(content)
-            ],
-            numbers=(1, 2, 3, 4),
-        )
-        + "</div>",
-        "<h2>Gaps of more than two periods</h2><div class='card scroll'>"
-        + _table(
-            ("whose", "gaps", "held by name", "worst", "violations"),
-            [
-                (
-                    escape(row["owner"]),
-                    str(row["gaps"]),
-                    str(row["held"]),
-                    f"{row['worst_ms']:.0f} ms",
-                    _bad(row["wrong"]),
-                )
-                for row in gaps_by_owner(content)
-            ],
-            numbers=(1, 2, 3, 4),
-        )
-        + f"<p class='note'>An empty 40 Hz timer beside the loop had {content['timer_gaps']} such gaps. A gap is the "
-        "machine's if that timer lost as much at the same time, or if without the time for which the loop was ready to "
-        "run and got no processor it would not have been one. While the controller is down the bridge to the arm holds "
-        "and says NO_COMMAND.</p></div>",
-        "<h2>Restarts</h2><div class='card scroll'>"
-        + _table(
-            ("node", "times", "back, median", "back, longest"),
-            [
-                (
-                    escape(row["node"]),
-                    str(row["times"]),
-                    _seconds(row["median_ms"]),
-                    _seconds(row["longest_ms"]),
-                )
-                for row in by_node(content)
-            ],
-            numbers=(1, 2, 3),
-        )
-        + "<p class='note'>From the kill to the new process' first report on /diagnostics, imports and models "
-        "included.</p></div>",
-        _rounds(content["rounds"]),
+        for row in by_kind(content)
     ]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>Surviving</title><style>{STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
+    return _card("Faults and what the loop did", _table(head, rows, numbers=(1, 2, 3, 4)))
+
+
+def _gaps(content: Content) -> str:
+    rows = [
+        (escape(row["owner"]), str(row["gaps"]), str(row["held"]), f"{row['worst_ms']:.0f} ms", _bad(row["wrong"]))
+        for row in gaps_by_owner(content)
+    ]
+    table = _table(("whose", "gaps", "held by name", "worst", "violations"), rows, numbers=(1, 2, 3, 4))
+    return _card(
+        "Gaps of more than two periods",
+        f"{table}<p class='note'>An empty 40 Hz timer beside the loop had {content['timer_gaps']} such gaps. A gap is "
+        "the machine's if that timer lost as much at the same time, or if without the time for which the loop was "
+        "ready to run and got no processor it would not have been one. While the controller is down the bridge to the "
+        "arm holds and says NO_COMMAND.</p>",
+    )
+
+
+def _restarts(content: Content) -> str:
+    rows = [
+        (escape(row["node"]), str(row["times"]), _seconds(row["median_ms"]), _seconds(row["longest_ms"]))
+        for row in by_node(content)
+    ]
+    table = _table(("node", "times", "back, median", "back, longest"), rows, numbers=(1, 2, 3))
+    return _card(
+        "Restarts",
+        f"{table}<p class='note'>From the kill to the new process' first report on /diagnostics, imports and models "
+        "included.</p>",
     )
 
 
@@ -223,7 +216,7 @@ def _violations(content: Content) -> str:
     rows = [(escape(item["kind"]), str(item["round"]), escape(item["text"])) for item in found[:_SHOWN]]
     more = f"<p class='note'>and {len(found) - _SHOWN} more</p>" if len(found) > _SHOWN else ""
     table = _table(("violation", "round", "values"), rows, numbers=(1,))
-    return f"<h2>Violations</h2><div class='card scroll'>{table}{more}</div>"
+    return _card("Violations", f"{table}{more}")
 
 
 def _rounds(rounds: Sequence[Content]) -> str:
@@ -241,6 +234,10 @@ def _rounds(rounds: Sequence[Content]) -> str:
     head = ("round", "fault", "node back", "following again", "holds by reason", "notes")
     table = _table(head, rows, numbers=(0, 2, 3))
     return f"<details><summary>Every round ({len(rounds)})</summary><div class='scroll'>{table}</div></details>"
+
+
+def _card(title: str, body: str) -> str:
+    return f"<h2>{title}</h2><div class='card scroll'>{body}</div>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:

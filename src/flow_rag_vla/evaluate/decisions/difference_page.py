@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from flow_rag_vla.evaluate.decisions.comparison import Cause, Comparison, Stretch
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 
 SHOWN = 20
 """Stretches in the text; the page and the JSON have all of them."""
@@ -88,16 +88,14 @@ def difference_page(comparison: Comparison, about: Mapping[str, str], notes: Seq
         if rows
         else '<p class="good">Every command is the same, bit for bit.</p>'
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{one} and {other}</title><style>{STYLE}</style></head><body><main>"
+    return document(
+        " and ".join(comparison.names),
         f'<h1>One recording, two variants: {one} and {other}</h1><p class="soft">The recorded states do not answer to '
         "what a variant commands: differences show what each would have asked for in the situation that was.</p>"
         f'<div class="tiles">{_tiles(comparison)}</div>'
         + (f'<div class="card missing"><ul>{missing}</ul></div>' if missing else "")
         + f"<h2>Distance of the two targets</h2><div class='card'>{_chart(comparison)}</div>"
-        f"<h2>Where they part</h2><div class='card'>{table}</div><footer><dl>{facts}</dl></footer></main></body></html>"
+        f"<h2>Where they part</h2><div class='card'>{table}</div><footer><dl>{facts}</dl></footer>",
     )
 
 

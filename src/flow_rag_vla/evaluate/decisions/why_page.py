@@ -11,7 +11,7 @@ from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.evaluate.decisions.explanation import ExplainedCase, Explanation
 from flow_rag_vla.evaluate.decisions.why_text import headline, sections
 from flow_rag_vla.evaluate.report.stories import picture_uri
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 
 _STYLE = """
 .why { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 14px; margin-top: 20px; }
@@ -34,13 +34,12 @@ def why_page(found: Explanation, title: str) -> str:
         f"<figcaption>{escape(camera)} camera</figcaption></figure>"
         for camera, pixels in found.frames.items()
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(headline(found))}</title><style>{STYLE}{_STYLE}</style></head><body><main>"
+    return document(
+        headline(found),
         f"<h1>{escape(headline(found))}</h1><p class='soft'>{escape(title)}</p>"
         + (f"<div class='eyes'>{eyes}</div>" if eyes else "")
-        + f"<div class='why'>{cards}{_paths(found)}{_table(found.cases)}</div></main></body></html>"
+        + f"<div class='why'>{cards}{_paths(found)}{_table(found.cases)}</div>",
+        _STYLE,
     )
 
 

@@ -15,7 +15,7 @@ from flow_rag_vla.evaluate.report.charts import Bar, Mark
 from flow_rag_vla.evaluate.report.digest import Digest
 from flow_rag_vla.evaluate.report.run import Run, command_line, versions
 from flow_rag_vla.evaluate.report.stories import FailureStory, Frame
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 from flow_rag_vla.evaluate.report.timing import LoopTiming, Stage, loop_timing, mode_spans, stages
 
 LATENCY_LIMIT_MS = 100.0
@@ -42,11 +42,7 @@ def page(run: Run, stories: Sequence[FailureStory], animation: Path | None, anim
         _episodes(run),
         _footer(run),
     ]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return document(title, "".join(parts))
 
 
 def _head(run: Run, title: str) -> str:

@@ -1,6 +1,8 @@
-"""The look of a report: one style sheet, light and dark, nothing loaded from anywhere."""
+"""The look of every page: one document, one style sheet, light and dark, nothing loaded from anywhere."""
 
 from __future__ import annotations
+
+from html import escape
 
 STYLE = """
 :root {
@@ -92,3 +94,18 @@ details table { margin-top: 8px; font-size: 12.5px; } details td { padding: 3px 
 }
 @media print { body { background: #fff; } .card, .tile { break-inside: avoid; } }
 """
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: text.
+        body: HTML of what is on it.
+        style: rules of its own, after the common ones.
+    """
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body><main>{body}</main></body></html>\n"
+    )

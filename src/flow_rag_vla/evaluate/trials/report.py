@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from flow_rag_vla.evaluate.report.charts import legend
-from flow_rag_vla.evaluate.report.style import STYLE
+from flow_rag_vla.evaluate.report.style import document
 from flow_rag_vla.evaluate.trials import figures
 from flow_rag_vla.evaluate.trials.analysis import ALL, CONTROLS, check_plain, running_share
 from flow_rag_vla.evaluate.trials.protocol import ONLINE, TrialError
@@ -46,11 +46,7 @@ def page(content: Mapping[str, Any], name: str) -> str:
         _variants(groups, content["about"]),
         _footer(content["about"], groups),
     ]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return document(title, "".join(parts))
 
 
 def method_in_question(variants: Sequence[str]) -> str | None:
