@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed
+from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, why_no_image
 from flow_rag_vla.robot.pictures import PictureError
 
 S = 1_000_000_000
@@ -84,3 +84,21 @@ def test_a_camera_is_silent_from_its_last_image_on():
     assert feed.silence_s(NOW) is None
     assert passes(feed, NOW) and not passes(feed, NOW - S)
     assert feed.silence_s(NOW + 3 * S) == 3.0
+
+
+PLAIN, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+
+
+@pytest.mark.parametrize(
+    ("compressed", "published", "said"),
+    [
+        (False, [], "nobody publishes /front"),
+        (False, [PLAIN], "no image of the wrist camera on /front"),
+        (True, [PLAIN, PACKED], "no image of the wrist camera on /front"),
+        (False, [PACKED], "write compressed: true for the wrist camera"),
+        (True, [PLAIN], "write compressed: false for the wrist camera"),
+        (True, ["std_msgs/msg/String"], "/front carries std_msgs/msg/String, no images"),
+    ],
+)
+def test_that_no_image_comes_is_said_with_what_to_change(compressed, published, said):
+    assert said in why_no_image("wrist", "/front", compressed, published)

@@ -24,7 +24,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
-from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed
+from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, why_no_image
 from flow_rag_vla.robot.pictures import PictureError, decoded
 from flow_rag_vla.robot.profile import Camera
 
@@ -46,30 +46,24 @@ class RobotCamera(Node):
             raise StartError(f"{profile.file}: names no cameras; add some, or do without this node")
         self._sentence = ""
         self._feeds: list[CameraFeed] = []
-        self._topics: dict[str, str] = {}
+        self._cameras: dict[str, Camera] = {}
         for camera in profile.cameras:
             self._pass_on(camera)
         self._diagnostics = Diagnostics(self, profile.name, self._health)
-        self.get_logger().info(f"{profile.name}: waiting for images of {', '.join(self._topics) or 'no camera'}")
+        self.get_logger().info(f"{profile.name}: waiting for images of {', '.join(self._cameras) or 'no camera'}")
 
     def _pass_on(self, camera: Camera) -> None:
         image_topic, info_topic = CAMERA_TOPICS[camera.role]
         resolve = self.resolve_topic_name
         feed = CameraFeed(camera.role, self._settings.value.max_image_age)
-        # Reliable or best effort, drivers publish both; a best effort subscription takes either.
-        if camera.compressed:
+        # Else its driver publishes where the graph listens.
+        if camera.compressed or resolve(camera.image) != resolve(image_topic):
             images = self.create_publisher(Image, image_topic, qos.SENSOR)
-            self.create_subscription(
-                CompressedImage, camera.image, self._receiver(feed, _unpacked, images.publish), qos.NEWEST
-            )
-        elif resolve(camera.image) != resolve(image_topic):
-            images = self.create_publisher(Image, image_topic, qos.SENSOR)
-            self.create_subscription(Image, camera.image, self._receiver(feed, as_rgb8, images.publish), qos.NEWEST)
-        else:
-            # Its driver publishes where the graph listens.
-            return
-        self._feeds.append(feed)
-        self._topics[camera.role] = camera.image
+            kind, read = (CompressedImage, _unpacked) if camera.compressed else (Image, as_rgb8)
+            # Reliable or best effort, drivers publish both; a best effort subscription takes either.
+            self.create_subscription(kind, camera.image, self._receiver(feed, read, images.publish), qos.NEWEST)
+            self._feeds.append(feed)
+            self._cameras[camera.role] = camera
         if camera.info and resolve(camera.info) != resolve(info_topic):
             infos = self.create_publisher(CameraInfo, info_topic, qos.SENSOR)
             self.create_subscription(CameraInfo, camera.info, self._informer(feed, infos.publish), qos.NEWEST)
@@ -119,7 +113,9 @@ class RobotCamera(Node):
         for feed in self._feeds:
             role, silence = feed.role, feed.silence_s(now_ns)
             if silence is None:
-                wrong.append(f"no image of the {role} camera on {self._topics[role]}")
+                camera = self._cameras[role]
+                types = [info.topic_type for info in self.get_publishers_info_by_topic(camera.image)]
+                wrong.append(why_no_image(role, camera.image, camera.compressed, types))
             elif silence > limit:
                 wrong.append(f"the {role} camera is silent")
             figures |= {

@@ -93,3 +93,23 @@ class CameraFeed:
     def silence_s(self, now_ns: int) -> float | None:
         """Seconds since the last image that was passed on, on the steady clock; None: there was none."""
         return None if self._came_ns is None else (now_ns - self._came_ns) / 1e9
+
+
+def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[str]) -> str:
+    """Why no image came, in a phrase.
+
+    Args:
+        role: of the camera.
+        topic: where its images are expected.
+        compressed: whether the profile says that they are.
+        published: types of those who publish there, such as ``sensor_msgs/msg/Image``.
+    """
+    if not published:
+        return f"nobody publishes {topic}, the images of the {role} camera"
+    packed, plain = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
+    if (packed if compressed else plain) in published:
+        return f"no image of the {role} camera on {topic}"
+    if (other := plain if compressed else packed) in published:
+        said = str(not compressed).lower()
+        return f"{topic} carries {other}: write compressed: {said} for the {role} camera in the profile"
+    return f"{topic} carries {', '.join(sorted(set(published)))}, no images of the {role} camera"
