@@ -311,7 +311,7 @@ def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration, 
     node = start_node("failure_detector", calibration=str(calibration), before_after=str(absent))
     bench.wait_for_node()
     assert node.text.count(f"parameter before_after: {absent} is missing") == 1
-    assert bench.figure("before_after") == "off"
+    assert bench.figure("before_after") == "none"
     bench.told("the detector goes on without it")
     bench.episode(instruction="dance")
     assert "instruction 'dance' is not understood" in node.text

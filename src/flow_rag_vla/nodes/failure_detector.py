@@ -40,7 +40,7 @@ from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg
 
 OFF = "off"
-SHIPPED = "shipped"
+SHIPPED, NONE = "shipped", "none"
 
 
 class FailureDetectorNode(ManagedNode):
@@ -110,7 +110,7 @@ class FailureDetectorNode(ManagedNode):
 
     def _classifier(self, name: str) -> BeforeAfter | None:
         self._before_after_problem = ""
-        if name == OFF:
+        if name == NONE:
             return None
         try:
             if self._calibration is None:
@@ -330,7 +330,7 @@ class FailureDetectorNode(ManagedNode):
             "cpu_ms_per_state": round(self._busy_ns * 1e-6 / self._states, 4) if self._states else 0.0,
             "cpu_ms_per_frame": round(self._frames_busy_ns * 1e-6 / self._frames, 4) if self._frames else 0.0,
             "calibration": calibration.revision if calibration is not None else OFF,
-            "before_after": self._before_after.revision if self._before_after is not None else OFF,
+            "before_after": self._before_after.revision if self._before_after is not None else NONE,
             "false_alarm_rate": drift.rate if drift is not None else 0.0,
             "successes": drift.episodes if drift is not None else 0,
             "successes_with_alarm": drift.alarms if drift is not None else 0,

@@ -172,9 +172,9 @@ class FailureDetectorParameters:
     )
     calibration: str = parameter("", "File of the monitor's calibration; empty: the one that ships; off: rules alone")
     before_after: str = parameter(
-        "off",
+        "none",
         "Before/after classifier as one more score, fused where its band belongs to the calibration: a file; shipped: "
-        "the one that ships; off: none",
+        "the one that ships; none: no such score",
     )
     false_alarm_rate: float = parameter(
         0.0,
