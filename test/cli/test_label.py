@@ -30,6 +30,10 @@ def test_a_folder_is_labelled_and_everything_is_written(pictures: Path, tmp_path
     assert sum(len(line["objects"]) for line in lines) > 0
     assert len(list((tmp_path / "out/overlays").iterdir())) == 2
     assert (tmp_path / "registry/registry.db").is_file()
+    assert f"registry: {sum(len(line['objects']) for line in lines)} new objects, 0 known" in result.output
+    again = RUNNER.invoke(app, [*arguments, "--batch", "1", "--no-overlays"])
+    assert again.exit_code == 0, again.output
+    assert "registry: nothing new: all" in again.output
 
 
 def test_a_broken_picture_is_named_and_the_others_are_labelled(pictures: Path, tmp_path: Path) -> None:

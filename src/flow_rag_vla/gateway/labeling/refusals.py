@@ -40,6 +40,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (413, "It is too large."),
         (415, "It is of a kind that is not taken."),
         (422, "A value makes no sense."),
+        (503, "Too much is under way, or what it needs is missing: send it again later."),
     )
 }
 """What any route here may answer besides its own."""

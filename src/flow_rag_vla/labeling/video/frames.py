@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 from flow_rag_vla.labeling.pipeline.errors import ImageError, LabelingError, ModelError, SettingError, SourceError
@@ -140,7 +142,7 @@ def video_frame_at(path: str | Path, stamp_ns: int, container: str = "", most_pi
                 at_ns = round(frame.pts * Fraction(frame.time_base) * 1_000_000_000)
                 if at_ns >= stamp_ns:
                     _check_size(path, frame, most_pixels)
-                    return frame.to_ndarray(format="rgb24") if at_ns == stamp_ns else None
+                    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) if at_ns == stamp_ns else None
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} is no whole video ({error}): copy it again", "source_corrupt") from error
     return None
