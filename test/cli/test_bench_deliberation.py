@@ -6,7 +6,7 @@ import json
 
 from typer.testing import CliRunner
 
-from flow_rag_vla.cli import bench, bench_deliberation, bench_pace
+from flow_rag_vla.cli import bench, bench_deliberation, bench_likeness, bench_pace
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.deliberation.stages import STAGES
 from flow_rag_vla.evaluate.benchmarks.swapping import SwappingFigures
@@ -22,6 +22,16 @@ def test_every_stage_is_timed_and_no_known_command_is_planned_wrongly(tmp_path, 
     means = sum(mean for _, mean in figures["stages"].values())
     assert abs(means - figures["whole_mean_ms"]) < 1e-6, "the stages are the whole"
     assert "bare call of the provider" in result.output
+
+
+def test_a_starts_own_case_is_found_with_the_hand_where_the_cases_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_likeness, "STARTS", 12)
+    monkeypatch.setattr("flow_rag_vla.sim.tasks.TASK_RULES", {"pick_and_place": _rule("pick_and_place")})
+    result = CliRunner().invoke(app, ["bench", "likeness", "--quick", "--json", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "likeness.json").read_text())["figures"]
+    assert found["starts"] == 3 and found["moved"] == found["alike"] == 3
+    assert found["own"] > 0.5 > found["others"]
 
 
 def test_slower_runs_are_the_same_starts_and_take_longer(tmp_path, monkeypatch):
@@ -49,4 +59,4 @@ def test_swapping_tells_the_ratio_and_whether_the_target_is_met():
 
 
 def test_they_run_only_when_they_are_named():
-    assert all(bench.BENCHMARKS[name].on_request for name in ("deliberation", "pace", "swapping"))
+    assert all(bench.BENCHMARKS[name].on_request for name in ("deliberation", "likeness", "pace", "swapping"))

@@ -115,6 +115,12 @@ def _deliberation(console: Console, output: Path | None, options: Options) -> No
     bench_deliberation(console, output, quick=options.quick)
 
 
+def _likeness(console: Console, output: Path | None, options: Options) -> None:
+    from flow_rag_vla.cli.bench_likeness import bench_likeness
+
+    bench_likeness(console, output, quick=options.quick)
+
+
 def _pace(console: Console, output: Path | None, options: Options) -> None:
     from flow_rag_vla.cli.bench_pace import bench_pace
 
@@ -165,6 +171,9 @@ BENCHMARKS = {
         "the seven stages beside the provider's bare call, checks a second, plans of 200 held-out commands",
         _deliberation,
     ),
+    "likeness": Benchmark(
+        "a start's own case looked for before the hand moves, beside the hand as it is and chance", _likeness
+    ),
     "pace": Benchmark("tasks done slower beside the same starts at full speed", _pace),
     "restart": Benchmark(
         "nodes that died: the heavy ones from the spare process and anew, the others beside an empty node", _restart
@@ -205,7 +214,7 @@ def bench(
     quick: bool = typer.Option(
         False,
         "--quick",
-        help="Curation, detection, labeling, registry, deliberation, pace, replay, restart: a part of it.",
+        help="Curation, detection, labeling, registry, deliberation, likeness, pace, replay, restart: a part of it.",
     ),
     bank: Path = typer.Option(None, help="Retrieval: folder of a bank of cases, made with practice."),
     bag: Path = typer.Option(None, help="Replay: run folder or bag to decide again, instead of a new one."),
@@ -238,6 +247,8 @@ def bench(
       flow_rag_vla bench curation            about 2 minutes; with --quick one
 
       flow_rag_vla bench deliberation        under a minute
+
+      flow_rag_vla bench likeness            about 2 minutes; with --quick one
 
       flow_rag_vla bench pace                about 3 minutes; with --quick one
 
