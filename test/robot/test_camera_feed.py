@@ -102,3 +102,4 @@ PLAIN, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 )
 def test_that_no_image_comes_is_said_with_what_to_change(compressed, published, said):
     assert said in why_no_image("wrist", "/front", compressed, published)
+    assert "is refused" in why_no_image("wrist", "/front", compressed, published, refused=3)

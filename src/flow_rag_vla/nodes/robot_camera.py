@@ -78,7 +78,8 @@ class RobotCamera(Node):
                 feed.check_stamp(stamp_ns, self.get_clock().now().nanoseconds)
                 image = read(message)
             except (MessageError, PictureError) as error:
-                self._refuse(feed, error)
+                feed.refused += 1
+                self._refuse(feed.role, error)
                 return
             publish(image)
             feed.took(stamp_ns, (image.width, image.height), time.monotonic_ns())
@@ -90,16 +91,15 @@ class RobotCamera(Node):
             try:
                 feed.check_calibration(_calibration(info))
             except PictureError as error:
-                self._refuse(feed, error)
+                self._refuse(feed.role, error)
                 return
             publish(info)
             feed.infos += 1
 
         return receive
 
-    def _refuse(self, feed: CameraFeed, error: Exception) -> None:
-        feed.refused += 1
-        self._complain(f"not passed on from the {feed.role} camera: {error}")
+    def _refuse(self, role: str, error: Exception) -> None:
+        self._complain(f"not passed on from the {role} camera: {error}")
 
     def _health(self) -> Health:
         now_ns, limit = time.monotonic_ns(), self._settings.value.silence
@@ -115,7 +115,7 @@ class RobotCamera(Node):
             if silence is None:
                 camera = self._cameras[role]
                 types = [info.topic_type for info in self.get_publishers_info_by_topic(camera.image)]
-                wrong.append(why_no_image(role, camera.image, camera.compressed, types))
+                wrong.append(why_no_image(role, camera.image, camera.compressed, types, feed.refused))
             elif silence > limit:
                 wrong.append(f"the {role} camera is silent")
             figures |= {

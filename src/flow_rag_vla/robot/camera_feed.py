@@ -95,15 +95,18 @@ class CameraFeed:
         return None if self._came_ns is None else (now_ns - self._came_ns) / 1e9
 
 
-def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[str]) -> str:
-    """Why no image came, in a phrase.
+def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[str], refused: int = 0) -> str:
+    """Why no image was passed on, in a phrase.
 
     Args:
         role: of the camera.
         topic: where its images are expected.
         compressed: whether the profile says that they are.
         published: types of those who publish there, such as ``sensor_msgs/msg/Image``.
+        refused: how many came and were not passed on.
     """
+    if refused:
+        return f"every image of the {role} camera is refused, see last_refusal"
     if not published:
         return f"nobody publishes {topic}, the images of the {role} camera"
     packed, plain = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
