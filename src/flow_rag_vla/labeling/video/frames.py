@@ -142,7 +142,8 @@ def video_frame_at(path: str | Path, stamp_ns: int, container: str = "", most_pi
                 at_ns = round(frame.pts * Fraction(frame.time_base) * 1_000_000_000)
                 if at_ns >= stamp_ns:
                     _check_size(path, frame, most_pixels)
-                    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) if at_ns == stamp_ns else None
+                    pixels: Any = frame.to_ndarray(format="rgb24")
+                    return np.asarray(pixels, np.uint8) if at_ns == stamp_ns else None
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} is no whole video ({error}): copy it again", "source_corrupt") from error
     return None
