@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -11,6 +12,12 @@ from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.saying import complain, warn
+
+if TYPE_CHECKING:
+    from flow_rag_vla.deliberation.admission import SimulationCheck
+    from flow_rag_vla.deliberation.diagnosis import Diagnosed, FailureSeen
+    from flow_rag_vla.deliberation.rehearsal import Rehearsed
+    from flow_rag_vla.evaluate.trials.rig import Rig
 
 
 def diagnose(
@@ -44,32 +51,26 @@ def diagnose(
       flow_rag_vla diagnose push 51003 -p openai --base-url http://localhost:11434/v1 --model qwen3 --admit memory.db
     """
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
-    from flow_rag_vla.deliberation.admission import NotAdmittedError, admit_checked, check_in_simulation
-    from flow_rag_vla.deliberation.diagnosis import FailureSeen
+    from flow_rag_vla.deliberation.admission import NotAdmittedError, check_in_simulation
     from flow_rag_vla.deliberation.diagnosis import diagnose as explain
     from flow_rag_vla.deliberation.rehearsal import rehearse
     from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
     from flow_rag_vla.evaluate.trials.rig import Rig
+    from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.llm.errors import LlmError
     from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
-    from flow_rag_vla.llm.request import Picture
     from flow_rag_vla.llm.service import LanguageModel
-    from flow_rag_vla.memory.images import encoded
-    from flow_rag_vla.memory.memory import FailureMemory
     from flow_rag_vla.memory.store import StoreError
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
-    from flow_rag_vla.sim.camera import FRONT, WRIST
-    from flow_rag_vla.sim.scene import VARIANTS
 
     console = Console(soft_wrap=True, highlight=False)
     rig: Rig | None = None
     try:
         check_task(task)
-        if variant not in VARIANTS:
-            raise TrialError(f"scene {variant!r} is not known; known: {', '.join(VARIANTS)}")
+        check_scene(variant)
         language_model = LanguageModel(make_provider(chosen_provider(provider), ProviderSettings(model, base_url)))
         rig = Rig(simulated_spec(task, variant, checkpoint=checkpoint))
         start = Start(seed, seed)
@@ -78,27 +79,9 @@ def diagnose(
         if taken.success:
             console.print(f"start {seed} succeeds after {taken.fact.duration:.1f} s: there is nothing to explain")
             return
-        report = taken.reports[0] if taken.reports else None
-        phase = report.phase.value if report is not None else ""
-        seen = FailureSeen(
-            taken.kind,
-            task,
-            phase,
-            report.evidence if report is not None else (),
-            report.confidence if report is not None else 0.0,
-            report.description if report is not None else "",
-            taken.last_wrench,
-            (
-                Picture("front camera when the attempt had ended", encoded("front", rig.world.render(FRONT)).data),
-                Picture("wrist camera when the attempt had ended", encoded("wrist", rig.world.render(WRIST)).data),
-            ),
-        )
-        diagnosed = asyncio.run(explain(language_model, seen))
+        diagnosed = asyncio.run(explain(language_model, _seen(rig, taken)))
+        _say(console, diagnosed)
         found = diagnosed.diagnosis
-        by = f"{diagnosed.source}: {diagnosed.note}" if diagnosed.note else diagnosed.source
-        console.print(f"[bold]{found.failure}[/bold]: {escape(found.cause)}  [dim]({by})[/dim]", markup=True)
-        for line in found.evidence:
-            console.print(f"  {line}", markup=False)
         if proposal:
             found = type(found).model_validate({**found.model_dump(), "proposal": proposal})
         console.print(f"proposal: {found.proposal}, certainty {found.certainty:.2f}")
@@ -106,11 +89,7 @@ def diagnose(
             check = check_in_simulation(rig, start, found, taken)
         console.print(f"{'[green]passed' if check.passed else '[yellow]not passed'}[/]: {escape(str(check))}")
         if admit is not None:
-            memory, _ = FailureMemory.open(admit)
-            try:
-                ids = admit_checked(rig, memory, check, found.cause)
-            finally:
-                memory.close()
+            ids = _admitted(rig, admit, check, found.cause)
             console.print(f"{len(ids)} cases in {admit}" + (f": {', '.join(map(str, ids))}" if ids else ""))
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError, LlmError, StoreError) as error:
         complain(console, error)
@@ -121,3 +100,51 @@ def diagnose(
     finally:
         if rig is not None:
             rig.close()
+
+
+def _seen(rig: Rig, taken: Rehearsed) -> FailureSeen:
+    """What there is to explain: the detector's first report, and pictures of how the world stands now."""
+    from flow_rag_vla.deliberation.diagnosis import FailureSeen
+    from flow_rag_vla.llm.request import Picture
+    from flow_rag_vla.memory.images import encoded
+    from flow_rag_vla.sim.camera import FRONT, WRIST
+
+    report = taken.reports[0] if taken.reports else None
+    return FailureSeen(
+        taken.kind,
+        rig.spec.task,
+        report.phase.value if report is not None else "",
+        report.evidence if report is not None else (),
+        report.confidence if report is not None else 0.0,
+        report.description if report is not None else "",
+        taken.last_wrench,
+        (
+            Picture("front camera when the attempt had ended", encoded("front", rig.world.render(FRONT)).data),
+            Picture("wrist camera when the attempt had ended", encoded("wrist", rig.world.render(WRIST)).data),
+        ),
+    )
+
+
+def _say(console: Console, diagnosed: Diagnosed) -> None:
+    found = diagnosed.diagnosis
+    by = f"{diagnosed.source}: {diagnosed.note}" if diagnosed.note else diagnosed.source
+    console.print(f"[bold]{found.failure}[/bold]: {escape(found.cause)}  [dim]({by})[/dim]", markup=True)
+    for line in found.evidence:
+        console.print(f"  {line}", markup=False)
+
+
+def _admitted(rig: Rig, database: Path, check: SimulationCheck, cause: str) -> tuple[int, ...]:
+    """Put a proposal that passed into a memory; the cases' numbers.
+
+    Raises:
+        NotAdmittedError: if it did not pass.
+        StoreError: if the database cannot be used.
+    """
+    from flow_rag_vla.deliberation.admission import admit_checked
+    from flow_rag_vla.memory.memory import FailureMemory
+
+    memory, _ = FailureMemory.open(database)
+    try:
+        return admit_checked(rig, memory, check, cause)
+    finally:
+        memory.close()

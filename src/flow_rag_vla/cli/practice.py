@@ -65,17 +65,16 @@ def practice(
     from flow_rag_vla.evaluate.trials.practice import SOURCES, practise
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.rehearsal import RehearsalSettings, read_rehearsals
+    from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.search import SearchSettings, read_searches
     from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
-    from flow_rag_vla.sim.scene import VARIANTS
 
     console = Console()
     try:
         check_task(task)
-        if variant not in VARIANTS:
-            raise TrialError(f"scene {variant!r} is not known; known: {', '.join(VARIANTS)}")
+        check_scene(variant)
         if source not in SOURCES:
             raise TrialError(f"source {source!r} is not known; known: {', '.join(SOURCES)}")
         spec = simulated_spec(task, variant, checkpoint=checkpoint)

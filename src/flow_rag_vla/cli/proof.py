@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import replaced_file, write_text
+
+if TYPE_CHECKING:
+    from flow_rag_vla.proof.stages import Ground, ProofSettings
 
 
 def proof(
@@ -42,16 +46,11 @@ def proof(
 
       flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,dagger,by_cause --repeated off,by_cause
     """
-    from dataclasses import asdict, replace
-
-    from flow_rag_vla import __version__
-    from flow_rag_vla.cli.paired_trials import Tally, print_summary
-    from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.trials.protocol import TrialError
-    from flow_rag_vla.evaluate.trials.session import REPORT, SUMMARY, TABLES, TRIALS, run_plan
-    from flow_rag_vla.proof.stages import TEST_SEED, Ground, ProofSettings, plans, prepare
-    from flow_rag_vla.sim.scene import VARIANTS
+    from flow_rag_vla.evaluate.trials.scenes import check_scene
+    from flow_rag_vla.evaluate.trials.session import TABLES
+    from flow_rag_vla.proof.stages import Ground, ProofSettings
 
     console = Console()
     settings = ProofSettings()
@@ -60,53 +59,82 @@ def proof(
                            variants="off,shuffled+consensus,dagger,consensus")  # fmt: skip
     try:
         if ground:
-            chosen = [Ground(check_task(task), scene) for task, _, scene in (name.partition("/") for name in ground)]
-            for item in chosen:
-                if item.scene not in VARIANTS:
-                    raise TrialError(f"scene {item.scene!r} is not known; known: {', '.join(VARIANTS)}")
-            settings = replace(settings, grounds=tuple(chosen))
+            named = (name.partition("/") for name in ground)
+            chosen = tuple(Ground(check_task(task), check_scene(scene)) for task, _, scene in named)
+            settings = replace(settings, grounds=chosen)
         given: dict[str, Any] = {"episodes": episodes, "practice": practice, "variants": variants,
                                  "repeated": repeated}  # fmt: skip
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-        with progress_display(console) as display:
-            bars: dict[str, Any] = {}
-            stages = StageBars(display)
-
-            def note(step: str, done: int, total: int, text: str) -> None:
-                if step not in bars:
-                    bars[step] = stages.bar(step)
-                bars[step](done, total, text)
-
-            prepare(work, settings, workers, note)
+        _prepare(console, work, settings, workers)
         for item in settings.grounds:
             console.print(f"[bold]{item.task}, {item.scene}")
-            folder = work / f"trials-{item}"
-            about = {
-                "command": "flow_rag_vla proof",
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-                "version": __version__,
-                "episodes": settings.episodes,
-                "first_seed": TEST_SEED,
-                "settings": {**asdict(settings), "grounds": [str(one) for one in settings.grounds]},
-            }
-            for plan in plans(work, settings, item):
-                with progress_display(console) as display:
-                    summary = run_plan(
-                        plan, folder, workers=workers, resume=(folder / TRIALS).is_file(),
-                        about=about, progress=Tally(display).note,
-                    )  # fmt: skip
-            print_summary(console, summary)
-            console.print(f"report: {folder / REPORT}", highlight=False)
+            broken = _measure(console, work, settings, item, workers)
             if results is not None:
-                results.mkdir(parents=True, exist_ok=True)
-                for name in (SUMMARY, TABLES):
-                    write_text(results / f"{item}-{name}", (folder / name).read_text(encoding="utf-8"))
-                with replaced_file(results / f"{item}-{TRIALS}.gz") as temporary:
-                    # No time in the file: the same trials give the same bytes.
-                    temporary.write_bytes(gzip.compress((folder / TRIALS).read_bytes(), mtime=0))
-            if summary.broken:
-                console.print(f"[red]{len(summary.broken)} trials broke; they are in {folder / TABLES}")
+                _publish(work / f"trials-{item}", results, item)
+            if broken:
+                console.print(f"[red]{broken} trials broke; they are in {work / f'trials-{item}' / TABLES}")
                 raise typer.Exit(1)
     except (UnknownTaskError, TrialError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
+
+
+def _prepare(console: Console, work: Path, settings: ProofSettings, workers: int) -> None:
+    """Policies and banks, with a bar a step."""
+    from flow_rag_vla.cli.progress import StageBar, StageBars, progress_display
+    from flow_rag_vla.proof.stages import prepare
+
+    with progress_display(console) as display:
+        bars: dict[str, StageBar] = {}
+        stages = StageBars(display)
+
+        def note(step: str, done: int, total: int, text: str) -> None:
+            if step not in bars:
+                bars[step] = stages.bar(step)
+            bars[step](done, total, text)
+
+        prepare(work, settings, workers, note)
+
+
+def _measure(console: Console, work: Path, settings: ProofSettings, item: Ground, workers: int) -> int:
+    """Run the trials on one ground and print their summary; how many broke.
+
+    Raises:
+        TrialError: if they cannot be run.
+    """
+    from flow_rag_vla import __version__
+    from flow_rag_vla.cli.paired_trials import Tally, print_summary
+    from flow_rag_vla.cli.progress import progress_display
+    from flow_rag_vla.evaluate.trials.session import REPORT, TRIALS, run_plan
+    from flow_rag_vla.proof.stages import TEST_SEED, plans
+
+    folder = work / f"trials-{item}"
+    about = {
+        "command": "flow_rag_vla proof",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "version": __version__,
+        "episodes": settings.episodes,
+        "first_seed": TEST_SEED,
+        "settings": {**asdict(settings), "grounds": [str(one) for one in settings.grounds]},
+    }
+    for plan in plans(work, settings, item):
+        with progress_display(console) as display:
+            summary = run_plan(
+                plan, folder, workers=workers, resume=(folder / TRIALS).is_file(),
+                about=about, progress=Tally(display).note,
+            )  # fmt: skip
+    print_summary(console, summary)
+    console.print(f"report: {folder / REPORT}", highlight=False)
+    return len(summary.broken)
+
+
+def _publish(folder: Path, results: Path, item: Ground) -> None:
+    """Copy the summaries and every trial of a ground to where they are read."""
+    from flow_rag_vla.evaluate.trials.session import SUMMARY, TABLES, TRIALS
+
+    results.mkdir(parents=True, exist_ok=True)
+    for name in (SUMMARY, TABLES):
+        write_text(results / f"{item}-{name}", (folder / name).read_text(encoding="utf-8"))
+    with replaced_file(results / f"{item}-{TRIALS}.gz") as temporary:
+        # No time in the file: the same trials give the same bytes.
+        temporary.write_bytes(gzip.compress((folder / TRIALS).read_bytes(), mtime=0))

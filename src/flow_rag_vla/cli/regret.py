@@ -37,17 +37,16 @@ def regret(
     from flow_rag_vla.evaluate.trials.bank import CaseBank
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.rig import Rig
+    from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.situation import SituationKeyError
-    from flow_rag_vla.sim.scene import VARIANTS
 
     console = Console(soft_wrap=True, highlight=False)
     rig: Rig | None = None
     try:
         check_task(task)
-        if variant not in VARIANTS:
-            raise TrialError(f"scene {variant!r} is not known; known: {', '.join(VARIANTS)}")
+        check_scene(variant)
         cases = CaseBank(bank)
         rig = Rig(simulated_spec(task, variant, checkpoint=checkpoint))
         with progress_display(console) as display:

@@ -7,11 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from flow_rag_vla.evaluate.trials.protocol import Start
-from flow_rag_vla.sim.scene import SceneSpec, sample_scene
+from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
+from flow_rag_vla.sim.scene import VARIANTS, SceneSpec, sample_scene
 
 DISPLACED_BY, DISPLACED_TURN = 0.010, 0.10
 """Metres and radians by which a nearby start moves what the task is about, at most."""
+
+
+def check_scene(name: str) -> str:
+    """The name of a scene variant.
+
+    Raises:
+        TrialError: if there is no such scene.
+    """
+    if name not in VARIANTS:
+        raise TrialError(f"scene {name!r} is not known; known: {', '.join(VARIANTS)}")
+    return name
 
 
 def scene_of(task: str, scene: str, start: Start) -> SceneSpec:
