@@ -253,7 +253,7 @@ class RegistrySink:
 
 def _shown(frame: LabelledFrame) -> str:
     """SHA-256 of a frame's pixels: a video that was put in the place of another one is another one."""
-    return "" if frame.image is None else hashlib.sha256(np.ascontiguousarray(frame.image)).hexdigest()
+    return "" if frame.image is None else hashlib.sha256(np.ascontiguousarray(frame.image).data).hexdigest()
 
 
 class BagSink:

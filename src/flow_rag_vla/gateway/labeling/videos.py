@@ -215,7 +215,7 @@ class VideoJobs:
     def _work(
         self, job: VideoJob, source: SentVideo, sink: RegistrySink, order: VideoOrder, pipeline: LabelingPipeline
     ) -> None:
-        def progress(done: int, _total: int, _note: str = "") -> None:
+        def progress(done: int, total: int, note: str = "") -> None:
             job.images, job.objects, job.new = done, sink.objects, sink.new
             if job.ended.is_set():
                 raise CanceledError("withdrawn: what was stored stays")
