@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.progress import counted
 from flow_rag_vla.cli.saying import warn
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def train(
 
         planned = 0
 
-        with _interrupted() as stop, _progress("steps") as bar:
+        with _interrupted() as stop, counted("steps") as bar:
 
             def on_step(step: int, total: int, loss: float) -> None:
                 nonlocal planned
@@ -211,7 +212,7 @@ def compare(
                 for one in both:
                     await one.close()
 
-        with _progress("questions") as bar:
+        with counted("questions") as bar:
             text = asyncio.run(asked(bar))
     Console(soft_wrap=True, highlight=False).print(text, markup=False)
 
@@ -284,15 +285,3 @@ def _interrupted() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(pressed)
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal; nothing where there is none."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from flow_rag_vla.cli.progress import counted
 
 if TYPE_CHECKING:
     from flow_rag_vla.core.failure import FailureType
@@ -30,18 +32,6 @@ app = typer.Typer(
 DATABASE = typer.Option(DEFAULT_DATABASE, "--database", "-d", help="The SQLite file.")
 CAPACITY = typer.Option(10_000, min=1, help="Active cases that fit, as the node's parameter says.")
 ORIGIN = typer.Option("", help="Name of who makes the change; empty: this host.")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal; nothing where there is none."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -297,7 +287,7 @@ def export(
     """
     from flow_rag_vla.memory.exchange import export_cases
 
-    with _opened(database) as memory, _progress("reading cases") as progress:
+    with _opened(database) as memory, counted("reading cases") as progress:
         count = export_cases(memory, path, include_retired=retired, overwrite=overwrite, progress=progress)
     typer.echo(f"{count} cases in {path}")
 
@@ -335,7 +325,7 @@ def import_(
     except (ExchangeError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    with _opened(database, capacity) as memory, _progress("trying cases") as progress:
+    with _opened(database, capacity) as memory, counted("trying cases") as progress:
         report = import_cases(memory, path, origin=origin, dry_run=dry_run, progress=progress)
     _say_merged(report, dry_run)
 
@@ -359,7 +349,7 @@ def merge(
     """
     from flow_rag_vla.memory.exchange import merge_store
 
-    with _opened(database, capacity, origin) as memory, _progress("trying cases") as progress:
+    with _opened(database, capacity, origin) as memory, counted("trying cases") as progress:
         report = merge_store(memory, other, dry_run=dry_run, progress=progress)
     _say_merged(report, dry_run)
 
@@ -384,7 +374,7 @@ def check(
     from flow_rag_vla.memory.checking import check_cases
 
     with _opened(database, origin=origin) as memory:
-        with _progress("checking cases") as progress:
+        with counted("checking cases") as progress:
             findings = check_cases(memory, progress)
         for finding in findings:
             typer.echo(f"case {finding.case_id}: {finding.text}")
