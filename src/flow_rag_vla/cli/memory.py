@@ -20,6 +20,9 @@ from flow_rag_vla.cli.progress import counted
 
 if TYPE_CHECKING:
     from flow_rag_vla.core.failure import FailureType
+    from flow_rag_vla.memory.case import FailureCase
+    from flow_rag_vla.memory.credit import UseRecord
+    from flow_rag_vla.memory.images import CaseImage
     from flow_rag_vla.memory.memory import FailureMemory
     from flow_rag_vla.memory.merging import MergeReport, Refused
 
@@ -165,29 +168,41 @@ def show(
         table.add_row(item.name, f"{item.value:.4g} {item.unit}, threshold {item.threshold:.4g}")
     console = Console()
     console.print(table)
+    console.print(_chunks(case))
+    if uses:
+        console.print(_uses(uses))
+    for change in case.history:
+        console.print(f"{_when(change.stamp_ns)}  {change.change} by {change.origin or 'unnamed'}: {change.detail}")
+    if images is not None:
+        _write_pictures(pictures, images, case_id)
+
+
+def _chunks(case: FailureCase) -> Table:
     rows = Table("row", "dx mm", "dy mm", "dz mm", "roll", "pitch", "yaw", "grip", title="failed, then correction")
     for chunk in (case.failed_actions, case.correction):
         if chunk is not None:
             for number, row in enumerate(chunk.tolist()):
-                metres = [f"{value * 1000:.2f}" for value in row[:3]]
-                rows.add_row(str(number), *metres, *(f"{value:.3f}" for value in row[3:]))
+                millimetres = [f"{value * 1000:.2f}" for value in row[:3]]
+                rows.add_row(str(number), *millimetres, *(f"{value:.3f}" for value in row[3:]))
             rows.add_section()
-    console.print(rows)
-    if uses:
-        log = Table("when", "episode", "robot", "mode", "strength", "chunks", "result", title="uses, newest first")
-        for use in uses:
-            how = "passed over" if use.mode == 0 else use.mode.name.lower()
-            figures = f"{use.strength:.2f}", str(use.chunks), use.result.name.lower()
-            log.add_row(_when(use.stamp_ns), str(use.episode_id), use.origin, how, *figures)
-        console.print(log)
-    for change in case.history:
-        console.print(f"{_when(change.stamp_ns)}  {change.change} by {change.origin or 'unnamed'}: {change.detail}")
-    for picture in pictures if images is not None else ():
-        assert images is not None
-        images.mkdir(parents=True, exist_ok=True)
+    return rows
+
+
+def _uses(uses: Sequence[UseRecord]) -> Table:
+    log = Table("when", "episode", "robot", "mode", "strength", "chunks", "result", title="uses, newest first")
+    for use in uses:
+        how = "passed over" if use.mode == 0 else use.mode.name.lower()
+        figures = f"{use.strength:.2f}", str(use.chunks), use.result.name.lower()
+        log.add_row(_when(use.stamp_ns), str(use.episode_id), use.origin, how, *figures)
+    return log
+
+
+def _write_pictures(pictures: Sequence[CaseImage], folder: Path, case_id: int) -> None:
+    for picture in pictures:
+        folder.mkdir(parents=True, exist_ok=True)
         # A name from another robot must not choose the folder.
         name = "".join(letter if letter.isalnum() else "_" for letter in picture.name)
-        (images / f"case{case_id}_{name}.{picture.format}").write_bytes(picture.data)
+        (folder / f"case{case_id}_{name}.{picture.format}").write_bytes(picture.data)
 
 
 @app.command()
