@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
 from flow_rag_vla.cli.saying import complain, warn
 
 if TYPE_CHECKING:
@@ -50,13 +51,9 @@ def replay(
     policy_server: str = typer.Option(
         "", help="With --graph: policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
     ),
-    policy_preset: str = typer.Option(
-        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
-    ),
-    policy_profile: str = typer.Option(
-        "", help="Robot profile whose kinematics turn that server's joint velocities into motion."
-    ),
-    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    policy_preset: str = POLICY_PRESET,
+    policy_profile: str = POLICY_PROFILE,
+    params_file: str = PARAMS_FILE,
     runs: Path = typer.Option(Path("runs"), help="With --graph: folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="With --graph: write an MCAP bag of the replay."),
     html: Path | None = typer.Option(None, "--html", help="With --memory: write the comparison as a page."),

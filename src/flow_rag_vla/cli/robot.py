@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_SERVER
 from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
@@ -38,13 +39,9 @@ def robot(
     memory: str = typer.Option(
         "", help="Failure memory to use and extend, a database or its folder; empty: one in the run folder."
     ),
-    policy_server: str = typer.Option(
-        "", help="Policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
-    ),
-    policy_preset: str = typer.Option(
-        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
-    ),
-    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    policy_server: str = POLICY_SERVER,
+    policy_preset: str = POLICY_PRESET,
+    params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
     runs: Path | None = typer.Option(None, help="Record the run into a folder of its own inside this one."),

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE, POLICY_SERVER
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
 from flow_rag_vla.cli.saying import warn
 from flow_rag_vla.core.files import write_text
@@ -72,16 +73,10 @@ def sim(
     ),
     encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
-    policy_server: str = typer.Option(
-        "", help="Policy server of openpi's protocol in the flow policy's place, as ws://host:8000."
-    ),
-    policy_preset: str = typer.Option(
-        "libero", help="What that server takes and gives: libero, droid, plain, or a YAML file (docs/remote_policy.md)."
-    ),
-    policy_profile: str = typer.Option(
-        "", help="Robot profile whose kinematics turn that server's joint velocities into motion."
-    ),
-    params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
+    policy_server: str = POLICY_SERVER,
+    policy_preset: str = POLICY_PRESET,
+    policy_profile: str = POLICY_PROFILE,
+    params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
