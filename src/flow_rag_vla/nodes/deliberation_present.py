@@ -105,14 +105,23 @@ class TextVectors:
         Raises:
             LikenessError: if there are none.
         """
+        calls: list[Future[Any]] = []
 
         def send(answer: Callable[[Any], None]) -> None:
             if not self._client.service_is_ready():
                 raise LikenessError(f"{self._client.srv_name} does not answer")
-            calls: Future[Any] = self._client.call_async(EmbedText.Request(texts=list(texts)))
-            calls.add_done_callback(lambda done: answer(done.result()))
+            calls.append(self._client.call_async(EmbedText.Request(texts=list(texts))))
+            calls[0].add_done_callback(lambda done: answer(done.result()))
 
-        response: EmbedText.Response = asked(self._loop, send, seconds, f"{topics.EMBED_TEXT} took too long")
+        def forget() -> None:
+            for call in calls:
+                self._client.remove_pending_request(call)
+
+        try:
+            response: EmbedText.Response = asked(self._loop, send, seconds, f"{topics.EMBED_TEXT} took too long")
+        except LikenessError:
+            self._loop.post(forget)
+            raise
         if not response.ok:
             raise LikenessError(f"no vectors of words: {response.message}")
         values = np.array(response.values, dtype=np.float32)
