@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from flow_rag_vla.bringup.supervisor import Supervisor
 from flow_rag_vla.cli.chaos_machine import MachineReader
 from flow_rag_vla.evaluate.chaos import plan
 from flow_rag_vla.evaluate.chaos.clock import SettableClock
-from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
+from flow_rag_vla.evaluate.chaos.journal import Line, Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.plan import Fault, draw_plan
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
 from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap
@@ -174,44 +174,10 @@ class ChaosRun:
         late = stalls(self._pulse.lines)
         gaps = [self._judged(Gap(int(line["start_ns"]), int(line["ns"])), late, unheld) for line in of(lines, "gap")]
         count = of(lines, "count")[-1] if of(lines, "count") else {}
-        violations = [
-            {"kind": line["kind"], "text": line["text"], "round": self._round_at(int(line["ns"]))}
-            for line in of(lines, "violation")
-        ]
-        violations += [
-            {
-                "kind": "gap",
-                "text": one.text,
-                "round": self._round_at(one.gap.start_ns),
-            }
-            for one in gaps
-            if one.wrong
-        ]
-        violations += [
-            {"kind": kind, "text": text, "round": done.number} for done in self.rounds for kind, text in done.problems
-        ]
-        if lost:
-            violations.append({"kind": "lost", "text": f"acknowledged cases {lost} are gone", "round": 0})
-        if unknown:
-            text = f"the memory did not answer for {len(unknown)} acknowledged cases"
-            violations.append({"kind": "not answered", "text": text, "round": 0})
         return {
             "rounds": [_told(done) for done in self.rounds],
-            "violations": violations,
-            "gaps": [
-                {
-                    "ms": one.gap.ms,
-                    "owner": one.owner,
-                    "held": one.held,
-                    "wrong": one.wrong,
-                    "waited_ms": one.waited_ms,
-                    "stolen_ms": one.stolen_ms,
-                    "still_ms": one.still_ms,
-                    "states": dict(one.states),
-                    "round": self._round_at(one.gap.start_ns),
-                }
-                for one in gaps
-            ],
+            "violations": self._violations(lines, gaps, lost, unknown),
+            "gaps": [_told_gap(one, self._round_at(one.gap.start_ns)) for one in gaps],
             "loop_gaps": sum(one.owner == LOOP for one in gaps),
             "timer_gaps": sum(one.end_ns - one.start_ns > 25_000_000 for one in late),
             "stop_delays_ms": [line["delay_ms"] for line in of(lines, "stopped")],
@@ -223,6 +189,27 @@ class ChaosRun:
             "episodes": self._client.episodes,
             "notes": self.notes,
         }
+
+    def _violations(
+        self, lines: Sequence[Line], gaps: Sequence[GapVerdict], lost: Sequence[int], unknown: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """What the monitor saw, gaps that nothing excuses, what went wrong in a round, and cases that are gone."""
+        found: list[dict[str, Any]] = [
+            {"kind": line["kind"], "text": line["text"], "round": self._round_at(int(line["ns"]))}
+            for line in of(lines, "violation")
+        ]
+        found += [
+            {"kind": "gap", "text": one.text, "round": self._round_at(one.gap.start_ns)} for one in gaps if one.wrong
+        ]
+        found += [
+            {"kind": kind, "text": text, "round": done.number} for done in self.rounds for kind, text in done.problems
+        ]
+        if lost:
+            found.append({"kind": "lost", "text": f"acknowledged cases {lost} are gone", "round": 0})
+        if unknown:
+            text = f"the memory did not answer for {len(unknown)} acknowledged cases"
+            found.append({"kind": "not answered", "text": text, "round": 0})
+        return found
 
     def _judged(self, gap: Gap, late: list[Stretch], unheld: list[Stretch]) -> GapVerdict:
         stretch, machine = Stretch(gap.start_ns, gap.end_ns), self._machine
@@ -487,4 +474,18 @@ def _told(done: Round) -> dict[str, Any]:
         "reactions": dict(done.reactions),
         "notes": done.notes,
         "problems": [text for _, text in done.problems],
+    }
+
+
+def _told_gap(one: GapVerdict, number: int) -> dict[str, Any]:
+    return {
+        "ms": one.gap.ms,
+        "owner": one.owner,
+        "held": one.held,
+        "wrong": one.wrong,
+        "waited_ms": one.waited_ms,
+        "stolen_ms": one.stolen_ms,
+        "still_ms": one.still_ms,
+        "states": dict(one.states),
+        "round": number,
     }
