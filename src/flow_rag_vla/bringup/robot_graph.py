@@ -32,7 +32,9 @@ from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.profile import RobotProfile, find_profile, load_profile
 
 ROBOT = NodeSpec("robot", RobotParameters, "bridge to a real arm: its topics to ours, our commands inside its limits")
-ROBOT_CAMERA = NodeSpec("robot_camera", RobotCameraParameters, "images of an arm's cameras, checked and under the graph's names")
+ROBOT_CAMERA = NodeSpec(
+    "robot_camera", RobotCameraParameters, "images of an arm's cameras, checked and under the graph's names"
+)
 MOCK_ROBOT = NodeSpec("mock_robot", MockRobotParameters, "an arm that is not there, on the topics of a profile")
 
 ROBOT_NODES = (ROBOT, ROBOT_CAMERA, MOCK_ROBOT)
