@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -32,6 +34,11 @@ def manage(call):
         return done, call(GetState, f"{node}/get_state").current_state.label
 
     return change
+
+
+def scheduled(node) -> int:
+    """How the node's main thread is: 0 as everybody, 1 SCHED_FIFO."""
+    return os.sched_getscheduler(node.popen.pid) & ~os.SCHED_RESET_ON_FORK if hasattr(os, "SCHED_FIFO") else 0
 
 
 def test_an_encoder_goes_through_every_state_and_is_silent_unless_active(
@@ -83,11 +90,14 @@ def test_an_encoder_goes_through_every_state_and_is_silent_unless_active(
 
     for _ in range(2):
         assert manage("camera_encoder", Transition.TRANSITION_ACTIVATE) == (True, "active")
+        # Where the system permits it; a model that loads would compute too long for it.
+        assert scheduled(node) == (1 if node.said("active, SCHED_FIFO 5\n") else 0)
         spin_until(lambda: listeners() == [1, 1], what="the encoder's subscriptions")
         heard.clear()
         spin_until(show, what="an embedding")
         assert manage("camera_encoder", Transition.TRANSITION_DEACTIVATE) == (True, "inactive")
         spin_until(lambda: listeners() == [0, 0], what="the end of the subscriptions")
+        assert scheduled(node) == 0
     heard.clear()
     assert manage("camera_encoder", Transition.TRANSITION_CLEANUP) == (True, "unconfigured")
     spin_until(lambda: health and health[-1].message == "unconfigured", what="the diagnostics")

@@ -11,7 +11,7 @@ import pytest
 
 BEGIN = """
 import ctypes, json, os, subprocess, sys, threading, time
-from flow_rag_vla.nodes.priority import LoopPriority
+from flow_rag_vla.nodes.priority import RaisedPriority
 
 def of(thread):
     policy = os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK
@@ -29,7 +29,7 @@ own, before = threading.get_native_id(), beside()
 """
 
 THREADS = """
-priority = LoopPriority(-10, 20)
+priority = RaisedPriority(-10, 20)
 new = beside()
 told = {"outcome": priority.outcome, "own": of(own), "before": of(before), "new": of(new)}
 priority.renew()
@@ -39,8 +39,27 @@ told["child"] = json.loads(subprocess.run([sys.executable, "-c", asked], capture
 print(json.dumps(told))
 """
 
+DECIDING = """
+from flow_rag_vla.core.processes import name_thread
+named, waiting = threading.Event(), threading.Event()
+
+def middleware():
+    name_thread("dds.test")
+    named.set()
+    waiting.wait()
+
+thread = threading.Thread(target=middleware, daemon=True)
+thread.start()
+named.wait()
+priority = RaisedPriority(0, 5, workers=False)
+told = [of(own), of(thread.native_id), of(before)]
+priority.give_back()
+priority.renew()
+print(json.dumps([told, [of(own), of(thread.native_id), of(before)]]))
+"""
+
 SPINNING = """
-priority = LoopPriority(0, 20, 0.1)
+priority = RaisedPriority(0, 20, 0.1)
 first = of(own)
 ended = time.monotonic() + 60
 while of(own)[0] and time.monotonic() < ended:
@@ -83,6 +102,12 @@ def test_the_loop_comes_first_the_other_threads_next_and_children_get_nothing_of
     assert told["new"] == [OTHER, 0, 0], "not inherited"
     assert told["renewed"] == [FIFO, 19, -10]
     assert told["child"] == [OTHER, 0]
+
+
+def test_what_works_in_the_background_is_left_as_it_is_and_the_priority_can_be_given_back(permitted):
+    raised, given_back = result(DECIDING)
+    assert [thread[:2] for thread in raised] == [[FIFO, 5], [FIFO, 4], [OTHER, 0]]
+    assert [thread[:2] for thread in given_back] == [[OTHER, 0]] * 3
 
 
 def test_a_thread_that_computes_on_and_on_loses_it_for_all_and_that_is_said_once(permitted):

@@ -15,7 +15,7 @@ from rclpy.node import Node
 
 from flow_rag_vla.control.statistics import LoopStatistics
 from flow_rag_vla.core.action import TICK_S
-from flow_rag_vla.nodes.priority import LoopPriority
+from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.runtime import run
 
 
@@ -27,7 +27,7 @@ class BenchmarkTimer(Node):
         window: int = self.declare_parameter("window_ticks", 400).value
         niceness: int = self.declare_parameter("niceness", 0).value
         realtime: int = self.declare_parameter("realtime_priority", 0).value
-        LoopPriority(niceness, realtime)
+        RaisedPriority(niceness, realtime)
         self._statistics = LoopStatistics(window)
         self._timer = self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

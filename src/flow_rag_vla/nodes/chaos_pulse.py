@@ -18,7 +18,7 @@ from flow_rag_vla.bringup.parameters.chaos import ChaosPulseParameters
 from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.priority import LoopPriority
+from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.runtime import run
 
 _RENEW_TICKS = 40
@@ -31,7 +31,7 @@ class ChaosPulse(Node):
     def __init__(self) -> None:
         super().__init__("chaos_pulse")
         settings = NodeParameters(self, ChaosPulseParameters).value
-        self._priority = LoopPriority(settings.niceness, settings.realtime_priority)
+        self._priority = RaisedPriority(settings.niceness, settings.realtime_priority)
         # Open for the whole life: line buffered, so that a reader sees each line once it is whole.
         self._output = (
             Path(settings.output).open("a", buffering=1, encoding="utf-8") if settings.output else None  # noqa: SIM115

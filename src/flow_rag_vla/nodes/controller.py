@@ -36,7 +36,7 @@ from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
-from flow_rag_vla.nodes.priority import LoopPriority
+from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.nodes.wire import robot_state_from_wire
@@ -101,7 +101,7 @@ class Controller(Node):
         self._reported: tuple[Mode, Reason] = (Mode.IDLE, Reason.NONE)
         self._late_reported = 0
         self._figures_due_ns = 0
-        self._priority = LoopPriority(self._settings.value.niceness, self._settings.value.realtime_priority)
+        self._priority = RaisedPriority(self._settings.value.niceness, self._settings.value.realtime_priority)
         clock_name = "simulated" if self._sim_time else "steady"
         self.get_logger().info(f"40 Hz loop, {self._priority.outcome}, {clock_name} clock")
         file = self._settings.value.emergency_stop_file

@@ -22,7 +22,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.nodes.diagnostics import ACTIVE, ERROR, STATE_FIGURE, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.permission import PARAMETER, refusal_of
+from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.runtime import StartError, run
+
+REALTIME_PRIORITY, THREADS = "realtime_priority", "threads"
+"""Parameters of nodes that the loop waits for, and of those that compute in several threads."""
 
 RUNNING = ("activating", ACTIVE)
 """States in which what ``begin`` makes is there, or is being made."""
@@ -45,6 +49,7 @@ class ManagedNode(LifecycleNode, ABC):
         """What there was before ``load`` and before ``begin``: as long as the node is deep in its life."""
         self._reason = ""
         self._by_itself = False
+        self._priority: RaisedPriority | None = None
         self._report = Diagnostics(self, name, self._report_health)
 
     # A subclass' part.
@@ -134,6 +139,8 @@ class ManagedNode(LifecycleNode, ABC):
             super().on_deactivate(state)
             self._attempt("rest", self.rest, told=False)
             self._withdraw(1)
+        else:
+            self._raise_priority()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -196,8 +203,19 @@ class ManagedNode(LifecycleNode, ABC):
             self._attempt("free", self.free, told=False)
             self._withdraw(0)
 
+    def _raise_priority(self) -> None:
+        """Only while the node is active: what loads computes for long, and would lose it."""
+        realtime = self.get_parameter(REALTIME_PRIORITY).value if self.has_parameter(REALTIME_PRIORITY) else 0
+        # One that waits for helpers of normal priority, and spins meanwhile, would keep a processor from them.
+        if realtime and not (self.has_parameter(THREADS) and self.get_parameter(THREADS).value > 1):
+            self._priority = RaisedPriority(0, realtime, workers=False)
+            self.get_logger().info(f"active, {self._priority.outcome}")
+
     def _withdraw(self, depth: int) -> None:
         """Destroy what was made since ``load`` (0) or ``begin`` (1)."""
+        if self._priority is not None:
+            self._priority.give_back()
+            self._priority = None
         if len(self._kept) <= depth:
             return
         kept = self._kept[depth]
@@ -213,6 +231,8 @@ class ManagedNode(LifecycleNode, ABC):
             self.destroy_guard_condition(guard)
 
     def _report_health(self) -> Health:
+        if self._priority is not None and (taken_back := self._priority.renew()):
+            self.get_logger().warning(taken_back)
         state = self.lifecycle_state
         if self._state_machine.current_state[0] != State.PRIMARY_STATE_ACTIVE:
             level, sentence = (ERROR, f"{state}: {self._reason}") if self._reason else (WARN, state)

@@ -27,7 +27,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
-from flow_rag_vla.nodes.priority import LoopPriority
+from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.robot_messages import (
     ARM_TYPES,
     GRIPPER_TYPES,
@@ -92,7 +92,7 @@ class Robot(Node):
             f"waiting for joint states"
         )
         # Behind everything that starts threads. What holds the arm when the loop is gone must itself be in time.
-        self._priority = LoopPriority(self._params.value.niceness, self._params.value.realtime_priority)
+        self._priority = RaisedPriority(self._params.value.niceness, self._params.value.realtime_priority)
         self.get_logger().info(self._priority.outcome)
         self.create_timer(1.0, self._renew_priority, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flow_rag_vla.bringup.parameters.controller import DECIDING_PRIORITY
 from flow_rag_vla.core.parameters import parameter
 
 
@@ -20,6 +21,13 @@ class CameraEncoderParameters:
     )
     device: str = parameter("auto", "Where it runs; auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads of the encoder", minimum=1, maximum=64)
+    realtime_priority: int = parameter(
+        DECIDING_PRIORITY,
+        "SCHED_FIFO priority while it is active, where the system permits it and one thread computes; 0 leaves the "
+        "scheduler alone",
+        minimum=0,
+        maximum=98,
+    )
     model_memory: float = parameter(
         0.0,
         "Memory that the model's weights may take where it runs, one that needs more is not loaded; 0: all there is",

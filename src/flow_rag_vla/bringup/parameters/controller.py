@@ -12,6 +12,9 @@ _LIMITS = MotionLimits()
 LOOP_PRIORITY = 20
 """Above every program of normal priority, below what the kernel gives to its own threads (50)."""
 
+DECIDING_PRIORITY = 5
+"""What the loop waits for, from picture to chunk: above every program of normal priority, below the loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class ControllerParameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flow_rag_vla.bringup.parameters.controller import DECIDING_PRIORITY
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
 from flow_rag_vla.memory.consensus import ConsensusSettings
@@ -155,6 +156,13 @@ class FailureMemoryParameters:
         "Distance of the failed chunks below which it is one; root mean square, in units of the largest step",
         minimum=0.0,
         maximum=10.0,
+    )
+    realtime_priority: int = parameter(
+        DECIDING_PRIORITY,
+        "SCHED_FIFO priority while it is active, where the system permits it and one thread computes; 0 leaves the "
+        "scheduler alone",
+        minimum=0,
+        maximum=98,
     )
     device: str = parameter(
         "auto",
