@@ -28,6 +28,14 @@ def test_a_whole_number_is_taken_for_a_float():
     assert load_parameters(Example, {"rate": 20}).rate == 20.0
 
 
+def test_a_word_that_yaml_takes_for_false_is_the_choice_that_was_meant():
+    @dataclass(frozen=True)
+    class Corrected:
+        corrector: str = parameter("consensus", "Corrector", choices=("consensus", "off"))
+
+    assert load_parameters(Corrected, {"corrector": False}).corrector == "off"
+
+
 def test_a_list_becomes_a_tuple():
     assert load_parameters(Example, {"weights": [1, 2.5]}).weights == (1.0, 2.5)
 
@@ -43,6 +51,7 @@ def test_a_list_becomes_a_tuple():
         ({"steps": 1.5}, "expected int"),
         ({"steps": False}, "expected int"),
         ({"solver": "rk4"}, "not one of euler, heun"),
+        ({"solver": True}, r"solver: True is no text; YAML reads the words on, yes, true as that: write '\"on\"'"),
         ({"on": 1}, "expected bool"),
         ({"weights": "1 2"}, "no list of float"),
         ({"weights": 1.0}, "no list of float"),

@@ -55,6 +55,8 @@ class ParameterInfo:
         return self._check_one(value)
 
     def _check_one(self, value: Any) -> Any:
+        if self.type is str and isinstance(value, bool):
+            value = self._word(value)
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
@@ -70,6 +72,17 @@ class ParameterInfo:
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name}: {value!r} is not one of {', '.join(map(str, self.choices))}")
         return value
+
+    def _word(self, value: bool) -> str:
+        """YAML reads off, no and false alike, and so does ROS on its command line."""
+        words = ("on", "yes", "true") if value else ("off", "no", "false")
+        meant = [word for word in words if word in self.choices]
+        if len(meant) != 1:
+            raise ParameterError(
+                f"{self.name}: {value!r} is no text; YAML reads the words {', '.join(words)} as that: write "
+                f"'\"{words[0]}\"', with both kinds of quotes on a command line"
+            )
+        return meant[0]
 
     def _in_range(self, value: float) -> bool:
         above = self.minimum is None or value >= self.minimum
