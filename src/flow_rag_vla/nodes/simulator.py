@@ -233,7 +233,7 @@ def _gripper_message(state: RobotState, stamp_ns: int) -> JointState:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulator node."""
-    return run(Simulator, None if args is None else list(args))
+    return run(Simulator, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def camera_info(model: CameraModel) -> CameraInfo:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the camera node."""
-    return run(SimulatorCamera, None if args is None else list(args))
+    return run(SimulatorCamera, None if args is None else list(args), shared_memory=False)
 
 
 if __name__ == "__main__":
