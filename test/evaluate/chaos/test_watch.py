@@ -52,6 +52,15 @@ def test_a_command_that_is_wrong_by_itself_is_named(watch, stream, fields, kind)
     assert kinds(watch, stream(1, **fields)) == [kind]
 
 
+@pytest.mark.parametrize(("outside", "said"), [(0.000002, []), (0.001, ["workspace"])])
+def test_an_arm_that_stands_a_hair_outside_is_held_there_and_one_that_stands_further_out_is_named(
+    watch, stream, outside, said
+):
+    edge = watch.limits.low[2]
+    held = {"mode": 2, "reason": 2, "reason_text": "no chunk has arrived", "position": (0.5, 0.0, edge - outside)}
+    assert kinds(watch, stream(1, **held)) == said
+
+
 def test_a_step_beyond_the_velocity_and_a_turn_beyond_the_rotation_are_named(watch, stream):
     one, other = stream(2)
     half = 0.04

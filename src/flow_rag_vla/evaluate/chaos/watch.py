@@ -17,6 +17,9 @@ _CUT_SHORT = 1 | 16
 """Clamps of the workspace and of the tracking distance: where either ends a motion, it may end at once."""
 _LENGTH, _ANGLE = 1e-6, 1e-5
 """Rounding: metres and radians. Angles come of an arc cosine near 1."""
+_EDGE = 1e-4
+"""Metres by which an arm that was sent to the edge of the workspace may stand outside: a loop that was started again
+holds it where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,8 @@ class CommandWatch:
         if abs(length - 1.0) > 1e-3:
             found.append(("quaternion", f"{name}: length {length:.4f}"))
         for value, low, high, axis in zip(sample.position, limits.low, limits.high, "xyz", strict=True):
-            if not low - _LENGTH <= value <= high + _LENGTH:
-                found.append(("workspace", f"{name}: {axis} {value:.4f} m, limits {low:g} to {high:g}"))
+            if not low - _EDGE <= value <= high + _EDGE:
+                found.append(("workspace", f"{name}: {axis} {value:.6f} m, limits {low:g} to {high:g}"))
         if not -_LENGTH <= sample.gripper_width <= limits.gripper_width + _LENGTH:
             found.append(("gripper", f"{name}: {sample.gripper_width:.4f} m, limit {limits.gripper_width:g}"))
         return found
