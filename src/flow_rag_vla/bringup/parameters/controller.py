@@ -16,6 +16,18 @@ DECIDING_PRIORITY = 5
 """What the loop waits for, from picture to chunk: above every program of normal priority, below the loop."""
 
 
+def deciding_priority() -> int:
+    """The parameter by which encoder, memory and policy take ``DECIDING_PRIORITY``, the same for each."""
+    declared: int = parameter(
+        DECIDING_PRIORITY,
+        "SCHED_FIFO priority while it is active, where the system permits it and one thread computes; 0 leaves the "
+        "scheduler alone",
+        minimum=0,
+        maximum=98,
+    )
+    return declared
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerParameters:
     """The 40 Hz loop: when a chunk or a state is too old, and how far any command may go."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flow_rag_vla.bringup.parameters.controller import DECIDING_PRIORITY
+from flow_rag_vla.bringup.parameters.controller import deciding_priority
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
 from flow_rag_vla.memory.consensus import ConsensusSettings
@@ -157,13 +157,7 @@ class FailureMemoryParameters:
         minimum=0.0,
         maximum=10.0,
     )
-    realtime_priority: int = parameter(
-        DECIDING_PRIORITY,
-        "SCHED_FIFO priority while it is active, where the system permits it and one thread computes; 0 leaves the "
-        "scheduler alone",
-        minimum=0,
-        maximum=98,
-    )
+    realtime_priority: int = deciding_priority()
     device: str = parameter(
         "auto",
         "Where the index lives; auto takes a GPU if there is one and faiss can use it",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flow_rag_vla.bringup.parameters.controller import DECIDING_PRIORITY
+from flow_rag_vla.bringup.parameters.controller import deciding_priority
 from flow_rag_vla.core.parameters import parameter
 
 
@@ -18,13 +18,7 @@ class FlowPolicyParameters:
     checkpoint: str = parameter("", "Folder of the policy checkpoint; empty: the one that ships")
     device: str = parameter("auto", "Where it runs; auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"))
     threads: int = parameter(1, "CPU threads of the policy", minimum=1, maximum=64)
-    realtime_priority: int = parameter(
-        DECIDING_PRIORITY,
-        "SCHED_FIFO priority while it is active, where the system permits it and one thread computes; 0 leaves the "
-        "scheduler alone",
-        minimum=0,
-        maximum=98,
-    )
+    realtime_priority: int = deciding_priority()
     model_memory: float = parameter(
         0.0,
         "Memory that the model's weights may take where it runs, one that needs more is not loaded; 0: all there is",
