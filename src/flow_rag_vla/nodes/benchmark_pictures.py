@@ -37,8 +37,8 @@ LIMIT = 400
 """Pairs of pictures that are held in memory; after the last the first is shown again."""
 
 TRIGGER_DELAY_S = 0.002
-"""From a command to the picture that a triggered camera takes. All but this much of the 25 ms to the next command is left
-for the chunk; one taken at once would always be 25 ms old."""
+"""From a command to the picture that a triggered camera takes. All but this much of the 25 ms to the next command is
+left for the chunk; one taken at once would always be 25 ms old."""
 
 PRIORITY = 10
 """SCHED_FIFO, where it is permitted: between the loop and what decides. A camera exposes without asking a scheduler."""
