@@ -15,6 +15,7 @@ from flow_rag_vla.llm.task_language.manner import ENGLISH, KOREAN, asked_speed
 from flow_rag_vla.llm.task_language.reader import LONGEST, read_command
 
 HELD_OUT = Path(__file__).parent / "held_out_commands.tsv"
+ADVERSARIAL = Path(__file__).parent / "adversarial_commands.tsv"
 COMMANDS = read_commands(HELD_OUT)
 DOABLE = [command for command in COMMANDS if command.goals]
 
@@ -30,6 +31,41 @@ def test_every_held_out_plan_is_correct_or_refused_and_none_wrong():
     assert [item for item in verdicts if item.outcome == "wrong"] == []
     # What it refuses though it could be done is a weakness, not a danger; this keeps it from growing.
     assert sum(item.outcome == "refused" for item in verdicts) <= 5
+
+
+def test_no_command_that_is_meant_to_be_misread_is():
+    verdicts = judge(read_commands(ADVERSARIAL), read_command)
+    print("\n" + table(verdicts))
+    assert len(verdicts) >= 200
+    assert [item for item in verdicts if item.outcome == "wrong"] == []
+    assert sum(item.outcome == "refused" for item in verdicts) <= 20
+
+
+@pytest.mark.parametrize("word", ["first", "firstly", "finally", "lastly"])
+@given(st.sampled_from([item for item in DOABLE if item.language == "en"]), st.data())
+def test_what_is_said_of_the_order_is_followed_or_refused_never_passed_over(word, command, data):
+    words = command.text.split()
+    place = data.draw(st.integers(0, len(words)))
+    plan = read_command(" ".join([*words[:place], word, *words[place:]]))
+    assert plan.goals in ((), command.goals)
+    if plan.goals and len(command.goals) > 1 and word in ("first", "firstly"):
+        # "Open the drawer. First, ...": what stands before the comma or full stop would have to come later.
+        first = read_command(" ".join(words[:place]).rstrip(".,;!")).goals
+        assert not first or words[place - 1][-1] not in ".,;!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "open the drawer and first put the red cube in the bin",
+        "finally open the drawer and put the red cube in the bin",
+        "서랍을 열고 먼저 빨간 큐브를 통에 넣어줘",
+        "마지막으로 서랍을 열고 빨간 큐브를 통에 넣어줘",
+    ],
+)
+def test_steps_that_are_not_said_in_their_order_are_refused_with_the_remedy(text):
+    plan = read_command(text)
+    assert plan.refusal == "ambiguous" and "say the steps in their order" in plan.reason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from flow_rag_vla.llm.schemas import Refusal
 from flow_rag_vla.llm.task_language.manner import ENGLISH as MANNERS
-from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Verb, find_thing
+from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Turn, Verb, find_thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,13 @@ _enter("comma", [","])
 _enter("stop", [".", ";", "!"])
 _enter("ask", ["?"])
 _enter("and", ["and"])
-_enter("then", ["then", "next", "after that", "afterwards", "afterward", "finally", "lastly", "first", "firstly"])
+_enter("then", ["then", "next", "after that", "afterwards", "afterward"])
+_enter("then", ["first", "firstly"], Turn.FIRST)
+_enter("then", ["finally", "lastly"], Turn.LAST)
 _enter("before", ["before"])
 _enter("after", ["after"])
-_enter("filler", _split("please now just kindly simply robot hey hello hi ok okay thanks"))
+_enter("filler", _split("please now just kindly simply hey hello hi ok okay thanks"))
+_enter("vocative", ["robot"])
 _enter("filler", ["for me", "right now", "thank you", "go ahead and"])
 for _text, _speed in MANNERS.items():
     _enter("manner", [_text], _speed)
@@ -162,10 +165,12 @@ def _words(text: str) -> tuple[list[Word], list[Manner]]:
                 kind, value = _LEXICON[entry]
                 if kind == "refuse":
                     _refuse(str(value), entry)
+                if kind == "vocative" and not _stands_alone(words, tokens[at + length :]):
+                    raise Refused("not_understood", f"it is not clear what {entry!r} means where it stands")
                 if kind == "manner":
                     assert isinstance(value, float)
                     manners.append(Manner(len(words), value))
-                elif kind != "filler":
+                elif kind not in ("filler", "vocative"):
                     words.append(Word(kind, entry, value))
                 at += length
                 break
@@ -186,6 +191,12 @@ def _words(text: str) -> tuple[list[Word], list[Manner]]:
         [word for word, keep in zip(words, kept, strict=True) if keep],
         [Manner(sum(kept[: manner.place]), manner.speed) for manner in manners],
     )
+
+
+def _stands_alone(before: list[Word], after: list[str]) -> bool:
+    """Whether a word addresses somebody: at the start, at the end, or beside a comma or full stop."""
+    ends = ("comma", "stop", "ask")
+    return not before or before[-1].kind in ends or not after or after[0] in (*",.;!?", "please", "thanks", "now")
 
 
 def _refuse(kind: str, word: str) -> None:
@@ -236,7 +247,7 @@ class _Reader:
                     side = self._clause(gerund=True)
                     clauses = [side, clauses[0]] if time_word.kind == "after" else [clauses[0], side]
                     break
-                clauses.append(self._next_clause(clauses[-1]))
+                clauses.append(self._next_clause(clauses))
         self._end()
         return clauses
 
@@ -251,20 +262,20 @@ class _Reader:
         while self._take("stop"):
             pass
 
-    def _next_clause(self, before: Clause) -> Clause:
-        links = 0
-        ordered = False
-        while True:
-            word = self._take("comma", "and", "then")
-            if word is None:
-                break
-            links += 1
-            ordered |= word.kind == "then"
+    def _next_clause(self, clauses: list[Clause]) -> Clause:
+        links: list[Word] = []
+        while (word := self._take("comma", "and", "then")) is not None:
+            links.append(word)
+        # "Open the drawer first, then ...": it belongs to what stands before it, behind a link to what follows.
+        if len(links) > 1 and links[0].value is Turn.FIRST:
+            clauses[-1] = clauses[-1].at_turn(Turn.FIRST)
+            del links[0]
         if not links:
             self._stuck()
+        turns = [link.value for link in links if isinstance(link.value, Turn)]
         if self._peek("determiner", "colour", "noun"):
-            return self._ellipsis(before, ordered)
-        return self._clause()
+            return self._ellipsis(clauses[-1], any(link.kind == "then" for link in links)).at_turn(*turns)
+        return self._clause().at_turn(*turns)
 
     def _ellipsis(self, before: Clause, ordered: bool) -> Clause:
         """As in "and the blue box too": with verb, speed, and the place if none is said, of the clause before."""
@@ -283,8 +294,12 @@ class _Reader:
 
     def _clause(self, gerund: bool = False) -> Clause:
         begin = self._at
+        turns: list[Turn] = []
+        while (word := self._take("then")) is not None:
+            turns += [word.value] if isinstance(word.value, Turn) else []
+            self._take("comma")
         clause = self._said(gerund)
-        return clause.slowed(self._speed(begin))
+        return clause.at_turn(*turns).slowed(self._speed(begin))
 
     def _speed(self, begin: int) -> float:
         """What the words from a place up to here say about how, each of which counts once."""
@@ -293,8 +308,6 @@ class _Reader:
         return min((manner.speed for manner in here), default=1.0)
 
     def _said(self, gerund: bool) -> Clause:
-        while self._take("then"):
-            self._take("comma")
         while True:
             asked = self._take("request")
             if asked is None:

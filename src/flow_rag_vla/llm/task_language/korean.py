@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from flow_rag_vla.llm.schemas import Refusal
 from flow_rag_vla.llm.task_language.manner import KOREAN as MANNERS
-from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Verb, find_thing
+from flow_rag_vla.llm.task_language.meaning import Clause, Pronoun, Refused, Relation, Turn, Verb, find_thing
 
 _LOOSE_SHAPES = frozenset({"cube", "box", "cylinder"})
 
@@ -86,11 +86,12 @@ _ALL = ("전부", "모두", "모든", "다")
 
 _FILLERS = frozenset(
     _split(
-        "좀 제발 부디 로봇 로봇아 로봇이여 지금 이제 바로 그 저 이 자 먼저 우선 그리고 그다음 그다음에 그다음으로 "
-        "다음에 다음으로 이어서 마지막으로 그후 그후에 그런다음 그런다음에 그런뒤 그런뒤에 "
-        "부탁해 부탁합니다 살짝"
+        "좀 제발 부디 로봇 로봇아 로봇이여 지금 이제 바로 그 저 이 자 그리고 그다음 그다음에 그다음으로 "
+        "다음에 다음으로 이어서 그후 그후에 그런다음 그런다음에 그런뒤 그런뒤에 "
+        "부탁해 부탁합니다"
     )
 )
+_TURNS = {**dict.fromkeys(("먼저", "우선"), Turn.FIRST), "마지막으로": Turn.LAST}
 
 _REFUSED_WORDS: dict[str, tuple[Refusal, str]] = {
     **dict.fromkeys(
@@ -240,6 +241,8 @@ class _Reader:
         self._request = False
         self._speed = self._everywhere = 1.0
         """What words of manner ask for: for the clause under way, and for all of them."""
+        self._turns: set[Turn] = set()
+        """What is said of the place of the clause under way."""
         self._sentence_from = 0
         self._clear()
 
@@ -295,6 +298,9 @@ class _Reader:
             self._everything = word
         elif word in _FILLERS:
             self._settle()
+        elif word in _TURNS:
+            self._settle()
+            self._turns.add(_TURNS[word])
         elif word in MANNERS:
             self._settle()
             self._speed = min(self._speed, MANNERS[word])
@@ -374,14 +380,15 @@ class _Reader:
         if stem.verb.word == "pull" and form is not Form.TELL and opens_next and opens_next.verb.word == "open":
             # "당겨서 열어": one act.
             return
-        self._clauses.append(self._clause(stem.verb).slowed(self._speed))
+        self._clauses.append(self._clause(stem.verb).slowed(self._speed).at_turn(*self._turns))
         self._speed = 1.0
+        self._turns.clear()
         last = self._at >= len(self._tokens) or self._tokens[self._at] in ".!?,"
         self._told = form is Form.TELL or (form is Form.INFINITIVE and last)
         self._request = word.endswith(("줄래", "줄래요", "주실래요", "주겠니", "주시겠어요"))
         if form is Form.INFINITIVE and not last and "grasp" not in stem.verb.can:
             raise Refused("not_understood", f"it is not clear how {word!r} goes on")
-        if form is Form.TELL and not last and self._tokens[self._at] not in (*_FILLERS, *MANNERS):
+        if form is Form.TELL and not last and self._tokens[self._at] not in (*_FILLERS, *_TURNS, *MANNERS):
             raise Refused("not_understood", f"a sentence ends with {word!r}, but more follows; put a full stop there")
         self._clear()
 
@@ -412,6 +419,10 @@ class _Reader:
         # What is said behind the verb is meant for its sentence, a sentence of its own for all of them.
         said = self._clauses[self._sentence_from :]
         self._clauses[self._sentence_from :] = [clause.slowed(self._speed) for clause in said]
-        if not said:
+        if said:
+            # "... 열어줘 먼저."
+            self._clauses[-1] = self._clauses[-1].at_turn(*self._turns)
+            self._turns.clear()
+        else:
             self._everywhere = min(self._everywhere, self._speed)
         self._speed, self._sentence_from = 1.0, len(self._clauses)

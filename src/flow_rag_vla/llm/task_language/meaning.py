@@ -30,6 +30,13 @@ class Relation(Enum):
     ON = "on"
 
 
+class Turn(Enum):
+    """When a clause is said to come: its place among the clauses must be that one."""
+
+    FIRST = "first"
+    LAST = "last"
+
+
 class Pronoun(Enum):
     """A word that stands for what was named before, or for all there is."""
 
@@ -48,7 +55,12 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One thing asked for. ``objects``: names of ``KNOWN``, none if none is named; ``speed``: share, see ``manner``."""
+    """One thing asked for.
+
+    objects: names of ``KNOWN``, none if none is named
+    speed: share, see ``manner``
+    turns: what is said of its place in the order
+    """
 
     verb: Verb
     objects: tuple[str, ...] = ()
@@ -56,10 +68,15 @@ class Clause:
     relation: Relation | None = None
     place: str = ""
     speed: float = 1.0
+    turns: frozenset[Turn] = frozenset()
 
     def slowed(self, speed: float) -> Clause:
         """The same at no more than this speed."""
         return replace(self, speed=min(self.speed, speed))
+
+    def at_turn(self, *turns: Turn) -> Clause:
+        """The same with that said of its place in the order."""
+        return replace(self, turns=self.turns.union(turns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,7 @@ def plan(clauses: Sequence[Clause]) -> TaskPlan:
     held: tuple[str, ...] = ()
     held_at = 1.0
     last: tuple[str, ...] = ()
+    _check_turns(clauses)
     for clause in clauses:
         objects = _objects(clause, held, last)
         if held and objects != held:
@@ -142,6 +160,18 @@ def plan(clauses: Sequence[Clause]) -> TaskPlan:
 def refusal(refused: Refused) -> TaskPlan:
     """A refusal as the plan that says so."""
     return TaskPlan(steps=[], refusal=refused.kind, reason=refused.reason[:400])
+
+
+def _check_turns(clauses: Sequence[Clause]) -> None:
+    """Refuse "open the drawer and first ...": the order of the clauses is not the one that is asked for."""
+    for number, clause in enumerate(clauses, 1):
+        for turn, place in ((Turn.FIRST, 1), (Turn.LAST, len(clauses))):
+            if turn in clause.turns and number != place:
+                raise Refused(
+                    "ambiguous",
+                    f"what is to be done {turn.value} is said as number {number} of {len(clauses)}; say the steps in "
+                    "their order",
+                )
 
 
 def _objects(clause: Clause, held: tuple[str, ...], last: tuple[str, ...]) -> tuple[str, ...]:
