@@ -25,7 +25,6 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
     monkeypatch.chdir(tmp_path)
-    start_node("llm", provider="rules")
     manager = EpisodeManager()
     ros_executor.add_node(manager)
     resets: list[ResetSimulation.Request] = []
@@ -47,14 +46,31 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
         assert future.result().accepted
         return future.result(), future.result().get_result_async()
 
-    spin_until(lambda: manager._action.free_text.reads("tidy up"), WAIT_S, "the language model's service")
-
     def refused(instruction, reason):
         _, done = send(instruction)
         spin_until(done.done, WAIT_S, "the refusal")
         result = done.result().result
         assert done.result().status == GoalStatus.STATUS_ABORTED and reason in result.reason, result.reason
 
+    # Without a language model the grammar alone reads them: it must not find its verb and noun in a negation.
+    for words, reason in (
+        ("don't open the drawer", 'refused (negated): "don\'t" says what not to do'),
+        ("서랍을 열지 마", "refused (negated)"),
+        ("open the drawer and first put the red cube in the bin", "say the steps in their order"),
+        ("pull it", "without the node llm only a grammar reads it, which knows: put the red cube in the bin"),
+    ):
+        assert not manager._action.free_text.has_language_model
+        refused(words, reason)
+    handle, done = send("Could you open the drawer slowly, please?")
+    spin_until(lambda: resets, WAIT_S, "the reset")
+    assert resets[0].instruction == "open the drawer"
+    spin_until(handle.cancel_goal_async().done, WAIT_S, "the cancellation")
+    spin_until(done.done, WAIT_S, "the result")
+    assert done.result().result.speed_scale == 0.5
+    resets.clear()
+
+    start_node("llm", provider="rules")
+    spin_until(lambda: manager._action.free_text.has_language_model, WAIT_S, "the language model's service")
     for words, reason in (
         ("don't put the red cube in the bin", "refused (negated)"),
         ("put the purple cube in the bin", "refused (unknown_object)"),

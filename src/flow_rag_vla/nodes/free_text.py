@@ -2,7 +2,8 @@
 
 An instruction that is exactly one of the known ones needs nobody. Any other is decided about by the deliberation node
 where it runs: a plan that passed its checks, and a person where it is risky. Else it is read by the language model and
-checked again by the grammar. Only one clear step is done. Where neither runs, the caller's own grammar stands alone.
+checked again by the grammar. Only one clear step is done. Where neither runs, the grammar stands alone: it refuses what
+it does not know, a negation above all.
 
 Fail closed. Once the deliberation node was seen, nothing is read without it: a node that died must not make the robot
 less careful. What is not decided in time, withdrawn or lost is refused, and the deliberation withdrawn with it.
@@ -65,9 +66,14 @@ class FreeText:
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
 
     def reads(self, instruction: str) -> bool:
-        """Whether an instruction is in free words and there is somebody to read it."""
+        """Whether an instruction is in free words."""
         said = instruction.strip()
-        return bool(said) and said not in _KNOWN and (self.deliberates or bool(self._client.service_is_ready()))
+        return bool(said) and said not in _KNOWN
+
+    @property
+    def has_language_model(self) -> bool:
+        """Whether the node llm is there."""
+        return bool(self._client.service_is_ready())
 
     @property
     def deliberates(self) -> bool:
@@ -104,7 +110,11 @@ class FreeText:
         try:
             if self.deliberates:
                 return await self._decided(instruction, self._done, tell)
-            return await self._read(instruction, self._done)
+            if self.has_language_model:
+                return await self._read(instruction, self._done)
+            from flow_rag_vla.nodes.free_text_answer import grammar_step
+
+            return grammar_step(instruction)
         finally:
             self._done = None
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from flow_rag_vla.control.pace import invalid_pace
-from flow_rag_vla.core.goal import UnknownTaskError
+from flow_rag_vla.core.goal import GOALS, UnknownTaskError
 from flow_rag_vla.deliberation.reading import second_reading
 from flow_rag_vla.llm.schemas import PlanStep, TaskPlan
+from flow_rag_vla.llm.task_language.reader import read_command
 from flow_rag_vla.nodes.deliberation_messages import plan_of
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.action import DeliberateTask
@@ -33,6 +34,22 @@ def step_of(instruction: str, answer: Ask.Response) -> PlanStep:
             f"instruction {instruction!r:.200} needs a person's look ({doubts[0]}); use the action deliberate_task"
         )
     return step
+
+
+def grammar_step(instruction: str) -> PlanStep:
+    """The one task that the grammar alone reads in an instruction, and its speed.
+
+    Raises:
+        UnknownTaskError: if it refuses the words, or they are more than one task.
+    """
+    plan = read_command(instruction)
+    if not plan.accepted:
+        known = "; ".join(goal.instruction for goal in GOALS)
+        raise UnknownTaskError(
+            f"instruction {instruction!r:.200} is refused ({plan.refusal}): {plan.reason}; without the node llm only a "
+            f"grammar reads it, which knows: {known}"
+        )
+    return _one(instruction, plan)
 
 
 def decided_step(instruction: str, decision: DeliberateTask.Result) -> PlanStep:
