@@ -53,7 +53,7 @@ def prepare(
 
       flow_rag_vla llm prepare runs/*/episodes --to lessons.jsonl
 
-      flow_rag_vla llm prepare runs/latest -d ~/.ros/flow_rag_vla/failure_memory.db --to lessons.jsonl
+      flow_rag_vla llm prepare runs/2026-01-31_12-00-00 -d ~/.ros/flow_rag_vla/failure_memory.db --to lessons.jsonl
     """
     from flow_rag_vla.data.episode_record import read_records
     from flow_rag_vla.learn.conversations import gathered

@@ -1,0 +1,70 @@
+"""``flow_rag_vla memory check`` and ``salvage``: cases that no longer stand, and files that are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from flow_rag_vla.cli.memory_database import DATABASE, ORIGIN, opened
+from flow_rag_vla.cli.progress import counted
+
+
+def check(
+    database: Path = DATABASE,
+    mend: bool = typer.Option(False, "--retire", help="Retire what is found, with the reason."),
+    origin: str = ORIGIN,
+) -> None:
+    """Look for active cases that the guard would stop now, that contradict each other, or that hurt.
+
+    Ends with 1 if it finds one and leaves it. What no longer stands since successes came in or the workspace was
+    changed shows here; nothing is retired unless asked for.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla memory check
+
+      flow_rag_vla memory check -d fleet.db --retire
+    """
+    from flow_rag_vla.memory.checking import check_cases
+
+    with opened(database, origin=origin) as memory:
+        with counted("checking cases") as progress:
+            findings = check_cases(memory, progress)
+        for finding in findings:
+            typer.echo(f"case {finding.case_id}: {finding.text}")
+            if mend:
+                memory.retire(finding.case_id, True, finding.text)
+        count = memory.statistics().cases
+    what = "retired" if mend else "found"
+    typer.echo(f"{len(findings)} {what}, {count} cases are active")
+    if findings and not mend:
+        raise typer.Exit(1)
+
+
+def salvage(database: Path = DATABASE) -> None:
+    """Save what is intact of a damaged database into a fresh file; the damaged one is kept beside it.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla memory salvage -d failure_memory.db
+    """
+    from flow_rag_vla.memory.salvage import salvage as save
+    from flow_rag_vla.memory.store import CorruptStoreError, FailureStore, StoreError
+
+    try:
+        FailureStore(database, create=False).close()
+    except CorruptStoreError as error:
+        reason = str(error)
+    except StoreError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    else:
+        typer.echo(f"{database} is intact: nothing to do")
+        return
+    try:
+        report = save(database, reason)
+    except StoreError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{report.recovered} intact cases are in {report.path}; the damaged file is {report.kept}")

@@ -1,0 +1,111 @@
+"""``flow_rag_vla memory export``, ``import`` and ``merge``: cases that go from robot to robot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, opened
+from flow_rag_vla.cli.progress import counted
+
+if TYPE_CHECKING:
+    from flow_rag_vla.memory.merging import MergeReport, Refused
+
+
+def export(
+    path: Path = typer.Argument(help="The .npz file to write."),
+    database: Path = DATABASE,
+    retired: bool = typer.Option(False, help="Retired cases too."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the file if it is there."),
+) -> None:
+    """Write the cases to a file that another robot can import.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla memory export left_arm.npz -d left_arm.db --retired
+    """
+    from flow_rag_vla.memory.exchange import export_cases
+
+    with opened(database) as memory, counted("reading cases") as progress:
+        count = export_cases(memory, path, include_retired=retired, overwrite=overwrite, progress=progress)
+    typer.echo(f"{count} cases in {path}")
+
+
+def import_(
+    path: Path = typer.Argument(help="A file that export made."),
+    database: Path = DATABASE,
+    origin: str = typer.Option("", help="Name kept with each case; empty: the file's own."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would happen."),
+    capacity: int = CAPACITY,
+) -> None:
+    """Take in the cases of a file. A database that is not there is made.
+
+    A case that makes no sense, or that the guard stops, is refused with its reason; of the others all are stored or,
+    if anything goes wrong, none.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla memory import left_arm.npz --dry-run
+
+      flow_rag_vla memory import left_arm.npz -d right_arm.db --origin "left arm"
+    """
+    from flow_rag_vla.memory.exchange import ExchangeError, import_cases, read_export
+    from flow_rag_vla.memory.store import FailureStore, StoreError
+
+    try:
+        # Before anything is made: a wrong path must not leave an empty database.
+        export = read_export(path)
+        if dry_run and not database.expanduser().exists():
+            typer.echo(f"would import {len(export.arrivals)} cases into {database}, which would be made")
+            _say_refused(export.refused)
+            return
+        FailureStore(database).close()
+    except (ExchangeError, StoreError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    with opened(database, capacity) as memory, counted("trying cases") as progress:
+        report = import_cases(memory, path, origin=origin, dry_run=dry_run, progress=progress)
+    _say_merged(report, dry_run)
+
+
+def merge(
+    other: Path = typer.Argument(help="The database to take cases from; it is only read."),
+    database: Path = DATABASE,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would happen."),
+    capacity: int = CAPACITY,
+    origin: str = ORIGIN,
+) -> None:
+    """Take in the cases of another robot's database.
+
+    Cases that say the same unite, with the credit of each robot kept apart; contradictions are settled and reported.
+    Merging twice changes nothing.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla memory merge left_arm.db -d fleet.db
+    """
+    from flow_rag_vla.memory.exchange import merge_store
+
+    with opened(database, capacity, origin) as memory, counted("trying cases") as progress:
+        report = merge_store(memory, other, dry_run=dry_run, progress=progress)
+    _say_merged(report, dry_run)
+
+
+def _say_merged(report: MergeReport, dry_run: bool) -> None:
+    verb = "would import" if dry_run else "imported"
+    typer.echo(
+        f"{verb} {report.imported} cases, {report.duplicates} were known already"
+        + (f", {report.united} of them brought something new" if report.united else "")
+        + (f", {len(report.refused)} were refused" if report.refused else "")
+    )
+    _say_refused(report.refused)
+    for conflict in report.conflicts:
+        typer.echo(f"contradiction: {conflict}")
+
+
+def _say_refused(refused: Sequence[Refused]) -> None:
+    for item in refused:
+        typer.echo(f"refused {item}", err=True)
