@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+
 import typer
+from rich.console import Console
 
 from flow_rag_vla import __version__
 from flow_rag_vla.cli.ask import ask
@@ -35,6 +39,7 @@ from flow_rag_vla.cli.replay import replay
 from flow_rag_vla.cli.report import report
 from flow_rag_vla.cli.review import review
 from flow_rag_vla.cli.robot import robot
+from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.security import app as security
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.soak import soak
@@ -53,6 +58,19 @@ app = typer.Typer(
 RUN, EXPLAIN, REMEMBER = "Run the graph", "Look into a run", "Remember failures"
 LABEL, MEASURE, ABOUT = "Label", "Train and measure", "About the graph"
 """Headings of the list of commands, in its order."""
+
+_ELSEWHERE = "name another place, or change who may write there"
+_ROOM = "make room there, or name another place"
+REFUSED = {
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.ENOTDIR: "a file is where a folder is wanted: name another place",
+    errno.ENAMETOOLONG: "take a shorter name",
+}
+"""What the system may say of a file, and what a person can do about it. Anything else is a fault of the program."""
 
 for heading, commands in {
     RUN: (sim, robot, live, record, teleop, ask, deliberate, language),
@@ -102,8 +120,19 @@ def options(
 
 
 def main() -> None:
-    """Run the console command."""
-    app()
+    """Run the console command.
+
+    A file that the system refuses, wherever that is noticed, ends it with one line. What a command checks beforehand is
+    said by it, with its option.
+    """
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        where = error.filename if error.filename is not None else "a file"
+        complain(Console(stderr=True), f"{where}: {error.strerror}; {REFUSED[error.errno]}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

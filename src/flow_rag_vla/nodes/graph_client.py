@@ -13,6 +13,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from flow_rag_vla.bringup.discovery import choose_profile
+from flow_rag_vla.bringup.log_folder import choose_log_folder
 from flow_rag_vla.bringup.security.grants import OPERATOR
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.bringup.security.policy import enclave_arguments
@@ -35,6 +36,7 @@ class GraphClient:
         self._context = rclpy.Context()
         stay_local(os.environ)
         choose_profile(os.environ)
+        choose_log_folder(os.environ)
         args = enclave_arguments(os.environ, OPERATOR, namespace) or None
         rclpy.init(args=args, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node(name, namespace=namespace or None, context=self._context)

@@ -17,6 +17,7 @@ from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from flow_rag_vla.bringup.discovery import beyond_loopback, choose_profile
+from flow_rag_vla.bringup.log_folder import choose_log_folder
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE, end_with_parent
@@ -60,6 +61,7 @@ def run(
     for number in _ENDING:
         signal.signal(number, _nothing)
     stay_local(os.environ)
+    choose_log_folder(os.environ)
     fast_dds = get_rmw_implementation_identifier().startswith("rmw_fastrtps")
     here = choose_profile(os.environ, fast_dds=fast_dds, shared_memory=shared_memory)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
