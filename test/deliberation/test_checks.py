@@ -81,7 +81,17 @@ def test_an_unknown_place_and_twins_ask_a_person(table, robot):
 def test_without_a_scene_it_is_said_so_and_refused_where_one_is_required(robot):
     open_eyed = check_plan(plan_of(CUBE), None, robot)
     assert open_eyed.passed and any("not known" in check.text for check in open_eyed.checks)
-    assert not check_plan(plan_of(CUBE), None, robot, settings=CheckSettings(require_scene=True)).passed
+    strict = check_plan(plan_of(CUBE), None, robot, settings=CheckSettings(require_scene=True))
+    assert not strict.passed and all(way in strict.refusals[0] for way in ("with the goal", "publish", "require_scene"))
+
+
+def test_a_scene_that_will_be_another_refuses_nothing_and_still_shows_people(table, robot):
+    now = replace(without(table, "red_cube", "bin"), passing=True)
+    report = check_plan(plan_of(CUBE), now, robot, settings=CheckSettings(require_scene=True))
+    assert report.passed and not report.questions and now.quoted() == ()
+    assert any("builds the scene of each task anew" in check.text for check in report.checks)
+    somebody = Thing("Operator's hand", (0.45, -0.3, 0.02))
+    assert check_plan(plan_of(CUBE), replace(now, things=(somebody,)), robot).questions
 
 
 @pytest.mark.parametrize(("metres", "finding"), [(0.3, Finding.REFUSED), (1.0, Finding.ASK), (3.0, Finding.PASSED)])

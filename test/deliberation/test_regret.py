@@ -14,7 +14,7 @@ from flow_rag_vla.deliberation.regret import Advice, Outcome, Regret, ranked_cas
 from flow_rag_vla.deliberation.rehearsal import AS_TAKEN, Way, rehearse
 from flow_rag_vla.evaluate.trials.protocol import Start
 from flow_rag_vla.evaluate.trials.rig import Rig
-from flow_rag_vla.evaluate.trials.simulated import simulated_spec
+from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
 from flow_rag_vla.llm.schemas import Offset
 from flow_rag_vla.memory.memory import FailureMemory
 

@@ -55,7 +55,12 @@ class Label:
 
 
 def labelled_scene(
-    labels: Sequence[Label], camera: LabelCamera | None = None, source: str = "labels", table: float = 0.0
+    labels: Sequence[Label],
+    camera: LabelCamera | None = None,
+    source: str = "labels",
+    table: float = 0.0,
+    *,
+    passing: bool = False,
 ) -> Scene:
     """The scene that labels make, the surest first; places only with a camera.
 
@@ -64,12 +69,13 @@ def labelled_scene(
         camera: that took it; None: its pose is not known.
         source: who says so.
         table: height of what things stand on, metres in the base frame.
+        passing: whether something else will stand there when a plan is done, see ``Scene``.
 
     Raises:
         SceneError: for a label that makes no sense.
     """
     surest = sorted(labels, key=lambda label: -label.certainty)[:MOST_THINGS]
-    return Scene(tuple(_thing(label, camera, source, table) for label in surest), source)
+    return Scene(tuple(_thing(label, camera, source, table) for label in surest), source, passing)
 
 
 def _thing(label: Label, camera: LabelCamera | None, source: str, table: float) -> Thing:

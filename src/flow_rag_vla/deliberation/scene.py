@@ -79,12 +79,16 @@ class Thing:
 class Scene:
     """Everything that was seen, from one source.
 
+    passing: whether something else will stand there when a plan is done, as where a simulator builds the scene of each
+        task anew: then it says nothing of the things that a plan needs
+
     Raises:
         SceneError: for too much.
     """
 
     things: tuple[Thing, ...] = ()
     source: str = ""
+    passing: bool = False
 
     def __post_init__(self) -> None:
         if len(self.things) > MOST_THINGS:
@@ -107,8 +111,8 @@ class Scene:
         return tuple(ranked[:count])
 
     def quoted(self) -> tuple[Message, ...]:
-        """The scene as data for a language model; nothing for an empty one."""
-        if not self.things:
+        """The scene as data for a language model; nothing for an empty one, or one that will be another."""
+        if not self.things or self.passing:
             return ()
         lines = [_line(thing) for thing in self.things]
         return (Message("data", "\n".join(lines), f"scene {self.source}".strip()),)

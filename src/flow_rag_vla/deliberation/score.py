@@ -279,6 +279,8 @@ def _purity(goals: Sequence[Goal], facts: Mapping[str, Sequence[EpisodeFact]]) -
 def _extent(goals: Sequence[Goal], scene: Scene | None, reach: float) -> Term:
     if scene is None:
         return _unknown("extent", "", "there is no scene")
+    if scene.passing:
+        return _unknown("extent", "", "the scene will be another when the plan is done")
     meant = {name for goal in goals for name in needed_names(goal)}
     ways = [place for goal in goals for place in places(goal, scene)]
     if not ways:

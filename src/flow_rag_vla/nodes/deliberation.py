@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,6 +68,12 @@ from flow_rag_vla_interfaces.srv import ApprovePlan, Ask
 
 PICTURE_NS = 1_000_000_000
 """How far from the time of a failure a picture may be that is to show it."""
+
+LABELS_WAIT_S = 2.0
+"""How long a goal waits for fresh labels where some are published, just after a start, say; a fifth of its deadline at
+most."""
+
+_LOOK_S = 0.1
 
 
 class DeliberationNode(Node):
@@ -171,11 +178,12 @@ class DeliberationNode(Node):
     async def _decided(self, handle: ServerGoalHandle[Any, Any, Any], key: bytes) -> Decision:
         goal: DeliberateTask.Goal = handle.request
         name = uuid.uuid4().hex[:12]
+        deadline = float(goal.deadline) or self._node_parameters.value.deadline
         try:
-            scene = self._scene(goal)
+            scene, waited = await self._scene_in_time(goal, handle, min(LABELS_WAIT_S, deadline / 5.0))
         except SceneError as error:
             return Decision(name, Outcome.HELD, str(error), STAGES[0], summary=f"held: {error}.")
-        deadline = float(goal.deadline) or self._node_parameters.value.deadline
+        deadline -= waited
         question = Question(name, goal.instruction, self._robot, scene, deadline)
 
         def on_stage(stage: str, sentence: str) -> None:
@@ -202,6 +210,24 @@ class DeliberationNode(Node):
 
         decided: Decision = await self._loop.submit(decide())
         return decided
+
+    async def _scene_in_time(
+        self, goal: DeliberateTask.Goal, handle: ServerGoalHandle[Any, Any, Any], seconds: float
+    ) -> tuple[Scene | None, float]:
+        """The scene, and the seconds that were waited for it: at most so many, where labels are on their way.
+
+        Raises:
+            SceneError: for a scene that makes no sense.
+        """
+        began = time.monotonic()
+        scene = self._scene(goal)
+        waited = 0.0
+        while scene is None and self._labels is not None and self._labels.awaited and waited < seconds:
+            if handle.is_cancel_requested:
+                break
+            await self._loop.submit(asyncio.sleep(_LOOK_S))
+            scene, waited = self._scene(goal), time.monotonic() - began
+        return scene, waited
 
     def _scene(self, goal: DeliberateTask.Goal) -> Scene | None:
         if goal.scene_known:

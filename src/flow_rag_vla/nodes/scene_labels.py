@@ -39,8 +39,15 @@ class SceneLabels:
         self._newest: msg.DetectionArray | None = None
         self._info: CameraInfo | None = None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody publishes labels, so that there may be fresh ones in a moment."""
+        return self._node.count_publishers(DETECTIONS) > 0
+
     def scene(self) -> Scene | None:
         """What was seen last; None if nothing was, or it is too old.
+
+        Where a simulator runs, it says what is there now, not what will be when a plan is done.
 
         Raises:
             SceneError: for labels that make no sense.
@@ -61,7 +68,8 @@ class SceneLabels:
             for item in seen.detections
         ]
         source = f"labels of {seen.model or 'a detector'}, {max(age, 0.0):.1f} s old"
-        return labelled_scene(labels, self._camera(seen), source, self._settings.table)
+        passing = self._node.count_services(topics.RESET_SIMULATION) > 0
+        return labelled_scene(labels, self._camera(seen), source, self._settings.table, passing=passing)
 
     def _camera(self, seen: msg.DetectionArray) -> LabelCamera | None:
         pose = self._settings.front_camera
