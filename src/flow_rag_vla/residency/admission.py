@@ -54,9 +54,29 @@ class Admission:
             blocked = blocked or aged
         self._advance(now)
 
+    def arrive(self, request: Request) -> None:
+        """Look at one that has just come.
+
+        Its coming changes nothing for those whom the last look left waiting: a look at each of them for each that comes
+        would be most of what the manager does.
+        """
+        books = self._books
+        if books.orphans:
+            self.look()
+            return
+        now = books.clock()
+        if not request.nested and (books.gate or self.overtakes(request, now)):
+            return
+        self._room.forget()
+        # One whose model is there has its lease now; for others room is to be made.
+        if self._admit(request, now, aged=self._scheduler.aged(request, now)) and not request.done:
+            self.look()
+
     def overtakes(self, request: Request, now: float) -> bool:
         """Whether a request that came this moment would pass one that nothing may pass any more."""
-        return not request.nested and any(self._scheduler.aged(one, now) for one in self._books.queue)
+        return not request.nested and any(
+            one is not request and self._scheduler.aged(one, now) for one in self._books.queue
+        )
 
     def expire(self, now: float) -> None:
         """Give up transfers and requests whose deadline passed."""
@@ -76,7 +96,7 @@ class Admission:
         for entry in self._books.models.entries.values():
             if entry.transfer is not None:
                 times.append(entry.transfer.deadline)
-            if entry.state is State.RESIDENT:
+            if entry.state is State.RESIDENT and self._room.min_resident_s > 0.0:
                 times.append(entry.loaded_at + self._room.min_resident_s)
         return min([moment for moment in times if moment > now], default=now)
 

@@ -288,5 +288,5 @@ class ResidencyManager:
                 return request
             books.models.check_fits(request.closure)
             books.queue.append(request)
-            books.look()
+            self._admission.arrive(request)
         return request

@@ -18,7 +18,7 @@ class Room:
         self.min_resident_s = min_resident_s
         self._books = books
         self._policy = policy
-        self._listed: dict[tuple[Place, int, bool], list[Candidate]] = {}
+        self._listed: dict[tuple[Place, int, bool], tuple[list[Candidate], int]] = {}
         self._counted: dict[Place, int] = {}
 
     def forget(self) -> None:
@@ -53,9 +53,15 @@ class Room:
             if short <= 0:
                 continue
             key = place, request.priority, aged
-            idle = self._listed.get(key)
-            if idle is None:
-                idle = self._listed[key] = self.candidates(place, now, priority=request.priority, aged=aged)
+            listed = self._listed.get(key)
+            if listed is None:
+                found = self.candidates(place, now, priority=request.priority, aged=aged)
+                # Groups can overlap: no byte counts twice.
+                most = sum({name: size for one in found for name, size in one.sizes.items()}.values())
+                listed = self._listed[key] = found, most
+            idle, most = listed
+            if most < short:
+                return None
             out = chosen.keys() | set(request.closure)
             victims = self.choose([one for one in idle if out.isdisjoint(one.sizes)], short)
             if victims is None:

@@ -53,8 +53,9 @@ class Scheduler:
 
     def level(self, request: Waiting, now: float) -> int:
         """Its priority with what waiting added. An aged request is above any priority."""
-        raised = request.priority + int(max(0.0, now - request.since) / self.ageing_s)
-        return raised + (1 << 32) if self.aged(request, now) else raised
+        waited = now - request.since
+        raised = request.priority + int(max(0.0, waited) / self.ageing_s)
+        return raised + (1 << 32) if waited >= self.max_wait_s else raised
 
     def aged(self, request: Waiting, now: float) -> bool:
         """Whether nothing may overtake it."""

@@ -47,6 +47,8 @@ class Waiting:
 
     def _sleep(self, request: Request, cancel: Cancel | None) -> None:
         books, woken = self._books, True
+        if request.done:
+            return
         while True:
             with books.lock:
                 # Before the look at the token: what it sets from here on ends the wait below.
