@@ -14,8 +14,17 @@ from PIL import Image as Pillow
 from flow_rag_vla.labeling.compact.baseline import ColourDetector
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
 from flow_rag_vla.labeling.registration import matched_objects, register_found
+from flow_rag_vla.labeling.registry.errors import ConflictError
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectChange, ReviewState, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import (
+    ChangeKind,
+    ImageDraft,
+    ObjectChange,
+    ReviewState,
+    SourceDraft,
+    SourceKind,
+)
 from flow_rag_vla.labeling.runs import open_source, run_labeling
 from flow_rag_vla.labeling.sinks import RegistrySink
 
@@ -129,6 +138,42 @@ def test_what_a_person_called_something_else_is_not_proposed_again(registry, fol
     assert label(registry, folder, threshold=0.45) == (3, 0, 0)
     assert label(registry, folder, Another("2")) == (3, 0, 3)
     assert {item.category for item in registry.list_objects().objects} == {"cup"}
+
+
+def test_a_further_label_is_part_of_the_history_and_what_was_taken_back_does_not_come_again(registry, folder):
+    label(registry, folder)
+    (item,) = registry.list_objects(ObjectFilter(categories=("blue box",))).objects
+    newer = Another("2", names={"blue box": "bin"})
+    assert label(registry, folder, newer) == (3, 0, 3)
+    (further,) = registry.labels([item.object_id])[item.object_id]
+    came = registry.history(item.object_id)[-1]
+    assert (came.kind, came.who, came.change_id) == (ChangeKind.LABELLED, "test", further.change_id)
+    assert (came.before, came.after["category"], came.after["revision"]) == ({}, "bin", "2")
+
+    # Without a number, what was done to the object is meant.
+    registry.update(item.object_id, ObjectChange(category="cup", state=ReviewState.RELABELLED), who="anna")
+    assert registry.first_label(item.object_id).category == "blue box"
+    assert label(registry, folder, Another("3")) == (3, 0, 3)
+    assert registry.undo(who="anna", object_id=item.object_id).after["category"] == "blue box"
+    assert len(registry.labels([item.object_id])[item.object_id]) == 2
+
+    off = registry.undo(who="anna", change_id=further.change_id)
+    assert (off.kind, off.undoes, off.before["category"], off.after) == (ChangeKind.UNDONE, came.change_id, "bin", {})
+    assert [one.origin.revision for one in registry.labels([item.object_id])[item.object_id]] == ["3"]
+    with pytest.raises(ConflictError, match="taken back before"):
+        registry.undo(who="anna", change_id=further.change_id)
+    assert label(registry, folder, newer, threshold=0.4) == (3, 0, 0)
+    assert [one.origin.revision for one in registry.labels([item.object_id])[item.object_id]] == ["3"]
+
+    registry.undo(who="anna", change_id=off.change_id)
+    brought_back = registry.labels([item.object_id])[item.object_id][0]
+    assert replace(brought_back, change_id=further.change_id) == further
+    registry.undo(who="anna", change_id=brought_back.change_id)
+    with pytest.raises(ConflictError, match="taken back before"):
+        registry.undo(who="anna", change_id=brought_back.change_id)
+    assert registry.get(item.object_id).version == item.version + 2, "labels come and go without a new version"
+    # The last change of a program is that of its last label.
+    assert registry.undo(who="test").before["revision"] == "3"
 
 
 def test_two_things_in_one_place_stay_two_and_each_is_matched_with_its_own(registry):

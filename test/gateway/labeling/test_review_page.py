@@ -8,7 +8,8 @@ import pytest
 
 from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.gateway.server import Server
-from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.values import LabelDraft, ObjectChange, ReviewState
 
 
 @pytest.fixture
@@ -263,3 +264,62 @@ def test_the_most_useful_come_first_and_are_ranked_again_while_somebody_judges(r
     with page.expect_response(lambda answer: "curation/mistakes" in answer.url):
         page.select_option("#order", "mistakes")
     page.wait_for_function("() => document.getElementById('facts').textContent.includes('look-alikes')")
+
+
+def test_what_models_said_of_an_object_is_shown_taken_taken_off_and_brought_back(filled, review):
+    newer = Origin("newer", "2f5a", "cup. bin", 0.3)
+    older = Origin("older", "", "", 0.3)
+    _, registry, ids = filled[0], filled[0].registry, filled[2]
+    said_of_first = [
+        LabelDraft(ids[0], "cup", (22, 62, 92, 132), 0.81, ScoreKind.SIGMOID, newer),
+        LabelDraft(ids[0], "red cube", (20, 60, 90, 130), 0.44, ScoreKind.TOKEN_PROBABILITY, older),
+        LabelDraft(ids[1], "drawer", (122, 62, 192, 130), 0.7, ScoreKind.SIGMOID, newer),
+    ]
+    registry.add_labels(said_of_first, who="run")
+    page, registry, ids = review(Role.REVIEWER)
+    rows = page.locator("#said .said")
+    page.wait_for_selector("#said:not([hidden])")
+    assert rows.locator(".word").all_inner_texts() == ["red cube 0.30", "cup 0.81", "red cube 0.44"]
+    assert rows.locator(".origin").all_inner_texts() == [
+        "first: shapes 1, softmax",
+        "newer 2f5a, sigmoid",
+        "older, token probability",
+    ]
+    assert page.locator(".said.agrees").count() == 2
+
+    page.keyboard.press("s")
+    page.keyboard.press("s")
+    press_and_store(page, "Enter", "PATCH")
+    showing(page, ids[1])
+    item = registry.get(ids[0])
+    assert (item.category, item.box, item.state) == ("cup", (20, 60, 90, 130), ReviewState.RELABELLED)
+    assert item.mask_path, "the box is the same, and so is the mask"
+    page.wait_for_function("() => document.querySelectorAll('#said .said').length === 2")
+    page.locator("#said .box").nth(1).click()
+    showing(page, ids[2])
+    settled(page, 2)
+    assert (registry.get(ids[1]).category, registry.get(ids[1]).box) == ("drawer", (122, 62, 192, 130))
+    assert page.locator("#said").is_hidden(), "of this one, one model has spoken"
+
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    showing(page, ids[0])
+    page.wait_for_function("() => document.querySelectorAll('#said .said').length === 3")
+    assert page.locator(".said.agrees .word").all_inner_texts() == ["cup 0.81"]
+    page.keyboard.press("s")
+    page.keyboard.press("s")
+    page.keyboard.press("Delete")
+    said(page, "taken off: cup by newer")
+    assert [label.origin.model for label in registry.labels([ids[0]])[ids[0]]] == ["older"]
+    assert registry.get(ids[0]).category == "cup", "what a person took stays"
+
+    page.keyboard.press("z")
+    page.wait_for_function("() => document.querySelectorAll('#said .said').length === 3")
+    for undone in (1, 0):
+        page.keyboard.press("z")
+        showing(page, ids[undone])
+        said(page, "not reviewed")
+    settled(page, 0)
+    assert [registry.get(name).category for name in ids[:2]] == ["red cube", "bin"]
+    assert len(registry.labels([ids[0]])[ids[0]]) == 2
+    assert registry.get(ids[1]).mask_path

@@ -161,14 +161,24 @@ def object_routes(labels: Labels) -> APIRouter:
 
     @router.get("/objects/{object_id}/labels")
     def further_labels(object_id: ObjectId, _person: Viewer) -> schemas.LabelsGiven:
-        """What other models, or other revisions, said of an object; it keeps its own label beside them."""
-        registry.get(object_id)
-        return schemas.LabelsGiven(items=[label_given(label) for label in registry.labels([object_id])[object_id]])
+        """What models said of an object: the one that proposed it, and others, or other revisions, since then."""
+        first = label_given(registry.first_label(object_id))
+        return schemas.LabelsGiven(
+            first=first, items=[label_given(label) for label in registry.labels([object_id])[object_id]]
+        )
 
     @router.post("/objects/{object_id}/undo")
-    def undo(object_id: ObjectId, person: Labeller, response: Response) -> schemas.ObjectGiven:
-        """Take back the newest change of an object. What somebody else did needs a reviewer."""
-        return _tagged(_undone(labels, object_id, person), response)
+    def undo(
+        object_id: ObjectId,
+        person: Labeller,
+        response: Response,
+        change_id: schemas.ChangeNumber | None = None,
+    ) -> schemas.ObjectGiven:
+        """Take back the newest change of an object, or the one that is named. What somebody else did needs a reviewer.
+
+        What a further model said is taken back by name only: the newest change is what was done to the object itself.
+        """
+        return _tagged(_undone(labels, object_id, person, change_id), response)
 
     @router.get("/objects/{object_id}/mask", response_class=Response, responses=_PNG)
     def mask(object_id: ObjectId, _person: Viewer) -> Response:
@@ -259,19 +269,26 @@ def _reopened(change: ObjectChange) -> ObjectChange:
     return replace(change, state=ReviewState.UNREVIEWED)
 
 
-def _undone(labels: Labels, object_id: str, person: Person) -> LabelledObject:
+def _undone(labels: Labels, object_id: str, person: Person, change_id: int | None) -> LabelledObject:
     changes = labels.registry.history(object_id)
-    newest = next((change for change in reversed(changes) if not change.undone and change.kind in _UNDOABLE), None)
-    if newest is None:
-        raise conflict("nothing_to_undo", f"nothing of object {object_id} is left to be taken back", "see its history")
-    if newest.who != person.name and person.role < Role.REVIEWER:
+    if change_id is None:
+        meant = next((change for change in reversed(changes) if not change.undone and change.kind in _UNDOABLE), None)
+        if meant is None:
+            message = f"nothing of object {object_id} is left to be taken back"
+            raise conflict("nothing_to_undo", message, "see its history")
+    else:
+        meant = next((change for change in changes if change.change_id == change_id), None)
+        if meant is None:
+            message = f"there is no change {change_id} of object {object_id}"
+            raise GatewayError(404, "unknown_change", message, "see its history")
+    if meant.who != person.name and person.role < Role.REVIEWER:
         raise GatewayError(
             403,
             "not_your_change",
-            f"the newest change of object {object_id} is by {newest.who!r}",
+            f"change {meant.change_id} of object {object_id} is by {meant.who!r}",
             "ask that person, or a reviewer",
         )
-    labels.registry.undo(who=person.name, change_id=newest.change_id)
+    labels.registry.undo(who=person.name, change_id=meant.change_id)
     return labels.registry.get(object_id)
 
 

@@ -25,6 +25,7 @@ Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD)]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Nanoseconds = Annotated[int, Field(ge=0, lt=1 << 62)]
+ChangeNumber = Annotated[int, Field(ge=1, lt=1 << 62)]
 Count = Annotated[int, Field(ge=0, lt=1 << 31)]
 BoxNumbers = Annotated[list[Number], Field(min_length=4, max_length=4)]
 Plain = str | int | float | bool
@@ -293,7 +294,7 @@ class HistoryGiven(Given):
 
 
 class LabelGiven(Given):
-    """What a further model said of an object. bbox: left, top, right, bottom."""
+    """What a model said of an object. bbox: left, top, right, bottom; change_id: what an undo takes it back by."""
 
     category: str
     bbox: list[float]
@@ -305,11 +306,13 @@ class LabelGiven(Given):
     threshold: float
     who: str
     created_ns: int
+    change_id: int
 
 
 class LabelsGiven(Given):
-    """What further models said of an object, oldest first."""
+    """first: what the object was registered as; items: what further models said of it, oldest first."""
 
+    first: LabelGiven
     items: list[LabelGiven]
 
 

@@ -112,7 +112,7 @@ def change_given(change: Change) -> schemas.ChangeGiven:
 
 
 def label_given(label: ObjectLabel) -> schemas.LabelGiven:
-    """What a further model said of an object."""
+    """What a model said of an object."""
     return schemas.LabelGiven(
         category=label.category,
         bbox=list(label.box),
@@ -124,6 +124,7 @@ def label_given(label: ObjectLabel) -> schemas.LabelGiven:
         threshold=label.origin.threshold,
         who=label.who,
         created_ns=label.created_ns,
+        change_id=label.change_id,
     )
 
 

@@ -1,7 +1,6 @@
-"""Changes to one object, each a row of the history that can be taken back.
+"""Changes to one object, each a row of the history that can be taken back; see ``undoing``.
 
-A row of the history holds the changed fields before and after as plain values. Taking it back writes ``before`` again,
-as a further row; it is refused where a later change touched the same fields, which is then the one to take back first.
+A row of the history holds the changed fields before and after as plain values.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from flow_rag_vla.labeling.registry.checks import (
 )
 from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, InvalidInputError, UnknownError
 from flow_rag_vla.labeling.registry.registering import next_number
-from flow_rag_vla.labeling.registry.rows import object_row
 from flow_rag_vla.labeling.registry.values import Change, ChangeKind, Embedder, ObjectChange, ReviewState
 
 Fields = dict[str, Any]
@@ -115,10 +113,10 @@ def apply(
     now = time.time_ns()
     columns = {**_columns(connection, row, after), "updated_ns": now, "version": row.version + 1}
     connection.execute(t.objects.update().where(t.objects.c.row_id == row.row_id).values(**columns))
-    return _record(connection, row.row_id, kind, who, now, before, after, undoes)
+    return record(connection, row.row_id, kind, who, now, before, after, undoes)
 
 
-def _record(
+def record(
     connection: sa.Connection,
     row_id: int,
     kind: ChangeKind,
@@ -128,6 +126,7 @@ def _record(
     after: Fields,
     undoes: int = 0,
 ) -> int:
+    """Add a row to the history; give its change id."""
     change_id = next_number(connection, t.history.c.change_id)
     values = {"kind": kind.value, "who": who, "stamp_ns": stamp_ns, "before": before, "after": after}
     connection.execute(
@@ -176,7 +175,7 @@ def embed(connection: sa.Connection, row: Any, value: bytes, embedder: Embedder,
     now = time.time_ns()
     columns = {"embedder_id": embedder_id(connection, embedder), "updated_ns": now, "version": row.version + 1}
     connection.execute(t.objects.update().where(t.objects.c.row_id == row.row_id).values(**columns))
-    _record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
+    record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
 
 
 def take_vector(connection: sa.Connection, row: Any, who: str) -> None:
@@ -185,63 +184,7 @@ def take_vector(connection: sa.Connection, row: Any, who: str) -> None:
     now = time.time_ns()
     columns = {"embedder_id": None, "updated_ns": now, "version": row.version + 1}
     connection.execute(t.objects.update().where(t.objects.c.row_id == row.row_id).values(**columns))
-    _record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
-
-
-def undo(connection: sa.Connection, who: str, change_id: int | None, object_id: str | None) -> Change:
-    """See ``Registry.undo``."""
-    changed = _to_undo(connection, who, change_id, object_id)
-    row = object_row(connection, changed.object_id)
-    kind = ChangeKind(changed.kind)
-    if changed.undone:
-        raise ConflictError(
-            ErrorCode.UNDO_CONFLICT, f"change {changed.change_id} was taken back before", "undo its undoing to redo it"
-        )
-    if kind is ChangeKind.EMBEDDED:
-        raise ConflictError(
-            ErrorCode.UNDO_CONFLICT,
-            f"change {changed.change_id} replaced a vector, which is not kept",
-            "embed the object again",
-        )
-    created = kind is ChangeKind.CREATED
-    before: Fields = {"deleted": True} if created else dict(changed.before)
-    after: Fields = {"deleted": False} if created else dict(changed.after)
-    now_is = state_of(row)
-    touched = sorted(name for name, value in after.items() if now_is[name] != value)
-    if touched:
-        raise ConflictError(
-            ErrorCode.UNDO_CONFLICT,
-            f"{', '.join(touched)} of object {row.object_id} was changed again after change {changed.change_id}",
-            "take back the later change first; the history of the object lists it",
-        )
-    new_id = apply(connection, row, before, ChangeKind.UNDONE, who, changed.change_id)
-    connection.execute(t.history.update().where(t.history.c.change_id == changed.change_id).values(undone=True))
-    if kind is ChangeKind.UNDONE:
-        # What had been undone stands again.
-        connection.execute(t.history.update().where(t.history.c.change_id == changed.undoes).values(undone=False))
-    statement = select_changes().where(t.history.c.change_id == new_id)
-    return change_of(connection.execute(statement).one())
-
-
-def _to_undo(connection: sa.Connection, who: str, change_id: int | None, object_id: str | None) -> Any:
-    statement = select_changes()
-    if change_id is not None:
-        found = connection.execute(statement.where(t.history.c.change_id == change_id)).first()
-        if found is None or (object_id is not None and found.object_id != object_id):
-            remedy = "see the history of the object"
-            raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {change_id} of it", remedy)
-        return found
-    kinds = [kind.value for kind in ChangeKind if kind not in (ChangeKind.UNDONE, ChangeKind.EMBEDDED)]
-    terms: list[sa.ColumnElement[bool]] = [t.history.c.kind.in_(kinds), t.history.c.undone.is_(False)]
-    if object_id is not None:
-        terms.append(t.history.c.row_id == object_row(connection, object_id).row_id)
-    else:
-        terms.append(t.history.c.who == who)
-    found = connection.execute(statement.where(*terms).order_by(t.history.c.change_id.desc()).limit(1)).first()
-    if found is None:
-        whose = f"of object {object_id}" if object_id is not None else f"by {who!r}"
-        raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {whose} left", "nothing is to be undone")
-    return found
+    record(connection, row.row_id, ChangeKind.EMBEDDED, who, now, {}, {})
 
 
 def select_changes() -> sa.Select[Any]:

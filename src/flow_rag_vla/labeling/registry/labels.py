@@ -1,12 +1,14 @@
 """Further labels of an object: what another model, or another revision of it, said of it.
 
-An object keeps the label that it was registered with, or what people made of it; these stand beside it.
+An object keeps the label that it was registered with, or what people made of it; these stand beside it. They come and
+go without a new version of the object, each as a row of its history. A model whose label was taken back has spoken all
+the same: it does not bring it again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,10 +16,19 @@ import sqlalchemy as sa
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.catalogue import category_ids, chunks, origin_ids
-from flow_rag_vla.labeling.registry.changing import check_version
+from flow_rag_vla.labeling.registry.changing import check_version, record
 from flow_rag_vla.labeling.registry.checks import checked_box, checked_name, checked_origin, checked_share
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode
+from flow_rag_vla.labeling.registry.registering import next_number
 from flow_rag_vla.labeling.registry.rows import object_row
-from flow_rag_vla.labeling.registry.values import BoxConvention, LabelDraft, ObjectLabel
+from flow_rag_vla.labeling.registry.values import (
+    BoxConvention,
+    Change,
+    ChangeKind,
+    LabelDraft,
+    LabelledObject,
+    ObjectLabel,
+)
 
 _l = t.labels.c
 
@@ -47,6 +58,18 @@ def add_labels(connection: sa.Connection, drafts: Sequence[LabelDraft], who: str
             "who": who,
             "created_ns": time.time_ns(),
         }
+        values["label_row"] = next_number(connection, _l.label_row)
+        said = {
+            "label": values["label_row"],
+            "category": name,
+            "box": list(box),
+            "score": values["score"],
+            "model": origin.model,
+            "revision": origin.revision,
+        }
+        values["change_id"] = record(
+            connection, row.row_id, ChangeKind.LABELLED, who, values["created_ns"], before={}, after=said
+        )
         connection.execute(t.labels.insert().values(**values))
         added += 1
     return added
@@ -58,6 +81,61 @@ def _speakers(connection: sa.Connection, row: Any) -> set[tuple[str, str]]:
     joined = t.labels.join(t.origins, o.origin_id == _l.origin_id)
     statement = sa.select(o.model, o.revision).select_from(joined).where(_l.row_id == row.row_id)
     return {(row.model, row.revision), *((one.model, one.revision) for one in connection.execute(statement))}
+
+
+def is_of_label(change: Any) -> bool:
+    """Whether a row of the history is about a further label."""
+    return "label" in change.before or "label" in change.after
+
+
+def undo_label(connection: sa.Connection, changed: Any, who: str) -> int:
+    """Take a further label off its object, or put it back; give the change id.
+
+    Args:
+        connection: a writing one.
+        changed: the row of the history to take back, of ``is_of_label``.
+        who: who does it.
+
+    Raises:
+        ConflictError: ``undo_conflict``: it was put there or taken off again since then.
+    """
+    came = "label" in changed.after
+    said: Mapping[str, Any] = changed.after if came else changed.before
+    where = _l.label_row == said["label"]
+    stands = connection.execute(sa.select(_l.withdrawn_ns).where(where)).scalar_one() is None
+    if stands is not came:
+        raise ConflictError(
+            ErrorCode.UNDO_CONFLICT,
+            f"the label {said['category']!r} of {said['model']} was changed again after change {changed.change_id}",
+            "take back the later change first; the history of the object lists it",
+        )
+    now = time.time_ns()
+    before, after = (changed.after, {}) if came else ({}, changed.before)
+    number = record(connection, changed.row_id, ChangeKind.UNDONE, who, now, before, after, changed.change_id)
+    connection.execute(t.labels.update().where(where).values(change_id=number, withdrawn_ns=now if came else None))
+    return number
+
+
+def first_label(item: LabelledObject, changes: Sequence[Change]) -> ObjectLabel:
+    """What an object was registered as: its own model's word, whatever people made of it since.
+
+    Args:
+        item: the object.
+        changes: its history, oldest first.
+    """
+    was: dict[str, Any] = {
+        "category": item.category,
+        "box": item.box,
+        "score": item.score,
+        "score_kind": item.score_kind.value,
+    }
+    for change in reversed(changes):
+        if not is_of_label(change):
+            was.update((name, value) for name, value in change.before.items() if name in was)
+    left, top, right, bottom = was["box"]
+    box, kind = (left, top, right, bottom), ScoreKind(was["score_kind"])
+    said = item.object_id, was["category"], box, was["score"], kind, item.origin
+    return ObjectLabel(*said, changes[0].who, changes[0].stamp_ns, changes[0].change_id)
 
 
 def labels_of(connection: sa.Connection, object_ids: Sequence[str]) -> dict[str, tuple[ObjectLabel, ...]]:
@@ -72,7 +150,8 @@ def labels_of(connection: sa.Connection, object_ids: Sequence[str]) -> dict[str,
     named = (t.objects.c.object_id, t.categories.c.name.label("category"))
     columns = (t.labels, *named, o.model, o.revision, o.prompt, o.threshold)
     for part in chunks(list(found)):
-        statement = sa.select(*columns).select_from(joined).where(t.objects.c.object_id.in_(part))
+        where = t.objects.c.object_id.in_(part), _l.withdrawn_ns.is_(None)
+        statement = sa.select(*columns).select_from(joined).where(*where)
         for row in connection.execute(statement.order_by(_l.label_row)):
             found[row.object_id].append(_label_of(row))
     return {object_id: tuple(labels) for object_id, labels in found.items()}
@@ -88,4 +167,5 @@ def _label_of(row: Any) -> ObjectLabel:
         Origin(row.model, row.revision, row.prompt, row.threshold),
         row.who,
         row.created_ns,
+        row.change_id,
     )

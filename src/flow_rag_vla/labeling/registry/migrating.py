@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 FOLDER = Path(__file__).with_name("migrations")
-HEAD = "r0004"
+HEAD = "r0005"
 """The newest revision; a test compares it with the folder."""
 
 

@@ -13,7 +13,7 @@ from flow_rag_vla.labeling.registry.cataloguing import CataloguingRegistry
 from flow_rag_vla.labeling.registry.counting import statistics
 from flow_rag_vla.labeling.registry.errors import ErrorCode, UnknownError
 from flow_rag_vla.labeling.registry.filtering import filter_clauses
-from flow_rag_vla.labeling.registry.labels import labels_of
+from flow_rag_vla.labeling.registry.labels import first_label, labels_of
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Page, SearchAnswer, Statistics
 from flow_rag_vla.labeling.registry.registering import known_batch, unit_vector
 from flow_rag_vla.labeling.registry.rows import object_of, object_row, objects_by_id, page_of
@@ -96,9 +96,22 @@ class ReadingRegistry(CataloguingRegistry):
             return known_batch(connection, key)
 
     def labels(self, object_ids: Sequence[str]) -> Mapping[str, tuple[ObjectLabel, ...]]:
-        """What further models said of objects, oldest first, by object id; see ``Registry.add_labels``."""
+        """What further models said of objects, oldest first, by object id; see ``Registry.add_labels``.
+
+        What was taken back is left out; the history has it.
+        """
         with self.database.read() as connection:
             return labels_of(connection, object_ids)
+
+    def first_label(self, object_id: str) -> ObjectLabel:
+        """What an object was registered as, whatever was made of it since.
+
+        Raises:
+            UnknownError: there is no such object.
+        """
+        with self.database.read() as connection:
+            row = object_row(connection, object_id)
+            return first_label(object_of(row), self._history(connection, row.row_id))
 
     def history(self, object_id: str) -> tuple[Change, ...]:
         """Every change of an object, oldest first.
@@ -107,10 +120,13 @@ class ReadingRegistry(CataloguingRegistry):
             UnknownError: there is no such object.
         """
         with self.database.read() as connection:
-            row_id = object_row(connection, object_id).row_id
-            statement = changing.select_changes().where(t.history.c.row_id == row_id)
-            rows = connection.execute(statement.order_by(t.history.c.change_id))
-            return tuple(changing.change_of(row) for row in rows)
+            return self._history(connection, object_row(connection, object_id).row_id)
+
+    @staticmethod
+    def _history(connection: sa.Connection, row_id: int) -> tuple[Change, ...]:
+        statement = changing.select_changes().where(t.history.c.row_id == row_id)
+        rows = connection.execute(statement.order_by(t.history.c.change_id))
+        return tuple(changing.change_of(row) for row in rows)
 
     def changes(self, *, after: int = 0, limit: int = 1_000) -> tuple[Change, ...]:
         """Changes of all objects in the order of commits; ``after``: the last change id seen."""

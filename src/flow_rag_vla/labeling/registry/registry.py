@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flow_rag_vla.labeling.detections import Detections
-from flow_rag_vla.labeling.registry import changing
+from flow_rag_vla.labeling.registry import changing, undoing
 from flow_rag_vla.labeling.registry.actions import ActionRecords
 from flow_rag_vla.labeling.registry.checks import (
     checked_embedder,
@@ -105,8 +105,9 @@ class Registry(ReadingRegistry):
     def add_labels(self, labels: Sequence[LabelDraft], *, who: str) -> int:
         """Note what a further model says of objects that are there; give how many labels are new.
 
-        The objects themselves stay what they are. A model that has spoken of an object, in the same revision, is passed
-        over.
+        The objects themselves stay what they are, with their versions; each label is a change of its own in the history
+        and can be taken back by its ``change_id``. A model that has spoken of an object, in the same revision, is
+        passed over, also where its label was taken back.
 
         Raises:
             UnknownError: there is no such object.
@@ -180,7 +181,8 @@ class Registry(ReadingRegistry):
 
         Args:
             who: who undoes it.
-            change_id: the change; None for the last one that is not undone: of ``object_id``, or else by ``who``.
+            change_id: the change; None for the last one that is not undone: of ``object_id``, further labels aside, or
+                else by ``who``.
             object_id: the object, where only its changes are meant.
 
         Returns:
@@ -192,7 +194,7 @@ class Registry(ReadingRegistry):
         """
         who = checked_name(who, "who")
         with self.database.write() as connection:
-            return changing.undo(connection, who, change_id, object_id)
+            return undoing.undo(connection, who, change_id, object_id)
 
     def set_embeddings(self, vectors: Mapping[str, Vector], embedder: Embedder, *, who: str) -> None:
         """Give objects new vectors in place of those they have; the old ones are not kept.

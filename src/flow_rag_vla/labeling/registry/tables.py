@@ -223,6 +223,8 @@ labels = sa.Table(
     _column("score_kind", sa.Text),
     _column("who", sa.Text),
     _column("created_ns", sa.BigInteger),
+    _column("change_id", sa.BigInteger),  # of the history: the change by which it stands, or by which it was taken back
+    _column("withdrawn_ns", sa.BigInteger, nullable=True),
     sa.UniqueConstraint("row_id", "origin_id"),
 )
 

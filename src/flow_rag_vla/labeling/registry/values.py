@@ -250,10 +250,14 @@ class LabelDraft:
 
 @dataclass(frozen=True, slots=True)
 class ObjectLabel(LabelDraft):
-    """A further label as the registry holds it: an object has at most one of each model and revision."""
+    """A further label as the registry holds it: an object has at most one of each model and revision.
+
+    change_id: of the change by which it stands, which an undo takes back
+    """
 
     who: str = ""
     created_ns: int = 0
+    change_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +275,8 @@ class ChangeKind(str, Enum):
     UPDATED = "updated"
     DELETED = "deleted"
     EMBEDDED = "embedded"
+    LABELLED = "labelled"
+    """A further model's label came; the object itself stayed as it is."""
     UNDONE = "undone"
 
 
@@ -278,7 +284,8 @@ class ChangeKind(str, Enum):
 class Change:
     """One row of the history, which only grows. ``change_id`` rises in the order of commits.
 
-    before, after: the changed fields as plain values; both empty for CREATED and EMBEDDED
+    before, after: the changed fields as plain values; both empty for CREATED and EMBEDDED. Of a further label
+        ``label`` is its number, beside what it says; the side on which it is not there is empty
     undoes: the change that this one took back, 0 for none; undone: whether it was itself taken back
     """
 

@@ -2,7 +2,10 @@
 // change names the version that was seen, and a change by somebody else in between is shown instead of overwritten.
 
 import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFromLink } from "./api.js";
+import { distribution, progress } from "./counts.js";
 import { Drawing } from "./drawing.js";
+import { element, make } from "./elements.js";
+import { Said } from "./said.js";
 import { View, colourOf, tinted } from "./view.js";
 import { STATES, saidOf, whyOf } from "./words.js";
 
@@ -12,14 +15,13 @@ const OTHERS = 40; // boxes drawn of a picture
 const RANKED = { next: "curation/next", mistakes: "curation/mistakes" }; // orders that the server computes
 const RERANK = 10; // changes after which the rest of "most useful next" is ranked again
 
-const element = (id) => document.getElementById(id);
 const bench = {
   person: null, // {name, role, may_review}
   items: [], // objects, in the order of the queue
   cursor: "", // of the next page; "" after the last
   place: 0,
   categories: [], // names, most frequent first
-  done: [], // ids of the objects that were changed here, oldest first
+  done: [], // addresses that take back what was changed here, oldest first: [object id, query]
   unranked: 0, // changes since the queue was ranked
   counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
@@ -31,6 +33,10 @@ const drawing = new Drawing(view, {
   save: (mask) => { drawing.leave(); change({ mask, ...corrected() }, { method: "PUT", tail: "/mask" }); },
   say: (...line) => notice(...line),
 });
+const said = new Said(element("said"), view, {
+  take: ({ category, bbox }, withBox) => (withBox ? change({ category, bbox, ...corrected() }, { onward: true }) : relabel(category)),
+  takeOff,
+});
 const pictures = remembered((id) => picture(`images/${id}/picture`), 12, (bitmap) => bitmap.close());
 const crops = remembered((key) => blobAddress(`objects/${key.split("@")[0]}/crop`), 400, URL.revokeObjectURL);
 
@@ -41,12 +47,6 @@ function notice(text, problem = false) {
   const line = element("notice");
   line.textContent = text;
   line.classList.toggle("problem", problem);
-}
-
-function make(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
 }
 
 // Start and sign-in.
@@ -176,6 +176,7 @@ async function show(at) {
   before?.setAttribute("aria-current", "false");
   const item = bench.items[bench.place];
   const ticket = ++bench.shown;
+  said.clear();
   delete element("picture").dataset.object; // says which object is drawn
   buttons(item);
   element("empty").hidden = Boolean(item);
@@ -192,6 +193,7 @@ async function show(at) {
   if (bench.place >= bench.items.length - 5) more();
   const late = () => ticket !== bench.shown;
   similar(item, late);
+  spoken(item, late);
   try {
     const bitmap = await pictures(item.image_id);
     if (late()) return;
@@ -269,6 +271,15 @@ async function similar(item, late) {
   }
 }
 
+async function spoken(item, late) {
+  try {
+    const found = await json(`objects/${item.object_id}/labels`);
+    if (!late()) said.show(found, item, bench.person);
+  } catch (error) {
+    if (!late()) failed(error);
+  }
+}
+
 // Statistics.
 
 async function statistics() {
@@ -284,7 +295,7 @@ async function statistics() {
     bench.categories = [...bench.categories.filter((name) => all.includes(name)), ...all.filter((name) => !bench.categories.includes(name))];
     if (before !== bench.categories.join("\n")) classes();
     progress(counts);
-    distribution(names, counts.objects);
+    distribution(names, counts.objects, bench.categories);
   } catch (error) {
     failed(error);
   }
@@ -305,26 +316,6 @@ function classes() {
   element("category").value = bench.categories.includes(chosen) ? chosen : "";
 }
 
-function progress(counts) {
-  const judged = counts.objects - (counts.by_state.unreviewed ?? 0);
-  element("progress-bar").style.width = `${(100 * judged) / Math.max(1, counts.objects)}%`;
-  element("progress-text").textContent = `${judged} of ${counts.objects}`;
-  const states = Object.entries(counts.by_state).filter(([, count]) => count);
-  const said = states.map(([state, count]) => `${count} ${STATES[state] ?? state}`).join(", ");
-  element("statistics").textContent = `${counts.images} pictures, ${counts.objects} objects: ${said || "none"}`;
-}
-
-function distribution(names, total) {
-  const most = Math.max(1, ...names.map(([, count]) => count));
-  element("distribution").replaceChildren(...names.flatMap(([name, count]) => {
-    const bar = make("div", { className: "bar" }, make("div"));
-    bar.firstChild.style.width = `${(100 * count) / most}%`;
-    bar.firstChild.style.background = colourOf(bench.categories, name);
-    bar.title = `${((100 * count) / Math.max(1, total)).toFixed(1)} %`;
-    return [make("span", {}, name), bar, make("span", { className: "count" }, String(count))];
-  }));
-}
-
 // Changes.
 
 // The next object is shown at once; the change goes out behind it. Only a refusal brings a person back.
@@ -339,7 +330,7 @@ function change(wanted, { onward = false, method = "PATCH", tail = "" } = {}) {
     try {
       const now = bench.items[placeOf(id)] ?? item;
       const made = await json(`objects/${id}${tail}`, { method, body: wanted, version: now.version });
-      if (made.version > now.version) bench.done.push(id); // else it was so before, and nothing is to be taken back
+      if (made.version > now.version) bench.done.push([id, ""]); // else it was so before, and nothing is to be taken back
       notice(`${made.category}: ${STATES[made.state]}`);
       replace(made);
       statistics();
@@ -390,12 +381,28 @@ function relabel(category) {
   else judge("accepted");
 }
 
+// What a further model said is off the object; taking that back puts it there again.
+function takeOff(label) {
+  const { object_id: id } = bench.items[bench.place];
+  work = work.then(async () => {
+    try {
+      await json(`objects/${id}/undo?change_id=${label.change_id}`, { method: "POST" });
+      const { items } = await json(`objects/${id}/history`);
+      bench.done.push([id, `?change_id=${items.findLast((made) => made.undoes === label.change_id).change_id}`]);
+      await show(placeOf(id));
+      notice(`taken off: ${label.category} by ${label.model}`);
+    } catch (error) {
+      await recover(error, id);
+    }
+  });
+}
+
 function undo() {
   work = work.then(async () => {
-    const id = bench.done.pop(); // what cannot be taken back now never can: then the one before is next
+    const [id, query] = bench.done.pop() ?? []; // what cannot be taken back now never can: then the one before is next
     if (!id) return;
     try {
-      const made = await json(`objects/${id}/undo`, { method: "POST" });
+      const made = await json(`objects/${id}/undo${query}`, { method: "POST" });
       if (placeOf(id) < 0) {
         bench.items.unshift(made);
         element("queue").prepend(entry(made, 0));
@@ -442,6 +449,7 @@ const keys = {
   z: undo,
   t: () => element("relabel-word").focus(),
   d: draw,
+  s: () => said.choose(),
   m: () => { view.masks = !view.masks; view.draw(); },
   f: () => { view.close = !view.close; view.draw(); },
   arrowleft: () => show(bench.place - 1),
@@ -460,6 +468,7 @@ document.addEventListener("keydown", (event) => {
     if (drawing.key(event)) event.preventDefault();
     return;
   }
+  if (said.key(event)) return event.preventDefault();
   const key = event.key.toLowerCase();
   const act = keys[key] ?? (/^[1-9]$/.test(key) && bench.categories[key - 1] ? () => relabel(bench.categories[key - 1]) : null);
   if (!act || (event.repeat && !key.startsWith("arrow"))) return;

@@ -31,6 +31,7 @@ export class View {
     this.masks = true;
     this.close = false;
     this.drawn = null;
+    this.hinted = null; // {box, label}: what a model said
     this.editor = null; // the mask that is being drawn
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
@@ -47,9 +48,17 @@ export class View {
     this.cancel();
   }
 
+  // Show a box beside the others; null: no longer.
+  hint(hinted) {
+    if (this.hinted === hinted) return;
+    this.hinted = hinted;
+    this.draw();
+  }
+
   show(shown) {
     this.shown = shown;
     this.drawn = null;
+    this.hinted = null;
     this.draw();
   }
 
@@ -106,6 +115,7 @@ export class View {
     if (this.editor) this.tool(place);
     else if (this.drawn) this.outline(place, { box: this.drawn, colour: "#ffffff", label: "" }, 2, 1, [6, 4]);
     else if (current) this.outline(place, current, 2.6, 1);
+    if (this.hinted) this.outline(place, { ...this.hinted, colour: "#ffffff" }, 2, 1, [3, 3]);
   }
 
   // The brush where it is, or the polygon so far.
