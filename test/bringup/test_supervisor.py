@@ -67,19 +67,22 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
     assert events == ["camera_encoder ended with code -9; starting it again"]
 
 
-def test_a_spare_takes_the_place_of_a_heavy_node_that_died_and_another_one_is_made(supervise, monkeypatch):
+@pytest.mark.parametrize("node", ["camera_encoder", "recorder"])
+def test_a_spare_takes_the_place_of_a_node_that_died_and_another_one_is_made(supervise, monkeypatch, node):
     waiting = "import sys; print('ready', flush=True); print('became', sys.stdin.readline().strip(), file=sys.stderr)"
     monkeypatch.setattr(module, "SPARE_AFTER_S", 0.0)
     monkeypatch.setattr(module, "SPARE_AGAIN_S", 0.0)
-    monkeypatch.setattr(spare_module, "command_line", lambda: [sys.executable, "-c", waiting])
-    graph, _ = supervise(camera_encoder=OBEDIENT)
-    wait_for(lambda: graph.poll() is None and graph._spare.ready)
-    first = graph.pid("camera_encoder")
+    monkeypatch.setattr(spare_module, "command_line", lambda _nodes: [sys.executable, "-c", waiting])
+    graph, _ = supervise(controller=OBEDIENT, **{node: OBEDIENT})
+    (spare,) = graph._spares
+    assert node in spare.nodes and "controller" not in spare.nodes
+    wait_for(lambda: graph.poll() is None and spare.ready)
+    first = graph.pid(node)
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: graph.poll() is None and graph.restarts == 1)
     log = graph._log_folder / "standby.log"
-    wait_for(lambda: "became" in log.read_text() and "flow_rag_vla.nodes.camera_encoder" in log.read_text())
-    wait_for(lambda: graph.poll() is None and graph._spare.ready)
+    wait_for(lambda: "became" in log.read_text() and f"flow_rag_vla.nodes.{node}" in log.read_text())
+    wait_for(lambda: graph.poll() is None and spare.ready)
 
 
 def test_the_end_of_the_controller_ends_the_graph(supervise):

@@ -9,9 +9,10 @@ import signal
 import psutil
 import pytest
 from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from typer.testing import CliRunner
 
-from flow_rag_vla.bringup.spare import Spare
+from flow_rag_vla.bringup.spare import LIGHT, Spare
 from flow_rag_vla.cli import bench_restart
 from flow_rag_vla.cli.main import app
 
@@ -52,6 +53,26 @@ def test_a_node_that_cannot_start_from_a_spare_says_so_under_its_own_name(spare,
     assert log.read_text().startswith("flow_policy: steps: 0 is outside")
 
 
+def test_the_spare_of_the_light_nodes_becomes_one_of_them(tmp_path, spin_until, call):
+    spare = Spare(tmp_path / "standby.log", LIGHT)
+    log = tmp_path / "node.log"
+    try:
+        spare.prepare(os.environ)
+        spin_until(lambda: spare.ready, what="the spare")
+        bag = f"bag:={tmp_path / 'bag'}"
+        made = spare.become("flow_rag_vla.nodes.recorder", ["--ros-args", "-p", bag], log)
+        assert made is not None
+        try:
+            call(GetParameters, "/recorder/get_parameters")
+            made.send_signal(signal.SIGINT)
+            assert made.wait(30) == 0
+        finally:
+            made.kill()
+    finally:
+        spare.close()
+    assert "Traceback" not in log.read_text() and (tmp_path / "standby.log").read_text() == ""
+
+
 def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
     spare.prepare(os.environ)
     assert spare.become("flow_rag_vla.nodes.flow_policy", [], tmp_path / "log") is None
@@ -72,6 +93,7 @@ def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, 
         ("camera_encoder", True),
         ("benchmark_timer", False),
         ("episode_manager", False),
+        ("episode_manager", True),
     ]
     assert all(start["cpu"] > 0.0 for start in starts) and "camera_encoder: loaded" in result.output
     assert "episode_manager: answers" in result.output

@@ -1,7 +1,8 @@
-"""A spare process for the heavy nodes: it has loaded the libraries that they need, and waits to become one of them.
+"""A spare process for nodes that die: it has loaded the libraries that they need, and waits to become one of them.
 
-Nearly all of the time that a node with a network is away after its death goes into ``import torch``. The spare has that
-behind it. It is started once the graph runs, imports at the lowest priority, and then costs memory only.
+Most of the time that a node is away after its death goes into its imports: nearly all of it into ``import torch`` where
+it has a network, and where it has none, into rclpy, numpy and messages. A spare has that behind it. It is started once
+the graph runs, imports at the lowest priority, and then costs memory only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ MODULE = "flow_rag_vla.nodes.standby"
 """The program of the spare."""
 
 HEAVY = ("camera_encoder", "flow_policy")
-"""Nodes that it can become."""
+"""Nodes with a network, that one spare can become."""
+
+LIGHT = (
+    "episode_manager",
+    "failure_detector",
+    "failure_memory",
+    "lifecycle_manager",
+    "recorder",
+    "robot_camera",
+)
+"""Nodes without, that another one can. Neither becomes the loop or the bridge to an arm: nothing is to be loaded there
+that they do not use."""
 
 READY = b"ready\n"
 
@@ -27,9 +39,9 @@ LEAST_FREE_BYTES = 1_000_000_000
 """With less memory free there is no spare: a node takes longer to come back, and nothing else."""
 
 
-def command_line() -> list[str]:
-    """The command that starts a spare."""
-    return [sys.executable, "-m", MODULE]
+def command_line(nodes: Sequence[str]) -> list[str]:
+    """The command that starts a spare for these nodes."""
+    return [sys.executable, "-m", MODULE, *nodes]
 
 
 class Spare:
@@ -37,10 +49,11 @@ class Spare:
 
     Args:
         log: file for what it says before it is a node.
+        nodes: that it can become.
     """
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, log: Path, nodes: Sequence[str] = HEAVY) -> None:
+        self._log, self.nodes = log, tuple(nodes)
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +75,7 @@ class Spare:
             return
         with self._log.open("ab") as log:
             self._popen = subprocess.Popen(
-                command_line(),
+                command_line(self.nodes),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

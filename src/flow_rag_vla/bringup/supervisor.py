@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
-from flow_rag_vla.bringup.spare import HEAVY, Spare
+from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 
 RESPAWN_DELAY_S = 1.0
@@ -45,7 +45,7 @@ SPARE_AGAIN_S = 2.0
 CONFIGURATION_ERROR = 2
 """Exit code of a node whose parameters or files are wrong: starting it again would not help."""
 
-_ARGUMENTS = 3
+ARGUMENTS = 3
 """Where a node's own arguments begin in its command: after the interpreter, -m and the module."""
 
 
@@ -95,8 +95,9 @@ class Supervisor:
         self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._stopping = False
-        heavy = any(process.spec.name in HEAVY and process.spec.respawn for process in processes)
-        self._spare = Spare(log_folder / "standby.log") if heavy else None
+        again = {process.spec.name for process in processes if process.spec.respawn}
+        # The light one is soon loaded.
+        self._spares = [Spare(log_folder / "standby.log", nodes) for nodes in (LIGHT, HEAVY) if again & set(nodes)]
         self._spare_due = time.monotonic() + SPARE_AFTER_S
 
     def start(self) -> None:
@@ -125,16 +126,16 @@ class Supervisor:
                 reason = self._look_after(child, now)
                 if reason is not None:
                     return reason
-            if self._spare is not None and now > self._spare_due:
-                self._spare.prepare(_environment(self._environment))
+            if now > self._spare_due:
+                self._prepare()
         return None
 
     def stop(self, patience_s: float = PATIENCE_S) -> list[str]:
         """End every process: SIGINT, then SIGTERM, then SIGKILL. Names of those that had to be killed."""
         with self._lock:
             self._stopping = True
-            if self._spare is not None:
-                self._spare.close()
+            for spare in self._spares:
+                spare.close()
             running = [child for child in self._children if child.popen is not None and child.popen.poll() is None]
             # The recorder last: it should still write what the others say while they end.
             order = sorted(running, key=lambda child: child.process.spec.name == "recorder")
@@ -173,8 +174,9 @@ class Supervisor:
     def _spawn(self, child: _Child) -> None:
         command = command_line(child.process)
         child.popen = None
-        if self._spare is not None and child.process.spec.name in HEAVY:
-            child.popen = self._spare.become(child.process.module, command[_ARGUMENTS:], child.log)
+        spare = next((spare for spare in self._spares if child.process.spec.name in spare.nodes), None)
+        if spare is not None:
+            child.popen = spare.become(child.process.module, command[ARGUMENTS:], child.log)
             self._spare_due = max(self._spare_due, time.monotonic() + SPARE_AGAIN_S)
         if child.popen is None:
             with child.log.open("ab") as log:
@@ -188,6 +190,13 @@ class Supervisor:
                     start_new_session=True,
                 )
         child.started = time.monotonic()
+
+    def _prepare(self) -> None:
+        """See to it that spares are there; one loads at a time."""
+        for spare in self._spares:
+            spare.prepare(_environment(self._environment))
+            if not spare.ready:
+                return
 
     @staticmethod
     def _end(children: list[_Child], patience_s: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long a node is away that died: each started anew, and the heavy ones made of the spare process, by turns."""
+"""How long a node is away that died: started anew, and made of a spare process where it can be, by turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from rich.console import Console
 from flow_rag_vla.bringup.graph import Process, node_spec, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.robot_graph import ROBOT_NODES, robot_graph
-from flow_rag_vla.bringup.spare import HEAVY, Spare
-from flow_rag_vla.bringup.supervisor import command_line
+from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
+from flow_rag_vla.bringup.supervisor import ARGUMENTS, command_line
 from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.processes import interrupted
@@ -64,12 +64,11 @@ def bench_restart(console: Console, output: Path | None, *, quick: bool = False)
                     starts.append(_start(node, spare, Path(folder) / f"{node}_{place}_{spare}.log"))
     for node in HEAVY:
         fresh, ready = ([one for one in starts if one.node == node and one.spare is spare] for spare in (False, True))
-        walls = statistics.median(one.wall for one in fresh), statistics.median(one.wall for one in ready)
-        cpus = statistics.median(one.cpu for one in fresh), statistics.median(one.cpu for one in ready)
+        (wall, cpu), (spare_wall, spare_cpu) = _medians(fresh), _medians(ready)
         console.print(
-            f"{node}: loaded {walls[1]:.2f} s after the spare was asked (target {TARGET_S:g} s), {walls[0]:.2f} s "
-            f"after a start anew, ratio {walls[1] / walls[0]:.2f}; processor time {cpus[1]:.2f} s and {cpus[0]:.2f} s, "
-            f"ratio {cpus[1] / cpus[0]:.2f}"
+            f"{node}: loaded {spare_wall:.2f} s after the spare was asked (target {TARGET_S:g} s), {wall:.2f} s "
+            f"after a start anew, ratio {spare_wall / wall:.2f}; processor time {spare_cpu:.2f} s and {cpu:.2f} s, "
+            f"ratio {spare_cpu / cpu:.2f}"
         )
     starts += _bench_each(console, 1 if quick else EACH_ROUNDS)
     if output is not None:
@@ -77,23 +76,27 @@ def bench_restart(console: Console, output: Path | None, *, quick: bool = False)
 
 
 def _bench_each(console: Console, rounds: int) -> list[Start]:
-    """Start every other node anew, by turns, until it answers; print a line a node, the empty one first."""
+    """Start every other node, by turns, until it answers; print a line a node, the empty one first."""
     starts: list[Start] = []
     with tempfile.TemporaryDirectory(prefix="flow_rag_vla_restart_") as folder:
         commands = _commands(Path(folder))
         for place in range(rounds):
             for node, command in commands.items():
-                with console.status(f"{node}, {place + 1} of {rounds}"):
-                    starts.append(_answer(node, command, Path(folder) / f"{node}_{place}.log"))
+                for spare in (False, True) if node in LIGHT else (False,):
+                    with console.status(f"{node}, {place + 1} of {rounds}"):
+                        starts.append(_answer(node, command, Path(folder) / f"{node}_{place}_{spare}.log", spare))
     nothing = statistics.median(one.cpu for one in starts if one.node == EMPTY)
     for node in commands:
-        walls, cpus = zip(*((one.wall, one.cpu) for one in starts if one.node == node), strict=True)
-        console.print(
-            f"{node}: answers {statistics.median(walls):.2f} s after a start anew (target {TARGET_S:g} s, model load "
-            f"aside), processor time {statistics.median(cpus):.2f} s, ratio to an empty node "
-            f"{statistics.median(cpus) / nothing:.2f}",
-            highlight=False,
+        anew, ready = ([one for one in starts if one.node == node and one.spare is spare] for spare in (False, True))
+        wall, cpu = _medians(anew)
+        told = (
+            f"{node}: answers {wall:.2f} s after a start anew (target {TARGET_S:g} s, model load aside), processor "
+            f"time {cpu:.2f} s, ratio to an empty node {cpu / nothing:.2f}"
         )
+        if ready:
+            spare_wall, spare_cpu = _medians(ready)
+            told += f"; {spare_wall:.2f} s after the spare was asked, {spare_cpu:.2f} s, ratio {spare_wall / wall:.2f}"
+        console.print(told, highlight=False)
     return starts
 
 
@@ -123,37 +126,54 @@ def _telling(node: str) -> list[str]:
     return ["--log-level", f"{node}:=debug"]
 
 
-def _answer(node: str, command: list[str], log: Path) -> Start:
+def _answer(node: str, command: list[str], log: Path, spare: bool) -> Start:
     environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
-    started = time.monotonic()
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
+    process, before, started = _begin(command, log, LIGHT if spare else (), environment)
     try:
         _wait(lambda: f"[{node}]: {_READY}" in log.read_text(errors="replace"), f"{node} ({log.name})", process)
-        return Start(node, False, time.monotonic() - started, _cpu(process.pid))
+        return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
     finally:
         interrupted(process)
 
 
 def _start(node: str, spare: bool, log: Path) -> Start:
-    module = f"flow_rag_vla.nodes.{node_spec(node).name}"
+    command = [sys.executable, "-m", f"flow_rag_vla.nodes.{node_spec(node).name}"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
-    waiting = Spare(log.with_suffix(".spare"))
-    log.touch()
-    if spare:
-        waiting.prepare(environment)
-        _wait(lambda: waiting.ready, "the spare process")
-    before = _cpu(waiting.pid) if waiting.pid is not None else 0.0
-    started = time.monotonic()
-    process = waiting.become(module, [], log) if spare else None
-    if process is None:
-        with log.open("ab") as stream:
-            process = subprocess.Popen([sys.executable, "-m", module], stdout=stream, stderr=stream, env=environment)
+    process, before, started = _begin(command, log, HEAVY if spare else (), environment)
     try:
         _wait(lambda: _LOADED in log.read_text(errors="replace"), node)
         return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
     finally:
         interrupted(process)
+
+
+def _begin(
+    command: list[str], log: Path, spare_for: Sequence[str], environment: dict[str, str]
+) -> tuple[subprocess.Popen[bytes], float, float]:
+    """The process of a node, the processor time that it had used, and when it was asked for.
+
+    spare_for: the nodes of the spare that it is made of; empty: it is started anew.
+    """
+    log.touch()
+    if spare_for:
+        waiting = Spare(log.with_suffix(".spare"), spare_for)
+        waiting.prepare(environment)
+        _wait(lambda: waiting.ready, "the spare process")
+        before = _cpu(waiting.pid) if waiting.pid is not None else 0.0
+        started = time.monotonic()
+        process = waiting.become(command[ARGUMENTS - 1], command[ARGUMENTS:], log)
+        if process is None:
+            raise RuntimeError(f"the spare process did not become {log.stem}")
+        return process, before, started
+    started = time.monotonic()
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
+    return process, 0.0, started
+
+
+def _medians(starts: Sequence[Start]) -> tuple[float, float]:
+    """Of their wall and processor times."""
+    return statistics.median(one.wall for one in starts), statistics.median(one.cpu for one in starts)
 
 
 def _cpu(pid: int) -> float:

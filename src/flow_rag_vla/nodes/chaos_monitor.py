@@ -37,6 +37,9 @@ from flow_rag_vla_interfaces.msg import ControlCommand
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo
 
+COUNT_EVERY_S = 0.1
+"""A round ends with the first count that shows commands again: it waits that long for nothing."""
+
 _ALL = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.RELIABLE)
 """A monitor that the machine holds up must still hear every command: ten seconds of them."""
 
@@ -98,7 +101,7 @@ class ChaosMonitor(Node):
         subscribe(UInt64, VIOLATIONS_TOPIC, lambda count: self._say("arm violations", count=count.data), qos.STATE)
         subscribe(UInt64, WATCHDOG_STOPS_TOPIC, lambda count: self._say("watchdog", count=count.data), qos.STATE)
         subscribe(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 50)
-        self.create_timer(0.5, self._count, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(COUNT_EVERY_S, self._count, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics = Diagnostics(self, "chaos monitor", self._health)
 
     def destroy_node(self) -> None:

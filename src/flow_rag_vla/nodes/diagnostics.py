@@ -25,6 +25,10 @@ OK: bytes = DiagnosticStatus.OK
 WARN: bytes = DiagnosticStatus.WARN
 ERROR: bytes = DiagnosticStatus.ERROR
 
+FIRST_S, EARLY_S, EARLY_REPORTS = 0.1, 0.25, 8
+"""When the first reports come: whoever waits for a node, for the graph to be up, should not wait a second for it. And
+more than one, since the first leaves before anybody there knows of the node."""
+
 COUNTED: Mapping[str, str] = {
     "bag_player": "messages",
     "camera_encoder": "encoded",
@@ -60,11 +64,13 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=events)
         if not own_timer:
             return
-        # The first report comes early: whoever waits for the graph to be up should not wait a second for it.
-        self._timer = node.create_timer(0.1, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._early = EARLY_REPORTS
+        self._timer = node.create_timer(FIRST_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _report(self) -> None:
-        self._timer.timer_period_ns = 1_000_000_000
+        if self._early:
+            self._early -= 1
+            self._timer.timer_period_ns = int(1e9 * (EARLY_S if self._early else 1.0))
         self.publish()
 
     def publish(self) -> None:

@@ -1,8 +1,12 @@
-"""What ``bringup.spare`` starts: loads what heavy nodes import, then waits on standard input for which one to be."""
+"""What ``bringup.spare`` starts: loads what some nodes import, then waits on standard input for which one to be.
+
+Its arguments name the nodes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -10,8 +14,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 
-from flow_rag_vla.bringup.spare import HEAVY, READY
+from flow_rag_vla.bringup.spare import READY
 from flow_rag_vla.core.processes import end_with_parent, name_thread
 
 _LOWEST = 19
@@ -23,9 +29,11 @@ def main() -> int:
     end_with_parent(signal.SIGKILL)
     name_thread("standby")
     # Priorities are a thread's on Linux, and cannot be raised again: the thread that will be the node keeps its own.
-    loader = threading.Thread(target=_load, name="loader", daemon=True)
+    loader = threading.Thread(target=_load, args=(sys.argv[1:],), name="loader", daemon=True)
+    _yield_session(_LOWEST)
     loader.start()
     loader.join()
+    _yield_session(0)
     os.write(sys.stdout.fileno(), READY)
     line = sys.stdin.readline()
     if not line:
@@ -45,11 +53,19 @@ def main() -> int:
     return int(importlib.import_module(module).main())
 
 
-def _load() -> None:
+def _yield_session(niceness: int) -> None:
+    """Where the kernel shares processors out by session, a thread's niceness says nothing to the other nodes."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+
+
+def _load(nodes: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
-    for name in HEAVY:
+    for name in nodes:
         importlib.import_module(f"{_PACKAGE}.{name}")
+    # What other nodes need stays for good: nobody is to look through it for garbage.
+    gc.freeze()
 
 
 if __name__ == "__main__":
