@@ -68,6 +68,23 @@ def test_what_cannot_be_done_is_said_in_a_line(pictures: Path, tmp_path: Path, a
     assert "Traceback" not in result.output
 
 
+def test_of_a_video_that_is_cut_off_nothing_is_labelled_or_written(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "drive.mkv"
+    with av.open(str(path), "w", format="matroska") as made:
+        stream = made.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "bgr0"
+        for _ in range(9):
+            made.mux(stream.encode(av.VideoFrame(96, 64, "rgb24")))
+        made.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    arguments = ["label", str(path), "-o", str(tmp_path / "out"), "--registry", str(tmp_path / "registry")]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert f"{path} ends after" in result.output and "ffmpeg -i IN -c copy OUT" in result.output
+    assert not (tmp_path / "out").exists() and not (tmp_path / "registry").exists()
+
+
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["label", str(tmp_path)])
     assert result.exit_code == 2

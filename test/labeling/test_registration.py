@@ -101,11 +101,13 @@ def test_a_copy_of_a_picture_is_the_picture_and_one_that_shows_something_else_is
     shutil.copytree(folder, tmp_path / "copy")
     shutil.copy(folder / "a.png", folder / "a_copy.png")
     assert label(registry, tmp_path / "copy") == (3, 0, 0)
+    assert [source.path for source in registry.sources()] == [str(folder)], "a copy leaves no source of nothing"
     assert label(registry, folder) == (5, 0, 0)
     assert registry.statistics().images == 2
     # What it was registered from is gone: then the copy is what can be shown.
     shutil.move(folder, tmp_path / "away")
     assert label(registry, tmp_path / "copy") == (3, 3, 0)
+    assert [source.path for source in registry.sources()] == [str(folder), str(tmp_path / "copy")]
     Pillow.fromarray(picture(TWO)).save(tmp_path / "copy" / "a.png")
     pipeline = LabelingPipeline(ColourDetector())
     source = open_source(tmp_path / "copy")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from flow_rag_vla.labeling.runs import BAG, FOLDER, VIDEO, open_source, run_labe
 from flow_rag_vla.labeling.sinks import BagSink, JsonLinesSink, OverlaySink, RegistrySink, mask_counts
 from flow_rag_vla.labeling.video.bags import ARRAY_TYPE, detections_topic
 from flow_rag_vla.labeling.video.frames import bag_frames, image_topics, open_bag, video_frames
+from flow_rag_vla.labeling.video.limits import Taken, VideoFacts, checked_facts
 
 TICKS = (0, 1, 3, 7, 8, 20)
 TICK = Fraction(1001, 30_000)
@@ -113,6 +115,84 @@ def test_a_video_that_breaks_off_gives_what_it_has_and_says_so(video: Path, tmp_
     with pytest.raises(SourceError) as absent:
         video_frames(tmp_path / "absent.mp4")
     assert absent.value.code == "source_missing"
+
+
+def damaged(path: Path) -> bytes:
+    """A video of six frames of JPEG, whose third one is zeros."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for step in range(6):
+            frame = av.VideoFrame.from_ndarray(moving(step), format="rgb24")
+            frame.pts, frame.time_base = step, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    starts = [place for place in range(len(data)) if data[place : place + 3] == b"\xff\xd8\xff"]
+    data[starts[2] : starts[3] - 20] = bytes(starts[3] - 20 - starts[2])
+    return bytes(data)
+
+
+def test_a_frame_that_cannot_be_decoded_is_named_and_the_others_are_labelled(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mkv"
+    path.write_bytes(damaged(path))
+    source, pipeline = open_source(path), LabelingPipeline(ColourDetector())
+    with Registry(tmp_path / "registry") as registry:
+        sink = RegistrySink(registry, source, pipeline, who="test")
+        report = run_labeling(source, pipeline, sinks=[sink])
+        stamps = [image.stamp_ns for image in registry.images(sink.source_id)]
+    assert (source.total, report.images, report.failed) == (6, 6, 1)
+    ((name, error),) = report.errors
+    assert (name, error.code) == (f"{path}#2", "frame_corrupt")
+    assert stamps == [100_000_000 * step for step in (0, 1, 3, 4, 5)]
+
+
+def test_a_video_of_this_machine_is_looked_at_whole_before_any_of_it_is_labelled(video: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    whole = video.read_bytes()
+    with av.open(str(tmp_path / "sound.mkv"), "w", format="matroska") as made:
+        stream = made.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.sample_rate, sound.pts = 8000, 0
+        made.mux(stream.encode(sound))
+        made.mux(stream.encode())
+    length = whole.index(b"\x44\x89\x88") + 3  # Matroska's Duration, milliseconds
+    width, height = whole.index(b"\xb0\x81\x60") + 2, whole.index(b"\xba\x81\x40") + 2
+    tiny = bytearray(whole)
+    tiny[width], tiny[height] = 4, 4
+    refused = {
+        "empty": (b"", "video_corrupt", "has no bytes"),
+        "a playlist, which names other files": (
+            b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n",
+            "video_type",
+            "none of",
+        ),
+        "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "video_type", "none of MP4"),
+        "sound only": ((tmp_path / "sound.mkv").read_bytes(), "video_type", "holds no pictures"),
+        "cut in the middle": (whole[: len(whole) // 2], "video_corrupt", "ffmpeg -i IN -c copy OUT"),
+        "says that it is an hour": (
+            whole[:length] + struct.pack(">d", 3.6e6) + whole[length + 8 :],
+            "video_corrupt",
+            "of 3600.0 s",
+        ),
+        "says that it is tiny": (bytes(tiny), "video_corrupt", "4 x 4 pixels"),
+        "no known codec": (whole.replace(b"V_FFV1", b"V_NONE"), "video_undecodable", "codec"),
+    }
+    for what, (data, code, text) in refused.items():
+        path = tmp_path / "given.mkv"
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=text) as caught:
+            open_source(path)
+        assert caught.value.code == code, what
+    with pytest.raises(SourceError, match="scale it down") as large:
+        checked_facts(VideoFacts(9_000, 9_000, 1.0, 1, 1.0), Taken.OWN)
+    assert large.value.code == "video_too_large"
+    # What only says too little, and is longer than a stranger's may be, is taken.
+    path = tmp_path / "modest.mkv"
+    path.write_bytes(whole[:length] + struct.pack(">d", 1.0) + whole[length + 8 :])
+    assert open_source(path).total == len(TICKS)
+    assert checked_facts(VideoFacts(640, 480, 1e5, 10**7, 1e3), Taken.OWN).seconds == 1e5
 
 
 def test_pictures_of_a_bag_keep_both_their_times_and_broken_ones_say_so(bag: Path) -> None:

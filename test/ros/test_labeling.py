@@ -123,6 +123,9 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
     )
     broken = msg.DetectionArray(width=320, height=240, model="x", detections=[unmasked])
     empty = msg.DetectionArray(width=320, height=240, model="x")
+    playlist, cut_video = tmp_path / "playlist.mp4", tmp_path / "cut.mp4"
+    playlist.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
+    cut_video.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(200))
     nobody = "0" * 32
     for kind, name, fields, code in (
         (srv.Detect, names.DETECT, {"image": Image()}, "invalid_message"),
@@ -160,6 +163,8 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
         (AutoLabel, names.AUTO_LABEL, {}, "invalid_message"),
         (AutoLabel, names.AUTO_LABEL, {"topic": "no topic!"}, "invalid_message"),
         (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path / "nowhere")}, "source_missing"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(playlist)}, "video_type"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(cut_video)}, "video_corrupt"),
         (LabelBag, names.LABEL_BAG, {"bag": str(tmp_path / "nowhere")}, "source_missing"),
         (LabelBag, names.LABEL_BAG, {"bag": str(spoiled)}, "source_corrupt"),
     ):

@@ -14,6 +14,7 @@ from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.pipeline.images import Image
 from flow_rag_vla.labeling.pipeline.pipeline import ImageSource, LabelingPipeline, Outcome, StageTimes
 from flow_rag_vla.labeling.pipeline.request import LabelRequest
+from flow_rag_vla.labeling.video.decoder import decoded_frames, own_video
 from flow_rag_vla.labeling.video.frames import (
     VIDEO_SUFFIXES,
     BagFrame,
@@ -23,6 +24,7 @@ from flow_rag_vla.labeling.video.frames import (
     open_bag,
     video_frames,
 )
+from flow_rag_vla.labeling.video.limits import Taken
 from flow_rag_vla.labeling.video.tracks import Track, Tracker, TrackerSettings
 from flow_rag_vla.learn.progress import Progress, silent
 
@@ -36,6 +38,7 @@ class LabelSource:
 
     kind: ``FOLDER``, ``VIDEO`` or ``BAG``; total: pictures in it, or None where only the end tells
     topics: full names of a bag's image topics, else empty; every_s: least seconds between frames, 0: all
+    container: of a video, as FFmpeg calls it
     """
 
     kind: str
@@ -45,6 +48,7 @@ class LabelSource:
     every_s: float = 0.0
     bag: Bag | None = None
     files: tuple[ImageSource, ...] = ()
+    container: str = ""
 
     def frames(self) -> Iterator[tuple[ImageSource, BagFrame | None]]:
         """The pictures in their order; read when their turn comes."""
@@ -52,7 +56,7 @@ class LabelSource:
             for frame in bag_frames(self.bag, self.topics, self.every_s):
                 yield frame.source(), frame
         elif self.kind == VIDEO:
-            for source in video_frames(self.path, self.every_s):
+            for source in decoded_frames(self.path, self.container, self.every_s, Taken.OWN):
                 yield source, None
         else:
             for source in self.files:
@@ -80,7 +84,10 @@ def open_source(path: str | Path, topics: Sequence[str] = (), every_s: float = 0
         return LabelSource(BAG, path, None if every_s else total, chosen, every_s, bag)
     if suffix in VIDEO_SUFFIXES:
         video_frames(path, every_s)
-        return LabelSource(VIDEO, path, None, (), every_s)
+        # Read to its end first: of one that is cut off nothing is labelled. Another process does it and may die of it.
+        facts, container = own_video(path)
+        total = min(facts.frames, int(facts.seconds / every_s) + 1) if every_s else facts.frames
+        return LabelSource(VIDEO, path, total, (), every_s, container=container)
     files = tuple(folder_images(path))
     return LabelSource(FOLDER, path, len(files), files=files)
 

@@ -157,11 +157,13 @@ class RegistrySink:
         project: str = DEFAULT_PROJECT,
         request: LabelRequest | None = None,
     ) -> None:
-        """Register the source. request: what the run asks for; default: that of a run without one.
+        """Nothing is stored yet. request: what the run asks for; default: that of a run without one.
 
         Raises:
-            RegistryError: as ``Registry.add_source``.
+            RegistryError: there is no such project; of a video or bag, which is registered at once, as
+                ``Registry.add_source``.
         """
+        registry.categories(project)
         kinds = {FOLDER: SourceKind.FOLDER, VIDEO: SourceKind.VIDEO, BAG: SourceKind.BAG}
         path = source.path.resolve()
         single = source.kind == FOLDER and path.is_file()
@@ -170,7 +172,10 @@ class RegistrySink:
         self._registry, self._pipeline = registry, pipeline
         self._who, self._project = who, project
         self._request = request or LabelRequest()
-        self.source_id = registry.add_source(SourceDraft(kind, str(path), project)).source_id
+        self._source = SourceDraft(kind, str(path), project)
+        self._source_id = ""
+        self.source_ids: tuple[str, ...] = ()
+        """Sources that the pictures so far are of: of a copy, those of the pictures that it is a copy of."""
         tracks = registry.tracks(self.source_id) if source.kind != FOLDER else ()
         self._names = TrackNames({one.track_id: one.name for one in tracks})
         self.objects = 0
@@ -179,6 +184,17 @@ class RegistrySink:
         """Of them, those that are new objects."""
         self.labelled = 0
         """Of them, those that gave an object that was there a further label."""
+
+    @property
+    def source_id(self) -> str:
+        """That of what is labelled, registered when it is first asked for: a copy of pictures that are there is none.
+
+        Raises:
+            RegistryError: as ``Registry.add_source``.
+        """
+        if not self._source_id:
+            self._source_id = self._registry.add_source(self._source).source_id
+        return self._source_id
 
     def write(self, frame: LabelledFrame) -> None:
         """Register one picture and its objects.
@@ -213,6 +229,8 @@ class RegistrySink:
             )
         except RegistryError as error:
             raise LabelingError(str(error), error.code.value) from error
+        if image.source_id not in self.source_ids:
+            self.source_ids = (*self.source_ids, image.source_id)
         self.objects += len(found)
         self.new += done.new
         self.labelled += done.labelled
@@ -243,8 +261,8 @@ class RegistrySink:
     def _known_image(self, draft: ImageDraft) -> Image | None:
         """The same file where it was registered before, if it is still there; frames are known by their place alone."""
         known = self._registry.images_of_digest(draft.digest, self._project) if draft.digest else ()
-        for image in sorted(known, key=lambda one: one.source_id != self.source_id):
-            source = self._registry.source(image.source_id)
+        sources = [(self._registry.source(image.source_id), image) for image in known]
+        for source, image in sorted(sources, key=lambda one: one[0].path != self._source.path):
             place = Path(source.path)
             if (place / image.name if source.kind is SourceKind.FOLDER else place).is_file():
                 return image

@@ -209,7 +209,7 @@ def label_path(path: Path, order: RunOrder, registry: Registry, pipeline: Labeli
     source = open_source(path, (), order.every_s)
     sink = RegistrySink(registry, source, pipeline, who=order.who, project=order.project, request=order.request)
     report = _run(source, order, pipeline, [_Counted(sink, run)], run)
-    return Done(report, (sink.source_id,), sink.objects)
+    return Done(report, sink.source_ids, sink.objects)
 
 
 def label_bag(

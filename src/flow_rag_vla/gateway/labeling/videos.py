@@ -22,8 +22,9 @@ from flow_rag_vla.labeling.registry.errors import RegistryError, files_checked
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.runs import VIDEO, run_labeling
 from flow_rag_vla.labeling.sinks import RegistrySink
+from flow_rag_vla.labeling.video.decoder import sent_facts
 from flow_rag_vla.labeling.video.limits import FOLDER, HEAD_BYTES, MOST_BYTES, VideoFacts, container_of, kept_place
-from flow_rag_vla.labeling.video.sent import SentVideo, sent_facts
+from flow_rag_vla.labeling.video.sent import SentVideo
 
 LOGGER = logging.getLogger("flow_rag_vla.gateway")
 MOST_KEPT = 200

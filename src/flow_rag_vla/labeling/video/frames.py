@@ -63,6 +63,8 @@ def video_frames(
         container: what alone it is read as, as FFmpeg calls it; empty: whatever it is.
         most_pixels: of a frame.
 
+    A frame that cannot be decoded says so when it is loaded (``ImageError``).
+
     Raises:
         SourceError: if there is no video, or it breaks off; frames before the break are given.
         ModelError: without PyAV.
@@ -92,8 +94,11 @@ def _video_frames(av: Any, path: Path, every: Fraction, kind: str, most: int) ->
             stream.thread_type = "AUTO"
             _check_size(path, stream, most)
             number = -1
-            for frame in container.decode(stream):
+            for frame in _decoded(av, container, stream):
                 number += 1
+                if isinstance(frame, _Damage):
+                    yield ImageSource(f"{path}#{number}", frame.load, frame.stamp_ns)
+                    continue
                 if frame.pts is None or frame.time_base is None:
                     continue
                 seconds = frame.pts * Fraction(frame.time_base)
@@ -109,6 +114,29 @@ def _video_frames(av: Any, path: Path, every: Fraction, kind: str, most: int) ->
             raise
         text = getattr(error, "strerror", None) or error
         raise SourceError(f"{path} is no whole video ({text}): copy it again", "source_corrupt") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Damage:
+    """What stands in a video in place of a frame that cannot be decoded."""
+
+    reason: str
+    stamp_ns: int
+
+    def load(self) -> Image:
+        raise ImageError(self.reason, "frame_corrupt")
+
+
+def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
+    """The frames of a stream, past those that cannot be decoded."""
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except (av.error.InvalidDataError, ValueError) as error:
+            at = 0 if packet.pts is None else round(packet.pts * Fraction(packet.time_base) * 1_000_000_000)
+            yield _Damage(getattr(error, "strerror", None) or str(error), max(0, at))
+            continue
+        yield from frames
 
 
 def video_frame_at(path: str | Path, stamp_ns: int, container: str = "", most_pixels: int = MAX_PIXELS) -> Image | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from flow_rag_vla.labeling.pipeline.errors import SourceError
-from flow_rag_vla.labeling.pipeline.images import MIN_SIDE
+from flow_rag_vla.labeling.pipeline.images import MAX_PIXELS, MIN_SIDE
 
 FOLDER = "videos"
 """In the registry's folder: a video that was sent, under the SHA-256 of its bytes."""
@@ -24,6 +25,27 @@ MOST_RATE = 240.0
 """Frames a second."""
 
 _MATROSKA, _RIFF, _PROGRAM, _SYNC, _PACKET = b"\x1a\x45\xdf\xa3", b"RIFF", b"\x00\x00\x01\xba", 0x47, 188
+
+
+class Taken(str, Enum):
+    """Whose video it is: a stranger's is held to every limit here, one of this machine to the size of its frames."""
+
+    SENT = "sent"
+    OWN = "own"
+
+    @property
+    def most_pixels(self) -> int:
+        """Of a frame."""
+        return MOST_PIXELS if self is Taken.SENT else MAX_PIXELS
+
+    @property
+    def remedy(self) -> str:
+        """For one that is cut off or damaged."""
+        return (
+            "send the whole file"
+            if self is Taken.SENT
+            else "copy it again, or save what it holds: ffmpeg -i IN -c copy OUT"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +71,7 @@ def container_of(head: bytes) -> tuple[str, str]:
     Raises:
         SourceError: with the code ``video_type``: none that is taken.
     """
-    if head[4:8] == b"ftyp":
+    if head[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"):
         return "mp4", ".mp4"
     if head.startswith(_MATROSKA):
         return "matroska", ".webm" if b"webm" in head[:64] else ".mkv"
@@ -73,7 +95,7 @@ def was_sent(path: Path) -> bool:
     return top.name == FOLDER and kept_place(top, path.stem, path.suffix) == path
 
 
-def checked_facts(facts: VideoFacts) -> VideoFacts:
+def checked_facts(facts: VideoFacts, taken: Taken = Taken.SENT) -> VideoFacts:
     """The facts, where they are such as are taken.
 
     Raises:
@@ -81,12 +103,13 @@ def checked_facts(facts: VideoFacts) -> VideoFacts:
     """
     width, height = facts.width, facts.height
     if min(width, height) < MIN_SIDE:
-        text = f"the video is {width} x {height} pixels: send at least {MIN_SIDE} a side"
+        text = f"the video is {width} x {height} pixels: at least {MIN_SIDE} a side are needed"
         raise SourceError(text, "video_corrupt")
-    if width * height > MOST_PIXELS:
-        raise SourceError(
-            f"the video is {width} x {height} pixels, more than {MOST_PIXELS}: scale it down", "video_too_large"
-        )
+    most = taken.most_pixels
+    if width * height > most:
+        raise SourceError(f"the video is {width} x {height} pixels, more than {most}: scale it down", "video_too_large")
+    if taken is Taken.OWN:
+        return facts
     if not math.isfinite(facts.rate) or facts.rate > MOST_RATE:
         text = f"the video declares {facts.rate:.6g} frames a second, more than {MOST_RATE:.0f}: encode it with fewer"
         raise SourceError(text, "video_frame_rate")
