@@ -142,6 +142,20 @@ def test_a_memory_that_may_only_move_the_target_leaves_the_rest_alone(memory: Fa
     assert ask(memory, key, misread=0.0).correction.mode is CorrectionMode.NONE
 
 
+def test_a_misreading_is_said_without_knowing_what_would_have_been_right(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    off = np.array([0.02, 0.0, 0.0])
+    remember(memory, make.case(embedding=make.turned(key, 0.95, 2), misreading=off))
+    answer = ask(memory, key)
+    assert answer.correction.mode is CorrectionMode.SHIFT and answer.correction.shift[0] > 0.01
+    # Where chunks are asked for, a case that knows none has no say in them.
+    assert ask(memory, key, misread=2.0).correction.mode is CorrectionMode.NONE
+    remember(memory, corrected(make, make.turned(key, 0.9, 3), 0.004))
+    answer = ask(memory, key, misread=2.0)
+    assert answer.correction.mode is CorrectionMode.GUIDANCE and answer.correction.case_ids == (2,)
+    assert len(answer.shares) == 1
+
+
 def test_successes_of_another_horizon_speak_against_but_say_no_action(memory: FailureMemory, make) -> None:
     key = make.unit(1)
     remember(memory, corrected(make, make.turned(key, 0.9, 1), 0.008))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,9 +34,10 @@ class Bench:
     def status(self, at: float, phase: str = "reach", *, running: bool = True, success: bool | None = None, number=1):
         return self.learner.follow(number, "push", phase, running=running, success=success, stamp_ns=int(at * SECOND))
 
-    def see(self, vector: np.ndarray, at: float, step: float) -> None:
+    def see(self, vector: np.ndarray, at: float, step: float, read: np.ndarray | None = None) -> None:
         stamp_ns = int(at * SECOND)
-        self.episode.embeddings.append(stamp_ns, SeenEmbedding(vector, STAMP))
+        place = None if read is None else (lambda: read)
+        self.episode.embeddings.append(stamp_ns, SeenEmbedding(vector, STAMP, place))
         self.episode.chunks.append(stamp_ns, ActionChunk(1, stamp_ns, self.make.motion(step, 16)))
 
     def failure(self, onset: float, at: float) -> Failure:
@@ -110,6 +113,30 @@ def test_a_takeover_before_a_failure_is_split_into_cases(bench, make):
     bench.learner.learn_takeover(lesson)
     assert {case.note for case in bench.stored()} == {"ada took over before a failure was detected"}
     assert {case.failure_type for case in bench.stored()} == {FailureType.UNKNOWN}
+
+
+def test_a_grasp_of_a_takeover_says_how_far_the_target_was_misread_before(bench, make):
+    here = np.array([0.50, 0.1, 0.02], dtype=np.float32)
+    bench.learner.settings = replace(bench.learner.settings, tool_position=lambda felt: felt)
+    bench.status(0.0)
+    for tick in range(200):
+        bench.episode.proprioception.append(tick * TICK_NS, lambda: here)
+    # Read 2 cm beside it by the policy, which then fails, and by the policy's eyes while a person does it.
+    for place in range(6):
+        bench.see(make.unit(place), 0.2 * place, 0.001, read=here - np.float32([0.02, 0.0, 0.0]))
+    bench.learner.remember(bench.learner.failed(bench.failure(0.4, 0.6)))
+    takeover = bench.takeover(0.8, 100, 0.008)
+    takeover.actions[40:, 6] = 0.0
+    for at, phase in ((1.9, "grasp"), (2.4, "transport")):
+        bench.status(at, phase)
+    lesson = bench.learner.taken_over(takeover)
+    bench.learner.learn_takeover(lesson)
+    stored = bench.stored()
+    assert len(stored) == 6
+    for case in stored:
+        np.testing.assert_allclose(case.misreading, [0.02, 0.0, 0.0], atol=1e-6)
+    # What was right is known on the person's way only.
+    assert [case.correction is not None for case in stored].count(True) >= 2
 
 
 def test_a_takeover_elsewhere_that_does_as_planned_teaches_nothing_and_says_so(bench, make):

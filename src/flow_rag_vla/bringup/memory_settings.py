@@ -96,6 +96,7 @@ def learning_settings(parameters: FailureMemoryParameters) -> LearningSettings:
         round(parameters.lead_in * 1e9),
         round(parameters.later_success_window * 1e9),
         round(parameters.takeover_window * 1e9),
+        tool_position,
     )
 
 
@@ -107,4 +108,5 @@ def keying(parameters: FailureMemoryParameters) -> Keying | None:
     """
     if parameters.key == "embedding":
         return None
-    return Keying(SituationKey.load(parameters.policy_checkpoint), DIMENSION)
+    key = SituationKey.load(parameters.policy_checkpoint)
+    return Keying(key, DIMENSION, key.target_place)

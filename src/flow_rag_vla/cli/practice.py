@@ -26,8 +26,9 @@ def practice(
     source: Annotated[
         str,
         typer.Option(
-            help="Who says what would have been right: expert; rehearsal: nobody, what succeeds in a simulated copy "
-            "and then in fact; search: nobody, attempts with a shifted perception"
+            help="Who says what would have been right: expert; takeover: the expert, as far as a robot could know of "
+            "it; rehearsal: nobody, what succeeds in a simulated copy and then in fact; search: nobody, attempts with "
+            "a shifted perception"
         ),
     ] = "expert",
     attempts: Annotated[int, typer.Option(min=2, help="With search: attempts after a failure, at most")] = 8,
@@ -48,9 +49,11 @@ def practice(
 ) -> None:
     """Let a policy practise, and remember its failures with what would have been right.
 
-    With --source expert the simulator's scripted expert takes over where the policy is stuck. With --source rehearsal
-    nobody helps: a simulated copy is fitted to what was seen, what would have been right is searched for in it, and
-    done. With --source search the policy tries with a shifted perception until it succeeds twice.
+    With --source expert the simulator's scripted expert takes over where the policy is stuck, and says what would have
+    been right before that too. With --source takeover only what it does then counts, and where its hand closed, as with
+    a person and a robot. With --source rehearsal nobody helps: a simulated copy is fitted to what was seen, what would
+    have been right is searched for in it, and done. With --source search the policy tries with a shifted perception
+    until it succeeds twice.
 
     Examples:
       flow_rag_vla practice --task open_drawer --episodes 80 --output runs/bank

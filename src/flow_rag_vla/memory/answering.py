@@ -7,7 +7,9 @@ calibrated and compared is a key; the embedding is only what it is made of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -47,10 +49,15 @@ class KeyFunction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Keying:
-    """What vectors are made with. dimension: their length K."""
+    """What vectors are made with.
+
+    dimension: their length K
+    read: of the same three, (3,) metres, base axes: where the policy reads the target; None if it has no such reading
+    """
 
     make: KeyFunction
     dimension: int
+    read: Callable[[NDArray[np.floating], NDArray[np.floating], Goal], Array] | None = None
 
     @property
     def stamp(self) -> EncoderStamp:
@@ -281,7 +288,9 @@ class Answering:
                 "no_state",
                 f"no robot state within {STATE_TOLERANCE_NS * 1e-9:g} s of the embedding; check the robot driver",
             )
-        return SeenEmbedding(make(embedding, felt[1](), self._goal(where.instruction)), self._keying.stamp)
+        feels, goal = felt[1](), self._goal(where.instruction)
+        read = None if self._keying.read is None else partial(self._keying.read, embedding, feels, goal)
+        return SeenEmbedding(make(embedding, feels, goal), self._keying.stamp, read)
 
     def _goal(self, instruction: str) -> Goal:
         goal = self._goals.get(instruction)

@@ -161,7 +161,14 @@ class _Witnesses:
     @property
     def misread(self) -> _Witnesses | None:
         """Those that a misread place explains; None if there is none."""
-        rows = [row for row, case in enumerate(self.cases) if case.misreading is not None]
+        return self._of([row for row, case in enumerate(self.cases) if case.misreading is not None])
+
+    @property
+    def corrected(self) -> _Witnesses | None:
+        """Those of which it is known what would have been right; None if there is none."""
+        return self._of([row for row, case in enumerate(self.cases) if case.correction is not None])
+
+    def _of(self, rows: list[int]) -> _Witnesses | None:
         if not rows:
             return None
         return _Witnesses(tuple(self.cases[row] for row in rows), self.weights[rows], self.trusts[rows])
@@ -219,9 +226,9 @@ class ConsensusMemory:
         if failures >= settings.mass and confidence >= place.gate:
             if said.misread is not None and float(said.misread.weights.sum()) >= settings.misread * failures:
                 correction, shares = self._shift(stamp_ns, key, said.misread), said.misread.weights / failures
-            elif settings.misread > 0.0:
-                near = _nearest(place, alike, said.cases[0].horizon, settings.neighbours)
-                correction, shares = self._guidance(stamp_ns, key, said, near), said.weights / (failures + successes)
+            elif settings.misread > 0.0 and (right := said.corrected) is not None:
+                near = _nearest(place, alike, right.cases[0].horizon, settings.neighbours)
+                correction, shares = self._guidance(stamp_ns, key, right, near), right.weights / (failures + successes)
         return Consensus(correction, found, confidence, place.gate, failures, successes, tuple(shares[:NAMED].tolist()))
 
     def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
@@ -257,7 +264,8 @@ class ConsensusMemory:
         said = [
             (case, similarity)
             for case, similarity in said
-            if case.correction is not None and case.credit >= self.settings.minimum_credit
+            if (case.correction is not None or case.misreading is not None)
+            and case.credit >= self.settings.minimum_credit
         ]
         said = [entry for entry in said if entry[0].horizon == said[0][0].horizon]
         if not said:

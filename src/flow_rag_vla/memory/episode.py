@@ -51,10 +51,14 @@ SAME_ACTIONS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class SeenEmbedding:
-    """(D,) float32 unit vector, and whose it is."""
+    """(D,) float32 unit vector, and whose it is.
+
+    read: gives (3,) float32 metres, base axes, where the policy reads the target there; None if that is not known
+    """
 
     values: Array
     stamp: EncoderStamp
+    read: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +324,7 @@ class EpisodeMemory:
                     chunk.actions,
                     proprioception=np.zeros(0, dtype=np.float32) if felt is None else felt[1](),
                     alone=chunk.provenance.correction not in USING_MODES,
+                    read=seen.read,
                 )
             )
         return found

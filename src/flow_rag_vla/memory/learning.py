@@ -8,16 +8,18 @@ those that *write* change the store and may take a while, for another.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, CaseError, FailureCase
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
-from flow_rag_vla.memory.episode import EpisodeLesson, EpisodeMemory, Failure, PendingFailure
-from flow_rag_vla.memory.guard import STOPPED
+from flow_rag_vla.memory.episode import FELT_NS, LAST_NS, EpisodeLesson, EpisodeMemory, Failure, PendingFailure
+from flow_rag_vla.memory.guard import STOPPED, ToolPosition
+from flow_rag_vla.memory.hindsight import explained, grasp_of
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.ledger import SuccessSituation
-from flow_rag_vla.memory.lesson import Occasion, other_than_person, split
+from flow_rag_vla.memory.lesson import Occasion, Situation, other_than_person, split
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult
 from flow_rag_vla.memory.store import StoreError, UnknownCaseError
@@ -26,12 +28,16 @@ from flow_rag_vla.memory.takeover import Takeover, correction_of, done_in
 BEFORE_NS = 1_000_000_000
 """A failure that shows this soon after a takeover ended was the reason for it: people are faster than detectors."""
 
+BEFORE_GRASP_NS = 10_000_000_000
+"""How long before a takeover situations are looked at for what was misread in them: each costs a reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class LearningSettings:
     """How far what happened is taken together. See the failure memory node's parameters for each.
 
     origin: this robot's name; times in nanoseconds
+    tool_position: (P,) proprioception to (3,) metres in the base frame; None leaves misreadings unknown
     """
 
     origin: str = ""
@@ -39,6 +45,7 @@ class LearningSettings:
     lead_in_ns: int = 1_000_000_000
     later_success_window_ns: int = 20_000_000_000
     takeover_window_ns: int = 30_000_000_000
+    tool_position: ToolPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,8 @@ class TakeoverLesson:
     """What a person's takeover teaches.
 
     corrections: of failures that led to it, (H, 7) each; cases: situations on the way in which they did otherwise than
-    the policy would have; successes: those in which it would have done the same
+    the policy would have, and those before of which their grasp says how far the target was misread; successes: those
+    in which the policy would have done the same
     how: who did it, in words
     """
 
@@ -161,8 +169,8 @@ class Learner:
             origin=settings.origin,
             episode_id=episode.episode_id,
         )
-        way = done_in(takeover, episode.situations(takeover.start_ns - 1, takeover.end_ns))
-        cases, successes = split(way, occasion, other_than_person)
+        way, earlier = self._misread(takeover)
+        cases, successes = split([*done_in(takeover, way), *earlier], occasion, other_than_person)
         if not before and not cases:
             corrections, cases = [], [self._foreseen(takeover, occasion)]
         if not corrections and not cases:
@@ -171,6 +179,30 @@ class Learner:
             )
         how = f"{takeover.person}, {len(takeover.ticks)} commands"
         return TakeoverLesson(tuple(corrections), tuple(cases), tuple(successes), how)
+
+    def _misread(self, takeover: Takeover) -> tuple[list[Situation], list[Situation]]:
+        """The situations of a takeover, and those before it, as far as its grasp says how far the target was misread.
+
+        In the first only some have a misreading; the others all have one.
+        """
+        episode, tool = self._episode, self.settings.tool_position
+        way = episode.situations(takeover.start_ns - 1, takeover.end_ns)
+        if tool is None:
+            return way, []
+
+        def place(stamp_ns: int) -> Array | None:
+            felt = episode.proprioception.nearest(stamp_ns, FELT_NS)
+            return None if felt is None else tool(felt[1]())
+
+        grasp = grasp_of(takeover, episode.phases.between(takeover.start_ns - 1, LAST_NS), place)
+        if grasp is None:
+            return way, []
+        before = episode.situations(
+            max(takeover.start_ns - BEFORE_GRASP_NS, episode.started_ns) - 1, takeover.start_ns - 1
+        )
+        told = explained([*before, *way], grasp, takeover.start_ns)
+        during = {item.stamp_ns: item for item in told if item.stamp_ns >= takeover.start_ns}
+        return [during.get(item.stamp_ns, item) for item in way], told[: len(told) - len(during)]
 
     def _foreseen(self, takeover: Takeover, occasion: Occasion) -> FailureCase:
         """The failure that a person kept from happening: whatever the policy was about to do where they took over."""
@@ -225,10 +257,23 @@ class Learner:
         """
         for pending, actions in lesson.corrections:
             self._correct(pending, actions, "human", lesson.how)
-        stored = [self._memory.add(case, images if number == 0 else ()) for number, case in enumerate(lesson.cases)]
+        stored = []
+        for number, case in enumerate(lesson.cases):
+            result = self._memory.add(case, images if number == 0 else ())
+            stored.append(result)
+            self._place(case, result)
         if stored:
             self._told(lesson.cases[0], stored)
         self._succeeded(lesson.successes)
+
+    def _place(self, case: FailureCase, result: AddResult) -> None:
+        """A case that was known already learns how far the target was misread in it."""
+        if case.misreading is None or result.accepted or not result.case_id:
+            return
+        with suppress(UnknownCaseError):
+            known = self._memory.get(result.case_id)
+            if known.misreading is None:
+                self._memory.edit(known.case_id, misreading=case.misreading)
 
     def _succeeded(self, done: Sequence[SuccessSituation]) -> None:
         if done:

@@ -53,6 +53,7 @@ class Situation:
     proprioception: (P,) float32, policy units; (0,) if the robot's state was not known
     alone: the policy planned it without the memory's help
     misreading: (3,) float32 metres, how far the target was from where the policy read it; None if nobody knows
+    read: gives (3,) float32 metres, base axes, where the policy read the target; None if that is not known
     trusted: an expert, a person or a success says what was right: only then does agreeing with it count as a success
     """
 
@@ -66,6 +67,7 @@ class Situation:
     alone: bool = True
     trusted: bool = True
     misreading: Array | None = None
+    read: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,7 @@ class FailureMemory(CaseReader):
         correction: Array | None = None,
         correction_source: str = "human",
         forget_correction: bool = False,
+        misreading: Array | None = None,
         failure_type: FailureType | None = None,
         note: str | None = None,
         force: bool = False,
@@ -285,6 +286,9 @@ class FailureMemory(CaseReader):
             elif forget_correction:
                 after = dataclasses.replace(after, correction=None, correction_source="")
                 said.append("correction forgotten")
+            if misreading is not None:
+                after = dataclasses.replace(after, misreading=misreading)
+                said.append("misreading")
             if failure_type is not None:
                 after = dataclasses.replace(after, failure_type=failure_type)
                 said.append(f"type {before.failure_type.name.lower()} to {failure_type.name.lower()}")
@@ -301,7 +305,7 @@ class FailureMemory(CaseReader):
                     stopped, beaten = ("", []) if force else self._tried(after)
                     if stopped:
                         raise GuardError(f"case {case_id} keeps what it has: {stopped}")
-            learned = correction is not None and correction_source != "human"
+            learned = misreading is not None or (correction is not None and correction_source != "human")
             after = self.revised(after, "learned" if learned else "edited", ", ".join(said) or "nothing")
             self.apply([], {item.case_id: item for item in (*beaten, after)})
             return after

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 
 from flow_rag_vla.core.goal import GOALS, Goal
 from flow_rag_vla.policy.observation import (
+    CENTRE,
     ENTITIES,
     ENTITY_DIM,
     FINGERS,
@@ -146,6 +147,13 @@ class SituationKey:
             raise SituationKeyError("embedding or proprioception is not finite; check the encoder and the robot driver")
         angles = self._frequencies @ self.features(self._read(seen, felt), felt, goal.index)
         return np.concatenate([np.cos(angles), np.sin(angles)]) * np.float32((DIMENSION // 2) ** -0.5)
+
+    def target_place(self, embedding: NDArray[np.floating], proprioception: NDArray[np.floating], goal: Goal) -> Array:
+        """(3,) float32 metres, base axes: where the policy reads the target of the goal. Arguments as in a call."""
+        felt = np.asarray(proprioception, dtype=np.float32)
+        reading = self._read(np.asarray(embedding, dtype=np.float32), felt)
+        place: Array = (felt[POSITION] + CENTRE + reading[SITUATION_COLUMNS[goal.index]][:3]).astype(np.float32)
+        return place
 
     def as_if(
         self,

@@ -56,13 +56,13 @@ def rig() -> Iterator[Rig]:
     found.close()
 
 
-def practised(rig: Rig, tmp_path: Path, policy: Impaired) -> list[FailureCase]:
+def practised(rig: Rig, tmp_path: Path, policy: Impaired, *, by_hand: bool = False) -> list[FailureCase]:
     """What is known after one start with this policy."""
     memory = FailureMemory(FailureStore(tmp_path / "cases.db"), SETTINGS)
     sound = rig.policy
     rig.policy = policy  # type: ignore[assignment]
     try:
-        episode = Practice(rig, Keeper(memory, rig.key)).episode(0, Start(SOLVED, SOLVED))
+        episode = Practice(rig, Keeper(memory, rig.key), by_hand=by_hand).episode(0, Start(SOLVED, SOLVED))
         assert not episode.success and episode.cases
         return memory.page(CaseFilter(include_retired=True))[1]
     finally:
@@ -81,3 +81,12 @@ def test_a_policy_that_misreads_the_target_leaves_cases_that_know_by_how_much(ri
 def test_a_policy_that_reads_well_and_does_the_wrong_thing_leaves_no_misreadings(rig: Rig, tmp_path: Path) -> None:
     cases = practised(rig, tmp_path, Impaired(rig.policy, limp=True))
     assert cases and all(case.misreading is None for case in cases)
+
+
+def test_the_hand_that_closed_at_last_says_the_same_as_the_simulator(rig: Rig, tmp_path: Path) -> None:
+    cases = practised(rig, tmp_path, Impaired(rig.policy, misread=0.05), by_hand=True)
+    known = [case.misreading for case in cases if case.misreading is not None]
+    assert len(known) > 3
+    assert float(np.median(known, axis=0)[0]) == pytest.approx(-0.05, abs=0.015)
+    # What would have been right is known from the takeover on, and not before.
+    assert any(case.correction is None for case in cases) and any(case.correction is not None for case in cases)

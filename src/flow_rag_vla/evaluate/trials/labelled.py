@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An observation, what the policy alone does there (H, 7), and what was right (H, 7).
+    """An observation, what the policy alone does there (H, 7), and what was right (H, 7); None if nobody knows.
 
     misreading: (3,) metres, how far the target was from where the policy read it, if that is why it failed
     succeeded: whether it is of an attempt that succeeded, or an expert says what was right: only then does it count as
@@ -56,7 +56,7 @@ class Labelled:
 
     seen: Seen
     alone: NDArray[np.float32]
-    right: NDArray[np.float32]
+    right: NDArray[np.float32] | None
     succeeded: bool = True
     misreading: NDArray[np.float32] | None = None
 
@@ -126,10 +126,12 @@ class Keeper:
         """
         situations = []
         for item in labelled:
-            found = self._situation(item.seen, goal)
+            found = self.situation(item.seen, goal)
             situations.append(
                 replace(found, planned=item.alone, right=item.right, trusted=item.succeeded, misreading=item.misreading)
             )
+            if item.right is None:
+                continue
             self.labels.embedding.append(item.seen.embedding)
             self.labels.proprioception.append(found.proprioception)
             self.labels.goal.append(goal.index)
@@ -146,16 +148,17 @@ class Keeper:
 
     def distinct(self, seen: Sequence[Seen], goal: Goal) -> list[Seen]:
         """Those that say what no earlier one said."""
-        situations = [self._situation(item, goal) for item in seen]
+        situations = [self.situation(item, goal) for item in seen]
         kept = {id(item) for item in distinct(situations)}
         return [item for item, situation in zip(seen, situations, strict=True) if id(situation) in kept]
 
     def success(self, place: int, task: str, goal: Goal, done: Sequence[tuple[Seen, NDArray[np.float32]]]) -> None:
         """Situations in which nothing needs to be corrected, with what was right there (H, 7)."""
-        situations = [replace(self._situation(item, goal), planned=actions) for item, actions in done]
+        situations = [replace(self.situation(item, goal), planned=actions) for item, actions in done]
         self.memory.observe_done(successes_of(situations, Occasion(task, origin=ORIGIN, episode_id=place + 1)))
 
-    def _situation(self, item: Seen, goal: Goal) -> Situation:
+    def situation(self, item: Seen, goal: Goal) -> Situation:
+        """An observation as the memory compares it."""
         felt = proprioception(item.state)
         vector = self._key(item.embedding, felt, goal)
         return Situation(item.chunk.stamp_ns, item.phase, vector, self._stamp, item.chunk.actions, proprioception=felt)

@@ -7,13 +7,17 @@ of its successes, are kept beside them: they say where nothing needs to be corre
 
 Then the start is run again, the policy told where the target is. If that is all that it lacked, the cases also say by
 how much it had misread the target in each situation: that is remembered better than any action.
+
+On a robot no start comes twice and nobody knows where things are. ``takeover`` is what is left there: what was done
+from the takeover on, and where the target was by where the hand closed at last (see ``memory.hindsight``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,8 +44,10 @@ from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
 from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
+from flow_rag_vla.memory.hindsight import explained, grasp_of
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
+from flow_rag_vla.memory.takeover import Takeover, done_in
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
 from flow_rag_vla.policy.observation import SITUATION_COLUMNS
 from flow_rag_vla.sim.camera import FRONT, WRIST
@@ -57,6 +63,7 @@ LABELS = "labels.npz"
 
 SOURCES: Mapping[str, str] = {
     "expert": "the scripted expert of the simulator, who takes over when the policy is stuck",
+    "takeover": "the same expert, but as a person with a robot: only what they do counts, and where their hand closed",
     "rehearsal": "nobody: what succeeds in a simulated copy of what was seen, and then in fact",
     "search": "nobody: attempts with a shifted perception, of which those that succeed are kept",
 }
@@ -118,7 +125,7 @@ def practise(
     elif source == "rehearsal":
         practice = Rehearsal(rig, keeper, rehearsal)
     else:
-        practice = Practice(rig, keeper)
+        practice = Practice(rig, keeper, by_hand=source == "takeover")
     lines: list[BankEpisode] = []
     try:
         for place, start in enumerate(fresh_starts(episodes, first_seed)):
@@ -135,11 +142,40 @@ def practise(
     return sum(not line.success for line in lines)
 
 
+@dataclass(slots=True)
+class _Record:
+    """What was commanded and felt in an episode, tick by tick, and from which tick on by whoever took over."""
+
+    actions: list[NDArray[np.float32]] = field(default_factory=list)
+    positions: list[NDArray[np.float64]] = field(default_factory=list)
+    phases: list[tuple[int, str]] = field(default_factory=list)
+    theirs: int | None = None
+
+    def add(self, action: NDArray[np.float32], phase: str, state: RobotState, taken_over: bool) -> None:
+        """One tick."""
+        if taken_over and self.theirs is None:
+            self.theirs = len(self.actions)
+        self.phases.append((len(self.actions) * TICK_NS, phase))
+        self.actions.append(np.asarray(action, dtype=np.float32))
+        self.positions.append(state.position)
+
+    def takeover(self) -> Takeover:
+        """What was done from the takeover on."""
+        ticks = np.arange(self.theirs or 0, len(self.actions), dtype=np.int64)
+        return Takeover("expert", ticks, ticks * TICK_NS, np.stack([self.actions[tick] for tick in ticks]))
+
+    def tool(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """(3,) metres: where the tool was; None after the end."""
+        tick = round(stamp_ns / TICK_NS)
+        return np.asarray(self.positions[tick], dtype=np.float32) if tick < len(self.positions) else None
+
+
 class Practice:
     """See the module."""
 
-    def __init__(self, rig: Rig, keeper: Keeper) -> None:
-        self._rig, self._keeper = rig, keeper
+    def __init__(self, rig: Rig, keeper: Keeper, *, by_hand: bool = False) -> None:
+        """by_hand: keep only what a robot can know of somebody who takes over."""
+        self._rig, self._keeper, self._by_hand = rig, keeper, by_hand
         self._embedding: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def finish(self, folder: Path) -> None:
@@ -162,6 +198,7 @@ class Practice:
         expert = ScriptedExpert(world, scene.goal, np.random.default_rng(0))
         patience = np.random.default_rng((start.seed, 29)).uniform(*PATIENCE_S)
         seen: list[Seen] = []
+        record = _Record()
         kind, taken_over, tick = FailureType.TIMEOUT, False, 0
         while tick < limit and not world.success():
             if tick % settings.replan_ticks == 0:
@@ -176,6 +213,7 @@ class Practice:
                     chunk = follower.observe(tick, images, state)
                 seen.append(Seen(self._embedding, state, detector.phase.value, chunk, world.save()))
             action = expert.action() if taken_over else follower.action(tick, state)
+            record.add(action, detector.phase.value, state, taken_over)
             target, _, _ = integrator.advance(action, state)
             detector.offer_command(Command(state.stamp_ns, target, state.stamp_ns))
             state = world.step(target)
@@ -187,6 +225,11 @@ class Practice:
         if not taken_over:
             self._keeper.success(place, scene.task, scene.goal, [(item, item.chunk.actions) for item in seen])
             return BankEpisode(place, spec.key, start, True)
+        note = f"taken over in episode {place}"
+        if self._by_hand:
+            labelled = self._known_by_hand(seen, record, scene.goal)
+            ids = self._keeper.failure(place, scene.task, scene.goal, kind, labelled, source="expert", note=note)
+            return BankEpisode(place, spec.key, start, False, ids)
         labelled = []
         for item in seen:
             assert item.moment is not None
@@ -196,10 +239,31 @@ class Practice:
             labelled.append(Labelled(item, item.chunk.actions, right, misreading=misreading))
         if not self._misread(scene, start, limit):
             labelled = [replace(item, misreading=None) for item in labelled]
-        ids = self._keeper.failure(
-            place, scene.task, scene.goal, kind, labelled, source="expert", note=f"taken over in episode {place}"
-        )
+        ids = self._keeper.failure(place, scene.task, scene.goal, kind, labelled, source="expert", note=note)
         return BankEpisode(place, spec.key, start, False, ids)
+
+    def _known_by_hand(self, seen: Sequence[Seen], record: _Record, goal: Goal) -> list[Labelled]:
+        """What was done from the takeover on, and how far the target was misread there and before.
+
+        Those of the takeover come first: what they say is not said again by one of which less is known.
+        """
+        takeover = record.takeover()
+
+        def read(item: Seen) -> NDArray[np.float32]:
+            relative = self._rig.policy.reading(item.embedding, item.state)[SITUATION_COLUMNS[goal.index]][:3]
+            return np.asarray(item.state.position + relative, dtype=np.float32)
+
+        situations = [replace(self._keeper.situation(item, goal), read=partial(read, item)) for item in seen]
+        right = {item.stamp_ns: item.right for item in done_in(takeover, situations)}
+        grasp = grasp_of(takeover, record.phases, record.tool)
+        told = [] if grasp is None else explained(situations, grasp, takeover.start_ns)
+        misread = {item.stamp_ns: item.misreading for item in told}
+        labelled = [
+            Labelled(item, item.chunk.actions, right.get(stamp), misreading=misread.get(stamp))
+            for item in seen
+            if (stamp := item.chunk.stamp_ns) in right or stamp in misread
+        ]
+        return sorted(labelled, key=lambda item: item.right is None)
 
     def _misread(self, scene: SceneSpec, start: Start, limit: int) -> bool:
         """Whether the policy does what it failed to do once it is told where the target is: then it had misread that.
