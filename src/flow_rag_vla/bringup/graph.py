@@ -17,7 +17,7 @@ from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.bringup.parameters.deliberation import DeliberationParameters
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
-from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.bringup.parameters.failure_memory import CHOSEN_CORRECTORS, FailureMemoryParameters
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
 from flow_rag_vla.bringup.parameters.labeling import LabelingParameters
 from flow_rag_vla.bringup.parameters.lifecycle_manager import MANAGED, LifecycleManagerParameters
@@ -104,7 +104,7 @@ ARGUMENTS: tuple[Argument, ...] = (
         "corrector",
         "consensus",
         "How the memory acts: by what similar cases agree on, dispatch by case, the rules and blend baseline, or off",
-        ("consensus", "dispatch", "rules_blend", "off"),
+        CHOSEN_CORRECTORS,
     ),
     Argument("run_folder", "", "Where episodes and the bag go; empty: no bag, and episodes to a folder in ~/.ros"),
     Argument(

@@ -14,6 +14,8 @@ from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import ACTION_SCALE, Array, FailureCase
 
 CORRECTORS = ("dispatch", "rules_blend", "off")
+"""Names of ``make_corrector``; the parameter ``corrector`` and the arguments of every bring-up take them from here."""
+
 WITHOUT_CORRECTION = ("negative", "hold", "none")
 
 FAILED_CHUNKS = 3

@@ -176,7 +176,9 @@ def _plain_scene(goal: Goal, seed: int, rng: np.random.Generator) -> SceneSpec:
         return _push(base, rng)
     if goal.task == "stack":
         return _stack(base, rng)
-    return _open_drawer(base, rng)
+    if goal.task == "open_drawer":
+        return _open_drawer(base, rng)
+    raise ValueError(f"task {goal.task!r} has no scene; say in sim/scene.py what stands where")
 
 
 def _pick_and_place(base: SceneSpec, rng: np.random.Generator) -> SceneSpec:

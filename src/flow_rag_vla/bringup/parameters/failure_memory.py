@@ -8,9 +8,13 @@ from flow_rag_vla.bringup.parameters.controller import deciding_priority
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
 from flow_rag_vla.memory.consensus import ConsensusSettings
+from flow_rag_vla.memory.corrector import CORRECTORS
 
 _CONSENSUS = ConsensusSettings()
 _LIMITS = MotionLimits()
+
+CHOSEN_CORRECTORS = ("consensus", *CORRECTORS)
+"""How the memory may act: by the consensus of many cases, or by what a corrector makes of the credible ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class FailureMemoryParameters:
         "What the cases that come up become: guidance to what the corrections of similar situations agree on, where "
         "successes do not outweigh them (consensus), by type and what is known of the most similar ones (dispatch), "
         "the rule table with a blend of 0.3 as the baseline (rules_blend), or nothing (off)",
-        choices=("consensus", "dispatch", "rules_blend", "off"),
+        choices=CHOSEN_CORRECTORS,
         live=True,
     )
     consensus_neighbours: int = parameter(
