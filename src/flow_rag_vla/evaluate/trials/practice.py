@@ -41,7 +41,7 @@ from flow_rag_vla.evaluate.trials.rehearsal import Rehearsal, RehearsalSettings
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
-from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
+from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.memory.hindsight import explained, grasp_of
@@ -84,7 +84,7 @@ class Practising(Protocol):
 
 def practise(
     folder: str | Path,
-    spec: SimulatedSpec,
+    spec: SimulatedDescription,
     episodes: int,
     first_seed: int,
     *,

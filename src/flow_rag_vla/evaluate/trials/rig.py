@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, policy_folder
+from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription, policy_folder
 from flow_rag_vla.policy.encoders import make_encoder
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.policy.situation import SituationKey
@@ -12,7 +12,7 @@ from flow_rag_vla.sim.world import World
 class Rig:
     """Loaded once for all episodes of a practice."""
 
-    def __init__(self, spec: SimulatedSpec) -> None:
+    def __init__(self, spec: SimulatedDescription) -> None:
         """Load what a bench names.
 
         Raises:

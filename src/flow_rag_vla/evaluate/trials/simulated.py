@@ -14,8 +14,8 @@ from flow_rag_vla.evaluate.trials.practised import PractisedLessons
 from flow_rag_vla.evaluate.trials.protocol import Trial, TrialResult
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.scenes import scene_of
+from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription, policy_folder
 from flow_rag_vla.evaluate.trials.simulated_episode import SimulatedEpisode
-from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, policy_folder, simulated_spec
 from flow_rag_vla.evaluate.trials.variants import OFF, Variant, parse
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
@@ -23,7 +23,7 @@ from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.policy.situation import NAME, SituationKey
 from flow_rag_vla.sim.world import World
 
-__all__ = ["SimulatedBench", "SimulatedSpec", "scene_of", "simulated_spec"]
+__all__ = ["SimulatedBench", "scene_of"]
 
 RETRIES = 3
 """Blind retries of one episode, at most."""
@@ -58,7 +58,7 @@ def _world() -> World:
 class SimulatedBench:
     """A task in a scene variant with a checkpoint; see ``protocol.Bench``."""
 
-    def __init__(self, spec: SimulatedSpec) -> None:
+    def __init__(self, spec: SimulatedDescription) -> None:
         """Load policy, encoder and bank.
 
         Raises:

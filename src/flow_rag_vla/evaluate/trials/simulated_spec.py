@@ -2,90 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from flow_rag_vla.evaluate.rollout import RolloutSettings
-from flow_rag_vla.evaluate.trials.answers import ANSWERS
 from flow_rag_vla.evaluate.trials.bank import open_bank
 from flow_rag_vla.evaluate.trials.lessons import PRACTISED, SOURCES
-from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
-from flow_rag_vla.evaluate.trials.variants import parse
-from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, load_checkpoint
-
-if TYPE_CHECKING:
-    from flow_rag_vla.evaluate.trials.simulated import SimulatedBench
+from flow_rag_vla.evaluate.trials.protocol import TrialError
+from flow_rag_vla.evaluate.trials.simulated import SimulatedBench
+from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription, policy_name
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedSpec:
-    """A task in a scene variant with a checkpoint, as it travels to a worker.
-
-    policy: name and revision of the checkpoint; checkpoint: its folder, None: the one that ships
-    cases, cases_revision: the bank that memories are built from; dagger: folder of the fine-tuned checkpoint
-    workspace: folder in which growing memories live; source: who corrects there, see ``lessons``
-    """
-
-    task: str
-    scene: str
-    policy: str
-    checkpoint: str | None = None
-    encoder: str = "compact"
-    settings: RolloutSettings = field(default_factory=RolloutSettings)
-    cases: str | None = None
-    cases_revision: str = ""
-    dagger: str | None = None
-    dagger_revision: str = ""
-    workspace: str | None = None
-    source: str = "expert"
-
-    @property
-    def key(self) -> str:
-        """Environment, task, scene, policy."""
-        return f"pybullet/{self.task}/{self.scene}/{self.policy}"
-
-    def describe(self) -> Mapping[str, Any]:
-        """Everything that decides results; where folders lie does not, what is in them does."""
-        values = asdict(self)
-        for name in ("checkpoint", "cases", "dagger", "workspace"):
-            del values[name]
-        return values
-
-    def check(self, variant: str) -> None:
-        """Refuse a variant that cannot be run; see ``protocol.BenchSpec``."""
-        found = parse(variant)
-        name = found.method.name
-        if name == "dagger" and self.dagger is None:
-            raise TrialError("memory 'dagger' needs the fine-tuned checkpoint: --dagger FOLDER")
-        if found.needs_cases and self.cases is None:
-            raise TrialError(f"memory {variant!r} needs a bank of cases: --cases FOLDER, made with --collect N")
-        if found.online and self.workspace is None:
-            raise TrialError(f"memory {variant!r} grows, which needs a folder: --output FOLDER")
-        if found.method.needs_cases and name not in ANSWERS:
-            raise TrialError(f"memory {variant!r} is not known in this simulator; it knows {', '.join(ANSWERS)}")
-        if found.episodes is not None and found.episodes > self.bank_episodes:
-            raise TrialError(
-                f"memory {variant!r}: the bank {self.cases} has {self.bank_episodes} known episodes of {self.key}; ask "
-                "for fewer, or collect more"
-            )
-
-    @property
-    def bank_episodes(self) -> int:
-        """Episodes of this bench that its bank was made of; 0 without a bank, or if it does not say."""
-        return 0 if self.cases is None else sum(item.bench == self.key for item in open_bank(self.cases).episodes)
-
-    def failed_starts(self) -> tuple[Start, ...]:
-        """Starts of this bench that failed while its bank was made."""
-        return () if self.cases is None else open_bank(self.cases).failed_starts(self.key)
+class SimulatedSpec(SimulatedDescription):
+    """A description that builds its bench in the worker to which it travels; see ``protocol.BenchSpec``."""
 
     def build(self) -> SimulatedBench:
         """The bench; models are loaded once a process and checkpoint."""
-        # Not above: a bench is made of its description.
-        from flow_rag_vla.evaluate.trials.simulated import SimulatedBench
-
         return SimulatedBench(self)
 
 
@@ -124,19 +57,3 @@ def simulated_spec(
         None if workspace is None else str(workspace),
         source,
     )
-
-
-def policy_folder(checkpoint: str | Path | None) -> Path:
-    """Folder of a checkpoint; None: the one that ships."""
-    return SHIPPED_POLICY if checkpoint is None else Path(checkpoint)
-
-
-@lru_cache(maxsize=16)
-def policy_name(checkpoint: str | Path | None) -> str:
-    """Folder name (``shipped`` for the one that ships) and revision of a checkpoint.
-
-    Raises:
-        CheckpointError: if it cannot be loaded.
-    """
-    revision = load_checkpoint(checkpoint)[2]
-    return f"{'shipped' if checkpoint is None else Path(checkpoint).resolve().name}@{revision}"
