@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
-from flow_rag_vla.evaluate.soak import LEAST_WARM_UP_S, MEASURES, growth, page, rows, summary
+from flow_rag_vla.evaluate.soak import LEAST_WARM_UP_S, MEASURES, case_growth, growth, page, rows, summary
 
 LONG = 600.0
 
@@ -36,6 +36,25 @@ def test_what_fills_up_by_time_alone_is_warm_up_however_short_the_run_is():
 @given(st.floats(1.0, 1e6), st.integers(8, 300), st.floats(180.0, 1e5))
 def test_what_stays_does_not_grow(value, count, seconds):
     assert over([value] * count, seconds) in (0.0, None)
+
+
+@pytest.mark.parametrize("a_case_kb", [0.0, 6.0, 40.0])
+@pytest.mark.parametrize("once_mb", [0.0, 24.0])
+def test_growth_by_cases_is_told_from_what_comes_at_once_and_what_the_warm_up_takes(a_case_kb, once_mb):
+    seconds, a_second = LONG, 5
+    at = [float(number) for number in range(int(seconds))]
+    held = [100.0 + min(one, 90.0) + a_case_kb * a_second * one / 1e3 + once_mb * (one > 400.0) for one in at]
+    held[300] += 500.0
+    node = {"at_s": at, **{measure: [5.0] * len(at) for measure in MEASURES}, "rss_mb": held}
+    cases = [a_second * number for number in range(len(at))]
+    content = {"seconds": seconds, "nodes": {"failure_memory": node}, "cases": cases, "restarts": 0, "latency_ms": []}
+    found = case_growth(content)
+    assert found is not None and found.cases == pytest.approx(a_second * 440, abs=10)
+    # A window that holds something at once holds cases, too.
+    assert found.a_case_kb == pytest.approx(a_case_kb, rel=0.05, abs=0.01)
+    assert found.once_mb == pytest.approx(once_mb, abs=a_case_kb * a_second * 10.0 / 1e3 + 1e-6)
+    assert f"grew by {found.a_case_kb:.1f} kB a case" in "\n".join(summary(content))
+    assert case_growth({**content, "seconds": 170.0}) is None and case_growth({**content, "cases": [3] * 600}) is None
 
 
 def test_the_page_and_the_lines_name_every_node_and_its_growth():

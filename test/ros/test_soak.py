@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flow_rag_vla.evaluate.soak import rows
+from flow_rag_vla.evaluate.soak import case_growth, rows
 
 MOST_GROWTH = 1.0
 """Percent of a node's resident memory behind the warm-up."""
@@ -17,9 +17,12 @@ MOST_GROWTH = 1.0
 STORING = ("failure_memory", "recorder")
 """Nodes that keep what they are given. The recorder's is the index of its bag, until the bag is closed."""
 
-MOST_A_CASE_KB = 32.0
-"""Memory for each case that is learned meanwhile, the warm-up's buffers and pictures on its account; it was 30 while
-pictures were kept as large as they came."""
+MOST_A_CASE_KB = 12.0
+"""Memory for each case that is learned behind the warm-up: twice the 6 of its index and of the whole case, which is kept
+for answers until there are 2,048. ``flow_rag_vla bench memory`` measures what later ones take, against a target of 5."""
+
+MOST_AT_ONCE_MB = 40.0
+"""What the making of the first compressed indexes leaves behind: buffers of the libraries, which cases do not grow."""
 
 
 @pytest.mark.long
@@ -36,5 +39,6 @@ def test_ten_minutes_with_commands_in_words_do_not_grow(tmp_path: Path):
     assert {"controller", "failure_memory", "llm", "deliberation"} <= nodes.keys()
     grown = {name: row["rss_mb_growth"] for name, row in nodes.items() if name not in STORING}
     assert all(value is not None and value < MOST_GROWTH for value in grown.values()), grown
-    kept, cases = content["nodes"]["failure_memory"]["rss_mb"], content["cases"]
-    assert 1e3 * (kept[-1] - kept[0]) < MOST_A_CASE_KB * max(cases[-1], 1), (kept[0], kept[-1], cases[-1])
+    learned = case_growth(content)
+    assert learned is not None and learned.cases > 100, learned
+    assert learned.a_case_kb < MOST_A_CASE_KB and learned.once_mb < MOST_AT_ONCE_MB, learned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -35,6 +36,13 @@ LEAST_MEASURED_S = 90.0
 _ENDS = 0.2
 """Share of what is left that its beginning and its end are each taken from."""
 
+_WINDOW_S = 10.0
+"""Time over which memory is taken together to tell what came at once from what came case by case."""
+
+_AT_ONCE_MB = 4.0
+"""What comes within a window and is more than cases make: at five a second it would be 80 kB each. The first compressed
+index of a group leaves the working buffers of the libraries behind, once."""
+
 WIDTH, HEIGHT = 300, 90
 
 
@@ -60,6 +68,45 @@ def growth(at_s: Sequence[float], values: Sequence[float], seconds: float) -> fl
         return None
     before, after = float(np.median(kept[:count])), float(np.median(kept[-count:]))
     return 100.0 * (after - before) / max(abs(before), 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseGrowth:
+    """What the failure memory grew by behind the warm-up.
+
+    cases: learned meanwhile; a_case_kb: growth for each, what came at once left out, kB of 10^3; once_mb: what came at
+    once, MB of 10^6
+    """
+
+    cases: int
+    a_case_kb: float
+    once_mb: float
+
+
+def case_growth(content: Content) -> CaseGrowth | None:
+    """The failure memory's growth for each case; None where too little is left behind the warm-up.
+
+    Medians of windows are compared, so that one odd sample says nothing. A window that holds much more than the one
+    before is no growth by cases; it is counted by itself.
+    """
+    seconds, samples = content["seconds"], content["nodes"].get("failure_memory")
+    cases = np.asarray(content.get("cases", ()), dtype=np.float64)
+    warm_s = warm_up(seconds)
+    if samples is None or not len(cases) or seconds < warm_s + LEAST_MEASURED_S:
+        return None
+    at_s, held = np.asarray(samples["at_s"]), np.asarray(samples["rss_mb"])
+    # Cases are written down once a turn, evenly over the run.
+    known = np.interp(at_s, np.linspace(0.0, seconds, len(cases)), cases)
+    window = ((at_s - warm_s) // _WINDOW_S).astype(int)
+    numbers = [number for number in np.unique(window) if number >= 0]
+    middles = np.array([np.median(held[window == number]) for number in numbers])
+    learned = np.array([np.median(known[window == number]) for number in numbers])
+    steps = np.diff(middles)
+    count = int(learned[-1] - learned[0]) if len(learned) > 1 else 0
+    if count < 1:
+        return None
+    at_once = steps > _AT_ONCE_MB
+    return CaseGrowth(count, 1e3 * float(steps[~at_once].sum()) / count, float(steps[at_once].sum()))
 
 
 def rows(content: Content) -> list[dict[str, Any]]:
@@ -93,6 +140,12 @@ def summary(content: Content) -> list[str]:
     if cases:
         warm = cases[min(int(warm_s / max(seconds, 1e-9) * len(cases)), len(cases) - 1)]
         lines.append(f"the failure memory learned: {warm} cases at the end of the warm-up, {cases[-1]} at the end")
+    grown_by = case_growth(content)
+    if grown_by is not None:
+        lines.append(
+            f"the failure memory grew by {grown_by.a_case_kb:.1f} kB a case behind the warm-up, and by "
+            f"{grown_by.once_mb:.1f} MB at once"
+        )
     latency = content["latency_ms"]
     if latency:
         worst = max(latency, key=lambda item: float(item["p99"]))
