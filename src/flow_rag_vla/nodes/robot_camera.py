@@ -20,6 +20,7 @@ from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.listening import Listener
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
@@ -47,6 +48,7 @@ class RobotCamera(Node):
         self._sentence = ""
         self._feeds: list[CameraFeed] = []
         self._cameras: dict[str, Camera] = {}
+        self._listeners: dict[str, Listener[Any]] = {}
         for camera in profile.cameras:
             self._pass_on(camera)
         self._diagnostics = Diagnostics(self, profile.name, self._health)
@@ -61,7 +63,8 @@ class RobotCamera(Node):
             images = self.create_publisher(Image, image_topic, qos.SENSOR)
             kind, read = (CompressedImage, _unpacked) if camera.compressed else (Image, as_rgb8)
             # Reliable or best effort, drivers publish both; a best effort subscription takes either.
-            self.create_subscription(kind, camera.image, self._receiver(feed, read, images.publish), qos.NEWEST)
+            take, limit = self._receiver(feed, read, images.publish), lambda: self._settings.value.listen_again
+            self._listeners[camera.role] = Listener(self, kind, camera.image, take, qos.NEWEST, limit)
             self._feeds.append(feed)
             self._cameras[camera.role] = camera
         if camera.info and resolve(camera.info) != resolve(info_topic):
@@ -124,6 +127,7 @@ class RobotCamera(Node):
                 f"{role}_infos": feed.infos,
                 f"{role}_size": "x".join(str(pixels) for pixels in feed.size or ()),
                 f"{role}_age_ms": round(1e3 * feed.age_s, 1),
+                f"{role}_listened_anew": self._listeners[role].made_anew,
                 f"{role}_silent_s": "" if silence is None else round(silence, 2),
             }
         sentence = ", ".join(wrong) or ("passing images on" if self._feeds else "every driver publishes to the graph")

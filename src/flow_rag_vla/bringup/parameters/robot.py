@@ -48,6 +48,15 @@ class RobotCameraParameters:
         maximum=600.0,
         live=True,
     )
+    listen_again: float = parameter(
+        1.0,
+        "Silence of a camera whose driver publishes after which its subscription is made anew, never before five of "
+        "its periods; next after twice as long, up to a minute; 0: never",
+        unit="s",
+        minimum=0.0,
+        maximum=600.0,
+        live=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
