@@ -18,8 +18,8 @@ STORING = ("failure_memory", "recorder")
 """Nodes that keep what they are given. The recorder's is the index of its bag, until the bag is closed."""
 
 MOST_A_CASE_KB = 12.0
-"""Memory for each case that is learned behind the warm-up: twice the 6 of its index and of the whole case, which is kept
-for answers until there are 2,048. ``flow_rag_vla bench memory`` measures what later ones take, against a target of 5."""
+"""Memory for each case that is learned behind the warm-up: twice the 6 of its index and of the whole case, which is
+kept for answers until there are 2,048. ``flow_rag_vla bench memory`` measures what later ones take (target 5)."""
 
 MOST_AT_ONCE_MB = 40.0
 """What the making of the first compressed indexes leaves behind: buffers of the libraries, which cases do not grow."""
