@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -161,6 +162,8 @@ def evaluate(
             load_checkpoint(one)
         asked = Asked(tasks, scenes, checkpoint or (), encoder, settings, episodes, seed, workers)
         if alone:
+            if output is not None:
+                _check_writable(output)
             _success_table(console, asked, output)
             return
         if resume and output is None:
@@ -179,6 +182,19 @@ def evaluate(
     except (UnknownTaskError, CheckpointError, EncoderError, TrialError, StoreError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
+
+
+def _check_writable(output: Path) -> None:
+    """Find out before the episodes, not after them.
+
+    Raises:
+        OSError: if no file can be made there.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(output)) from error
 
 
 def _success_table(console: Console, asked: Asked, output: Path | None) -> None:
