@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flow_rag_vla.cli.saying import complain
+
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.pipeline import Tiling
     from flow_rag_vla.labeling.runs import RunReport, Sink
@@ -87,11 +89,7 @@ def label(
             )
         )  # fmt: skip
         folder = output or Path("runs/labels") / (path.resolve().stem or "labels")
-        sinks: list[Sink] = [JsonLinesSink(folder, masks=masks)]
-        if overlays:
-            sinks.append(OverlaySink(folder))
-        if to_bag is not None:
-            sinks.append(BagSink(source, to_bag))
+        sinks: list[Sink] = []
         stored = None
         if registry:
             from flow_rag_vla.labeling.registry.errors import RegistryError
@@ -106,11 +104,18 @@ def label(
             except RegistryError as error:
                 raise LabelingError(str(error), error.code.value) from error
             sinks.append(stored)
+        if to_bag is not None:
+            sinks.append(BagSink(source, to_bag))
+        # Last: what a run before this one wrote is written over only by one that can begin.
+        sinks.append(JsonLinesSink(folder, masks=masks))
+        if overlays:
+            sinks.append(OverlaySink(folder))
         with progress_display(console) as display:
             bar = StageBars(display).bar(f"{source.kind} {path.name}"[:28])
             report = run_labeling(source, pipeline, request, sinks, batch=batch, most=most, progress=bar)
     except (LabelingError, OSError) as error:
-        console.print(f"[red]{escape(str(error))}", soft_wrap=True)
+        text = f"{error}; choose another place with --output" if isinstance(error, OSError) else str(error)
+        complain(console, text)
         raise typer.Exit(2) from error
     _tell(console, report, folder, to_bag, registry if stored is not None else "", stored)
     if report.failed:

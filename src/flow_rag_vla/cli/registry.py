@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from flow_rag_vla.labeling.registry.queries import SearchAnswer
     from flow_rag_vla.labeling.registry.registry import Registry
     from flow_rag_vla.labeling.registry.values import LabelledObject
+
+Word = TypeVar("Word", bound=Enum)
 
 app = typer.Typer(
     help="Look into a registry of labelled objects, take back changes, find and repair damage.", no_args_is_help=True
@@ -116,7 +119,9 @@ def search(
     category: list[str] = typer.Option([], help="Only this category; may be given again."),
     state: list[str] = typer.Option([], help="unreviewed, accepted, rejected or relabelled; may be given again."),
     min_score: float = typer.Option(0.0, min=0.0, max=1.0, help="Only as sure as this."),
-    order: str = typer.Option("newest", help="newest, oldest, lowest_score or highest_score; not with --like."),
+    order: str = typer.Option(
+        "newest", help="newest, oldest, lowest_score, highest_quality and so on; not with --like."
+    ),
     limit: int = typer.Option(20, min=1, max=1_000, help="Objects to show."),
     cursor: str = typer.Option("", help="Go on after a page: the cursor that it ended with."),
     index: str = typer.Option("faiss", help="faiss, chroma or exact, for --like."),
@@ -133,11 +138,8 @@ def search(
     from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
     from flow_rag_vla.labeling.registry.values import ReviewState
 
-    try:
-        states = tuple(ReviewState(name) for name in state)
-        chosen = Order(order)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    states = tuple(_word(ReviewState, name, "--state") for name in state)
+    chosen = _word(Order, order, "--order")
     where = ObjectFilter(project=project, categories=tuple(category), states=states, min_score=min_score or None)
     with _opened(registry, files, index) as opened:
         if like:
@@ -151,6 +153,15 @@ def search(
     _show([(item, None) for item in page.objects])
     if page.cursor:
         typer.echo(f"more: --cursor {page.cursor}")
+
+
+def _word(kind: type[Word], name: str, option: str) -> Word:
+    """A word of an option; another one is refused with those that there are."""
+    try:
+        return kind(name)
+    except ValueError as error:
+        known = ", ".join(str(one.value) for one in kind)
+        raise typer.BadParameter(f"{option} {name!r} is none of {known}") from error
 
 
 def _show_similar(answer: SearchAnswer, as_json: bool) -> None:

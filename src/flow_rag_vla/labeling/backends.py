@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from flow_rag_vla.labeling.pipeline.errors import ModelError
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.pipeline.stages import Detector, Embedder, Segmenter
-from flow_rag_vla.labeling.pretrained import PretrainedSettings
+from flow_rag_vla.labeling.pretrained import PretrainedSettings, check_device, check_precision
 
 Maker = TypeVar("Maker")
 
@@ -138,7 +138,8 @@ def make_pipeline(settings: BackendSettings | None = None, keeper: Keeper | None
         keeper: who loads them, and may unload them between two uses; None: all are loaded now and stay.
 
     Raises:
-        ModelError: for an unknown name, and for a model that is missing or damaged, or needs a library that is.
+        ModelError: for an unknown name or precision, a device that is not there, and for a model that is missing or
+            damaged, or needs a library that is.
     """
     settings, keeper = settings or BackendSettings(), keeper or _KeepAll()
     detector = keeper.detector(lambda: make_detector(settings))
@@ -163,7 +164,9 @@ def make_pipeline(settings: BackendSettings | None = None, keeper: Keeper | None
 
 def make_detector(settings: BackendSettings) -> Detector:
     """The detector alone; errors as ``make_pipeline``."""
+    check_precision(settings.precision)
     try:
+        check_device(settings.device)
         return _chosen(DETECTORS, settings.detector, "detector")(settings)
     except ImportError as error:
         raise ModelError(

@@ -18,6 +18,30 @@ T = TypeVar("T")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
+def check_precision(name: str) -> None:
+    """Raise ModelError for a precision that is none of ``PRECISIONS``."""
+    if name not in PRECISIONS:
+        raise ModelError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}", "model_unknown")
+
+
+def check_device(name: str) -> None:
+    """Raise ModelError for a device that is none, or that torch cannot use here (``device_missing``)."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {name!r}; give cpu, cuda, cuda:1 or mps", "device_missing") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        remedy = "take cpu, or a torch that is built for it: pytorch.org/get-started"
+        raise ModelError(f"torch {torch.__version__} finds no device {name!r} here: {remedy}", "device_missing")
+
+
 @dataclass(frozen=True, slots=True)
 class PretrainedSettings:
     """Where a model is and how it runs.
@@ -37,8 +61,7 @@ class PretrainedSettings:
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ModelError("no model is named; give a folder or a hub id such as facebook/dinov2-base")
-        if self.precision not in PRECISIONS:
-            raise ModelError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}", "model_unknown")
+        check_precision(self.precision)
         if self.batch < 1:
             raise ModelError(f"a batch of {self.batch} pictures: at least 1 is needed", "model_unknown")
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.labeling.detections import Detections
-from flow_rag_vla.labeling.pipeline.errors import LabelingError
+from flow_rag_vla.labeling.pipeline.errors import LabelingError, SourceError
 from flow_rag_vla.labeling.pipeline.images import Image
 from flow_rag_vla.labeling.pipeline.pipeline import ImageSource, LabelingPipeline, Outcome, StageTimes
 from flow_rag_vla.labeling.pipeline.request import LabelRequest
@@ -82,6 +82,8 @@ def open_source(path: str | Path, topics: Sequence[str] = (), every_s: float = 0
         chosen = image_topics(bag, topics)
         total = sum(bag.topics[name].count for name in chosen)
         return LabelSource(BAG, path, None if every_s else total, chosen, every_s, bag)
+    if topics:
+        raise SourceError(f"{path} is no bag and has no topics: leave out {', '.join(topics)}", "source_kind")
     if suffix in VIDEO_SUFFIXES:
         video_frames(path, every_s)
         # Read to its end first: of one that is cut off nothing is labelled. Another process does it and may die of it.

@@ -160,8 +160,7 @@ class RegistrySink:
         """Nothing is stored yet. request: what the run asks for; default: that of a run without one.
 
         Raises:
-            RegistryError: there is no such project; of a video or bag, which is registered at once, as
-                ``Registry.add_source``.
+            RegistryError: there is no such project.
         """
         registry.categories(project)
         kinds = {FOLDER: SourceKind.FOLDER, VIDEO: SourceKind.VIDEO, BAG: SourceKind.BAG}
@@ -176,8 +175,8 @@ class RegistrySink:
         self._source_id = ""
         self.source_ids: tuple[str, ...] = ()
         """Sources that the pictures so far are of: of a copy, those of the pictures that it is a copy of."""
-        tracks = registry.tracks(self.source_id) if source.kind != FOLDER else ()
-        self._names = TrackNames({one.track_id: one.name for one in tracks})
+        self._followed = source.kind != FOLDER
+        self._names: TrackNames | None = None
         self.objects = 0
         """Found so far, and in the registry."""
         self.new = 0
@@ -224,7 +223,7 @@ class RegistrySink:
                 matched,
                 who=self._who,
                 embedder=embedder_of(self._pipeline, found),
-                tracks=self._names.of(tracks, matched),
+                tracks=self._track_names().of(tracks, matched),
                 key=request_key(image, draft.digest or _shown(frame), found, self._request),
             )
         except RegistryError as error:
@@ -237,6 +236,12 @@ class RegistrySink:
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         """Nothing is left to do: every picture was stored when it came."""
+
+    def _track_names(self) -> TrackNames:
+        if self._names is None:
+            tracks = self._registry.tracks(self.source_id) if self._followed else ()
+            self._names = TrackNames({one.track_id: one.name for one in tracks})
+        return self._names
 
     def _draft(self, frame: LabelledFrame) -> ImageDraft:
         assert frame.detections is not None

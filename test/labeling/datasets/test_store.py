@@ -121,6 +121,8 @@ def test_what_cannot_be_built_leaves_neither_folder_nor_record(registry):
         return found, registry.datasets.list_versions()
 
     assert code_of(build, registry, where=ObjectFilter(min_score=0.99)) == "dataset_empty"
+    with pytest.raises(DatasetError, match=r"there is no dataset cups in .*; known: none"):
+        store.get("cups")
     with pytest.raises(InvalidInputError, match="known: bowl, red cup"):
         build(registry, where=ObjectFilter(categories=("spoon",)))
     with pytest.raises(UnknownError):

@@ -285,8 +285,15 @@ def test_filters_select_what_they_say(registry, make, mixed):
 
 @pytest.mark.parametrize("order", list(Order))
 def test_pages_show_everything_once_in_order(registry, mixed, order):
+    for number in (0, 3):
+        registry.update(mixed[2][number], ObjectChange(quality=0.9 - 0.1 * number), who="test")
     everything = registry.list_objects(order=order).objects
     keys = {
+        Order.LOWEST_QUALITY: lambda item: (
+            2 if item.quality is None else item.quality,
+            mixed[2].index(item.object_id),
+        ),
+        Order.HIGHEST_QUALITY: lambda item: (-(item.quality or -1.0), -mixed[2].index(item.object_id)),
         Order.NEWEST: lambda item: -mixed[2].index(item.object_id),
         Order.OLDEST: lambda item: mixed[2].index(item.object_id),
         Order.LOWEST_SCORE: lambda item: (item.score, mixed[2].index(item.object_id)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from alembic import command
@@ -10,11 +11,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.database import Database
 from flow_rag_vla.labeling.registry.errors import ErrorCode, StorageError
 from flow_rag_vla.labeling.registry.migrating import HEAD, alembic_configuration, revision, upgrade
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.tables import metadata
+from flow_rag_vla.labeling.registry.values import ChangeKind, LabelDraft
 
 REVISIONS = [
     script.revision for script in reversed(list(ScriptDirectory.from_config(alembic_configuration()).walk_revisions()))
@@ -60,6 +63,27 @@ def test_a_populated_database_of_an_older_version_is_upgraded_and_copied_first(f
         move(registry.database, old)
     Registry(folder).close()
     assert len(list(folder.glob("registry.db.before-*"))) == 2
+
+
+def test_further_labels_of_an_older_version_become_history_that_can_be_taken_back(folder, make):
+    with Registry(folder) as registry:
+        ids = registry.register([make.draft(make.image(registry))] * 2, who="a").object_ids
+        said = [
+            LabelDraft(name, "cup", (1.0, 1.0, 9.0, 9.0), 0.5, ScoreKind.SIGMOID, Origin(model, "2", "", 0.1))
+            for name in ids
+            for model in ("newer", "older")
+        ]
+        registry.add_labels(said, who="run")
+        first, second = registry.labels([ids[0]])[ids[0]]
+        registry.undo(who="a", change_id=second.change_id)
+        move(registry.database, "r0004")
+    with Registry(folder) as registry:
+        assert [change.kind for change in registry.history(ids[0])] == [ChangeKind.CREATED, ChangeKind.LABELLED]
+        (kept,) = registry.labels([ids[0]])[ids[0]]
+        assert replace(kept, change_id=first.change_id) == first
+        registry.undo(who="a", change_id=kept.change_id)
+        assert registry.labels(ids) == {ids[0]: (), ids[1]: registry.labels([ids[1]])[ids[1]]}
+        assert len(registry.labels(ids)[ids[1]]) == 2
 
 
 def test_every_revision_goes_down_to_nothing_and_up_again(folder):

@@ -75,6 +75,8 @@ def import_dataset(path: str | Path, kind: str, name: str) -> Imported:
     """
     chosen = format_named(kind)
     check_name(name)
+    if not Path(path).expanduser().exists():
+        raise DatasetError(f"there is no file or folder {path}", "dataset_missing")
     found = chosen.read(Path(path).expanduser(), name)
     try:
         if not found.dataset.items:

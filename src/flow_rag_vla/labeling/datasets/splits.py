@@ -117,7 +117,7 @@ def with_splits(
     wanted = [split for split, share in ratios.shares.items() if share > 0]
     if items and len(groups) < len(wanted):
         raise DatasetError(
-            f"the {len(items)} pictures make {len(groups)} groups that share no source, episode or track, fewer than "
+            f"pictures: {len(items)}; groups of them that share no source, episode or track: {len(groups)}, fewer than "
             f"the {len(wanted)} splits asked for: add sources, or ask for fewer splits (such as 1,0,0)",
             "split_impossible",
         )

@@ -93,9 +93,9 @@ class DatasetStore:
         there = versions_in(self.root / check_name(name))
         wanted = version or max(there, default=0)
         if wanted not in there:
-            known = ", ".join(f"v{number}" for number in there) or ", ".join(
-                sorted(path.name for path in self._folders())[:20]
-            )
+            # A build that failed leaves the folder of its name, with a lock and nothing else.
+            names = sorted(path.name for path in self._folders() if versions_in(path))
+            known = ", ".join(f"v{number}" for number in there) or ", ".join(names[:20])
             what = f"{name}@v{version}" if version else name
             raise DatasetError(
                 f"there is no dataset {what} in {self.root}; known: {known or 'none'}", "dataset_missing"

@@ -41,12 +41,17 @@ class ObjectFilter:
 
 
 class Order(str, Enum):
-    """How a listing is sorted; of equals the older object first, or the newer where newest come first."""
+    """How a listing is sorted; of equals the older object first, or the newer where newest come first.
+
+    By quality, objects without one come last; it has no index, so each object that passes is looked at.
+    """
 
     NEWEST = "newest"
     OLDEST = "oldest"
     LOWEST_SCORE = "lowest_score"
     HIGHEST_SCORE = "highest_score"
+    LOWEST_QUALITY = "lowest_quality"
+    HIGHEST_QUALITY = "highest_quality"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,13 @@ from flow_rag_vla.labeling.registry.values import BoxConvention, Embedder, Label
 
 LONGEST_PAGE = 1_000
 _o = t.objects.c
+# What has no quality comes after all that has one.
+_RANKS: dict[Order, sa.ColumnElement[Any]] = {
+    Order.LOWEST_SCORE: _o.score,
+    Order.HIGHEST_SCORE: _o.score,
+    Order.LOWEST_QUALITY: sa.func.coalesce(_o.quality, 2.0),
+    Order.HIGHEST_QUALITY: sa.func.coalesce(_o.quality, -1.0),
+}
 
 
 def select_objects() -> sa.Select[Any]:
@@ -135,9 +142,9 @@ def page_of(connection: sa.Connection, where: ObjectFilter, order: Order, limit:
     """
     if not 1 <= limit <= LONGEST_PAGE:
         raise InvalidInputError(ErrorCode.INVALID_VALUE, f"limit is {limit}", f"give 1 to {LONGEST_PAGE}")
-    by_score = order in (Order.LOWEST_SCORE, Order.HIGHEST_SCORE)
-    falling = order in (Order.NEWEST, Order.HIGHEST_SCORE)
-    keys: list[sa.Column[Any]] = [_o.score, _o.row_id] if by_score else [_o.row_id]
+    falling = order in (Order.NEWEST, Order.HIGHEST_SCORE, Order.HIGHEST_QUALITY)
+    rank = _RANKS.get(order)
+    keys: list[sa.ColumnElement[Any]] = [_o.row_id] if rank is None else [rank, _o.row_id]
     clauses = filter_clauses(connection, where)
     if cursor:
         last = _decoded(cursor, order, len(keys))
@@ -145,14 +152,19 @@ def page_of(connection: sa.Connection, where: ObjectFilter, order: Order, limit:
         clauses.append(left < right if falling else left > right)
     # The page is cut before anything is joined: the joins then cost one look-up an object shown.
     sorting = [key.desc() if falling else key.asc() for key in keys]
-    chosen = sa.select(_o.row_id, _o.score).where(*clauses).order_by(*sorting).limit(limit + 1)
+    chosen = (
+        sa.select(_o.row_id, *([] if rank is None else [rank.label("rank")]))
+        .where(*clauses)
+        .order_by(*sorting)
+        .limit(limit + 1)
+    )
     rows = connection.execute(chosen).all()
     shown = rows[:limit]
     found = objects_by_row(connection, [row.row_id for row in shown])
     following = ""
     if len(rows) > limit:
         end = shown[-1]
-        following = _encoded(order, [end.score, end.row_id] if by_score else [end.row_id])
+        following = _encoded(order, [end.row_id] if rank is None else [end.rank, end.row_id])
     return Page(tuple(found[row.row_id] for row in shown), following)
 
 

@@ -65,8 +65,9 @@ def _to_undo(connection: sa.Connection, who: str, change_id: int | None, object_
     if change_id is not None:
         found = connection.execute(statement.where(t.history.c.change_id == change_id)).first()
         if found is None or (object_id is not None and found.object_id != object_id):
-            remedy = "see the history of the object"
-            raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {change_id} of it", remedy)
+            whose = "" if object_id is None else f" of object {object_id}"
+            remedy = "the history of an object lists its changes"
+            raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {change_id}{whose}", remedy)
         return found
     kinds = {kind.value for kind in ChangeKind} - {ChangeKind.UNDONE.value, ChangeKind.EMBEDDED.value}
     if object_id is not None:
