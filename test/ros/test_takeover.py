@@ -13,12 +13,16 @@ import pytest
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S, ActionChunk, Provenance
+from flow_rag_vla.core.goal import parse_instruction
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.stamps import to_stamp
+from flow_rag_vla.policy.observation import proprioception
+from flow_rag_vla.policy.situation import SituationKey
 from flow_rag_vla_interfaces import msg, srv
 
 Command = msg.ControlCommand
+WORDS = "put the red cube in the bin"
 JOINTS = [f"joint_{index}" for index in range(7)]
 
 
@@ -31,6 +35,7 @@ class Stand:
         self.statistics: list[msg.MemoryStatistics] = []
         self.position = np.array([0.5, 0.0, 0.3])
         self.sees: np.ndarray | None = None
+        self.revision = "abc"
         self.plans = True
         self.chunk_id = 0
         create = node.create_publisher
@@ -51,8 +56,15 @@ class Stand:
     def said(self, mode: int, reason: int | None = None) -> bool:
         return bool(self.commands) and self.last.mode == mode and reason in (None, self.last.reason)
 
-    def episode(self, state: int = msg.EpisodeStatus.STATE_RUNNING) -> None:
-        status = msg.EpisodeStatus(episode_id=1, state=state, task="push", phase="reach")
+    def episode(
+        self,
+        state: int = msg.EpisodeStatus.STATE_RUNNING,
+        number: int = 1,
+        phase: str = "reach",
+        task: str = "push",
+        words: str = "",
+    ) -> None:
+        status = msg.EpisodeStatus(episode_id=number, state=state, task=task, phase=phase, instruction=words)
         status.header.stamp = to_stamp(time.time_ns() - 200_000_000)
         self.episodes.publish(status)
 
@@ -80,7 +92,7 @@ class Stand:
             chunk = ActionChunk(self.chunk_id, now, actions, "push", provenance=Provenance(now, "flow", "abc"))
             self.chunks.publish(conversions.chunk_message(chunk, topics.BASE_FRAME))
         if self.sees is not None:
-            seen = msg.Embedding(encoder="compact", revision="abc", values=conversions.floats(self.sees))
+            seen = msg.Embedding(encoder="compact", revision=self.revision, values=conversions.floats(self.sees))
             seen.header.stamp = to_stamp(now)
             self.embeddings.publish(seen)
 
@@ -284,3 +296,55 @@ def test_a_takeover_before_anything_was_detected_is_a_case_of_its_own(rememberin
     stand.ask(active=False)
     spin_until(lambda: stand.said(Command.MODE_FOLLOW), what="the policy")
     assert len(cases(call)) == 1
+
+
+def test_where_a_persons_hand_closed_says_how_far_the_target_was_misread(
+    following, start_node, stand, call, spin_until, tmp_path
+):
+    key, goal = SituationKey.load(), parse_instruction(WORDS)
+
+    def read(felt: np.ndarray) -> np.ndarray:
+        return key.target_place(stand.sees, felt, goal)
+
+    def felt() -> np.ndarray:
+        return proprioception(RobotState(0, stand.position, np.array([1.0, 0.0, 0.0, 0.0])))
+
+    def near(seed: int) -> bool:
+        stand.sees = unit(seed, key.embedding_dimension)
+        return float(np.linalg.norm(read(felt()) - stand.position)) < 0.10
+
+    assert next((seed for seed in range(2000) if near(seed)), None) is not None
+    stand.revision = key.encoder_revision
+    process = start_node("failure_memory", database=str(tmp_path / "memory.db"), key="situation")
+    spin_until(lambda: stand.statistics, what="the memory")
+
+    def tell(phase: str) -> None:
+        stand.episode(number=2, phase=phase, task="pick_and_place", words=WORDS)
+
+    tell("reach")
+    spin_until(lambda: stand.embeddings.get_subscription_count(), what="it")
+
+    def go_on(gripper: float, ticks: int = 20) -> None:
+        begun = len(stand.commands)
+        timer = stand.node.create_timer(0.05, lambda: stand.ask(0, 0, 0.02, 0, 0, 0, gripper=gripper))
+        spin_until(
+            lambda: sum(item.mode == Command.MODE_TAKEOVER for item in stand.commands[begun:]) > ticks,
+            what="the takeover",
+        )
+        stand.node.destroy_timer(timer)
+
+    go_on(1.0)
+    closed_at = stand.position.copy()
+    go_on(0.0)
+    tell("grasp")
+    go_on(0.0)
+    tell("transport")
+    go_on(0.0)
+    stand.ask(active=False)
+    spin_until(lambda: process.said("unknown in pick_and_place/reach: case"), what="the lesson")
+    known = [case for case in cases(call) if len(case.misreading)]
+    assert known
+    for case in known:
+        place = read(np.array(case.proprioception, dtype=np.float32)) + np.array(case.misreading)
+        # By then the hand had gone on for a part of a second, at 2 cm a second, and some commands were under way.
+        assert np.linalg.norm(place - closed_at) < 0.02
