@@ -102,9 +102,10 @@ def test_a_node_that_dies_at_once_again_and_again_is_given_up(supervise):
 
 
 def test_stopping_asks_first_and_kills_only_the_deaf(supervise):
-    graph, _ = supervise(camera_encoder=OBEDIENT, recorder=DEAF)
+    graph, events = supervise(camera_encoder=OBEDIENT, recorder=DEAF)
     wait_for(lambda: last_line(graph._children[1].log) == "up")
     assert graph.stop(patience_s=0.2) == ["recorder"]
+    assert events == ["recorder does not end; it said last: up"]
     assert graph.pid("camera_encoder") is None and graph.pid("recorder") is None
     assert graph.poll() is None
 

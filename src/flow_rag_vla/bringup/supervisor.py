@@ -25,8 +25,9 @@ from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 RESPAWN_DELAY_S = 1.0
 """For a node that dies at once, again and again: long enough not to burn a core on it."""
 
-PATIENCE_S = 8.0
-"""How long a node may take to end before it is asked more firmly."""
+PATIENCE_S = 15.0
+"""How long a node may take to end before it is asked more firmly. On a machine that is busy with other things one alone
+takes some seconds, and the nodes of a graph end all at once."""
 
 FIRST_DELAY_S = 0.05
 """For a node that had lived long: nothing is gained by waiting."""
@@ -198,12 +199,13 @@ class Supervisor:
             if not spare.ready:
                 return
 
-    @staticmethod
-    def _end(children: list[_Child], patience_s: float) -> list[str]:
+    def _end(self, children: list[_Child], patience_s: float) -> list[str]:
         stubborn = children
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             for child in stubborn:
                 if child.popen is not None and child.popen.poll() is None:
+                    if number == signal.SIGKILL:
+                        self._events(f"{child.process.spec.name} does not end; it said last: {last_line(child.log)}")
                     child.popen.send_signal(number)
             deadline = time.monotonic() + (patience_s if number == signal.SIGINT else 2.0)
             for child in stubborn:
