@@ -26,7 +26,9 @@ class Waiting:
         if cancel is not None:
             cancel.when_canceled(request.wake.set)
         try:
-            self._sleep(request, cancel)
+            # One whose models were there is done already.
+            if not request.done:
+                self._sleep(request, cancel)
         except BaseException:
             # An interrupt, say: nobody will come for what is granted from here on.
             with self._books.lock:
@@ -47,8 +49,6 @@ class Waiting:
 
     def _sleep(self, request: Request, cancel: Cancel | None) -> None:
         books, woken = self._books, True
-        if request.done:
-            return
         while True:
             with books.lock:
                 # Before the look at the token: what it sets from here on ends the wait below.
