@@ -26,6 +26,17 @@ def test_a_refused_file_is_named_in_one_line(number, monkeypatch, capsys):
     assert said.count("\n") == 1 and said.startswith(f"/lab/[run]/out.json: {os.strerror(number)}; ")
 
 
+def test_ctrl_c_before_a_command_begins_says_nothing(monkeypatch, capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_fault_of_the_program_keeps_its_trace(monkeypatch):
     def broken() -> None:
         raise FileNotFoundError(errno.ENOENT, "no such file", "x")

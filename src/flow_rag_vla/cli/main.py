@@ -59,6 +59,9 @@ RUN, EXPLAIN, REMEMBER = "Run the graph", "Look into a run", "Remember failures"
 LABEL, MEASURE, ABOUT = "Label", "Train and measure", "About the graph"
 """Headings of the list of commands, in its order."""
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
 _ELSEWHERE = "name another place, or change who may write there"
 _ROOM = "make room there, or name another place"
 REFUSED = {
@@ -127,6 +130,9 @@ def main() -> None:
     """
     try:
         app()
+    except KeyboardInterrupt:
+        # Before a command began: the others end by themselves.
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.errno not in REFUSED:
             raise
