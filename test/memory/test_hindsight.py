@@ -41,6 +41,11 @@ def along(stamp_ns: int) -> np.ndarray:
     return np.array([0.001 * (stamp_ns - START) / TICK_NS, 0.0, 0.0], dtype=np.float32)
 
 
+def still(stamp_ns: int) -> np.ndarray:
+    """A tool that stays where it is."""
+    return np.zeros(3, dtype=np.float32)
+
+
 def looked(make, tick: int, read: np.ndarray | None, phase: str = "reach") -> Situation:
     reading: Callable[[], np.ndarray] | None = None if read is None else (lambda: read)
     return Situation(tick * TICK_NS, phase, make.unit(tick), STAMP, make.motion(0.001), read=reading)
@@ -86,7 +91,9 @@ def test_a_hand_whose_place_is_not_known_says_none() -> None:
 
 def test_what_was_read_on_the_way_to_the_grasp_was_misread_by_what_it_lacks(make) -> None:
     off = np.array([0.015, -0.01, 0.0], dtype=np.float32)
-    told = explained([looked(make, tick, PLACE - off) for tick in (400, 410)], Grasp(420 * TICK_NS, PLACE), START)
+    told = explained(
+        [looked(make, tick, PLACE - off) for tick in (400, 410)], Grasp(420 * TICK_NS, PLACE), START, still
+    )
     assert [item.stamp_ns for item in told] == [400 * TICK_NS, 410 * TICK_NS]
     for item in told:
         np.testing.assert_allclose(item.misreading, off, atol=1e-6)
@@ -100,14 +107,39 @@ def test_before_the_takeover_only_the_place_where_it_lay_then_counts(make) -> No
         looked(make, 360, read + np.float32([0.0, 0.0, 0.03])),
         looked(make, 405, read),
     ]
-    told = explained(situations, Grasp(420 * TICK_NS, PLACE), START)
+    told = explained(situations, Grasp(420 * TICK_NS, PLACE), START, still)
     # It was pushed after the first; a reading that differs in height alone is of the same place on the table.
     assert [item.stamp_ns // TICK_NS for item in told] == [350, 360, 405]
 
 
+def test_where_it_lay_before_the_hand_first_closed_is_told_by_what_such_looks_lack(make) -> None:
+    off, away = np.float32([0.015, -0.01, 0.0]), np.float32([0.06, 0.04, 0.0])
+    # It lay elsewhere until the policy pushed it at tick 330; far ahead it was read another 2 cm beside.
+    situations = [looked(make, 300, PLACE - away - off + np.float32([0.02, 0.0, 0.0]))]
+    situations += [looked(make, tick, PLACE - away - off) for tick in (310, 320, 328)]
+    situations += [looked(make, 340, PLACE - off), looked(make, 360, PLACE - away - off)]
+    situations += [looked(make, tick, PLACE - off) for tick in (400, 410)]
+
+    def beside(stamp_ns: int) -> np.ndarray:
+        """As near to what is read of it, whenever."""
+        return next(item.read() for item in situations if item.stamp_ns == stamp_ns) - np.float32([0.0, 0.0, 0.05])
+
+    told = {
+        item.stamp_ns // TICK_NS: item.misreading
+        for item in explained(situations, Grasp(420 * TICK_NS, PLACE), START, beside, 330 * TICK_NS)
+    }
+    assert sorted(told) == [300, 310, 320, 328, 340, 400, 410]
+    for tick in (310, 320, 328, 340, 400, 410):
+        np.testing.assert_allclose(told[tick], off, atol=1e-5)
+    np.testing.assert_allclose(told[300], off - np.float32([0.02, 0.0, 0.0]), atol=1e-5)
+    # With two looks only nothing is said of what came before.
+    few = explained(situations[2:], Grasp(420 * TICK_NS, PLACE), START, beside, 325 * TICK_NS)
+    assert [item.stamp_ns // TICK_NS for item in few] == [340, 400, 410]
+
+
 def test_without_a_look_on_the_persons_way_nothing_is_known(make) -> None:
-    assert explained([looked(make, 390, PLACE)], Grasp(420 * TICK_NS, PLACE), START) == []
-    assert explained([looked(make, 405, None)], Grasp(420 * TICK_NS, PLACE), START) == []
+    assert explained([looked(make, 390, PLACE)], Grasp(420 * TICK_NS, PLACE), START, still) == []
+    assert explained([looked(make, 405, None)], Grasp(420 * TICK_NS, PLACE), START, still) == []
 
 
 def test_what_is_held_or_seen_later_and_what_is_too_far_off_are_left_out(make) -> None:
@@ -117,7 +149,7 @@ def test_what_is_held_or_seen_later_and_what_is_too_far_off_are_left_out(make) -
         looked(make, 410, PLACE + np.float32([2 * FARTHEST_SHIFT, 0.0, 0.0])),
         looked(make, 430, PLACE),
     ]
-    told = explained(situations, Grasp(420 * TICK_NS, PLACE), START)
+    told = explained(situations, Grasp(420 * TICK_NS, PLACE), START, still)
     assert [item.stamp_ns // TICK_NS for item in told] == [405]
 
 
@@ -136,5 +168,5 @@ def test_whatever_is_done_a_grasp_lies_within_the_takeover(openings, said) -> No
 
 def test_an_answer_keeps_everything_else_of_a_situation(make) -> None:
     item = looked(make, 405, PLACE)
-    (told,) = explained([item], Grasp(420 * TICK_NS, PLACE), START)
+    (told,) = explained([item], Grasp(420 * TICK_NS, PLACE), START, still)
     assert replace(told, misreading=None).vector is item.vector and told.planned is item.planned

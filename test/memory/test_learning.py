@@ -139,6 +139,19 @@ def test_a_grasp_of_a_takeover_says_how_far_the_target_was_misread_before(bench,
     assert [case.correction is not None for case in stored].count(True) >= 2
 
 
+def test_the_first_closing_of_an_episode_is_that_of_a_hand_that_was_open(bench):
+    episode = bench.episode
+    episode.command_hand(0, True)
+    bench.status(1.0)
+    assert episode.first_closed_ns is None
+    for at, closed in ((1.1, True), (2.0, False), (2.1, False), (3.0, True), (4.0, False), (5.0, True)):
+        episode.command_hand(int(at * SECOND), closed)
+    assert episode.first_closed_ns == 3 * SECOND
+    bench.status(6.0, running=False)
+    bench.status(7.0, number=2)
+    assert episode.first_closed_ns is None
+
+
 def test_a_takeover_elsewhere_that_does_as_planned_teaches_nothing_and_says_so(bench, make):
     bench.status(0.0)
     bench.see(make.unit(1), 1.0, 0.001)

@@ -130,6 +130,8 @@ class EpisodeMemory:
         self.phases: Series[str] = Series(span_ns)
         self.proprioception: Series[Callable[[], Array]] = Series(span_ns)
         """How to get (P,) float32 of each robot state: most are never asked for."""
+        self.hand: Series[bool] = Series(span_ns)
+        """Whether the hand is told to be closed, where that changes."""
         self._shares: Series[Mapping[int, float]] = Series(min(span_ns, SHARED_NS))
         self._begin(0, "", 0)
 
@@ -207,6 +209,22 @@ class EpisodeMemory:
     def went_back(self, stamp_ns: int) -> None:
         """Note that until then the robot went back to try again: nothing of that is an attempt that went well."""
         self._back_until_ns = stamp_ns
+
+    def command_hand(self, stamp_ns: int, closed: bool) -> None:
+        """Note what the hand is told."""
+        before = self.hand.at(stamp_ns)
+        if before is None or before != closed:
+            self.hand.append(stamp_ns, closed)
+
+    @property
+    def first_closed_ns(self) -> int | None:
+        """When the hand closed for the first time in that episode; None if it has not, or was closed from the first."""
+        before = self.hand.at(self._started_ns)
+        for stamp_ns, closed in self.hand.between(self._started_ns, LAST_NS):
+            if closed and before is False:
+                return stamp_ns
+            before = closed
+        return None
 
     @property
     def started_ns(self) -> int:

@@ -200,7 +200,7 @@ class Learner:
         before = episode.situations(
             max(takeover.start_ns - BEFORE_GRASP_NS, episode.started_ns) - 1, takeover.start_ns - 1
         )
-        told = explained([*before, *way], grasp, takeover.start_ns)
+        told = explained([*before, *way], grasp, takeover.start_ns, place, episode.first_closed_ns)
         during = {item.stamp_ns: item for item in told if item.stamp_ns >= takeover.start_ns}
         return [during.get(item.stamp_ns, item) for item in way], told[: len(told) - len(during)]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.memory.episode import EpisodeMemory
+from flow_rag_vla.memory.hindsight import CLOSED_BELOW
 from flow_rag_vla.memory.learning import Learner
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.takeover import TakeoverRecorder
@@ -61,6 +62,8 @@ class MemoryLearning:
             ids, strength = (int(case_id) for case_id in used.case_ids), float(used.correction_strength)
             self._episode.use(CorrectionMode(used.correction), ids, strength, int(message.chunk_id))
         kind = msg.ControlCommand
+        if message.mode in (kind.MODE_FOLLOW, kind.MODE_TAKEOVER):
+            self._episode.command_hand(to_ns(message.header.stamp), bool(message.action[6] < CLOSED_BELOW))
         if message.mode == kind.MODE_TAKEOVER or (
             self._takeover.running and message.reason == kind.REASON_TAKEOVER_LOST
         ):

@@ -44,7 +44,7 @@ from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
 from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
-from flow_rag_vla.memory.hindsight import explained, grasp_of
+from flow_rag_vla.memory.hindsight import CLOSED_BELOW, explained, grasp_of
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.memory.takeover import Takeover, done_in
@@ -164,6 +164,13 @@ class _Record:
         ticks = np.arange(self.theirs or 0, len(self.actions), dtype=np.int64)
         return Takeover("expert", ticks, ticks * TICK_NS, np.stack([self.actions[tick] for tick in ticks]))
 
+    @property
+    def first_closed(self) -> int | None:
+        """When the policy first closed the hand; None if it never did, or began so."""
+        closed = np.array([action[6] < CLOSED_BELOW for action in self.actions[: self.theirs]], dtype=bool)
+        rows = np.flatnonzero(closed[1:] & ~closed[:-1])
+        return int(rows[0] + 1) * TICK_NS if len(rows) else None
+
     def tool(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """(3,) metres: where the tool was; None after the end."""
         tick = round(stamp_ns / TICK_NS)
@@ -256,7 +263,9 @@ class Practice:
         situations = [replace(self._keeper.situation(item, goal), read=partial(read, item)) for item in seen]
         right = {item.stamp_ns: item.right for item in done_in(takeover, situations)}
         grasp = grasp_of(takeover, record.phases, record.tool)
-        told = [] if grasp is None else explained(situations, grasp, takeover.start_ns)
+        told = (
+            [] if grasp is None else explained(situations, grasp, takeover.start_ns, record.tool, record.first_closed)
+        )
         misread = {item.stamp_ns: item.misreading for item in told}
         labelled = [
             Labelled(item, item.chunk.actions, right.get(stamp), misreading=misread.get(stamp))
