@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from flow_rag_vla.failure.calibration import (
     CalibrationError,
     calibrate,
     fit_knowledge,
+    recalibrated,
     split_successes,
 )
 from flow_rag_vla.failure.calibration_file import load_calibration, save_calibration
@@ -21,6 +23,7 @@ from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.fusion import fuse
 from flow_rag_vla.failure.monitor import Monitor
 from flow_rag_vla.failure.sample import Episode
+from flow_rag_vla.failure.trace import Trace
 from flow_rag_vla.learn.train_probe import make_calibration
 
 from .synthetic import DIMENSION, ORIGIN, make_frame, make_trace, successes
@@ -60,6 +63,25 @@ def test_a_failure_leaves_the_band_and_says_which_score_and_where(calibration, f
         assert "reach" in raised.reason
         assert raised.onset_ns <= raised.stamp_ns
         assert all(reading.alarm for reading in readings[readings.index(raised) :])
+
+
+def strained(trace: Trace) -> Trace:
+    """The same episode on a robot that feels more force."""
+    return replace(trace, frames=tuple(replace(frame, strain=frame.strain + 3.0) for frame in trace.frames))
+
+
+def test_bands_can_be_made_anew_where_alarms_count_and_what_was_learned_stays(taught):
+    fresh = [strained(trace) for trace in successes(50, first=5000)]
+    assert sum(follow(taught, trace)[-1].alarm for trace in fresh) >= 40
+    there = [strained(trace) for trace in (*successes(60, first=3000), make_trace(90, "stuck"))]
+    fitting, split = recalibrated(taught, there, rate=0.1)
+    assert (len(split.held_out), len(fitting.peaks), fitting.episodes) == (60, 60, {"push": 60})
+    assert fitting.probe is taught.probe and fitting.banks is taught.banks
+    assert sum(follow(fitting, trace)[-1].alarm for trace in fresh) <= 14
+    for seed in range(800, 806):
+        assert follow(fitting, strained(make_trace(seed, "stuck")))[-1].alarm
+    with pytest.raises(CalibrationError, match="29 success episodes"):
+        recalibrated(taught, there[:29])
 
 
 def test_a_probe_is_taught_once_enough_failed_and_is_one_score_among_the_others(calibration, taught):

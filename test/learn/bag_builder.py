@@ -22,10 +22,12 @@ GAP_NS = 3_000_000_000
 class BagBuilder:
     """One bag in a folder."""
 
-    def __init__(self, folder: Path, *, without: Sequence[str] = (), encoder: str = "0123456789ab") -> None:
+    def __init__(
+        self, folder: Path, *, without: Sequence[str] = (), encoder: str = "0123456789ab", slowdown: float = 0.0
+    ) -> None:
         self._definitions = Definitions()
         self._bag = BagWriter(folder, self._definitions)
-        self._encoder = encoder
+        self._encoder, self._slowdown = encoder, slowdown
         self._types = {
             "/episode_status": "EpisodeStatus",
             "/robot_state": "RobotState",
@@ -49,6 +51,7 @@ class BagBuilder:
         info = trace.info
         words = Goal(info.task, info.target).instruction
         about = {"episode_id": number, "task": info.task, "instruction": words, "seed": info.seed, "variant": "plain"}
+        about |= {"slowdown": self._slowdown}
         self._put("/episode_status", start, state=RUNNING, elapsed=0.0, timeout=10.0, **about)
         for row, frame in enumerate(trace.frames):
             stamp = start + row * 4 * TICK_NS

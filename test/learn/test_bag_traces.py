@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -92,6 +93,62 @@ def test_the_command_turns_recorded_runs_into_a_calibration(tmp_path):
     assert made.episodes == {"push": 36}
     assert (made.rate, made.probe) == (0.1, None)
     assert made.origin.policy_revision == "abcdef012345"
+    assert str(output.resolve()) in result.output
+    # The same command then counts its alarms on other runs, by nominal rate and by task.
+    record(tmp_path / "later" / "a", [*successes(12, first=4000), make_trace(800, "astray"), make_trace(801, "astray")])
+    checked = run(tmp_path / "later", "--check", output)
+    assert checked.exit_code == 0, checked.output
+    assert "10.0% (its own)" in checked.output
+    (task,) = [line for line in checked.output.splitlines() if line.startswith("│ push")]
+    cells = [cell.strip() for cell in task.strip("│").split("│")]
+    assert (cells[1], cells[3], cells[4]) == ("12", "2", "2")
+    assert int(cells[2]) <= 5
+    alone = run("--simulate", "--check", output)
+    assert alone.exit_code == 2 and "--check" in alone.output
+
+
+def test_one_unusable_bag_among_many_is_named_and_left_out(tmp_path):
+    record(tmp_path / "runs" / "a", successes(36))
+    record(tmp_path / "runs" / "b", [make_trace(1)], without=("/embedding",))
+    (tmp_path / "runs" / "c").mkdir()
+    (tmp_path / "runs" / "c" / "cut.mcap").write_bytes(b"no bag")
+    result = run(tmp_path / "runs", "--output", tmp_path / "made.safetensors", "--rate", "0.1")
+    assert result.exit_code == 0, result.output
+    assert "lacks the topics embedding" in result.output
+    assert "cut.mcap" in result.output or "runs/c" in result.output
+    assert load_calibration(tmp_path / "made.safetensors").episodes == {"push": 36}
+
+
+def test_a_slow_episode_counts_its_time_as_one_at_full_speed(tmp_path):
+    trace = make_trace(1)
+    found = []
+    for slowdown in (0.0, 0.5):
+        record(tmp_path / str(slowdown), [trace], slowdown=slowdown)
+        into = BagTraces()
+        read_bag_traces(bag_folders([tmp_path / str(slowdown)])[0], into)
+        found.append(into.traces[0])
+    usual, slow = found
+    assert slow.info.duration == pytest.approx(0.5 * usual.info.duration)
+    assert len(slow.frames) == len(usual.frames)
+    assert slow.frames[-1].elapsed == pytest.approx(0.5 * usual.frames[-1].elapsed)
+
+
+def test_the_command_keeps_what_a_calibration_has_learned_and_refuses_that_of_another_policy(tmp_path):
+    record(tmp_path / "runs" / "a", successes(36))
+    record(tmp_path / "runs" / "b", successes(36, first=2000))
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert run(tmp_path / "runs" / "a", "--output", first, "--rate", "0.1").exit_code == 0
+    result = run(tmp_path / "runs" / "b", "--keep", first, "--output", second, "--rate", "0.1")
+    assert result.exit_code == 0, result.output
+    old, new = load_calibration(first), load_calibration(second)
+    np.testing.assert_array_equal(old.space.directions, new.space.directions)
+    assert (new.origin, len(new.peaks), new.episodes) == (old.origin, 36, {"push": 36})
+    assert new.source == "1 bags; scores and probe: 1 bags"
+    for option in ("--keep", "--check"):
+        other = run(tmp_path / "runs", option, "shipped", "--output", tmp_path / "third.safetensors")
+        assert other.exit_code == 2
+        assert "0123456789ab" in other.output
+    assert not (tmp_path / "third.safetensors").exists()
 
 
 def test_the_command_refuses_too_few_episodes_and_a_request_that_names_nothing(tmp_path):

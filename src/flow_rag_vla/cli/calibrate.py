@@ -11,14 +11,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.calibration_check import check_calibration, check_origin
+from flow_rag_vla.cli.saying import complain, warn
 
 if TYPE_CHECKING:
     from flow_rag_vla.cli.progress import StageBars
+    from flow_rag_vla.failure.before_after import BeforeAfter
     from flow_rag_vla.failure.calibration import Calibration
     from flow_rag_vla.failure.trace import Origin, Trace
 
 OUTPUT = Path("calibration.safetensors")
+SHIPPED = "shipped"
+KEPT = "; scores and probe: "
+"""Between where bands come from and where what was learned does, in a calibration's own words."""
 
 
 def calibrate(
@@ -41,6 +46,16 @@ def calibrate(
         Path | None,
         typer.Option(help="Also teach the before/after classifier, by 50 failures, and write it here with its band"),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep what this calibration has learned: the runs set bands and threshold only; or 'shipped'"
+        ),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(help="Make nothing: count alarms of this calibration on the bags; 'shipped': the one that ships"),
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder that keeps simulated episodes: a second call does not run them again")
     ] = None,
@@ -52,19 +67,24 @@ def calibrate(
     """Calibrate the failure monitor on success episodes: at least 30, and at least 20 held out per 5 % of false alarms.
 
     The calibration belongs to one encoder and one policy and is refused with any other. The failure detector loads it
-    by its parameter [bold]calibration[/bold].
+    by its parameter [bold]calibration[/bold]. With [bold]--keep[/bold] all recorded successes set bands and threshold,
+    and what scores and probe have learned stays: it takes seconds, and needs no recorded failure for a probe.
 
     [bold]Examples[/bold]
 
       flow_rag_vla calibrate runs                          every recorded run in runs/
 
+      flow_rag_vla calibrate runs --keep shipped           bands and threshold of these runs, the shipped probe
+
       flow_rag_vla calibrate runs/2026-01-31_12-00-00 --rate 0.1
 
-      flow_rag_vla calibrate --simulate --rate 0.02        the shipped one again, about 12 minutes of a processor
+      flow_rag_vla calibrate runs --check shipped          how often it would have raised an alarm there
+
+      flow_rag_vla calibrate --simulate                    without recordings, about 12 minutes of a processor
 
       flow_rag_vla calibrate --simulate --episodes 120 --faults 0 --output quick.safetensors
 
-      flow_rag_vla calibrate --simulate --rate 0.02 --before-after before_after.safetensors
+      flow_rag_vla calibrate --simulate --before-after before_after.safetensors
 
       ros2 run flow_rag_vla failure_detector --ros-args -p calibration:=/path/to/calibration.safetensors
     """
@@ -84,6 +104,12 @@ def calibrate(
     if bool(paths) == simulate:
         console.print("[red]give bags or runs to calibrate on, or --simulate; see --help for examples")
         raise typer.Exit(2)
+    if simulate and (check is not None or keep is not None):
+        console.print("[red]--check and --keep are for recorded runs: name them instead of --simulate")
+        raise typer.Exit(2)
+    if keep not in (None, SHIPPED) and before_after is not None:
+        console.print("[red]--before-after gives the shipped classifier a new band beside --keep shipped only")
+        raise typer.Exit(2)
     try:
         wanted = [check_task(name) for name in task or []]
         with progress_display(console) as display:
@@ -95,22 +121,28 @@ def calibrate(
                 found = _recorded(console, bars, paths or [])
             successes = [trace for trace in found.successes if not wanted or trace.info.task in wanted]
             faulty = [trace for trace in found.faulty if not wanted or trace.info.task in wanted]
-            if before_after is not None:
-                _check_failures([*successes, *faulty])
-            made = make_calibration(
-                successes,
-                faulty,
-                found.origin,
-                rate=rate,
-                source=found.source,
-                seed=seed,
-                progress=bars.bar("Bands and probe"),
-            )
+            if check is not None:
+                check_calibration(console, _known(check), found.origin, successes)
+                return
             classifier = None
-            if before_after is not None:
-                classifier = make_before_after(
-                    successes, faulty, made, source=found.source, seed=seed, progress=bars.bar("Before and after")
+            if keep is not None:
+                made, classifier = _kept(keep, found, successes, rate, seed, before_after is not None)
+            else:
+                if before_after is not None:
+                    _check_failures([*successes, *faulty])
+                made = make_calibration(
+                    successes,
+                    faulty,
+                    found.origin,
+                    rate=rate,
+                    source=found.source,
+                    seed=seed,
+                    progress=bars.bar("Bands and probe"),
                 )
+                if before_after is not None:
+                    classifier = make_before_after(
+                        successes, faulty, made, source=found.source, seed=seed, progress=bars.bar("Before and after")
+                    )
         revision = save_calibration(output, made)
         if before_after is not None and classifier is not None:
             classifier = replace(classifier, calibration=revision)
@@ -156,6 +188,34 @@ class _Episodes:
     source: str
 
 
+def _known(name: str) -> Calibration:
+    from flow_rag_vla.failure.calibration_file import load_calibration
+
+    return load_calibration(None if name == SHIPPED else name)
+
+
+def _kept(
+    name: str, found: _Episodes, successes: Sequence[Trace], rate: float, seed: int, with_classifier: bool
+) -> tuple[Calibration, BeforeAfter | None]:
+    """A calibration that keeps what another learned, and the shipped classifier with its band beside the new one."""
+    from flow_rag_vla.failure.before_after import calibrate_before_after
+    from flow_rag_vla.failure.before_after_file import load_before_after
+    from flow_rag_vla.failure.calibration import recalibrated
+
+    known = _known(name)
+    if found.successes:
+        check_origin(known, found.origin)
+    source = f"{found.source}{KEPT}{known.source.rpartition(KEPT)[2]}"
+    made, split = recalibrated(known, successes, rate=rate, source=source, seed=seed)
+    if not with_classifier:
+        return made, None
+    old = load_before_after()
+    old.check(made)
+    return made, calibrate_before_after(
+        old.network, made, split, successes=old.successes, failures=old.failures, source=source, seed=seed
+    )
+
+
 def _simulated(
     bars: StageBars, episodes: int, faults: int, work: Path | None, policy: str | None, encoder: str, workers: int
 ) -> _Episodes:
@@ -177,12 +237,17 @@ def _simulated(
 
 def _recorded(console: Console, bars: StageBars, paths: Sequence[Path]) -> _Episodes:
     from flow_rag_vla.failure.trace import Origin
-    from flow_rag_vla.learn.bag_traces import BagTraces, bag_folders, read_bag_traces
+    from flow_rag_vla.learn.bag_traces import BagTraces, UnusableBagError, bag_folders, read_bag_traces
 
     folders = bag_folders(paths)
     bar, read = bars.bar("Bags"), BagTraces()
     for number, folder in enumerate(folders):
-        read_bag_traces(folder, read)
+        try:
+            read_bag_traces(folder, read)
+        except UnusableBagError as error:
+            if len(folders) == 1:
+                raise
+            warn(console, f"left out: {error}")
         bar(number + 1, len(folders), f"{len(read.traces)} episodes")
     for reason, count in sorted((read.skipped | read.refused).items()):
         console.print(f"left out, {count} times: {reason}", highlight=False)
@@ -201,6 +266,11 @@ def _tell(console: Console, made: Calibration, output: Path, revision: str, rate
         f"{output}: revision {revision}, encoder {origin.encoder} {origin.encoder_revision}, policy {origin.policy} "
         f"{origin.policy_revision}; {len(made.peaks)} episodes held out, {probe}",
         highlight=False,
+    )
+    console.print(
+        f"The failure_detector loads it by its parameter calibration: {output.resolve()}",
+        highlight=False,
+        soft_wrap=True,
     )
     if made.threshold == float("inf"):
         least = 1.0 / (len(made.peaks) + 1)

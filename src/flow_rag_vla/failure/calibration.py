@@ -124,12 +124,7 @@ def split_successes(traces: Sequence[Trace], *, with_probe: bool, seed: int = 0)
     Raises:
         CalibrationError: for fewer than ``FEWEST_SUCCESSES``.
     """
-    successes = [trace for trace in traces if trace.info.success and trace.frames]
-    if len(successes) < FEWEST_SUCCESSES:
-        raise CalibrationError(
-            f"{len(successes)} success episodes, a calibration needs at least {FEWEST_SUCCESSES}: record more, or "
-            f"take simulated ones with `{REMAKE} --simulate`"
-        )
+    successes = _successes(traces)
     rng = np.random.default_rng(seed)
     bank: list[Trace] = []
     probe: list[Trace] = []
@@ -143,6 +138,17 @@ def split_successes(traces: Sequence[Trace], *, with_probe: bool, seed: int = 0)
         probe += [some[index] for index in order[first:second]]
         held_out += [some[index] for index in order[second:]]
     return Split(tuple(bank), tuple(probe), tuple(held_out))
+
+
+def _successes(traces: Sequence[Trace]) -> list[Trace]:
+    """Those that succeeded; CalibrationError if they are too few."""
+    successes = [trace for trace in traces if trace.info.success and trace.frames]
+    if len(successes) < FEWEST_SUCCESSES:
+        raise CalibrationError(
+            f"{len(successes)} success episodes, a calibration needs at least {FEWEST_SUCCESSES}: record more, or "
+            f"take simulated ones with `{REMAKE} --simulate`"
+        )
+    return successes
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +355,39 @@ def calibrate(
         failures,
         source,
     )
+
+
+def recalibrated(
+    calibration: Calibration, traces: Sequence[Trace], *, rate: float = RATE, source: str = "", seed: int = 0
+) -> tuple[Calibration, Split]:
+    """The same scores and probe with bands and threshold from episodes of another place, and how those were used.
+
+    A rate of false alarms is promised only where episodes come about as the held-out ones did: on a busy computer, on a
+    robot, anywhere but in the simulator. What scores and probe have learned may come from elsewhere. None of these
+    episodes taught them, so all that succeeded are held out.
+
+    Args:
+        calibration: of the same encoder and policy.
+        traces: episodes of the place where the monitor will run; those that failed are left out.
+        rate: share of success episodes that may raise an alarm.
+        source: where the episodes come from, in words.
+        seed: of the folds.
+
+    Raises:
+        CalibrationError: for fewer than ``FEWEST_SUCCESSES``.
+    """
+    split = Split((), (), tuple(_successes(traces)))
+    made = calibrate(
+        split,
+        Knowledge(calibration.space, calibration.banks, calibration.distillation),
+        calibration.origin,
+        rate=rate,
+        probe=calibration.probe,
+        failures=calibration.failures,
+        source=source,
+        seed=seed,
+    )
+    return made, split
 
 
 def _all_bands(traces: Sequence[Trace], values: Sequence[Array], probe: Probe | None) -> dict[str, tuple[Band, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
@@ -38,6 +39,10 @@ _FOLLOW, _TAKEOVER = 1, 6
 
 class BagTracesError(RuntimeError):
     """Bags that cannot be calibrated from; the text names the bag and the remedy."""
+
+
+class UnusableBagError(BagTracesError):
+    """One bag that cannot be read or lacks a topic; what others hold is good all the same."""
 
 
 @dataclass(slots=True)
@@ -73,15 +78,16 @@ def read_bag_traces(path: str | Path, into: BagTraces) -> None:
     """Read the episodes of one bag.
 
     Raises:
-        BagTracesError: if the bag cannot be read, lacks a topic, or is of another encoder or policy than those before.
+        UnusableBagError: if the bag cannot be read or lacks a topic.
+        BagTracesError: if it is of another encoder or policy than those before.
     """
     try:
         bag = Bag(path)
     except BagError as error:
-        raise BagTracesError(str(error)) from None
+        raise UnusableBagError(str(error)) from None
     missing = [topic for topic in NEEDED if bag.find(topic) is None]
     if missing:
-        raise BagTracesError(f"{path} lacks the topics {', '.join(missing)}; record with the recorder's usual topics")
+        raise UnusableBagError(f"{path} lacks the topics {', '.join(missing)}; record with the recorder's usual topics")
     names = {bag.find(topic): topic for topic in (*NEEDED, CHUNK)}
     reader = _Reader(str(path), into)
     for entry in bag.messages([*NEEDED, CHUNK]):
@@ -119,7 +125,8 @@ class _Reader:
         elif topic == STATE:
             for report in self._detector.update(robot_state(message)):
                 if report.failure_type is FailureType.TIMEOUT and self._timeout_at is None:
-                    self._timeout_at = (report.stamp_ns - self._detector.episode.start_ns) * 1e-9
+                    episode = self._detector.episode
+                    self._timeout_at = episode.pace * (report.stamp_ns - episode.start_ns) * 1e-9
         elif topic == COMMAND:
             self._command(message)
         elif topic == EMBEDDING:
@@ -174,8 +181,10 @@ class _Reader:
             self._goal = None
         timeout = float(status.timeout)
         timeout = timeout if math.isfinite(timeout) and timeout > 0.0 else 0.0
+        pace = 1.0 - float(getattr(status, "slowdown", 0.0))  # bags of before there were slow episodes lack it
+        pace = pace if invalid_pace(pace) is None else 1.0
         self._status = status
-        self._detector.start(Episode(int(status.episode_id), status.task, begun, timeout, self._goal))
+        self._detector.start(Episode(int(status.episode_id), status.task, begun, timeout, self._goal, pace))
 
     def _command(self, message: Any) -> None:
         self._taken_over = self._taken_over or message.mode == _TAKEOVER
@@ -203,7 +212,8 @@ class _Reader:
         if success is None:
             into.skipped[reason] = into.skipped.get(reason, 0) + 1
         else:
-            elapsed = float(status.elapsed) if status is not None else math.nan
+            # Times are compared with those of episodes at full speed, as frames count them.
+            elapsed = float(status.elapsed) * episode.pace if status is not None else math.nan
             duration = elapsed if elapsed > 0.0 else self._frames[-1].elapsed
             into.traces.append(
                 Trace(
