@@ -5,6 +5,8 @@ The node notices within a second that the file was changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import typer
 
 from flow_rag_vla.cli.memory_change import edit, restore, retire
@@ -16,7 +18,7 @@ app = typer.Typer(
     help="Look into a failure memory's database, change it, and share it between robots.", no_args_is_help=True
 )
 
-for name, command in {
+COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_cases,
     "show": show,
     "edit": edit,
@@ -28,5 +30,8 @@ for name, command in {
     "check": check,
     "stats": stats,
     "salvage": salvage,
-}.items():
+}
+"""In the order of the help page."""
+
+for name, command in COMMANDS.items():
     app.command(name)(command)
