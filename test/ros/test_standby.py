@@ -83,6 +83,7 @@ def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
 
 def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_restart, "HEAVY", ("camera_encoder",))
+    monkeypatch.setattr(bench_restart, "LIGHT", ("episode_manager",))
     every, few = bench_restart._commands, (bench_restart.EMPTY, "episode_manager")
     monkeypatch.setattr(bench_restart, "_commands", lambda folder: {name: every(folder)[name] for name in few})
     result = CliRunner().invoke(app, ["bench", "restart", "--quick", "--json", str(tmp_path)])
