@@ -12,7 +12,7 @@ from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
 from flow_rag_vla.core.goal import UnknownTaskError
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.episode_manager import EpisodeManager
-from flow_rag_vla.nodes.free_text_answer import decided_step
+from flow_rag_vla.nodes.free_text_answer import decided_step, grammar_step
 from flow_rag_vla_interfaces.action import DeliberateTask, ExecuteTask
 from flow_rag_vla_interfaces.msg import PlanReview, TaskPlan, TaskStep
 from flow_rag_vla_interfaces.srv import ApprovePlan, ResetSimulation
@@ -25,6 +25,7 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
     monkeypatch.chdir(tmp_path)
+    start_node("llm", provider="rules")
     manager = EpisodeManager()
     ros_executor.add_node(manager)
     resets: list[ResetSimulation.Request] = []
@@ -52,24 +53,6 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
         result = done.result().result
         assert done.result().status == GoalStatus.STATUS_ABORTED and reason in result.reason, result.reason
 
-    # Without a language model the grammar alone reads them: it must not find its verb and noun in a negation.
-    for words, reason in (
-        ("don't open the drawer", 'refused (negated): "don\'t" says what not to do'),
-        ("서랍을 열지 마", "refused (negated)"),
-        ("open the drawer and first put the red cube in the bin", "say the steps in their order"),
-        ("pull it", "without the node llm only a grammar reads it, which knows: put the red cube in the bin"),
-    ):
-        assert not manager._action.free_text.has_language_model
-        refused(words, reason)
-    handle, done = send("Could you open the drawer slowly, please?")
-    spin_until(lambda: resets, WAIT_S, "the reset")
-    assert resets[0].instruction == "open the drawer"
-    spin_until(handle.cancel_goal_async().done, WAIT_S, "the cancellation")
-    spin_until(done.done, WAIT_S, "the result")
-    assert done.result().result.speed_scale == 0.5
-    resets.clear()
-
-    start_node("llm", provider="rules")
     spin_until(lambda: manager._action.free_text.has_language_model, WAIT_S, "the language model's service")
     for words, reason in (
         ("don't put the red cube in the bin", "refused (negated)"),
@@ -145,6 +128,27 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
     assert node.stop() == 0
     refused(words, "start the node deliberation, or start this node anew")
     client.destroy()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("don't open the drawer", 'refused (negated): "don\'t" says what not to do'),
+        ("서랍을 열지 마", "refused (negated)"),
+        ("open the drawer and first put the red cube in the bin", "say the steps in their order"),
+        ("pull it", "without the node llm only a grammar reads it, which knows: put the red cube in the bin"),
+        ("open the drawer and then put the red cube in the bin", "is 2 tasks"),
+    ],
+)
+def test_without_a_language_model_the_grammar_finds_no_task_in_what_it_refuses(words, reason):
+    with pytest.raises(UnknownTaskError) as refused:
+        grammar_step(words)
+    assert reason in str(refused.value)
+
+
+def test_without_a_language_model_clear_words_are_one_step_at_their_speed():
+    step = grammar_step("Could you open the drawer slowly, please?")
+    assert step.goal.instruction == "open the drawer" and step.speed_scale == 0.5
 
 
 def accepted(**fields):
