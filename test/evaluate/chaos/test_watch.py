@@ -52,13 +52,30 @@ def test_a_command_that_is_wrong_by_itself_is_named(watch, stream, fields, kind)
     assert kinds(watch, stream(1, **fields)) == [kind]
 
 
-@pytest.mark.parametrize(("outside", "said"), [(0.000002, []), (0.001, ["workspace"])])
-def test_an_arm_that_stands_a_hair_outside_is_held_there_and_one_that_stands_further_out_is_named(
-    watch, stream, outside, said
-):
+HELD = {"mode": 2, "reason": 2, "reason_text": "no chunk has arrived"}
+
+
+@pytest.mark.parametrize(("outside", "said"), [(0.000002, []), (0.004, []), (0.011, ["workspace"])])
+def test_a_loop_that_begins_may_hold_an_arm_that_was_braked_outside_where_it_is(watch, stream, outside, said):
     edge = watch.limits.low[2]
-    held = {"mode": 2, "reason": 2, "reason_text": "no chunk has arrived", "position": (0.5, 0.0, edge - outside)}
-    assert kinds(watch, stream(1, **held)) == said
+    assert kinds(watch, stream(1, position=(0.5, 0.0, edge - outside), **HELD)) == said
+
+
+def test_an_arm_that_began_outside_may_only_come_in(watch, stream):
+    edge = watch.limits.low[2]
+    heights = (-0.004, -0.004, -0.0015, 0.001, -0.0015)
+    samples = [
+        change(sample, position=(0.5, 0.0, edge + height), clamps=1, **HELD)
+        for sample, height in zip(stream(5), heights, strict=True)
+    ]
+    # Out again, after it was in.
+    assert kinds(watch, samples) == ["workspace"]
+    further = [samples[2], change(samples[3], position=(0.5, 0.0, edge - 0.003))]
+    assert kinds(CommandWatch(watch.limits), further) == ["workspace"]
+
+
+def test_nothing_is_followed_from_outside(watch, stream):
+    assert kinds(watch, stream(1, position=(0.5, 0.0, watch.limits.low[2] - 0.001))) == ["workspace"]
 
 
 def test_a_step_beyond_the_velocity_and_a_turn_beyond_the_rotation_are_named(watch, stream):

@@ -18,8 +18,10 @@ _CUT_SHORT = 1 | 16
 _LENGTH, _ANGLE = 1e-6, 1e-5
 """Rounding: metres and radians. Angles come of an arc cosine near 1."""
 _EDGE = 1e-4
-"""Metres by which an arm that was sent to the edge of the workspace may stand outside: a loop that was started again
-holds it where it stands."""
+"""Metres: rounding at the edge of the workspace, of an arm that stands there."""
+_BRAKED = 0.01
+"""Metres by which an arm that was on its way to the edge when its controller died may have come to rest outside: it is
+braked, and not bent aside. A loop that is started again holds it where it stands, and leads it in from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,9 @@ class CommandWatch:
         self._stop_ns: int | None = None
         self._after_stop = 0
         self._latched = False
+        self._outside = 0.0
+        """Metres by which the arm may still be outside the workspace, since a loop began there."""
+
         self._obeying_ns: int | None = None
         """When the first of the commands that obey an emergency stop left, while they do."""
 
@@ -149,12 +154,26 @@ class CommandWatch:
             return found
         if abs(length - 1.0) > 1e-3:
             found.append(("quaternion", f"{name}: length {length:.4f}"))
-        for value, low, high, axis in zip(sample.position, limits.low, limits.high, "xyz", strict=True):
-            if not low - _EDGE <= value <= high + _EDGE:
-                found.append(("workspace", f"{name}: {axis} {value:.6f} m, limits {low:g} to {high:g}"))
+        found += self._workspace(sample)
         if not -_LENGTH <= sample.gripper_width <= limits.gripper_width + _LENGTH:
             found.append(("gripper", f"{name}: {sample.gripper_width:.4f} m, limit {limits.gripper_width:g}"))
         return found
+
+    def _workspace(self, sample: CommandSample) -> list[tuple[str, str]]:
+        """Inside; or, of a loop that began with the arm outside, never farther out than the command before."""
+        limits = self.limits
+        axes = list(zip(sample.position, limits.low, limits.high, "xyz", strict=True))
+        outside = max(max(low - value, value - high, 0.0) for value, low, high, _ in axes)
+        begins = self._last is None or sample.tick < self._last.tick
+        if begins:
+            self._outside = _BRAKED if sample.mode not in (FOLLOW, TAKEOVER) else 0.0
+        allowed = self._outside + _EDGE
+        self._outside = min(self._outside, outside)
+        return [
+            ("workspace", f"tick {sample.tick}: {axis} {value:.6f} m, limits {low:g} to {high:g}")
+            for value, low, high, axis in axes
+            if not low - allowed <= value <= high + allowed
+        ]
 
     def _after(self, last: CommandSample, sample: CommandSample) -> list[tuple[str, str]]:
         limits, name = self.limits, f"tick {sample.tick}"
