@@ -25,6 +25,7 @@ from flow_rag_vla.gateway.live.board import Board
 from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Order
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.dashboard_views import case_view
+from flow_rag_vla.nodes.goals import send_goal
 from flow_rag_vla.nodes.operator import OUTCOMES
 from flow_rag_vla_interfaces import srv
 from flow_rag_vla_interfaces.action import ExecuteTask
@@ -40,7 +41,7 @@ class GraphCalls:
     """Implements ``gateway.live.graph.Graph`` on a node."""
 
     def __init__(self, node: Node, board: Board) -> None:
-        self._board = board
+        self._node, self._board = node, board
         self._stop = node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
         self._latch = node.create_client(Trigger, topics.EMERGENCY_STOP_SERVICE)
         self._reset = node.create_client(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
@@ -88,7 +89,10 @@ class GraphCalls:
             timeout=order.timeout,
         )
         what = order.instruction or order.task
-        handle: Any = await _answer(self._task.send_goal_async(goal), "episode_manager")
+        executor = self._node.executor
+        if executor is None:
+            raise _down("the live page's own executor")
+        handle: Any = await _answer(send_goal(executor, self._task, goal), "episode_manager")
         if not handle.accepted:
             raise conflict(
                 "refused",
