@@ -38,7 +38,7 @@ long: ready ## the tests that take minutes: ten of them without growth
 bench: ready ## measure the loop, the memory and the policy beside their baselines
 	@exec $(RUN) flow_rag_vla bench $(ARGS)
 
-chaos: ready ## inject faults into the running graph and check every command (ARGS="-n 1000" takes about an hour)
+chaos: ready ## inject faults into the running graph and check every command (ARGS="-n 1000" takes about half an hour)
 	@exec $(RUN) flow_rag_vla chaos $(ARGS)
 
 proof: ready ## show again, from nothing, what the failure memory is worth (about an hour; ARGS="--help")

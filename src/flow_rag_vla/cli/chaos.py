@@ -50,7 +50,7 @@ def chaos(
 
       flow_rag_vla chaos -n 200 --minutes 10         about ten minutes
 
-      flow_rag_vla chaos -n 1000                     the long run, about an hour
+      flow_rag_vla chaos -n 1000                     the long run, about half an hour
 
       flow_rag_vla chaos -n 30 --only kill           every node killed, how long each takes to come back
 
