@@ -281,7 +281,7 @@ def test_practice_makes_a_bank_and_the_same_one_again(spec: SimulatedSpec, tmp_p
 
 
 def test_practice_refuses_a_bank_that_is_there_and_a_source_that_nobody_is(spec: SimulatedSpec, tmp_path: Path) -> None:
-    with pytest.raises(TrialError, match="'oracle' is not known; known: expert, rehearsal, search"):
+    with pytest.raises(TrialError, match="'oracle' is not known; known: expert, takeover, rehearsal, search"):
         practise(tmp_path, spec, 1, FAILS, source="oracle")
     (tmp_path / "failure_memory.db").touch()
     with pytest.raises(TrialError, match="holds a bank already"):
