@@ -112,6 +112,8 @@ _enter("then", ["finally", "lastly"], Turn.LAST)
 _enter("before", ["before"])
 _enter("after", ["after"])
 _enter("filler", _split("please now just kindly simply hey hello hi ok okay thanks"))
+# Nothing makes anything faster: whoever is in a hurry is answered with more care, by what reads urgency.
+_enter("filler", ["quickly", "fast"])
 _enter("vocative", ["robot"])
 _enter("filler", ["for me", "right now", "thank you", "go ahead and"])
 for _text, _speed in MANNERS.items():
