@@ -157,10 +157,17 @@ def test_check_ends_with_1_on_a_case_that_should_not_act_and_can_retire_it(make,
     mended = invoke("check", "-d", filled, "--retire", "--origin", "bench")
     assert mended.exit_code == 0 and "1 retired, 2 cases are active" in mended.output
     assert invoke("check", "-d", filled).exit_code == 0
-    restored = invoke("restore", 3, "-d", filled, "--reason", "tried on the bench", "--origin", "bench")
+    assert [(item.change, item.origin) for item in open_memory().get(3).history] == [("retired", "bench")]
+    refused = invoke("restore", 3, "-d", filled, "--reason", "tried on the bench")
+    assert refused.exit_code == 1 and "case 3 stays retired: correction: row 0" in refused.output
+
+
+def test_restore_takes_a_case_back_and_says_who_did(filled, open_memory):
+    assert invoke("retire", 1, "-d", filled, "--origin", "bench").exit_code == 0
+    restored = invoke("restore", 1, "-d", filled, "--reason", "tried on the bench", "--origin", "bench")
     assert restored.exit_code == 0, restored.output
-    history = open_memory().get(3).history
-    assert [(item.change, item.origin) for item in history] == [("retired", "bench"), ("restored", "bench")]
+    history = open_memory().get(1).history
+    assert [(item.change, item.origin) for item in history[-2:]] == [("retired", "bench"), ("restored", "bench")]
 
 
 def test_show_writes_the_pictures_under_safe_names(make, filled, open_memory, tmp_path):

@@ -20,6 +20,7 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.corrector import CredibleCase, make_corrector
 from flow_rag_vla.memory.exchange import export_cases, import_cases
+from flow_rag_vla.memory.guard import GuardError
 from flow_rag_vla.memory.index import NumpyIndex
 from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
@@ -90,6 +91,28 @@ def test_a_poisoned_export_is_refused_row_by_row_and_the_good_case_in_it_is_take
         5: "opens the gripper to 40.000",
     }.items():
         assert words in said[f"case {row} of 6"]
+
+
+def test_poison_that_arrives_retired_cannot_be_taken_back_into_the_searches(make, open_memory, robot_memory, tmp_path):
+    mallory = open_memory(tmp_path / "mallory.db")
+    mallory.add_all(
+        [
+            poison(make, 2, moving(0.0, 0.0, -0.012), (0.5, 0.0, 0.10)),
+            poison(make, 4, moving(0.0, 0.0, -0.2), (0.5, 0.0, 0.5)),
+            poison(make, 5, moving(0.0, 0.004, 0.0), (0.5, 0.0, 0.2)),
+        ]
+    )
+    for case in mallory.page(CaseFilter())[1]:
+        mallory.retire(case.case_id, True, "worn gripper")
+    export_cases(mallory, tmp_path / "gift.npz", include_retired=True)
+    assert import_cases(robot_memory, tmp_path / "gift.npz").imported == 3
+    tables, fast, harmless = (case.case_id for case in reversed(robot_memory.page(CaseFilter(include_retired=True))[1]))
+    with pytest.raises(GuardError, match=f"case {tables} stays retired: .*below the table's edge"):
+        robot_memory.retire(tables, False)
+    with pytest.raises(GuardError, match=r"translation of 0\.2000 m"):
+        robot_memory.retire(fast, False)
+    robot_memory.retire(harmless, False)
+    assert [case.case_id for case in robot_memory.page(CaseFilter())[1]] == [harmless]
 
 
 def obey(

@@ -77,7 +77,9 @@ def restore(
     capacity: int = CAPACITY,
     origin: str = ORIGIN,
 ) -> None:
-    """Take a retired case back into the searches. It is then judged by its uses from now on.
+    """Take a retired case back into the searches, unless its correction is no motion that the robot may make.
+
+    It is then judged by its uses from now on.
 
     [bold]Example[/bold]
 

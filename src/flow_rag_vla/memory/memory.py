@@ -313,10 +313,12 @@ class FailureMemory(CaseReader):
     def retire(self, case_id: int, retired: bool = True, reason: str = "") -> FailureCase:
         """Take a case out of every search, or back in; it stays on disk.
 
-        One that comes back is judged by what its use is worth from then on. What is so already stays as it is.
+        One that comes back is judged by what its use is worth from then on. Its correction must still be a motion that
+        the robot may make: a file's retired cases were never tried. What is so already stays as it is.
 
         Raises:
             UnknownCaseError: if there is no such case.
+            GuardError: if it would come back with a correction beyond the limits of motion or the workspace.
             StoreError: if it cannot be written, or there is no room to take it back in.
         """
         with self._write_lock:
@@ -328,6 +330,10 @@ class FailureMemory(CaseReader):
                 )
             if retired == before.retired and (not retired or reason == before.retired_reason):
                 return before
+            unsafe = None if retired else self.guard().unsafe(before)
+            if unsafe is not None:
+                self._guarded += 1
+                raise GuardError(f"case {case_id} stays retired: {unsafe.text}")
             after = dataclasses.replace(before, retired=retired, retired_reason=reason if retired else "")
             after = self.revised(after, "retired" if retired else "restored", reason)
             self.apply([], {case_id: after})
