@@ -36,6 +36,23 @@ def test_evaluate_takes_an_environment_by_a_name_with_a_slash(tmp_path, monkeypa
     assert "has no expert" in " ".join(refused.output.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "controls"], "--memory retry,blend,shuffled+residual"),
+        (["--variant", "held_out_strip"], "--variant is for this machine's simulator"),
+        (["--collect", 5, "--cases", "bank"], "--cases is for this machine's simulator"),
+        (["--delay-ticks", 3], "--delay-ticks is for this machine's simulator"),
+    ],
+)
+def test_evaluate_leaves_no_option_out_in_silence(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    refused = run("evaluate", "--task", "gym/MountainCarContinuous-v0", *arguments)
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
+    assert not list(tmp_path.iterdir())
+
+
 def test_trials_leave_a_folder_that_can_be_gone_on_with(tmp_path):
     arguments = [
         *("external", "--task", "gym/MountainCarContinuous-v0", "--memory", "dagger", "--step-limit", 200),

@@ -26,6 +26,7 @@ WRONG = (
     ("report nope", "nope is no run folder; give one of those below runs/"),
     ("report empty", "empty holds no run.json, episodes or bag"),
     ("evaluate --task push --checkpoint nope", "no policy.json in nope; give a folder with a policy checkpoint"),
+    ("proof --ground push", "--ground 'push' is no TASK/SCENE; give for example open_drawer/object_size"),
     ("why empty 1", "holds no .mcap or .db3 file; give the folder that the recorder wrote"),
     ("record --profile nope", "profile 'nope' is not one of graph, control"),
     ("memory list -d nope.db", "nope.db: there is no such database; check the path"),

@@ -64,7 +64,7 @@ def calibrate(
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits and weights")] = 0,
 ) -> None:
-    """Calibrate the failure monitor on success episodes: at least 30, and at least 20 held out per 5 % of false alarms.
+    """Calibrate the failure monitor on success episodes: at least 30; for 5 % of false alarms 19 are held out.
 
     The calibration belongs to one encoder and one policy and is refused with any other. The failure detector loads it
     by its parameter [bold]calibration[/bold]. With [bold]--keep[/bold] all recorded successes set bands and threshold,

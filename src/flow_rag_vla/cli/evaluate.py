@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 TRIALS_FOLDER = Path("runs/trials")
 EXTERNAL_FOLDER = Path("runs/external_trials")
 
+SIMULATOR_ONLY = (
+    *("variant", "checkpoint", "encoder", "delay_ticks", "replan_ticks", "heun", "steps", "samples", "preset"),
+    *("cases", "collect", "collect_seed", "source", "dagger"),
+)
+"""Options that mean nothing in someone else's environment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -61,6 +67,7 @@ class Banks:
 
 
 def evaluate(
+    context: typer.Context,
     task: Annotated[list[str] | None, typer.Option(help="Task; repeat, or list with commas; default: all")] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="Scene variant; repeat, or list with commas; all: every one")
@@ -93,8 +100,8 @@ def evaluate(
     source: Annotated[
         str,
         typer.Option(
-            help="Who corrects failures as a bank is made or grows: expert, later_success, none; or, with memory "
-            "consensus, takeover and rehearsal, which practise a start that failed"
+            help="Who corrects failures as a bank is made or grows: expert, later_success, none; or, for memory "
+            "consensus and by_cause, takeover and rehearsal, which practise a start that failed"
         ),
     ] = "expert",
     dagger: Annotated[
@@ -133,6 +140,7 @@ def evaluate(
         # Someone else's environment: a small policy is trained for it first; `external` has the options of that.
         from flow_rag_vla.cli.external import MEMORY, external
 
+        _check_external(context, next(name for name in words(task) if "/" in name))
         external(
             task=words(task),
             memory=memory or MEMORY,
@@ -182,6 +190,25 @@ def evaluate(
     except (UnknownTaskError, CheckpointError, EncoderError, TrialError, StoreError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
+
+
+def _check_external(context: typer.Context, task: str) -> None:
+    """Refuse what would be left out without a word.
+
+    Raises:
+        typer.Exit: if an option was given that only the simulator has.
+    """
+    for name in SIMULATOR_ONLY:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            said = (
+                f"--{name.replace('_', '-')} is for this machine's simulator; leave it out for {task}, which has the "
+                "options of `flow_rag_vla external --help`"
+            )
+            if name == "preset":
+                said += "; its controls: --memory retry,blend,shuffled+residual,dagger,residual:5,residual --repeats 1"
+            complain(Console(), said)
+            raise typer.Exit(2)
 
 
 def _check_writable(output: Path) -> None:

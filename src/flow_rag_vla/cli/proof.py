@@ -24,7 +24,7 @@ def proof(
     ),
     workers: Annotated[int, typer.Option(min=1, help="Processes")] = 2,
     ground: Annotated[
-        list[str] | None, typer.Option(help="TASK/SCENE; repeat; default: those that the docs speak of")
+        list[str] | None, typer.Option(help="TASK/SCENE; repeat; default: open_drawer/object_size")
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Fresh starts of each training seed")] = None,
     practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank")] = None,
@@ -59,6 +59,9 @@ def proof(
                            variants="off,shuffled+consensus,dagger,consensus")  # fmt: skip
     try:
         if ground:
+            strange = [name for name in ground if name.count("/") != 1]
+            if strange:
+                raise TrialError(f"--ground {strange[0]!r} is no TASK/SCENE; give for example open_drawer/object_size")
             named = (name.partition("/") for name in ground)
             chosen = tuple(Ground(check_task(task), check_scene(scene)) for task, _, scene in named)
             settings = replace(settings, grounds=chosen)
