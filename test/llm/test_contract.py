@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from wire import SECRET, Reply
 
 from flow_rag_vla.llm import errors
+from flow_rag_vla.llm.cache import ResponseCache
 from flow_rag_vla.llm.limits import RetryPolicy
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.provider import Provider, ProviderSettings
@@ -342,6 +343,26 @@ def test_a_key_of_openai_is_not_sent_to_another_server(wire):
     settings = ProviderSettings("m", server.url, environment={"OPENAI_API_KEY": SECRET})
     ask(make_provider("openai", settings))
     assert SECRET not in json.dumps(server.headers)
+
+
+def test_a_server_that_the_environment_names_is_asked_with_the_environments_key_or_with_none(wire):
+    server = wire("openai")
+    named = {"OPENAI_BASE_URL": f"{server.url}/v1"}
+    ask(make_provider("openai", ProviderSettings("m", environment={**named, "OPENAI_API_KEY": SECRET})))
+    assert SECRET in json.dumps(server.headers) and "max_tokens" in server.requests[0]
+    server.headers.clear()
+    ask(make_provider("openai", ProviderSettings("m", environment=named)))
+    assert len(server.requests) == 2 and SECRET not in json.dumps(server.headers)
+    ask(make_provider("openai", ProviderSettings("m", server.url, environment={"OPENAI_API_KEY": SECRET} | named)))
+    assert SECRET not in json.dumps(server.headers), "a server that is named otherwise gets no key"
+
+
+def test_an_answer_of_one_server_is_not_given_for_another_one_with_a_model_of_that_name(wire):
+    settings = ServiceSettings(cache=ResponseCache(8, 60.0))
+    for _ in range(2):
+        server = wire("openai")
+        ask(make_provider("openai", ProviderSettings("m", f"{server.url}/v1")), settings=settings)
+        assert len(server.requests) == 1
 
 
 def test_a_compatible_server_gets_the_bounds_and_the_old_name_of_the_limit(hosted):

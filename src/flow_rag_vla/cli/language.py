@@ -26,6 +26,7 @@ def language(
         "", help="Passages to look into, see flow_rag_vla knowledge: a file or postgresql://...; empty: --rules alone."
     ),
     embedder: str = typer.Option("", help="minilm, local or openai; empty: EMBEDDING_PROVIDER, else minilm (English)."),
+    embedder_model: str = typer.Option("", help="The embedder's model, as the passages were kept; empty: its default."),
     provider: str = typer.Option(
         "",
         "--provider",
@@ -82,7 +83,10 @@ def language(
             )
             open_store = None
             if rules or store:
-                where, made = store or str(Path(folder) / "rules.db"), make_embedder(embedder, EmbedderSettings())
+                where, made = (
+                    store or str(Path(folder) / "rules.db"),
+                    make_embedder(embedder, EmbedderSettings(embedder_model)),
+                )
 
                 def open_store() -> TextStore:
                     return TextStore(where, made)

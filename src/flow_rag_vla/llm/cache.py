@@ -12,13 +12,14 @@ from collections.abc import Callable
 from flow_rag_vla.llm.request import Request
 
 
-def request_key(provider: str, model: str, request: Request) -> str:
-    """SHA-256 of provider, model, messages, schema and sampling; deadline and cancellation do not matter."""
+def request_key(provider: str, model: str, request: Request, address: str = "") -> str:
+    """SHA-256 of provider, model, server, messages, schema and sampling; deadline and cancellation do not matter."""
     schema = None if request.schema is None else [request.schema.__name__, request.schema.model_json_schema()]
     sampling = request.sampling
     whole = [
         provider,
         model,
+        address,
         [
             [message.role, message.text, message.source]
             + [hashlib.sha256(picture.data).hexdigest() for picture in message.pictures]

@@ -57,6 +57,11 @@ def sees(provider: Provider) -> bool:
     return bool(getattr(provider, "sees", False))
 
 
+def address(provider: Provider) -> str:
+    """Which server it asks, which it declares by an attribute ``address``; empty for one that asks none."""
+    return str(getattr(provider, "address", ""))
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """How a provider is set up. What it does not use it ignores.

@@ -28,7 +28,7 @@ from flow_rag_vla.llm.errors import (
     StructureError,
 )
 from flow_rag_vla.llm.limits import RetryPolicy, TokenBucket
-from flow_rag_vla.llm.provider import Provider
+from flow_rag_vla.llm.provider import Provider, address
 from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import MAX_CHARACTERS, Answer, Message, Piece, RawAnswer, Request, Usage
 from flow_rag_vla.llm.structured import complaint, parse
@@ -84,7 +84,7 @@ class LanguageModel:
         provider, cache = self.provider, self._settings.cache
         key = ""
         if cache is not None and cacheable(request):
-            key = request_key(provider.name, provider.model, request)
+            key = request_key(provider.name, provider.model, request, address(provider))
             known = cache.get(key)
             if known is not None:
                 if on_piece is not None:

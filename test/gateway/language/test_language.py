@@ -14,9 +14,10 @@ from fastapi.testclient import TestClient
 
 from flow_rag_vla.gateway.access import Access, Role, new_token
 from flow_rag_vla.gateway.app import make_app
-from flow_rag_vla.gateway.language.section import language_section
+from flow_rag_vla.gateway.language.section import _refusal, language_section
 from flow_rag_vla.llm.accounting import Ledger
 from flow_rag_vla.llm.embedding.base import EmbedderStamp
+from flow_rag_vla.llm.errors import LlmError
 from flow_rag_vla.llm.knowledge import RULES
 from flow_rag_vla.llm.provider import ProviderSettings
 from flow_rag_vla.llm.registry import make_provider
@@ -154,6 +155,13 @@ def test_a_provider_that_fails_is_missing_and_no_key_is_told(client, hosted):
     server.replies = [Reply((json.dumps({**ANALYSIS, "compliance": []}),))]
     missed = client(provider).post("/api/language/analyze", json={"plan": PLAN})
     assert missed.status_code == 503 and missed.json()["code"] == "structure"
+
+
+def test_what_does_not_pass_by_itself_has_a_remedy_of_its_own():
+    passing = {"provider_down", "cut_off", "protocol", "canceled"}
+    for error in LlmError.__subclasses__():
+        refusal = _refusal(error("why"))
+        assert (refusal.remedy == "ask again later") == (error.kind in {*passing, "rate_limited"}), error.kind
 
 
 def test_who_may_only_look_may_not_ask_and_without_rules_nothing_is_analyzed(client):

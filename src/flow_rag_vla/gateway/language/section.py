@@ -48,7 +48,13 @@ _REMEDY = {
     "deadline": "allow more time, or use a quicker model",
     "structure": "ask again, or use a model that follows schemas better",
     "missing_key": "set the variable that the message names, and start the server again",
+    "missing_package": "install what the message names, and start the server again",
+    "unknown_provider": "start the server with one of those that the message names",
+    "unknown_model": "start the server with a model that its provider has",
+    "truncated": "raise max_tokens, or ask for less",
+    "store": "see the message",
 }
+"""By kind of error; what is not named here may pass by itself."""
 
 _CHECK = "Check this plan against the retrieved rules and rate its design."
 

@@ -37,6 +37,7 @@ class ClaudeProvider:
 
     def __init__(self, client: anthropic.AsyncAnthropic, model: str, key_variable: str) -> None:
         self._client = client
+        self.address = str(client.base_url)
         self.model = model
         self._key_variable = key_variable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from typing import TYPE_CHECKING, Any
 
 from flow_rag_vla.llm.errors import (
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "gpt-4o-mini"
 KEY_VARIABLE = "OPENAI_API_KEY"
+ADDRESS_VARIABLE = "OPENAI_BASE_URL"
+"""Read by the openai package too: whoever sets both variables means the key for that server."""
 
 
 class OpenAiProvider:
@@ -37,6 +40,7 @@ class OpenAiProvider:
 
     def __init__(self, client: openai.AsyncOpenAI, model: str, key_variable: str, compatible: bool) -> None:
         self._client = client
+        self.address = str(client.base_url)
         self.model = model
         self._key_variable = key_variable
         self._compatible = compatible
@@ -141,7 +145,7 @@ def _finished(text: str, stop: str, request: Request) -> str:
 
 
 def make(settings: ProviderSettings) -> OpenAiProvider:
-    """The provider; no request is made. With a ``base_url`` a key is used if there is one, and not asked for.
+    """The provider; no request is made. With a ``base_url``, or one in OPENAI_BASE_URL, no key is asked for.
 
     Raises:
         MissingPackageError: without the openai package.
@@ -155,10 +159,12 @@ def make(settings: ProviderSettings) -> OpenAiProvider:
         ) from error
     variable = settings.key_variable or KEY_VARIABLE
     key = read_key(variable, settings.environment)
+    environment = os.environ if settings.environment is None else settings.environment
+    base_url = settings.base_url or environment.get(ADDRESS_VARIABLE, "").strip()
     # OpenAI's own variable must not be sent to another server unless it was named for it.
-    if settings.base_url and not settings.key_variable:
-        key = "none"
+    if base_url and not settings.key_variable:
+        key = "none" if settings.base_url else key or "none"
     if not key:
         raise MissingKeyError(f"provider 'openai' needs a key in the environment variable {variable}, which is not set")
-    client = openai.AsyncOpenAI(api_key=key, base_url=settings.base_url or None, max_retries=0)
-    return OpenAiProvider(client, settings.model or DEFAULT_MODEL, variable, bool(settings.base_url))
+    client = openai.AsyncOpenAI(api_key=key, base_url=base_url or None, max_retries=0)
+    return OpenAiProvider(client, settings.model or DEFAULT_MODEL, variable, bool(base_url))
