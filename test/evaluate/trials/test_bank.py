@@ -18,6 +18,8 @@ from flow_rag_vla.evaluate.trials.bank import (
     shuffled_corrections,
 )
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
+from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
+from flow_rag_vla.memory.ledger import SuccessSituation
 
 
 def grow(folder: Path, make_case, first: int, last: int, *, finish: bool = True) -> None:
@@ -55,6 +57,26 @@ def test_a_bank_says_what_it_was_built_from(folder: Path) -> None:
     assert bank.failed_starts() == (Start(1, 1), Start(3, 3), Start(5, 5))
     assert bank.failed_starts("y") == (Start(5, 5),)
     assert len(bank.cases()) == 6
+
+
+@pytest.mark.parametrize("variant", ["consensus", "shuffled+by_cause", "relocation"])
+def test_a_consensus_is_not_asked_of_failures_that_only_look_alike(folder: Path, make_case, variant: str) -> None:
+    spec = SimulatedSpec("push", "plain", "a@1", cases=str(folder))
+    with pytest.raises(TrialError, match="flow_rag_vla practice"):
+        spec.check(variant)
+    spec.check("guide")
+    case = make_case(1)
+    with GrowingBank(folder, 6) as bank:
+        bank.memory.observe_done(
+            [SuccessSituation("push", "reach", case.stamp, case.embedding, case.failed_actions, 7)]
+        )
+    spec.check(variant)
+
+
+def test_a_consensus_grows_by_practice_only() -> None:
+    with pytest.raises(TrialError, match="--source takeover or rehearsal"):
+        SimulatedSpec("push", "plain", "a@1", workspace="somewhere").check("online+by_cause")
+    SimulatedSpec("push", "plain", "a@1", workspace="somewhere", source="takeover").check("online+by_cause")
 
 
 def test_a_memory_is_cut_to_the_first_episodes_of_each_bench_under_the_cases_own_ids(folder: Path) -> None:

@@ -28,6 +28,7 @@ from flow_rag_vla.memory.ledger import Ledger, SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError
+from flow_rag_vla.policy.situation import NAME
 
 DATABASE, EPISODES = "failure_memory.db", "episodes.jsonl"
 
@@ -82,6 +83,19 @@ class CaseBank:
         """Starts of the episodes that failed, in their order, each once; ``bench``: only those of its key."""
         failed = (item.start for item in self.episodes if not item.success and bench in ("", item.bench))
         return tuple(dict.fromkeys(failed))
+
+    @property
+    def answers_consensus(self) -> bool:
+        """Whether a consensus can be asked of it: its cases are situations, or it knows what was done in successes.
+
+        Pictures of one scene are alike whatever is right in them, so among failures alone each has a say everywhere.
+        """
+        store = FailureStore(self.folder / DATABASE, create=False)
+        try:
+            stamp = store.stamp
+            return stamp is None or stamp.encoder == NAME or Ledger(store).success_count() > 0
+        finally:
+            store.close()
 
     def cases(self) -> list[FailureCase]:
         """All cases, oldest first."""

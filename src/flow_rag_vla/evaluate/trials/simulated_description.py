@@ -10,10 +10,14 @@ from typing import Any
 
 from flow_rag_vla.evaluate.rollout import RolloutSettings
 from flow_rag_vla.evaluate.trials.answers import ANSWERS
-from flow_rag_vla.evaluate.trials.bank import open_bank
+from flow_rag_vla.evaluate.trials.bank import CaseBank, open_bank
+from flow_rag_vla.evaluate.trials.lessons import PRACTISED
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.variants import parse
 from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, load_checkpoint
+
+CONSENSUS = ("consensus", "relocation", "by_cause")
+"""Methods that answer from failures and successes together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,13 @@ class SimulatedDescription:
             raise TrialError(f"memory {variant!r} needs a bank of cases: --cases FOLDER, made with --collect N")
         if found.online and self.workspace is None:
             raise TrialError(f"memory {variant!r} grows, which needs a folder: --output FOLDER")
+        if name in CONSENSUS and found.needs_cases and self.cases and not CaseBank(self.cases).answers_consensus:
+            raise TrialError(
+                f"memory {variant!r} answers from situations and from what was done where nothing failed; {self.cases} "
+                "holds neither: make a bank with `flow_rag_vla practice`, or ask for guide"
+            )
+        if name in CONSENSUS and found.online and self.source not in PRACTISED:
+            raise TrialError(f"memory {variant!r} grows by practice: give --source {' or '.join(PRACTISED)}")
         if found.method.needs_cases and name not in ANSWERS:
             raise TrialError(f"memory {variant!r} is not known in this simulator; it knows {', '.join(ANSWERS)}")
         if found.episodes is not None and found.episodes > self.bank_episodes:
