@@ -38,6 +38,13 @@ def test_a_detector_is_trained_used_and_measured(run, tmp_path: Path) -> None:
     assert json.loads((page / "evaluation.json").read_text())["pictures"] == 2
 
 
+def test_a_dataset_that_is_not_there_leaves_no_folder_behind(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = run("train", "nope")
+    assert refused.exit_code == 2 and "nope holds no manifest.json" in refused.output, refused.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ctrl_c_ends_a_training_with_a_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     words = ["detector", "train", "simulator:1", "-o", str(folder), "--epochs", "9999", "--save-every", "1", *TINY]

@@ -57,6 +57,7 @@ def test_a_broken_picture_is_named_and_the_others_are_labelled(pictures: Path, t
         (["--detector", "magic"], "unknown detector 'magic'"),
         (["--detector-model", "/nowhere"], "no detector.json in /nowhere"),
         (["--tiles", "big"], "WIDTHxHEIGHT"),
+        (["--registry", "/proc/nope"], "or choose another place with --registry"),
         (["--device", "cuda:99"], "finds no device 'cuda:99' here: take cpu"),
         (["--device", "gpu"], "unknown device 'gpu'; give cpu, cuda"),
         (["--precision", "float64"], "unknown precision 'float64'; known: float32"),

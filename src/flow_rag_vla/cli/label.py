@@ -92,7 +92,7 @@ def label(
         sinks: list[Sink] = []
         stored = None
         if registry:
-            from flow_rag_vla.labeling.registry.errors import RegistryError
+            from flow_rag_vla.labeling.registry.errors import DiskFullError, RegistryError, StorageError
             from flow_rag_vla.labeling.registry.registry import Registry
 
             try:
@@ -102,7 +102,9 @@ def label(
                     request=request,
                 )  # fmt: skip
             except RegistryError as error:
-                raise LabelingError(str(error), error.code.value) from error
+                of_the_place = isinstance(error, (DiskFullError, StorageError))
+                elsewhere = "; or choose another place with --registry" if of_the_place else ""
+                raise LabelingError(f"{error}{elsewhere}", error.code.value) from error
             sinks.append(stored)
         if to_bag is not None:
             sinks.append(BagSink(source, to_bag))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from flow_rag_vla.labeling.registry.benchmark.writing import crowd, missing
 from flow_rag_vla.labeling.registry.doctor import Finding, examine
-from flow_rag_vla.labeling.registry.errors import BusyError, DiskFullError, ErrorCode
+from flow_rag_vla.labeling.registry.errors import BusyError, DiskFullError, ErrorCode, StorageError
 from flow_rag_vla.labeling.registry.queries import Order
 from flow_rag_vla.labeling.registry.registry import Registry
 
@@ -235,3 +236,12 @@ def test_a_forked_child_uses_connections_of_its_own(registry, image, make):
     assert os.waitpid(child, 0)[1] == 0
     registry.register([make.draft(image)], who="parent")
     assert registry.count() == 3
+
+
+def test_a_database_that_cannot_be_written_says_whose_permissions_to_look_at(tmp_path):
+    with Registry(tmp_path / "labels") as registry:
+        # What SQLite says of a file without write permission, which a test that runs as root cannot take away.
+        sa.event.listen(registry.database.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA query_only=ON"))
+        registry.database.close()
+        with pytest.raises(StorageError, match=r"cannot be written .*readonly.*; check the permissions of the file"):
+            registry.add_project("cups")

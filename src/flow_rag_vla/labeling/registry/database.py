@@ -172,4 +172,7 @@ def _meaning(error: sa.exc.DBAPIError, name: str, timeout_s: float) -> RegistryE
         return StorageError(ErrorCode.CORRUPT, f"{name}: the database is damaged ({text})", remedy)
     if isinstance(error, sa.exc.OperationalError) and "connect" in low:
         return BusyError(ErrorCode.UNAVAILABLE, f"{name}: the server does not answer ({text})", "check the server")
+    if "readonly database" in low:
+        remedy = "check the permissions of the file and of its folder"
+        return StorageError(ErrorCode.STORAGE_FAILED, f"{name}: it cannot be written ({text})", remedy)
     return StorageError(ErrorCode.STORAGE_FAILED, f"{name}: {text}", "see the text; 'registry doctor' looks for damage")

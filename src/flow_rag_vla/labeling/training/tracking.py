@@ -54,7 +54,7 @@ class MlflowTracker:
     """A run of MLflow, gone on with by its id. Where: MLFLOW_TRACKING_URI, else files below the training's parent."""
 
     def __init__(self, folder: Path, uri: str = "") -> None:
-        """Open the store.
+        """Nothing is made before ``begin``: a training that cannot start leaves no store behind.
 
         Raises:
             ModelError: if MLflow is not installed; it names the extra.
@@ -72,11 +72,13 @@ class MlflowTracker:
         if "://" not in self.uri or self.uri.startswith("file:"):
             # MLflow keeps its file store, but wants to be told that it is meant.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client: Any = MlflowClient(self.uri)
+        self._open = MlflowClient
+        self._client: Any = None
         self._run = ""
 
     def begin(self, settings: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
         """See ``Tracker.begin``."""
+        self._client = self._open(self.uri)
         note = self._folder / MLFLOW_NOTE
         if note.is_file():
             kept = json.loads(note.read_text(encoding="utf-8"))
