@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from flow_rag_vla.cli.memory import app
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.memory.store import CaseFilter
+from flow_rag_vla.policy.observation import proprioception
 
 WIDE = {"COLUMNS": "200"}
 
@@ -160,6 +162,48 @@ def test_check_ends_with_1_on_a_case_that_should_not_act_and_can_retire_it(make,
     assert [(item.change, item.origin) for item in open_memory().get(3).history] == [("retired", "bench")]
     refused = invoke("restore", 3, "-d", filled, "--reason", "tried on the bench")
     assert refused.exit_code == 1 and "case 3 stays retired: correction: row 0" in refused.output
+
+
+def test_limits_and_workspace_are_those_of_the_robot_that_will_act(make, open_memory, database, tmp_path):
+    outside = proprioception(RobotState(0, np.array([0.31, 0.0, 0.1]), np.array([1.0, 0.0, 0.0, 0.0])))
+    other = open_memory(tmp_path / "other.db")
+    other.add(make.case(1, correction=make.motion(0.007), correction_source="expert", proprioception=outside))
+    gift = tmp_path / "gift.npz"
+    assert invoke("export", gift, "-d", tmp_path / "other.db").exit_code == 0
+    smaller = invoke("import", gift, "-d", database, "--profile", "so101")
+    assert "imported 0 cases" in smaller.output and "it leaves the workspace in row 1: x" in smaller.output
+    tight = tmp_path / "tight.yaml"
+    tight.write_text("/**/failure_memory:\n  ros__parameters:\n    max_translation: 0.005\n    use_sim_time: true\n")
+    slower = invoke("import", gift, "-d", database, "--params-file", tight)
+    assert "imported 0 cases" in slower.output and "allowed is 0.005 m a tick" in slower.output
+    assert "imported 1 cases" in invoke("import", gift, "-d", database).output
+    assert invoke("check", "-d", database).exit_code == 0
+    assert invoke("check", "-d", database, "--profile", "so101").exit_code == 1
+    assert invoke("retire", 1, "-d", database).exit_code == 0
+    assert invoke("restore", 1, "-d", database, "--params-file", tight).exit_code == 1
+    assert invoke("restore", 1, "-d", database).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--profile", "so100"), "so101"),
+        (("--params-file", "none.yaml"), "cannot be read"),
+        (("--params-file", "other.yaml"), "says nothing of failure_memory"),
+        (("--params-file", "wrong.yaml"), "max_translation"),
+    ],
+)
+def test_limits_that_cannot_be_read_are_refused_before_anything_is_made(
+    tmp_path, monkeypatch, make, open_memory, option, said
+):
+    monkeypatch.chdir(tmp_path)
+    other = open_memory(tmp_path / "other.db")
+    other.add(make.case(1))
+    assert invoke("export", "gift.npz", "-d", "other.db").exit_code == 0
+    (tmp_path / "other.yaml").write_text("controller: {ros__parameters: {}}")
+    (tmp_path / "wrong.yaml").write_text("failure_memory: {ros__parameters: {max_translation: 7.0}}")
+    refused = invoke("import", "gift.npz", "-d", "new.db", *option)
+    assert refused.exit_code == 2 and said in " ".join(refused.output.split()) and not (tmp_path / "new.db").exists()
 
 
 def test_restore_takes_a_case_back_and_says_who_did(filled, open_memory):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, failure_type, opened
+from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, PARAMS_FILE, PROFILE, failure_type, opened
 
 
 def edit(
@@ -20,6 +20,8 @@ def edit(
     forget_correction: bool = typer.Option(False, "--forget-correction", help="Drop the correction."),
     force: bool = typer.Option(False, "--force", help="Also if the correction would have changed stored successes."),
     origin: str = ORIGIN,
+    params_file: Path | None = PARAMS_FILE,
+    profile: str = PROFILE,
 ) -> None:
     """Change the type, the note or the correction of a case. A new correction is tried before it is stored.
 
@@ -39,7 +41,7 @@ def edit(
         except (OSError, ValueError) as error:
             raise typer.BadParameter(f"{correction} cannot be read as rows of 7 numbers ({error})") from error
     changed = None if kind is None else failure_type(kind)
-    with opened(database, origin=origin) as memory:
+    with opened(database, origin=origin, params_file=params_file, profile=profile) as memory:
         memory.edit(
             case_id,
             correction=actions,
@@ -76,6 +78,8 @@ def restore(
     reason: str = typer.Option("", help="Why, for people."),
     capacity: int = CAPACITY,
     origin: str = ORIGIN,
+    params_file: Path | None = PARAMS_FILE,
+    profile: str = PROFILE,
 ) -> None:
     """Take a retired case back into the searches, unless its correction is no motion that the robot may make.
 
@@ -85,6 +89,6 @@ def restore(
 
       flow_rag_vla memory restore 12 --reason "tried on the bench"
     """
-    with opened(database, capacity, origin) as memory:
+    with opened(database, capacity, origin, params_file=params_file, profile=profile) as memory:
         memory.retire(case_id, False, reason)
     typer.echo(f"case {case_id} is active again")

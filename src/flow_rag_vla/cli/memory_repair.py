@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from flow_rag_vla.cli.memory_database import DATABASE, ORIGIN, opened
+from flow_rag_vla.cli.memory_database import DATABASE, ORIGIN, PARAMS_FILE, PROFILE, opened
 from flow_rag_vla.cli.progress import counted
 
 
@@ -14,6 +14,8 @@ def check(
     database: Path = DATABASE,
     mend: bool = typer.Option(False, "--retire", help="Retire what is found, with the reason."),
     origin: str = ORIGIN,
+    params_file: Path | None = PARAMS_FILE,
+    profile: str = PROFILE,
 ) -> None:
     """Look for active cases that the guard would stop now, that contradict each other, or that hurt.
 
@@ -25,10 +27,12 @@ def check(
       flow_rag_vla memory check
 
       flow_rag_vla memory check -d fleet.db --retire
+
+      flow_rag_vla memory check -d fleet.db --profile so101
     """
     from flow_rag_vla.memory.checking import check_cases
 
-    with opened(database, origin=origin) as memory:
+    with opened(database, origin=origin, params_file=params_file, profile=profile) as memory:
         with counted("checking cases") as progress:
             findings = check_cases(memory, progress)
         for finding in findings:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, opened
+from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, PARAMS_FILE, PROFILE, guarding, opened
 from flow_rag_vla.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def import_(
     origin: str = typer.Option("", help="Name kept with each case; empty: the file's own."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would happen."),
     capacity: int = CAPACITY,
+    params_file: Path | None = PARAMS_FILE,
+    profile: str = PROFILE,
 ) -> None:
     """Take in the cases of a file. A database that is not there is made.
 
@@ -51,6 +53,8 @@ def import_(
       flow_rag_vla memory import left_arm.npz --dry-run
 
       flow_rag_vla memory import left_arm.npz -d right_arm.db --origin "left arm"
+
+      flow_rag_vla memory import left_arm.npz --profile so101        tried against that arm's limits and workspace
     """
     from flow_rag_vla.memory.exchange import ExchangeError, import_cases, read_export
     from flow_rag_vla.memory.store import FailureStore, StoreError
@@ -62,11 +66,15 @@ def import_(
             typer.echo(f"would import {len(export.arrivals)} cases into {database}, which would be made")
             _say_refused(export.refused)
             return
+        guarding(origin, params_file, profile)
         FailureStore(database).close()
     except (ExchangeError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    with opened(database, capacity) as memory, counted("trying cases") as progress:
+    with (
+        opened(database, capacity, params_file=params_file, profile=profile) as memory,
+        counted("trying cases") as progress,
+    ):
         report = import_cases(memory, path, origin=origin, dry_run=dry_run, progress=progress)
     _say_merged(report, dry_run)
 
@@ -77,6 +85,8 @@ def merge(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would happen."),
     capacity: int = CAPACITY,
     origin: str = ORIGIN,
+    params_file: Path | None = PARAMS_FILE,
+    profile: str = PROFILE,
 ) -> None:
     """Take in the cases of another robot's database.
 
@@ -89,7 +99,10 @@ def merge(
     """
     from flow_rag_vla.memory.exchange import merge_store
 
-    with opened(database, capacity, origin) as memory, counted("trying cases") as progress:
+    with (
+        opened(database, capacity, origin, params_file=params_file, profile=profile) as memory,
+        counted("trying cases") as progress,
+    ):
         report = merge_store(memory, other, dry_run=dry_run, progress=progress)
     _say_merged(report, dry_run)
 
