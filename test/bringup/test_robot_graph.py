@@ -35,6 +35,23 @@ def test_an_arm_has_a_bridge_and_its_cameras_have_a_process_of_their_own(mock):
         load_parameters(process.spec.parameters, values)
 
 
+def test_who_decides_about_an_arm_holds_plans_against_its_profile_and_sees_what_is_labelled(tmp_path):
+    asked = {"profile": "franka", "llm": "true", "deliberation": "true", "labeling": "true"}
+    with_folder = {process.spec.name: process for process in robot_graph(asked | {"run_folder": "r"}, PARAMS)}
+    assert {"llm", "deliberation", "labeling"} <= with_folder.keys()
+    values = with_folder["deliberation"].overrides
+    assert values["profile"] == str((robots_folder() / "franka.yaml").resolve())
+    assert values["logs"] == ["r"] and values["memory_database"] == with_folder["failure_memory"].overrides["database"]
+    assert with_folder["labeling"].overrides["publish"]
+    for process in with_folder.values():
+        values = {name: value for name, value in process.overrides.items() if name != "use_sim_time"}
+        load_parameters(process.spec.parameters, values)
+    bare = {process.spec.name: process for process in robot_graph({**asked, "labeling": "false"}, PARAMS)}
+    assert "labeling" not in bare and "logs" not in bare["deliberation"].overrides
+    none = [process.spec.name for process in robot_graph({"profile": "franka"}, PARAMS)]
+    assert not {"llm", "deliberation", "labeling"} & set(none)
+
+
 def test_an_arm_without_cameras_has_no_process_for_them(tmp_path):
     processes = [process.spec for process in robot_graph({"profile": blind(tmp_path)}, PARAMS)]
     assert ROBOT in processes and ROBOT_CAMERA not in processes

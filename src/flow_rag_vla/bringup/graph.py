@@ -186,14 +186,12 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
     if folder is not None:
         overrides["recorder"]["bag"] = str(folder / "bag")
-        overrides["deliberation"] |= {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
+    overrides["deliberation"] |= decides(values, folder, overrides["failure_memory"].get("database", ""))
     if values["deliberation"] == "true":
         # What it sees is the scene of commands that bring none.
         overrides["labeling"]["publish"] = True
     chosen = chosen_policy(values)
     overrides |= {name: overrides[name] | added for name, added in chosen.overrides.items()}
-    overrides["deliberation"]["policy_checkpoint"] = values["checkpoint"]
-    overrides["deliberation"]["memory_database"] = overrides["failure_memory"].get("database", "")
     # A simulated robot begins anew with each run.
     overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
     recording = folder is not None and values["record"] == "true"
@@ -210,6 +208,20 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         and spec.name != chosen.other
         and (spec not in ON_REQUEST or spec.name == chosen.node or values.get(spec.name) == "true")
     )
+
+
+def decides(values: Mapping[str, str], folder: Path | None, database: str) -> Parameters:
+    """Parameters of the deliberation node: where the past is looked up and its own log is kept.
+
+    Args:
+        values: arguments by name.
+        folder: the run's; None: nothing is kept, and no episodes are looked into.
+        database: of the graph's failure memory; empty: none is looked into.
+    """
+    kept: Parameters = {}
+    if folder is not None:
+        kept = {"logs": [str(folder)], "log": str(folder / "deliberation.jsonl")}
+    return {"policy_checkpoint": values["checkpoint"], "memory_database": database, **kept}
 
 
 @dataclass(frozen=True, slots=True)

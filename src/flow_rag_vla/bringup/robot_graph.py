@@ -20,6 +20,7 @@ from flow_rag_vla.bringup.graph import (
     Parameters,
     Process,
     chosen_policy,
+    decides,
     memory_database,
     node_spec,
 )
@@ -52,8 +53,10 @@ _NODES = (
 )  # fmt: skip
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
-    "record", "policy_server", "policy_preset",
+    "record", "policy_server", "policy_preset", "llm", "deliberation", "labeling",
 )  # fmt: skip
+_ON_REQUEST = ("llm", "deliberation", "labeling")
+"""Started if the argument of the same name says so."""
 
 ROBOT_ARGUMENTS: tuple[Argument, ...] = (
     Argument("profile", "", "Robot profile: the name of one in config/robots/, or the path of a YAML file"),
@@ -82,6 +85,7 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     names = [chosen.node if name == chosen.other else name for name in _NODES]
     left_out = {ROBOT_CAMERA: not profile.cameras, MOCK_ROBOT: values["mock"] != "true"}
     arm = [spec for spec in ROBOT_NODES if not left_out.get(spec)]
+    names += [name for name in _ON_REQUEST if values[name] == "true"]
     specs = [*arm, *(node_spec(name) for name in names)]
     if folder is not None and values["record"] == "true":
         specs.append(node_spec("recorder"))
@@ -107,6 +111,12 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
         overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
         overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
+    if "deliberation" in overrides:
+        # Plans are held against this arm's limits; what the labeling node sees is the scene of commands without one.
+        database = overrides["failure_memory"].get("database", "")
+        overrides["deliberation"] |= {"profile": file, **decides(values, folder, database)}
+        if "labeling" in overrides:
+            overrides["labeling"]["publish"] = True
     overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
     if folder is not None and "recorder" in overrides:
         overrides["recorder"]["bag"] = str(folder / "bag")

@@ -13,4 +13,33 @@ POLICY_PRESET = typer.Option(
 POLICY_PROFILE = typer.Option(
     "", help="Robot profile whose kinematics turn that server's joint velocities into motion."
 )
+ON_REQUEST = ("llm", "deliberation", "labeling")
+"""Nodes that a graph has only where they are asked for."""
+
+
+def complete_node(incomplete: str) -> list[str]:
+    """Names for the shell's completion."""
+    return [name for name in ON_REQUEST if name.startswith(incomplete)]
+
+
+ALSO = typer.Option(
+    [],
+    "--with",
+    help="Start this node too: llm, deliberation (llm comes with it) or labeling; repeat it.",
+    autocompletion=complete_node,
+)
 PARAMS_FILE = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml.")
+
+
+def also_started(names: list[str]) -> dict[str, str]:
+    """The graph's arguments for the nodes of ``ALSO``.
+
+    Raises:
+        typer.BadParameter: for a name that is none of them.
+    """
+    for name in names:
+        if name not in ON_REQUEST:
+            raise typer.BadParameter(f"--with {name}: expected one of {', '.join(ON_REQUEST)}")
+    # Without a language model every deliberation would be held.
+    wanted = {*names, "llm"} if "deliberation" in names else set(names)
+    return {name: "true" for name in ON_REQUEST if name in wanted}

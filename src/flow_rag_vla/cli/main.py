@@ -29,6 +29,7 @@ from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.llm import app as llm
 from flow_rag_vla.cli.memory import app as memory
 from flow_rag_vla.cli.pairs import pairs
+from flow_rag_vla.cli.person import approve, score
 from flow_rag_vla.cli.practice import practice
 from flow_rag_vla.cli.proof import proof
 from flow_rag_vla.cli.record import record
@@ -76,7 +77,7 @@ REFUSED = {
 """What the system may say of a file, and what a person can do about it. Anything else is a fault of the program."""
 
 for heading, commands in {
-    RUN: (sim, robot, live, record, teleop, ask, deliberate, language),
+    RUN: (sim, robot, live, record, teleop, ask, deliberate, approve, score, language),
     EXPLAIN: (report, why, replay, causes, diagnose, regret),
     REMEMBER: (practice, pairs, proof, calibrate),
     LABEL: (label, review),

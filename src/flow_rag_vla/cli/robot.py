@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_SERVER
+from flow_rag_vla.cli.graph_options import ALSO, PARAMS_FILE, POLICY_PRESET, POLICY_SERVER, also_started
 from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
@@ -41,6 +41,7 @@ def robot(
     ),
     policy_server: str = POLICY_SERVER,
     policy_preset: str = POLICY_PRESET,
+    also: list[str] = ALSO,
     params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
@@ -79,6 +80,7 @@ def robot(
         "params_file": params_file,
         "namespace": namespace,
         "log_level": log_level,
+        **also_started(also),
     }
     try:
         processes = robot_graph(arguments, default_params_file())

@@ -17,7 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE, POLICY_SERVER
+from flow_rag_vla.cli.graph_options import (
+    ALSO,
+    PARAMS_FILE,
+    POLICY_PRESET,
+    POLICY_PROFILE,
+    POLICY_SERVER,
+    also_started,
+)
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
 from flow_rag_vla.cli.saying import warn
 from flow_rag_vla.core.files import write_text
@@ -76,6 +83,7 @@ def sim(
     policy_server: str = POLICY_SERVER,
     policy_preset: str = POLICY_PRESET,
     policy_profile: str = POLICY_PROFILE,
+    also: list[str] = ALSO,
     params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
@@ -101,6 +109,8 @@ def sim(
       flow_rag_vla sim --policy-server ws://10.0.0.5:8000 --policy-preset my.yaml   a policy on another machine
 
       flow_rag_vla sim --live --wait                     the graph and its live page; tasks are given there
+
+      flow_rag_vla sim --live --wait --with deliberation   the same; words are read by llm, plans checked first
     """
     # Lines are left to the terminal to wrap: in a log file a line is a line.
     console = Console(soft_wrap=True)
@@ -126,6 +136,7 @@ def sim(
         "policy_profile": policy_profile,
         "record": "true" if record else "false",
         "dashboard": "true" if live else "false",
+        **also_started(also),
     }
     try:
         # First without the folder: a wrong argument leaves none behind.

@@ -152,7 +152,11 @@ class FreeText:
 
         def on_feedback(message: Any) -> None:
             feedback = message.feedback
-            asked = f"; say yes or no through {topics.APPROVE_PLAN}" if feedback.waiting_for_person else ""
+            asked = (
+                f"; say yes or no with flow_rag_vla approve, or through {topics.APPROVE_PLAN}"
+                if feedback.waiting_for_person
+                else ""
+            )
             tell(f"deliberation: {feedback.message}{asked}")
 
         timer = self._timer(_LOOK_S, self._look)

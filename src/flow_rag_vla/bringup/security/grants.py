@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.bringup.deliberation import DELIBERATION, DELIBERATION_TOPICS
+from flow_rag_vla.bringup.deliberation import DELIBERATION, DELIBERATION_TOPICS, PLAN_REVIEW
 from flow_rag_vla.bringup.endpoints import SERVICES, TOPICS
 from flow_rag_vla.bringup.graph import EVERY_NODE
 from flow_rag_vla.bringup.labeling import DETECTIONS, LABELING, LABELING_SERVICES, LABELING_TOPICS
@@ -36,7 +36,7 @@ ANYTHING = "*"
 OPERATOR, VIEWER = "operator", "viewer"
 """Enclaves of people: the console command, which starts and stops episodes; and tools that only look."""
 
-OPERATOR_NODES = ("teleoperator", "memory_switch", "player_control")
+OPERATOR_NODES = ("teleoperator", "memory_switch", "player_control", "person")
 """Further nodes of the console command: several may be in one process, which has one identity."""
 
 VIEWER_NODES = ("rviz*", "foxglove_bridge")
@@ -180,9 +180,12 @@ _BESIDES: tuple[Grant, ...] = (
             topics.FAILURE_EVENT,
             topics.COMMAND,
             topics.ACTION_CHUNK,
+            PLAN_REVIEW,
         ),
         requests=(
             *_STOP,
+            topics.APPROVE_PLAN,
+            SCORE_EPISODE,
             *(f"{PLAYER.name}/{name}" for name in ("pause", "resume", "step", "set_parameters")),
             *(f"failure_memory/{call}" for call in _PARAMETER_CALLS),
         ),
