@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import socket
 import sys
 from pathlib import Path
 
@@ -267,3 +268,19 @@ def test_the_node_ends_cleanly_with_a_request_under_way(hosted, server, generate
     spin_until(lambda: pieces, what="the first word")
     assert hosted.stop() == 0
     assert "Traceback" not in hosted.text
+
+
+def test_the_node_ends_while_an_embedder_keeps_it_waiting(node, ros_node, spin_until, monkeypatch):
+    # A server that takes the connection and says nothing: as a model that loads, it cannot be interrupted.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60.0)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+        process = node(embedder="openai")
+        client = ros_node.create_client(EmbedText, topics.EMBED_TEXT)
+        spin_until(client.service_is_ready, what="the service")
+        asked = [client.call_async(EmbedText.Request(texts=["the cube slipped"])) for _ in range(3)]
+        connection, _ = silent.accept()
+        with connection:
+            assert process.stop() == 0
+            assert not any(one.done() for one in asked) and "Traceback" not in process.text

@@ -78,6 +78,12 @@ class JobThread:
         with self._lock:
             self._open = False
 
+    def abandon(self) -> None:
+        """Drop what was queued and wait for nothing: for answers that nobody gets any more. The thread may go on."""
+        with self._lock:
+            self._open = False
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _done(self, answer: Future[Any], done: ThreadFuture[Any]) -> None:
         self._finished.append((answer, done))
         with self._lock:

@@ -12,6 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -106,7 +109,7 @@ class LlmNode(Node):
             for token in self._tokens.values():
                 token.cancel()
             self._loop.close()
-            self._embedding.close()
+            self._embedding.abandon()
             self._action.destroy()
         super().destroy_node()
 
@@ -372,7 +375,14 @@ def _service_settings(settings: LlmParameters) -> ServiceSettings:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the language model node."""
-    return run(LlmNode, None if args is None else list(args))
+    code = run(LlmNode, None if args is None else list(args))
+    here = threading.current_thread()
+    if any(one is not here and not one.daemon for one in threading.enumerate()):
+        # A model that loads or a server that hangs, for an answer that nobody gets: the interpreter would wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
