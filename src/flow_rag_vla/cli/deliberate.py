@@ -36,7 +36,9 @@ def deliberate(
     ),
     logs: list[Path] = typer.Option([], "--log", help="Runs, trials or rehearsals that say what episodes have shown."),
     memory: Path | None = typer.Option(None, help="Database of the failure memory."),
-    profile: Path | None = typer.Option(None, help="YAML file of the arm's profile; none: the simulated arm."),
+    profile: str = typer.Option(
+        "", help="The arm's profile: one that ships (franka, ...) or a YAML file; empty: the simulated arm."
+    ),
     rehearse: int = typer.Option(
         0, min=0, max=100, help="First do each task so many times in the simulator, and keep that in --rehearsals."
     ),
@@ -64,6 +66,7 @@ def deliberate(
 
       flow_rag_vla deliberate "서랍을 열어줘" --log runs/2026-01-31_12-00-00 --scene table.json
     """
+    from flow_rag_vla.bringup.resources import robots_folder
     from flow_rag_vla.deliberation.deliberation import Deliberation, DeliberationSettings, Nobody
     from flow_rag_vla.deliberation.limits import profile_limits, simulated_limits
     from flow_rag_vla.deliberation.planners import FolderRecall, LanguagePlanner
@@ -74,14 +77,14 @@ def deliberate(
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
     from flow_rag_vla.llm.service import LanguageModel
     from flow_rag_vla.robot.fields import ProfileError
-    from flow_rag_vla.robot.profile import load_profile
+    from flow_rag_vla.robot.profile import find_profile, load_profile
 
     console = Console(soft_wrap=True, highlight=False)
     # What the pipeline logs of a stage that failed is in the decision, which is shown.
     logging.getLogger("flow_rag_vla.residency").addHandler(logging.NullHandler())
     _check_there([*logs, *([memory] if memory is not None else [])])
     try:
-        robot = simulated_limits() if profile is None else profile_limits(load_profile(profile))
+        robot = profile_limits(load_profile(find_profile(profile, robots_folder()))) if profile else simulated_limits()
         made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
         known = _read_scene(scene)
         if known is None and simulated >= 0:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,7 @@ from flow_rag_vla.cli.graph_options import (
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
 from flow_rag_vla.cli.saying import warn
 from flow_rag_vla.core.files import write_text
-from flow_rag_vla.core.goal import UnknownTaskError, check_task, parse_instruction, task_names
+from flow_rag_vla.core.goal import GOALS, UnknownTaskError, check_task, task_names
 
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
@@ -115,7 +116,8 @@ def sim(
     # Lines are left to the terminal to wrap: in a log file a line is a line.
     console = Console(soft_wrap=True)
     try:
-        tasks = _tasks(task, instruction)
+        started_too = also_started(also)
+        tasks = _tasks(task, instruction, "llm" in started_too)
     except UnknownTaskError as error:
         raise typer.BadParameter(str(error)) from None
     check_variant(variant)
@@ -136,7 +138,7 @@ def sim(
         "policy_profile": policy_profile,
         "record": "true" if record else "false",
         "dashboard": "true" if live else "false",
-        **also_started(also),
+        **started_too,
     }
     try:
         # First without the folder: a wrong argument leaves none behind.
@@ -156,7 +158,7 @@ def sim(
             {
                 "command": ["flow_rag_vla", *sys.argv[1:]],
                 "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "tasks": tasks,
+                "tasks": [name for name in tasks if name],
                 "variant": variant,
                 "episodes": episodes,
                 "duration": duration,
@@ -236,9 +238,29 @@ def _keep_memory(console: Console, memory: str, folder: Path) -> None:
         warn(console, f"the memory before this run is not kept: {error}")
 
 
-def _tasks(tasks: Sequence[str], instruction: str) -> tuple[str, ...]:
+def _tasks(tasks: Sequence[str], instruction: str, language_model: bool) -> tuple[str, ...]:
+    """Tasks to do in turn; an empty one where what the instruction means is for the graph's language model to say.
+
+    Raises:
+        UnknownTaskError: for an unknown task, or words in which the graph's grammar finds no single task.
+    """
     if instruction:
-        return (parse_instruction(instruction).task,)
+        known = {goal.instruction: goal.task for goal in GOALS}
+        if language_model or instruction in known:
+            return (known.get(instruction, ""),)
+        from flow_rag_vla.llm.task_language.reader import read_command
+
+        plan = read_command(instruction)
+        if not plan.accepted:
+            raise UnknownTaskError(
+                f"instruction {instruction!r:.200} is refused ({plan.refusal}): {plan.reason}; known: "
+                f"{'; '.join(known)}; --with llm has a language model read it"
+            )
+        if len(plan.steps) > 1:
+            raise UnknownTaskError(
+                f"instruction {instruction!r:.200} is {len(plan.steps)} tasks; flow_rag_vla ask --run does them in turn"
+            )
+        return (plan.steps[0].task,)
     if "all" in tasks:
         return task_names()
     return tuple(check_task(name) for name in tasks)
@@ -286,9 +308,9 @@ def _episodes(console: Console, operator: Operator, graph: GraphRun, plan: Plan,
             memory = f", {result.corrections} chunks shaped by memory" if result.corrections else ""
             failures = f", {result.failures} failures" if result.failures else ""
             console.print(
-                f"{mark} episode {plan.number(progress.done)}  {task}  seed {goal.seed}  {result.outcome}"
-                f"  {result.duration:.1f} s{failures}{memory}"
-                + ("" if result.success else f"  [dim]{result.reason}[/dim]")
+                f"{mark} episode {plan.number(progress.done)}  {task or escape(plan.instruction)}  seed {goal.seed}"
+                f"  {result.outcome}  {result.duration:.1f} s{failures}{memory}"
+                + ("" if result.success else f"  [dim]{escape(result.reason)}[/dim]")
             )
             if result.outcome == "aborted":
                 # An emergency stop, or a graph that cannot do what is asked: the next episode would end the same way.
