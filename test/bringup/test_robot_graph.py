@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flow_rag_vla.bringup.loop_settings import loop_settings
+from flow_rag_vla.bringup.memory_settings import memory_settings
+from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
 from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.robot_graph import ROBOT, ROBOT_CAMERA, ROBOT_NODES, robot_graph
 from flow_rag_vla.core.parameters import load_parameters
@@ -50,6 +54,21 @@ def test_who_decides_about_an_arm_holds_plans_against_its_profile_and_sees_what_
     assert "labeling" not in bare and "logs" not in bare["deliberation"].overrides
     none = [process.spec.name for process in robot_graph({"profile": "franka"}, PARAMS)]
     assert not {"llm", "deliberation", "labeling"} & set(none)
+
+
+@pytest.mark.parametrize("profile", ["franka", "so101", "ur5e"])
+def test_the_memorys_guard_lets_pass_what_this_arms_controller_does_and_nothing_else(profile):
+    processes = {process.spec.name: process.overrides for process in robot_graph({"profile": profile}, PARAMS)}
+    guard = memory_settings(load_parameters(FailureMemoryParameters, _declared(processes["failure_memory"]))).guard
+    loop = loop_settings(load_parameters(ControllerParameters, _declared(processes["controller"]))).limits
+    for name in ("workspace_low", "workspace_high", "translation", "rotation"):
+        assert getattr(guard.limits, name) == getattr(loop, name), name
+    if profile == "so101":
+        assert guard.limits.workspace_high == (0.32, 0.15, 0.22)
+
+
+def _declared(overrides):
+    return {name: value for name, value in overrides.items() if name != "use_sim_time"}
 
 
 def test_an_arm_without_cameras_has_no_process_for_them(tmp_path):

@@ -97,7 +97,10 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     if MOCK_ROBOT in arm:
         # A mock begins anew with each run; of a real arm the latch outlives the run too, until a person releases it.
         overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
-    overrides["controller"] |= loop_limits(profile)
+    limits = loop_limits(profile)
+    overrides["controller"] |= limits
+    # What the guard lets pass must be what the controller then does, and what this arm's people teach must pass.
+    overrides["failure_memory"] |= {name: limits[name] for name in GUARDED}
     overrides["episode_manager"] |= {"reset": "none", "scoring": "person"}
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
     if chosen.node == "flow_policy":
@@ -130,6 +133,10 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
         )
         for spec in specs
     )
+
+
+GUARDED = ("workspace_low", "workspace_high", "max_translation", "max_rotation")
+"""Parameters of the memory's guard that are the controller's."""
 
 
 def loop_limits(profile: RobotProfile) -> Parameters:

@@ -26,9 +26,6 @@ PARAMS_FILE = typer.Option(
 )
 PROFILE = typer.Option("", help="Robot profile, whose limits and workspace they must keep instead.")
 
-GUARDED = ("workspace_low", "workspace_high", "max_translation", "max_rotation")
-"""Parameters of the memory that are the controller's, and with an arm those of its profile."""
-
 
 @contextmanager
 def opened(
@@ -74,7 +71,7 @@ def guarding(origin: str = "", params_file: Path | None = None, profile: str = "
 
     from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
     from flow_rag_vla.bringup.resources import robots_folder
-    from flow_rag_vla.bringup.robot_graph import loop_limits
+    from flow_rag_vla.bringup.robot_graph import GUARDED, loop_limits
     from flow_rag_vla.core.parameters import ParameterError, load_parameters
     from flow_rag_vla.core.yaml_text import plain_yaml
     from flow_rag_vla.robot.fields import ProfileError
