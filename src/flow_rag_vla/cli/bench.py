@@ -226,7 +226,7 @@ def bench(
 
     [bold]Examples[/bold]
 
-      flow_rag_vla bench                     everything, a minute each
+      flow_rag_vla bench                     loop, memory and graph, a minute each
 
       flow_rag_vla bench graph --seconds 300
 
