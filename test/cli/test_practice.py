@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from flow_rag_vla.cli import practice
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.evaluate.trials.bank import CaseBank
+from flow_rag_vla.evaluate.trials.protocol import TrialError
+from flow_rag_vla.learn.few_demonstrations import SAMPLES
 
 runner = CliRunner()
 
@@ -24,6 +27,18 @@ def test_one_episode_makes_a_bank_and_says_so(tmp_path: Path) -> None:
     assert [item.success for item in CaseBank(bank).episodes] == [True]
 
 
+def test_a_practice_in_which_nothing_failed_has_nothing_to_fine_tune_on(tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match="holds no labels"):
+        practice._fine_tuned(tmp_path, tmp_path, tmp_path / "tuned")
+
+
+def test_the_folder_of_the_control_must_be_free(tmp_path: Path) -> None:
+    (tmp_path / SAMPLES).touch()
+    practice._check_fine_tuning(tmp_path, tmp_path / "tuned")
+    with pytest.raises(TrialError, match="is there already"):
+        practice._check_fine_tuning(tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -31,6 +46,7 @@ def test_one_episode_makes_a_bank_and_says_so(tmp_path: Path) -> None:
         (["--task", "push", "--variant", "moon"], "scene 'moon' is not known"),
         (["--task", "push", "--source", "oracle"], "source 'oracle' is not known"),
         (["--task", "push", "--checkpoint", "nowhere"], "nowhere"),
+        (["--task", "push", "--fine-tune", "tuned"], "keeps no samples.npz"),
     ],
 )
 def test_what_is_not_known_is_refused_before_anything_is_made(tmp_path: Path, arguments: list[str], text: str) -> None:

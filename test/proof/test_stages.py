@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from flow_rag_vla.cli.practice import _fine_tuned
 from flow_rag_vla.evaluate.trials.bank import CaseBank
 from flow_rag_vla.evaluate.trials.practice import LABELS
+from flow_rag_vla.evaluate.trials.protocol import TrialError
 from flow_rag_vla.evaluate.trials.session import SUMMARY, run_plan
 from flow_rag_vla.learn.samples import read_samples
 from flow_rag_vla.policy.checkpoint import load_checkpoint
@@ -89,6 +91,25 @@ def test_an_interrupted_step_is_made_from_nothing(work: Path) -> None:
     assert not (folder / "half").exists()
 
 
+@pytest.mark.slow
+def test_the_control_can_be_made_of_any_bank_and_its_policy(work: Path, tmp_path: Path) -> None:
+    made = _fine_tuned(policy_path(work, 0), bank_path(work, 0, GROUND), tmp_path / "tuned")
+    assert load_checkpoint(tmp_path / "tuned")[2] == made != load_checkpoint(policy_path(work, 0))[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (replace(TINY, practice=3), "'episodes': 2}, not with .*'episodes': 3"),
+        (replace(TINY, demonstrations=2), "'demonstrations': 1, .* another --work"),
+        (replace(TINY, tuning=21), "dagger-0-open_drawer-object_size was made with"),
+    ],
+)
+def test_what_was_made_with_other_settings_is_refused(work: Path, other: ProofSettings, said: str) -> None:
+    with pytest.raises(TrialError, match=said):
+        prepare(work, other, 1, lambda *_: None)
+
+
 def test_the_grounds_are_named_in_files() -> None:
     assert str(GROUND) == "open_drawer-object_size"
-    assert replace(TINY, grounds=()).grounds == ()

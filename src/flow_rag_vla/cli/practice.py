@@ -46,6 +46,10 @@ def practice(
     copies: Annotated[
         int, typer.Option(min=0, help="With search: simulated copies in which shifts are tried beforehand")
     ] = 0,
+    fine_tune: Annotated[
+        Path | None,
+        typer.Option(help="Also fine-tune the policy on the same labels, into this folder: the control `--dagger`"),
+    ] = None,
 ) -> None:
     """Let a policy practise, and remember its failures with what would have been right.
 
@@ -61,6 +65,8 @@ def practice(
       flow_rag_vla practice --task open_drawer --source rehearsal --output runs/found
 
       flow_rag_vla evaluate --task open_drawer --variant object_size --cases runs/found --memory off,consensus
+
+      flow_rag_vla practice --task open_drawer --checkpoint runs/proof/policy-0 --output runs/b --fine-tune runs/tuned
     """
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
@@ -81,6 +87,8 @@ def practice(
         if source not in SOURCES:
             raise TrialError(f"source {source!r} is not known; known: {', '.join(SOURCES)}")
         spec = simulated_spec(task, variant, checkpoint=checkpoint)
+        if fine_tune is not None:
+            _check_fine_tuning(checkpoint, fine_tune)
         with progress_display(console) as display:
             bar = StageBars(display).bar("Practice")
 
@@ -92,16 +100,55 @@ def practice(
             failed = practise(
                 output, spec, episodes, seed, source=source, search=settings, rehearsal=rehearsing, progress=note
             )
+        tuned = "" if fine_tune is None else _fine_tuned(checkpoint, output, fine_tune)
         cases = open_bank(output).cases()
         searches, rehearsals = read_searches(output), read_rehearsals(output)
     except (UnknownTaskError, TrialError, CheckpointError, SituationKeyError) as error:
         complain(console, error)
         raise typer.Exit(2) from error
     console.print(f"failed {failed} of {episodes}; {len(cases)} cases in {output}", highlight=False)
+    if fine_tune is not None:
+        console.print(f"{fine_tune}: the policy fine-tuned on the same labels, revision {tuned}", highlight=False)
     if searches:
         _tell_searches(console, searches)
     if rehearsals:
         _tell_rehearsals(console, rehearsals)
+
+
+def _check_fine_tuning(checkpoint: Path | None, folder: Path) -> None:
+    """Find out before the episodes, not after them.
+
+    Raises:
+        TrialError: if the policy kept nothing of its training to mix the labels with, or the folder is taken.
+    """
+    from flow_rag_vla.evaluate.trials.protocol import TrialError
+    from flow_rag_vla.learn.few_demonstrations import SAMPLES
+
+    if checkpoint is None or not (checkpoint / SAMPLES).is_file():
+        raise TrialError(
+            f"--fine-tune mixes labels with what the policy was trained on, and {checkpoint or 'the one that ships'} "
+            f"keeps no {SAMPLES}; take a policy of `flow_rag_vla proof`, such as --checkpoint runs/proof/policy-0"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TrialError(f"--fine-tune {folder} is there already; name another folder")
+
+
+def _fine_tuned(checkpoint: Path | None, bank: Path, folder: Path) -> str:
+    """The revision of the control; the bank stays whatever comes of it.
+
+    Raises:
+        TrialError: if practice gave no labels.
+    """
+    from flow_rag_vla.evaluate.trials.practice import LABELS
+    from flow_rag_vla.evaluate.trials.protocol import TrialError
+    from flow_rag_vla.learn.few_demonstrations import SAMPLES
+    from flow_rag_vla.learn.fine_tune import fine_tune
+    from flow_rag_vla.learn.samples import read_samples
+
+    assert checkpoint is not None  # checked before
+    if not (bank / LABELS).is_file():
+        raise TrialError(f"{bank} holds no labels: nothing failed, so there is nothing to fine-tune on; add --episodes")
+    return fine_tune(checkpoint, read_samples(bank / LABELS), read_samples(checkpoint / SAMPLES), folder)
 
 
 def _tell_searches(console: Console, searches: Sequence[Searched]) -> None:

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 
 def proof(
-    work: Annotated[Path, typer.Option(help="Folder of policies, banks and trials; what is there is kept")] = Path(
-        "runs/proof"
-    ),
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder of policies, banks and trials; what is there is kept, and refused if made otherwise"),
+    ] = Path("runs/proof"),
     workers: Annotated[int, typer.Option(min=1, help="Processes")] = 2,
     ground: Annotated[
         list[str] | None, typer.Option(help="TASK/SCENE; repeat; default: open_drawer/object_size")
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Fresh starts of each training seed")] = None,
+    demonstrations: Annotated[
+        int | None, typer.Option(min=1, help="Of each goal, from which each policy is trained")
+    ] = None,
+    training_seed: Annotated[list[int] | None, typer.Option(min=0, help="Seed of a policy; repeat for several")] = None,
     practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank")] = None,
     variants: Annotated[str | None, typer.Option(help="What the memory does, as in evaluate --memory")] = None,
     repeated: Annotated[
@@ -65,8 +70,10 @@ def proof(
             named = (name.partition("/") for name in ground)
             chosen = tuple(Ground(check_task(task), check_scene(scene)) for task, _, scene in named)
             settings = replace(settings, grounds=chosen)
-        given: dict[str, Any] = {"episodes": episodes, "practice": practice, "variants": variants,
-                                 "repeated": repeated}  # fmt: skip
+        given: dict[str, Any] = {
+            "episodes": episodes, "practice": practice, "variants": variants, "repeated": repeated,
+            "demonstrations": demonstrations, "training_seeds": tuple(training_seed) if training_seed else None,
+        }  # fmt: skip
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
         _prepare(console, work, settings, workers)
         for item in settings.grounds:

@@ -11,16 +11,20 @@ The ground, the memory's settings and the variants were fixed on development see
 
 from __future__ import annotations
 
+import inspect
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
+from flow_rag_vla.evaluate.trials.protocol import TrialError
 from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 from flow_rag_vla.learn.few_demonstrations import SAMPLES, train_from_few
@@ -32,6 +36,9 @@ PRACTICE_SEED = 70_000
 
 DONE = "done"
 """File that says that a step's folder is whole."""
+
+MADE = "made.json"
+"""File that says with which numbers it was made; folders of earlier versions lack it and are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,11 @@ def dagger_path(work: Path, seed: int, ground: Ground) -> Path:
 
 
 def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progress) -> None:
-    """Make policies, banks and fine-tuned controls; what is there is kept."""
+    """Make policies, banks and fine-tuned controls; what is there is kept.
+
+    Raises:
+        TrialError: if what is there was made with other settings.
+    """
     seeds = settings.training_seeds
     _run(
         "Policies",
@@ -159,6 +170,8 @@ def _practise(folder: Path, policy: Path, ground: Ground, episodes: int) -> str:
 
 
 def _tune(folder: Path, policy: Path, bank: Path, iterations: int) -> str:
+    if not (bank / LABELS).is_file():
+        raise TrialError(f"{bank} holds no labels: its policy did not fail; practise more, or train on fewer")
     fine_tune(policy, read_samples(bank / LABELS), read_samples(policy / SAMPLES), folder, iterations=iterations)
     return bank.name
 
@@ -172,6 +185,7 @@ def _step(work: Callable[..., str], arguments: tuple[Path, ...]) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     note = work(*arguments)
+    write_text(folder / MADE, json.dumps(_settings_of(work, arguments)) + "\n")
     write_text(folder / DONE, note + "\n")
     return note
 
@@ -181,10 +195,36 @@ def _run(
 ) -> None:
     missing = [step for step in steps if not (Path(str(step[1][0])) / DONE).is_file()]
     done = len(steps) - len(missing)
+    for work, arguments in steps:
+        _check_made(Path(str(arguments[0])), _settings_of(work, arguments))
     progress(title, done, len(steps), "")
     for note in _notes(missing, workers):
         done += 1
         progress(title, done, len(steps), note)
+
+
+def _settings_of(work: Callable[..., str], arguments: tuple[object, ...]) -> dict[str, Any]:
+    """What a step is told, by name, less where its folders lie."""
+    told = zip(inspect.signature(work).parameters, arguments, strict=True)
+    return {
+        name: str(value) if isinstance(value, Ground) else value for name, value in told if not isinstance(value, Path)
+    }
+
+
+def _check_made(folder: Path, wanted: dict[str, Any]) -> None:
+    """Refuse a whole folder that was made with other settings: its trials would be told as what they are not.
+
+    Raises:
+        TrialError: if it was.
+    """
+    if not (folder / DONE).is_file() or not (folder / MADE).is_file():
+        return
+    try:
+        made = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrialError(f"{folder / MADE} cannot be read ({error}); delete {folder}, it is made again") from error
+    if made != wanted:
+        raise TrialError(f"{folder} was made with {made}, not with {wanted}; name another --work, or delete it")
 
 
 def _notes(steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int) -> Iterator[str]:
