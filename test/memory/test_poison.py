@@ -16,8 +16,10 @@ from flow_rag_vla.control.ladder import Mode
 from flow_rag_vla.control.loop import ControlLoop, Episode
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
+from flow_rag_vla.core.goal import parse_instruction
 from flow_rag_vla.core.state import RobotState
-from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.case import CaseError, FailureCase
+from flow_rag_vla.memory.consensus import ConsensusMemory
 from flow_rag_vla.memory.corrector import CredibleCase, make_corrector
 from flow_rag_vla.memory.exchange import export_cases, import_cases
 from flow_rag_vla.memory.guard import GuardError
@@ -26,6 +28,7 @@ from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import CaseFilter
 from flow_rag_vla.policy.observation import CENTRE, proprioception
+from flow_rag_vla.policy.policy import FlowPolicy
 
 HORIZON = 16
 
@@ -156,6 +159,40 @@ def test_poison_that_got_past_the_guard_is_held_at_the_wall_by_the_clamps(make, 
     steps = np.linalg.norm(np.diff([position for position, _ in targets], axis=0), axis=1)
     assert steps.max() <= limits.translation + 1e-9
     assert targets[-1][1] & Clamp.WORKSPACE
+
+
+def test_poisoned_misreadings_move_the_target_a_little_way_and_the_clamps_hold(make, robot_memory):
+    with pytest.raises(CaseError, match="longer than"):
+        make.case(1, misreading=np.array([0.0, 0.0, -0.2]))
+    for seed in range(4):
+        # The guard has no opinion on where a target is: what stands between such cases and the table is what follows.
+        down = make.case(embedding=make.turned(make.unit(1), 0.9, seed), misreading=np.array([0.0, 0.0, -0.149]))
+        assert robot_memory.add(down).accepted
+    case = robot_memory.get(1)
+    answer = ConsensusMemory(robot_memory).answer(
+        make.unit(1), stamp=case.stamp, task="push", phase="reach", stamp_ns=0
+    )
+    correction = answer.correction
+    assert correction.mode is CorrectionMode.SHIFT and -0.15 < correction.shift[2] < -0.05
+    policy, loop = FlowPolicy.load(), ControlLoop()
+    limits, goal = loop.settings.limits, parse_instruction("push the yellow cylinder to the green zone")
+    position, now = CENTRE - np.array([0.0, 0.0, 0.1]), 1_000_000_000_000
+    loop.set_episode(Episode(1, True, False, "push", now - 1), now, now)
+    seen, heights = make.unit(7, policy.embedding_dimension), []
+    for tick in range(120):
+        now += TICK_NS
+        state = RobotState(now, position, np.array([1.0, 0.0, 0.0, 0.0]))
+        loop.offer_state(state, now, now)
+        if tick % 8 == 0:
+            chunk = policy.act(seen, state, goal, seed=tick, correction=correction)
+            assert chunk.provenance.correction is CorrectionMode.SHIFT
+            loop.offer_chunk(chunk, now, now)
+        command = loop.tick(now, now)
+        assert command.target is not None
+        assert np.linalg.norm(command.target.position - position) <= limits.translation + 1e-9
+        position = command.target.position
+        heights.append(position[2])
+    assert min(heights) >= limits.workspace_low[2] - 1e-9
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
