@@ -98,3 +98,94 @@ def test_duplicates_are_named_and_deleted_only_when_asked_and_an_undo_brings_the
         registry.undo(who="anna")
         assert registry.count() == 7
     run("next", folder.parent / "nothing", code=1)
+
+
+@pytest.fixture
+def looks(tmp_path):
+    """Twelve pictures with a cup each, of two looks: red ones and blue ones; a bowl in the first."""
+    media = tmp_path / "cups"
+    media.mkdir()
+    rng = np.random.default_rng(5)
+    with Registry(tmp_path / "cup_labels") as registry:
+        source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(media.resolve())))
+        for number in range(12):
+            pixels = np.zeros((48, 64, 3), np.uint8)
+            pixels[..., 2 * (number % 3 == 0)] = 200
+            Image.fromarray(pixels).save(media / f"{number}.png")
+            (image,) = registry.add_images(source.source_id, [ImageDraft(f"{number}.png", 64, 48, number)])
+            drafts = []
+            for name, axis in [("cup", number % 3 == 0), *([("bowl", 4)] if number == 0 else [])]:
+                vector = np.eye(8)[int(axis)] + 0.05 * rng.normal(size=8)
+                drafts.append(
+                    ObjectDraft(
+                        image.image_id,
+                        name,
+                        (8, 8, 40, 40),
+                        0.9,
+                        ScoreKind.SIGMOID,
+                        Origin("detector"),
+                        embedding=(vector / np.linalg.norm(vector)).astype(np.float32),
+                        embedder=Embedder("tiny", "1", 8),
+                        attributes={"size": "tall"},
+                    )
+                )
+            registry.register(drafts, who="detector")
+    return tmp_path / "cup_labels"
+
+
+def test_objects_are_sorted_into_looks_and_drawn(looks, tmp_path):
+    sheet = tmp_path / "new" / "cups.png"
+    words = ("groups", looks, "--category", "cup", "--groups", 2)
+    found = json.loads(run(*words, "--members", 0, "--picture", sheet, "--json").stdout)
+    assert (found["objects"], found["groups"], found["named"]) == (12, 2, 0)
+    assert [item["objects"] for item in found["items"]] == [8, 4]
+    first, second = ({*item["members"]} for item in found["items"])
+    assert len(first) == 8 and len(second) == 4 and not first & second
+    assert found["items"][0]["members"][0] == found["items"][0]["medoid"]
+    assert found["silhouette"] > 0.8 and found["tried"] == {"2": found["silhouette"]}
+    # A row a group, the things of the first red, of the second blue.
+    pixels = np.asarray(Image.open(sheet).convert("RGB"))
+    middle = pixels[pixels.shape[0] // 4, 190], pixels[3 * pixels.shape[0] // 4, 190]
+    assert [np.argmax(colour) for colour in middle] == [0, 2]
+    shown = run(*words).stdout
+    assert found["items"][0]["medoid"] in shown and "cup (100 %)" in shown and "12 objects: 2 groups" in shown
+    with Registry(looks) as registry:
+        assert all("look" not in item.attributes for item in registry.list_objects().objects)
+
+
+def test_the_group_is_written_to_an_attribute_only_when_asked_beside_the_others(looks):
+    run("groups", looks, "--category", "cup", "--groups", 2, "--name", "look", "--who", "anna")
+    with Registry(looks) as registry:
+        items = registry.list_objects().objects
+        assert sorted(item.attributes.get("look", 0) for item in items) == [0, *[1] * 8, *[2] * 4]
+        assert {item.attributes["size"] for item in items} == {"tall"}
+        registry.undo(who="anna")
+        assert sum("look" in item.attributes for item in registry.list_objects().objects) == 11
+
+
+def test_the_best_quality_is_listed_first_where_it_is_asked_for(looks):
+    with Registry(looks) as registry:
+        best = registry.list_objects(limit=5).objects[4].object_id
+        registry.update(best, ObjectChange(quality=0.7), who="anna")
+    found = json.loads(run("groups", looks, "--groups", 1, "--order", "quality", "--members", 1, "--json").stdout)
+    assert found["items"][0]["members"] == [best] and found["strength"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--category", "mug"], 1, "no category 'mug'"),
+        (["--state", "accepted"], 1, "0 objects with a vector are too few to group"),
+        (["--category", "bowl"], 1, "1 objects with a vector are too few to group"),
+        (["--groups", 14], 1, "14 groups of 13 objects; ask for 1 to 13"),
+        (["--order", "size"], 2, "expected one of typical, quality"),
+        (["--state", "fine"], 2, "expected one of unreviewed"),
+        (["--picture", "/proc/nope/a.png"], 2, "name another place with --picture"),
+        (["--name", ""], 0, ""),
+    ],
+)
+def test_what_cannot_be_grouped_is_said_in_a_line_and_nothing_is_written(looks, words, code, said):
+    result = run("groups", looks, *words, code=code)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    with Registry(looks) as registry:
+        assert all(item.version == 1 for item in registry.list_objects().objects)

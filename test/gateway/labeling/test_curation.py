@@ -109,6 +109,63 @@ def test_what_is_unlike_all_others_is_first_until_another_one_like_it_comes(fill
     refused(server.ask(Role.VIEWER, "GET", "curation/unique"), 409, "embedder_mismatch")
 
 
+def test_groups_that_look_alike_are_listed_with_their_ends_and_paged_until_the_registry_changes(filled):
+    server, _, ids = filled
+
+    def asked(path="curation/groups", **params):
+        return server.ask(Role.VIEWER, "GET", path, params=params).json()
+
+    found = asked(groups=3, members=2)
+    assert (found["groups"], found["compared"]) == (3, 9)
+    assert [item["objects"] for item in found["items"]] == [3, 3, 3] and found["silhouette"] > 0.5
+    assert {(item["mostly"], item["mostly_share"]) for item in found["items"]} == {
+        ("red cube", 1.0),
+        ("bin", 1.0),
+        ("drawer", 1.0),
+    }
+    assert all(len(item["typical"]) == len(item["unusual"]) == 2 for item in found["items"])
+    assert len(asked(groups=3, limit=1)["items"]) == 1 and asked(groups=3, members=0)["items"][0]["typical"] == []
+    assert len(asked()["items"]) == asked()["groups"]
+
+    page = asked("curation/groups/1", groups=1, limit=4)
+    assert page["objects"] == 9
+    seen = [item["object"]["object_id"] for item in page["items"]]
+    cursor = page["next_cursor"]
+    # A page goes on in the order that it began in, whatever is judged meanwhile; what is deleted is left out.
+    server.registry.delete(ids[0], who="anna")
+    left = {*ids} - {ids[0]} | {*seen}
+    while cursor:
+        page = asked("curation/groups/1", groups=1, limit=4, cursor=cursor)
+        seen += [item["object"]["object_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert sorted(seen) == sorted(left)
+    assert asked("curation/groups/1", groups=1)["objects"] == 8
+    (bins,) = asked(category="bin", groups=1)["items"]
+    assert (bins["objects"], {item["category"] for item in bins["typical"]}) == (3, {"bin"})
+    server.registry.update(ids[1], ObjectChange(state=ReviewState.REJECTED), who="anna")
+    assert asked(groups=1)["compared"] == 7 and asked(groups=1, state=["rejected", "unreviewed"])["compared"] == 8
+
+
+def test_groups_that_make_no_sense_are_refused_and_the_request_is_bounded(filled):
+    server, _, ids = filled
+
+    def ask(path="curation/groups", **params):
+        return server.ask(Role.VIEWER, "GET", path, params=params)
+
+    refused(ask(project="mug"), 404, "unknown_project")
+    refused(ask(category="mug"), 422, "unknown_category")
+    refused(ask(groups=10), 422, "invalid_value")
+    refused(ask(state="accepted"), 422, "invalid_value")
+    for wrong in ({"groups": 0}, {"groups": 101}, {"limit": 501}, {"members": 21}):
+        refused(ask(**wrong), 422, "invalid_request")
+    refused(ask("curation/groups/0"), 422, "invalid_request")
+    refused(ask("curation/groups/4", groups=3), 404, "unknown_group")
+    refused(ask("curation/groups/1", cursor="x"), 422, "invalid_request")
+    other = Embedder("other", "1", 4)
+    server.registry.set_embeddings({ids[0]: np.eye(4, dtype=np.float32)[0]}, other, who="anna")
+    refused(ask(), 409, "embedder_mismatch")
+
+
 def test_pictures_that_show_the_same_are_grouped_and_those_that_cannot_be_read_are_named(filled, tmp_path):
     server, source, _ = filled
     found = server.ask(Role.VIEWER, "GET", "curation/duplicates").json()

@@ -107,6 +107,8 @@ ROUTES = [
     ("GET", "curation/mistakes", Role.VIEWER),
     ("GET", "curation/unique", Role.VIEWER),
     ("GET", "curation/duplicates", Role.VIEWER),
+    ("GET", "curation/groups", Role.VIEWER),
+    ("GET", "curation/groups/{group}", Role.VIEWER),
     ("PUT", "objects/{id}/mask", Role.LABELLER),
     ("GET", "datasets", Role.VIEWER),
     ("POST", "datasets", Role.REVIEWER),
@@ -141,7 +143,7 @@ def test_every_route_asks_for_a_token_and_its_role(server):
     assert server.ask(Role.VIEWER, "GET", "openapi.json").json() == server.app.openapi()
     with server.client(Role.VIEWER) as client:
         for method, path, role in ROUTES:
-            address = f"/api/labeling/{path.format(id='0' * 32, version=1, kind='coco', page='training.html')}"
+            address = f"/api/labeling/{path.format(id='0' * 32, version=1, group=1, kind='coco', page='training.html')}"
             refused(client.request(method, address, headers={"Authorization": ""}), 401, "token_missing")
             refused(client.request(method, address, headers={"Authorization": "Bearer x"}), 401, "token_unknown")
             if role > Role.VIEWER:

@@ -1,4 +1,4 @@
-"""What is worth a look: the most useful next, likely mistakes, near duplicates; and masks that people draw."""
+"""What is worth a look: the most useful next, likely mistakes, near duplicates, groups; and masks that people draw."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from flow_rag_vla.gateway.labeling.labels import Labels, mask_of
 from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, IfMatch, Limit, tag_of, version_of
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import object_given
+from flow_rag_vla.labeling.curation.groups import Group, Groupings, Strength
 from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
 from flow_rag_vla.labeling.curation.pictures import PictureGroups, picture_duplicates
 from flow_rag_vla.labeling.curation.pool import Pool, last_change, read_pool
@@ -32,11 +33,16 @@ from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
 
 MOST_OBJECTS = 20_000
 """Objects that are compared with each other for one answer: of more, those with the lowest scores."""
+MOST_GROUPS_ASKED = 100
+MOST_SHOWN_OF_GROUP = 20
 _ID = r"^[0-9a-f]{32}$"
 ObjectId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
 Project = Annotated[str, Query(max_length=schemas.LONGEST_WORD)]
 Words = Annotated[list[schemas.Word], Query(max_length=50)]
 Ids = Annotated[list[schemas.Identity], Query(max_length=200)]
+GroupCount = Annotated[
+    int | None, Query(ge=1, le=MOST_GROUPS_ASKED, description="how many; left out: as many as there are")
+]
 RankCursor = Annotated[
     str, Query(pattern=r"^(\d{1,15}-\d{1,9})?$", description="next_cursor of the page before; empty: ranked anew")
 ]
@@ -111,6 +117,45 @@ class DuplicateList(schemas.Given):
     unread: list[str]
 
 
+class GroupGiven(schemas.Given):
+    """Objects that look alike. silhouette: how far from the other groups, -1 to 1; spread: 0 for copies."""
+
+    group: int = Field(description="from 1, the largest")
+    objects: int
+    mostly: str = Field(description="what most of them are called")
+    mostly_share: float
+    silhouette: float
+    spread: float
+    typical: list[schemas.ObjectGiven] = Field(description="the most typical first")
+    unusual: list[schemas.ObjectGiven] = Field(description="the least typical first")
+
+
+class GroupPage(schemas.Given):
+    """The largest group first. strength: clear, weak, or none: then what was asked for is no better than chance."""
+
+    items: list[GroupGiven]
+    groups: int
+    strength: Strength
+    silhouette: float = Field(description="of the best partition that was tried")
+    chance: float = Field(description="the most that clouds without groups have")
+    compared: int = Field(description="objects that were grouped")
+
+
+class MemberGiven(schemas.Given):
+    """An object of a group. likeness: its cosine to the group's mean direction."""
+
+    object: schemas.ObjectGiven
+    likeness: float
+
+
+class MemberPage(schemas.Given):
+    """The most typical first."""
+
+    items: list[MemberGiven]
+    next_cursor: str = Field(description="empty: this was the last page")
+    objects: int
+
+
 class MaskSent(schemas.Sent):
     """A mask that somebody drew; the box becomes the one that it fills. state needs a reviewer."""
 
@@ -163,6 +208,7 @@ def curation_routes(labels: Labels) -> APIRouter:
     router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
     registry = labels.registry
     rankings = Rankings(registry)
+    groupings = Groupings(registry, most=MOST_OBJECTS)
 
     def compared(project: str) -> _Compared:
         pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
@@ -263,6 +309,88 @@ def curation_routes(labels: Labels) -> APIRouter:
         ]
         return DuplicateList(items=items, pictures=len(found.image_ids), unread=list(found.unread))
 
+    @router.get("/curation/groups")
+    def look_groups(
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
+        project: Project = "",
+        groups: GroupCount = None,
+        members: Annotated[int, Query(ge=0, le=MOST_SHOWN_OF_GROUP, description="objects to show of each group")] = 3,
+        limit: Limit = USUAL_PAGE,
+    ) -> GroupPage:
+        """Objects in groups that look alike, the largest first; rejected ones only where their state is asked for."""
+        where = ObjectFilter(project=project, categories=tuple(category), states=tuple(state))
+        found = groupings.newest(where, groups)
+        grouping, ids = found.grouping, found.pool.object_ids
+        shown = grouping.groups[:limit]
+        wanted = {ids[row] for group in shown for row in _ends(group, members)}
+        objects = {item.object_id: item for item in registry.get_many(sorted(wanted)) if not item.deleted}
+
+        def given(rows: list[int]) -> list[schemas.ObjectGiven]:
+            return [object_given(objects[ids[row]]) for row in rows if ids[row] in objects]
+
+        items = []
+        for number, group in enumerate(shown, 1):
+            mostly, share = found.commonest_label(group)
+            items.append(
+                GroupGiven(
+                    group=number,
+                    objects=len(group),
+                    mostly=mostly,
+                    mostly_share=share,
+                    silhouette=group.silhouette,
+                    spread=group.spread,
+                    typical=given(group.rows[:members].tolist()),
+                    unusual=given(group.unusual(members).tolist()),
+                )
+            )
+        return GroupPage(
+            items=items,
+            groups=len(grouping.groups),
+            strength=grouping.strength,
+            silhouette=grouping.silhouette,
+            chance=grouping.chance,
+            compared=len(found.pool),
+        )
+
+    @router.get("/curation/groups/{group}")
+    def group_members(
+        group: Annotated[int, Path(ge=1, le=MOST_GROUPS_ASKED, description="from 1, the largest")],
+        _person: Viewer,
+        category: Words = [],  # noqa: B006
+        state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
+        project: Project = "",
+        groups: GroupCount = None,
+        limit: Limit = USUAL_PAGE,
+        cursor: RankCursor = "",
+    ) -> MemberPage:
+        """The objects of one group, the most typical first. Send what the groups were asked for with."""
+        where = ObjectFilter(project=project, categories=tuple(category), states=tuple(state))
+        generation, _, place = cursor.partition("-")
+        start = int(place or 0)
+        found = groupings.kept(where, groups, int(generation)) if cursor else None
+        if found is None:
+            # What the cursor counted in is gone: begin again, with what is true now.
+            found, start = groupings.newest(where, groups), 0
+        made = found.grouping.groups
+        if group > len(made):
+            raise GatewayError(
+                404, "unknown_group", f"there is no group {group}", f"there are {len(made)}; ask curation/groups again"
+            )
+        chosen = made[group - 1]
+        rows = chosen.rows[start : start + limit].tolist()
+        objects = registry.get_many([found.pool.object_ids[row] for row in rows])
+        likeness = chosen.likeness[start : start + limit].tolist()
+        items = [
+            MemberGiven(object=object_given(item), likeness=value)
+            for value, item in zip(likeness, objects, strict=True)
+            if not item.deleted
+        ]
+        after = start + len(rows)
+        cursor = f"{found.generation}-{after}" if after < len(chosen) else ""
+        return MemberPage(items=items, next_cursor=cursor, objects=len(chosen))
+
     @router.put("/objects/{object_id}/mask")
     def draw(
         object_id: ObjectId, sent: MaskSent, person: Labeller, response: Response, if_match: IfMatch = None
@@ -297,6 +425,11 @@ def curation_routes(labels: Labels) -> APIRouter:
         return object_given(made)
 
     return router
+
+
+def _ends(group: Group, count: int) -> list[int]:
+    """Rows of the most and of the least typical of a group."""
+    return [*group.rows[:count].tolist(), *group.unusual(count).tolist()]
 
 
 def _still_open(labels: Labels, shown: tuple[Ranked, ...]) -> list[NextGiven]:

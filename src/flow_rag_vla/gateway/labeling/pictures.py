@@ -22,6 +22,7 @@ from PIL import Image as Pillow
 from flow_rag_vla.core.files import replaced_file
 from flow_rag_vla.data.message_values import image_pixels, stamp_ns
 from flow_rag_vla.gateway.errors import GatewayError, not_found
+from flow_rag_vla.labeling.curation.contact_sheet import surroundings
 from flow_rag_vla.labeling.pipeline.errors import SourceError
 from flow_rag_vla.labeling.pipeline.images import decode_image, read_image
 from flow_rag_vla.labeling.registry.errors import files_checked
@@ -96,13 +97,7 @@ class Pictures:
 
     def crop(self, source: Source, image: Image, box: Box, side: int) -> bytes:
         """PNG of what is in a box with a margin, at most ``side`` pixels a side."""
-        pixels = self.pixels(source, image)
-        height, width = pixels.shape[:2]
-        left, top, right, bottom = box
-        margin = 0.15 * max(right - left, bottom - top) + 2.0
-        rows = slice(max(0, int(top - margin)), min(height, int(bottom + margin) + 1))
-        columns = slice(max(0, int(left - margin)), min(width, int(right + margin) + 1))
-        part = Pillow.fromarray(np.ascontiguousarray(pixels[rows, columns]))
+        part = Pillow.fromarray(np.ascontiguousarray(surroundings(self.pixels(source, image), box)))
         scale = side / max(part.size)
         size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
         return _file_of(part.resize(size, Pillow.Resampling.BILINEAR), "PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ class Pool:
     states: N review states; boxes: (N, 4) float32, left, top, right, bottom in pixels
     stamps_ns: (N,) int64, times of capture, 0 unknown; embedder: None in an empty pool
     without_vector: live objects that pass the filter and have no vector: they are not in the pool
+    qualities: (N,) float64, 0 to 1, NaN where nobody gave one; empty where they were not read
     """
 
     object_ids: tuple[str, ...]
@@ -48,6 +49,7 @@ class Pool:
     stamps_ns: NDArray[np.int64]
     embedder: Embedder | None = None
     without_vector: int = 0
+    qualities: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.object_ids)
@@ -74,6 +76,7 @@ class Pool:
             source_ids=some(self.source_ids),
             boxes=self.boxes[rows],
             stamps_ns=self.stamps_ns[rows],
+            qualities=self.qualities[rows] if len(self.qualities) else self.qualities,
         )
 
 
@@ -115,6 +118,7 @@ def read_pool(registry: ReadingRegistry, where: ObjectFilter | None = None, *, m
         stamps_ns=np.array([row.stamp_ns for row in rows], np.int64),
         embedder=embedder,
         without_vector=without,
+        qualities=np.array([np.nan if row.quality is None else row.quality for row in rows], np.float64),
     )
 
 
@@ -147,6 +151,7 @@ def _columns() -> sa.Select[Any]:
         _o.object_id,
         _o.score,
         _o.score_kind,
+        _o.quality,
         _o.state,
         _o.version,
         t.vectors.c.value,
