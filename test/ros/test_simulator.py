@@ -13,7 +13,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.data.message_values import image_pixels, robot_state
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces.msg import ControlCommand, RobotState, SceneState
 from flow_rag_vla_interfaces.srv import ResetSimulation, StepSimulation
 
@@ -82,6 +82,33 @@ def test_a_command_moves_the_tool_and_a_bad_one_does_not(start_node, heard, ros_
 
     spin_until(moved, what="motion")
     assert node.alive
+
+
+def test_a_command_made_of_where_the_robot_was_before_a_reset_is_not_followed(
+    start_node, call, heard, ros_node, spin_until
+):
+    start_node("simulator")
+    publisher = ros_node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
+    spin_until(lambda: publisher.get_subscription_count() == 1 and heard["state"], what="the simulator")
+    elsewhere = command(heard["state"][-1], dx=0.05)
+    assert call(ResetSimulation, topics.RESET_SIMULATION, task="stack", seed=7).ok
+    spin_until(lambda: heard["truth"] and heard["truth"][-1].task == "stack", what="the new scene")
+    shown = next(truth for truth in heard["truth"] if truth.task == "stack").header.stamp
+    start = next(robot_state(state) for state in heard["state"] if to_ns(state.header.stamp) >= to_ns(shown)).position
+
+    def told(stamp_ns, ticks):
+        elsewhere.header.stamp = to_stamp(stamp_ns)
+        heard["state"].clear()
+
+        def answered():
+            publisher.publish(elsewhere)
+            return len(heard["state"]) >= ticks
+
+        spin_until(answered, what="states after it")
+        return float(np.linalg.norm(robot_state(heard["state"][-1]).position - start))
+
+    assert told(to_ns(shown) + 1_000_000, ticks=6) < 1e-3
+    assert told(to_ns(shown) + 100_000_000, ticks=6) > 0.02
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.runtime import run
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.sim.bodies import JOINT_NAMES
+from flow_rag_vla.sim.phase import period_ns
 from flow_rag_vla.sim.scene import SceneSpec, sample_scene
 from flow_rag_vla.sim.tasks import TASK_RULES
 from flow_rag_vla.sim.world import World
@@ -35,6 +36,9 @@ from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
 from flow_rag_vla_interfaces.srv import ResetSimulation, StepSimulation
 
 ARM_NAMES, FINGER_NAMES = JOINT_NAMES[:7], JOINT_NAMES[7:]
+
+BELATED_NS = 2 * TICK_NS
+"""How long after a reset commands may still be made of a state from before it: until one of the new scene is heard."""
 
 
 class Simulator(Node):
@@ -69,7 +73,7 @@ class Simulator(Node):
         self._show(self._scene)
         if not self._stepped:
             # A steady timer: with use_sim_time this node is the source of the clock it would otherwise wait for.
-            self.create_timer(TICK_S, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self._timer = self.create_timer(TICK_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics = Diagnostics(self, "pybullet", self._health)
         self.get_logger().info(f"simulating {self._scene.goal.instruction!r} ({settings.mode})")
 
@@ -79,8 +83,8 @@ class Simulator(Node):
         super().destroy_node()
 
     def _on_command(self, command: ControlCommand) -> None:
-        if to_ns(command.header.stamp) < self._reset_ns:
-            # On its way while the robot was put elsewhere: its target is where the robot was.
+        if to_ns(command.header.stamp) < self._reset_ns + (0 if self._stepped else BELATED_NS):
+            # Made of where the robot was before it was put elsewhere: followed, it would jerk the arm back there.
             return
         pose = command.target
         position = np.array([pose.position.x, pose.position.y, pose.position.z])
@@ -141,6 +145,11 @@ class Simulator(Node):
         self._resets += 1
         self._last_steady_ns = 0
         self._publish(state)
+
+    def _on_timer(self) -> None:
+        if self._commanded:
+            self._timer.timer_period_ns = period_ns(time.monotonic_ns() - self._target_steady_ns)
+        self._advance()
 
     def _advance(self) -> None:
         now = time.monotonic_ns()
