@@ -41,7 +41,8 @@ def test_a_plan_played_slower_adds_up_to_the_same_motion(actions, pace):
 @given(chunks, paces)
 def test_steps_and_their_changes_keep_within_the_paces_share_of_the_plans_own(actions, pace):
     steps = ticks_of(actions, pace)[:, :3]
-    lengths, jumps = np.linalg.norm(actions[:, :3], axis=1), np.diff(actions[:, :3].astype(float), axis=0)
+    plan = actions[:, :3].astype(float)
+    lengths, jumps = np.linalg.norm(plan, axis=1), np.diff(plan, axis=0)
     longest, jump = lengths.max(), np.linalg.norm(jumps, axis=1).max()
     assert np.linalg.norm(steps, axis=1).max() <= pace * longest + 1e-9
     # The last window may reach behind the plan, into rest.

