@@ -6,12 +6,19 @@ import asyncio
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.deliberation.admission import NotAdmittedError, PersonCheck, admit_by_person, ways_of
+from flow_rag_vla.deliberation.admission import (
+    NotAdmittedError,
+    PersonCheck,
+    admit_by_person,
+    proposed_correction,
+    ways_of,
+)
 from flow_rag_vla.deliberation.diagnosis import TEMPLATE, FailureSeen, by_template, diagnose
 from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import ProviderDownError
@@ -20,6 +27,7 @@ from flow_rag_vla.llm.providers.rules import RulesProvider
 from flow_rag_vla.llm.request import Picture, RawAnswer
 from flow_rag_vla.llm.schemas import FailureDiagnosis
 from flow_rag_vla.llm.service import LanguageModel
+from flow_rag_vla.memory.guard import GuardError
 from flow_rag_vla.memory.memory import FailureMemory
 
 EVIDENCE = (Evidence("gripper_width", 0.001, 0.012, "m"), Evidence("effort", 3.5, 2.0, "N"))
@@ -154,5 +162,30 @@ def test_a_person_admits_with_a_name_that_is_kept(tmp_path, case):
         assert memory.get(case_id).correction is None
         kept = admit_by_person(memory, case_id, correction, PersonCheck("Kim", "seen on the bench"))
         assert kept.correction_source == "language_model" and kept.note == "admitted by Kim: seen on the bench"
+        assert admit_by_person(memory, case_id, correction, PersonCheck("Lee")).note == f"{kept.note}; admitted by Lee"
+        memory.edit(case_id, correction=correction)
+        with pytest.raises(NotAdmittedError, match="by human, which is trusted more"):
+            admit_by_person(memory, case_id, correction, PersonCheck("Kim"))
+        assert memory.get(case_id).correction_source == "human"
+    finally:
+        memory.close()
+
+
+def test_what_a_proposal_stands_for_keeps_the_limits_and_some_say_no_motion(tmp_path, case):
+    memory, _ = FailureMemory.open(tmp_path / "memory.db")
+    try:
+        asked = np.zeros((4, 7), dtype=np.float32)
+        asked[:, 0] = 1.0
+        case_id = memory.add(case(failed_actions=asked)).case_id
+        step = memory.settings.guard.limits.translation
+        assert proposed_correction(memory, case_id, "slower")[:, 0] == pytest.approx(0.6 * step)
+        moved = proposed_correction(memory, case_id, "offset", (0.0, 8.0, 0.0))
+        assert moved[:, 0] == pytest.approx(step) and moved[:, 1] == pytest.approx(0.002)
+        # At full speed there is no room beside: the guard says so, nothing is cut in silence.
+        with pytest.raises(GuardError, match="a tick; scale it"):
+            admit_by_person(memory, case_id, moved, PersonCheck("Kim"))
+        for proposal in ("retry", "regrasp", "ask_a_person", "offset"):
+            with pytest.raises(NotAdmittedError, match=f"{proposal}.*give the rows"):
+                proposed_correction(memory, case_id, proposal)
     finally:
         memory.close()

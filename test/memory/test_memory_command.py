@@ -73,6 +73,40 @@ def test_edit_changes_what_a_person_knows_better(make, filled, open_memory, tmp_
     assert missing.exit_code == 2
 
 
+def test_a_person_admits_a_proposed_correction_which_is_tried_like_every_other(make, filled, open_memory, tmp_path):
+    failed = open_memory().get(1).failed_actions
+    slower = invoke("admit", 1, "-d", filled, "--slower", "--person", "Kim", "--reason", "seen on the bench")
+    assert slower.exit_code == 0, slower.output
+    case = open_memory().get(1)
+    assert (case.correction_source, case.note) == ("language_model", "slipped; admitted by Kim: seen on the bench")
+    np.testing.assert_allclose(case.correction[:, :3], 0.6 * failed[:, :3], rtol=1e-5)
+    further = invoke("admit", 1, "-d", filled, "--offset", 4, 0, "-8", "--person", "Kim")
+    assert further.exit_code == 0, further.output
+    moved = open_memory().get(1).correction[:, :3].sum(axis=0) - failed[:, :3].sum(axis=0)
+    np.testing.assert_allclose(moved, [0.004, 0.0, -0.008], atol=1e-6)
+    np.save(tmp_path / "better.npy", make.motion(0.004))
+    assert invoke("admit", 1, "-d", filled, "--correction", tmp_path / "better.npy").exit_code == 0
+    np.save(tmp_path / "wild.npy", make.motion(0.5))
+    wild = invoke("admit", 1, "-d", filled, "--correction", tmp_path / "wild.npy")
+    assert wild.exit_code == 1 and "m a tick; scale it" in wild.output
+    np.testing.assert_array_equal(open_memory().get(1).correction, make.motion(0.004))
+
+
+def test_what_a_person_may_not_admit_is_refused_with_what_to_do(make, filled, open_memory, tmp_path):
+    for chosen in ((), ("--slower", "--offset", 0, 0, 5)):
+        unclear = invoke("admit", 1, "-d", filled, *chosen)
+        assert unclear.exit_code == 2 and "name one of" in unclear.output
+    for far in (51, "nan"):
+        assert "beyond 50 mm" in invoke("admit", 1, "-d", filled, "--offset", 0, 0, far).output
+    nobody = invoke("admit", 1, "-d", filled, "--slower", "--person", " ")
+    assert nobody.exit_code == 1 and "say who stands for it" in nobody.output
+    trusted = invoke("admit", 2, "-d", filled, "--slower")
+    assert trusted.exit_code == 1 and "memory edit 2 --forget-correction" in trusted.output
+    missing = invoke("admit", 9, "-d", filled, "--slower")
+    assert missing.exit_code == 1 and "no failure case has id 9" in missing.output
+    assert open_memory().get(1).correction is None and open_memory().get(2).correction_source == "expert"
+
+
 def test_retire_takes_a_case_out_and_back_in(filled, open_memory):
     assert invoke("retire", 1, "-d", filled, "--reason", "it hurt").exit_code == 0
     assert open_memory().get(1).retired_reason == "it hurt"
@@ -226,7 +260,7 @@ def test_show_writes_the_pictures_under_safe_names(make, filled, open_memory, tm
 
 @pytest.mark.parametrize(
     "command",
-    ["list", "show", "edit", "retire", "restore", "export", "import", "merge", "check", "stats", "salvage"],
+    ["list", "show", "edit", "admit", "retire", "restore", "export", "import", "merge", "check", "stats", "salvage"],
 )
 def test_every_command_shows_an_example(command):
     said = invoke(command, "--help")

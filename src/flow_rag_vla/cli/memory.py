@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from flow_rag_vla.cli.memory_change import edit, restore, retire
+from flow_rag_vla.cli.memory_change import admit, edit, restore, retire
 from flow_rag_vla.cli.memory_repair import check, salvage
 from flow_rag_vla.cli.memory_share import export, import_, merge
 from flow_rag_vla.cli.memory_view import list_cases, show, stats
@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_cases,
     "show": show,
     "edit": edit,
+    "admit": admit,
     "retire": retire,
     "restore": restore,
     "export": export,

@@ -21,7 +21,8 @@ from flow_rag_vla.evaluate.trials.protocol import Start
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.search import seen_with
 from flow_rag_vla.llm.schemas import FailureDiagnosis
-from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.case import CORRECTION_SOURCES, FailureCase
+from flow_rag_vla.memory.guard import within_limits as guard_limits
 from flow_rag_vla.memory.lesson import SAME_SITUATION
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.policy.observation import proprioception
@@ -149,23 +150,60 @@ def admit_checked(rig: Rig, memory: FailureMemory, check: SimulationCheck, note:
     )
 
 
+def proposed_correction(
+    memory: FailureMemory, case_id: int, proposal: str, offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> NDArray[np.float32]:
+    """(H, 7) float32: a case's failed chunk, done as a diagnosis proposes.
+
+    What the policy asked for is first cut to the limits of motion, as the controller did. ``slower`` is the speed that
+    the simulator checks; ``offset`` ends the chunk that much further, in equal parts a row, and is not cut: the guard
+    says where it asks too much.
+
+    Args:
+        memory: that has the case.
+        case_id: its number.
+        proposal: a diagnosis'.
+        offset_mm: millimetres in the base frame, for ``offset``.
+
+    Raises:
+        NotAdmittedError: for a proposal that says no motion.
+        CaseError: if the case is not there.
+    """
+    rows = guard_limits(memory.get(case_id).failed_actions, memory.settings.guard.limits)
+    if proposal == "slower":
+        rows[:, :3] *= SLOWER
+    elif proposal == "offset" and any(offset_mm):
+        rows[:, :3] += np.array(offset_mm, dtype=np.float32) / 1000.0 / len(rows)
+    else:
+        without = " without an offset" if proposal == "offset" else ""
+        raise NotAdmittedError(f"not admitted: the proposal {proposal!r}{without} says no motion; give the rows to do")
+    return rows
+
+
 def admit_by_person(
     memory: FailureMemory, case_id: int, correction: NDArray[np.floating], check: PersonCheck
 ) -> FailureCase:
-    """Give a case a correction that a person stands for.
+    """Give a case a correction that a person stands for. What its note said before stays.
 
     Raises:
-        NotAdmittedError: for a person without a name.
+        NotAdmittedError: for a person without a name, or a case that has a correction which is trusted more.
         CaseError: if the case is not there, or its guard stops the correction.
     """
     if not check.name.strip():
         raise NotAdmittedError("not admitted: the person has no name; say who stands for it")
+    before = memory.get(case_id)
+    if CORRECTION_SOURCES.index(before.correction_source) > CORRECTION_SOURCES.index(SOURCE):
+        raise NotAdmittedError(
+            f"not admitted: case {case_id} has a correction by {before.correction_source}, which is trusted more than "
+            f"one by {SOURCE}; drop that first: memory edit {case_id} --forget-correction"
+        )
     reason = f": {check.reason.strip()}" if check.reason.strip() else ""
+    said = f"{before.note}; " if before.note else ""
     return memory.edit(
         case_id,
         correction=np.asarray(correction, dtype=np.float32),
         correction_source=SOURCE,
-        note=f"admitted by {check.name.strip()}{reason}",
+        note=f"{said}admitted by {check.name.strip()}{reason}",
     )
 
 
