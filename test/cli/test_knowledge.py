@@ -19,11 +19,12 @@ from flow_rag_vla.memory.memory import FailureMemory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from tiny import make_tiny_bert
-from wire import Reply, WireServer
+from wire import SECRET, Reply, WireServer
 
 EMBEDDERS = functools.cache(commands._embedder)
 """The real ones, each loaded once for all commands of this process."""
 
+TOOL_SERVER = Path(__file__).parents[1] / "llm" / "tool_server.py"
 MANUAL = "# Gripper\n\nIt opens to 80 mm.\n\n# Arm\n\nIt carries 3 kg.\n"
 
 
@@ -43,7 +44,9 @@ def knowledge(tmp_path, monkeypatch):
     return run
 
 
-def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowledge, tmp_path):
+def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowledge, tmp_path, monkeypatch):
+    # It keeps the error output that it is imported under for its servers, and the runner's has no file descriptor.
+    pytest.importorskip("mcp")
     manual, database = tmp_path / "manual.md", tmp_path / "memory.db"
     manual.write_text(MANUAL, encoding="utf-8")
     memory, _ = FailureMemory.open(database)
@@ -77,6 +80,17 @@ def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowle
         code, said = knowledge("ask", "how far does the hand open", "-c", "manual", *hosted)
         assert code == 0 and said.startswith("80 mm.\nmanual manual.md#0")
         assert knowledge("ask", "what does it cost", *hosted) == (1, "It does not say.\n")
+        asks = {"action": "call", "tool": "friction", "arguments": '{"thing": "red_cube"}'}
+        ready = {"action": "ready", "tool": "", "arguments": ""}
+        cites = {"known": True, "answer": "It carries 3 kg, and 0.31 is its friction.", "citations": ["R1"]}
+        server.replies = [Reply((json.dumps(answer),)) for answer in (asks, ready, cites)]
+        monkeypatch.setenv("LAB_KEY", SECRET)
+        attached = ("--tool", f"{sys.executable} {TOOL_SERVER}", "--key-variable", "LAB_KEY")
+        code, said = knowledge("ask", "what does the arm carry", "-c", "manual", *hosted, *attached)
+        assert code == 0 and said.startswith("tool friction answered\nIt carries 3 kg"), said
+        assert "0.31" in str(server.requests[-1]) and server.headers[-1]["authorization"] == f"Bearer {SECRET}"
+        code, said = knowledge("ask", "what", *hosted, "--tool", "/nowhere/server")
+        assert code == 2 and "has to start an MCP server" in said and said.count("\n") == 1
     finally:
         server.close()
     code, said = knowledge("ask", "how far does the hand open", "-p", "rules")

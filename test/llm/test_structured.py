@@ -117,6 +117,13 @@ def test_harmless_words_stay(text):
     assert redact(text) == text
 
 
+@pytest.mark.parametrize("given", ["sk-ant-api03-abcdefgh", "a key", "", "1KEY", "KEY=sk"])
+def test_what_cannot_be_a_variables_name_is_refused_unseen(given):
+    with pytest.raises(errors.BadRequestError, match="put the key into a variable") as caught:
+        read_key(given, {given: "x"})
+    assert not given or given not in str(caught.value)
+
+
 def test_a_key_that_was_read_is_hidden_wherever_it_turns_up(caplog):
     key = read_key("A_KEY", {"A_KEY": " correct-horse-battery "})
     assert key == "correct-horse-battery" and read_key("NO_KEY", {}) == ""

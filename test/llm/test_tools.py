@@ -13,6 +13,7 @@ from flow_rag_vla.llm import errors
 from flow_rag_vla.llm.prompts import make_request, turns
 from flow_rag_vla.llm.registry import make_provider
 from flow_rag_vla.llm.request import RawAnswer, Request, deadline_in
+from flow_rag_vla.llm.schemas import Structure
 from flow_rag_vla.llm.service import LanguageModel
 from flow_rag_vla.llm.tools import ask_with_servers, ask_with_tools, attached
 
@@ -61,6 +62,22 @@ def test_what_a_tool_gives_reaches_the_answer_as_data():
     assert '<data source="tool friction">' in text and "0.31" in text
 
 
+def test_the_check_of_an_answer_is_not_asked_of_a_choice_and_holds_for_the_answer():
+    class Grip(Structure):
+        friction: float
+
+    checked = []
+    request = make_request("How slippery is it?", deadline_in(30.0), Grip, check=checked.append)
+    provider = Scripted(call("friction", thing="red_cube"), READY, {"friction": 0.31})
+
+    async def asked():
+        async with attached([SERVER]) as toolbox:
+            return await ask_with_tools(LanguageModel(provider), request, toolbox)
+
+    answer, _ = asyncio.run(asked())
+    assert checked == [answer.value] == [Grip(friction=0.31)]
+
+
 def test_only_tools_that_read_are_offered_unless_others_are_allowed_by_name():
     provider = Scripted(call("move_arm", metres=1.0), READY, "no")
     _, calls = with_tools(provider)
@@ -106,6 +123,15 @@ def test_a_server_that_does_not_start_is_named(command):
             pass
 
     with pytest.raises(errors.ProviderDownError, match="does not start or answer"):
+        asyncio.run(attach())
+
+
+def test_what_is_no_command_line_is_a_wrong_request():
+    async def attach() -> None:
+        async with attached(["python 'server.py"]):
+            pass
+
+    with pytest.raises(errors.BadRequestError, match="close what is quoted"):
         asyncio.run(attach())
 
 

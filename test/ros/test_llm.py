@@ -16,7 +16,9 @@ from rclpy.action import ActionClient
 from sensor_msgs.msg import CompressedImage
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.memory.images import encoded
+from flow_rag_vla.nodes.llm import kept_key_variable
 from flow_rag_vla_interfaces.action import Generate
 from flow_rag_vla_interfaces.msg import QuotedText
 from flow_rag_vla_interfaces.srv import Ask, EmbedText, ListProviders, SetProvider
@@ -201,6 +203,31 @@ def test_the_provider_is_changed_while_a_request_goes_on_with_the_old_one(hosted
 
 def assert_gone(server, spin_until):
     spin_until(server.gone.is_set, what="the end of the old connection")
+
+
+@pytest.mark.parametrize(
+    ("provider", "base_url", "variable"),
+    [
+        ("openai", "http://lab:8000/v1", "LAB_KEY"),
+        ("openai", "http://elsewhere:8000/v1", ""),
+        ("openai", "", ""),
+        ("claude", "http://lab:8000/v1", ""),
+    ],
+)
+def test_a_key_stays_with_the_server_that_it_was_named_for(provider, base_url, variable):
+    base = LlmParameters(provider="openai", base_url="http://lab:8000/v1", key_variable="LAB_KEY")
+    assert kept_key_variable(base, provider, base_url) == variable
+
+
+def test_a_change_to_another_server_does_not_take_the_key_along(hosted, server, call):
+    other = WireServer("openai")
+    try:
+        other.replies = [Reply(("here",))]
+        assert call(SetProvider, topics.SET_PROVIDER, provider="openai", model="m", base_url=f"{other.url}/v1").ok
+        assert call(Ask, topics.ASK, question="where?").text == "here"
+        assert other.headers and SECRET not in str(other.headers)
+    finally:
+        other.close()
 
 
 def test_the_providers_are_listed_with_what_each_lacks(node, call):

@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flow_rag_vla.cli.model_options import ALLOWED_TOOLS, KEY_VARIABLE, TOOLS, ask_model
 from flow_rag_vla.cli.saying import complain, warn
 
 if TYPE_CHECKING:
+    from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.request import Answer
     from flow_rag_vla.llm.schemas import PlanStep, TaskPlan
     from flow_rag_vla.nodes.operator import Operator
@@ -40,6 +42,9 @@ def ask(
     ),
     model: str = typer.Option("", help="The provider's model: a name, a folder or a hub id; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format, such as vLLM or Ollama."),
+    key_variable: str = KEY_VARIABLE,
+    tool: list[str] = TOOLS,
+    allow_tool: list[str] = ALLOWED_TOOLS,
     deadline: float = typer.Option(30.0, min=0.1, help="Seconds in which the plan must be there."),
     run: bool = typer.Option(False, "--run", help="Do it, step by step, in the simulator."),
     answer_within: float = typer.Option(
@@ -63,11 +68,18 @@ def ask(
       flow_rag_vla ask "open the drawer slowly and put the red cube in the bin" --run
 
       flow_rag_vla ask "tidy up the red thing" -p openai --base-url http://localhost:11434/v1 --model qwen3
+
+      flow_rag_vla ask "put away what slips the most" -p claude --tool "python friction_server.py"
     """
     console = Console(soft_wrap=True)
     from flow_rag_vla.deliberation.care import as_careful_as_said
+    from flow_rag_vla.llm.provider import ProviderSettings
 
-    answer = _answer(command, provider, model, base_url, deadline)
+    settings = ProviderSettings(model, base_url, key_variable)
+    # Where the plan is JSON, standard output is the plan alone.
+    answer = _answer(
+        command, provider, settings, deadline, tool, allow_tool, lambda line: typer.echo(line, err=as_json)
+    )
     made: TaskPlan = answer.value  # type: ignore[assignment]
     plan = as_careful_as_said(made, command)
     if as_json:
@@ -123,10 +135,17 @@ def _make_sure(console: Console, command: str, plan: TaskPlan, answer_within: fl
     return tone.speed_scale
 
 
-def _answer(command: str, provider: str, model: str, base_url: str, deadline: float) -> Answer:
+def _answer(
+    command: str,
+    provider: str,
+    settings: ProviderSettings,
+    deadline: float,
+    tools: Sequence[str],
+    allowed: Sequence[str],
+    say: Callable[[str], None],
+) -> Answer:
     from flow_rag_vla.llm.errors import LlmError
     from flow_rag_vla.llm.prompts import make_request
-    from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
     from flow_rag_vla.llm.request import deadline_in
     from flow_rag_vla.llm.schemas import TaskPlan
@@ -135,12 +154,13 @@ def _answer(command: str, provider: str, model: str, base_url: str, deadline: fl
     async def asked() -> Answer:
         language_model = LanguageModel(made)
         try:
-            return await language_model.ask(make_request(command, deadline_in(deadline), TaskPlan))
+            request = make_request(command, deadline_in(deadline), TaskPlan)
+            return await ask_model(language_model, request, tools, allowed, say)
         finally:
             await language_model.close()
 
     try:
-        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
+        made = make_provider(chosen_provider(provider), settings)
         return asyncio.run(asked())
     except LlmError as error:
         typer.echo(f"no plan ({error.kind}): {error}", err=True)

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.asking import said_yes, somebody_there
+from flow_rag_vla.cli.model_options import KEY_VARIABLE
 from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def deliberate(
     ),
     model: str = typer.Option("", help="The provider's model; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    key_variable: str = KEY_VARIABLE,
     deadline: float = typer.Option(60.0, min=0.1, max=3600.0, help="Seconds for the decision."),
     ask_below: float = typer.Option(0.0, min=0.0, max=1.0, help="Score below which you are asked."),
     as_json: bool = typer.Option(False, "--json", help="Print the decision as JSON; asks nobody."),
@@ -85,7 +87,7 @@ def deliberate(
     _check_there([*logs, *([memory] if memory is not None else [])])
     try:
         robot = profile_limits(load_profile(find_profile(profile, robots_folder()))) if profile else simulated_limits()
-        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
+        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url, key_variable))
         known = _read_scene(scene)
         if known is None and simulated >= 0:
             known = _simulated_scene(command, simulated)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.model_options import KEY_VARIABLE
 from flow_rag_vla.cli.saying import complain, warn
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def diagnose(
     ),
     model: str = typer.Option("", help="The provider's model; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    key_variable: str = KEY_VARIABLE,
     proposal: str = typer.Option("", help="Check this proposal instead: retry, regrasp or slower."),
     admit: Path | None = typer.Option(
         None, help="Database of a memory of situations that gets the correction, if the check passes."
@@ -71,7 +73,9 @@ def diagnose(
     try:
         check_task(task)
         check_scene(variant)
-        language_model = LanguageModel(make_provider(chosen_provider(provider), ProviderSettings(model, base_url)))
+        language_model = LanguageModel(
+            make_provider(chosen_provider(provider), ProviderSettings(model, base_url, key_variable))
+        )
         rig = Rig(simulated_spec(task, variant, checkpoint=checkpoint))
         start = Start(seed, seed)
         with console.status("doing the start"):

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.model_options import ALLOWED_TOOLS, KEY_VARIABLE, TOOLS, ask_model
 from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ def ask(
     ),
     model: str = typer.Option("", help="The provider's model; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    key_variable: str = KEY_VARIABLE,
+    tool: list[str] = TOOLS,
+    allow_tool: list[str] = ALLOWED_TOOLS,
     deadline: float = typer.Option(60.0, min=0.1, max=3600.0, help="Seconds for the answer."),
     embedder: str = EMBEDDER,
     embedder_model: str = EMBEDDER_MODEL,
@@ -193,12 +197,12 @@ def ask(
         language_model = LanguageModel(made)
         try:
             request, found = answer_request(question, opened, deadline_in(deadline), collections=collection, k=k)
-            return await language_model.ask(request), found
+            return await ask_model(language_model, request, tool, allow_tool, typer.echo), found
         finally:
             await language_model.close()
 
     with _told() as console:
-        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url))
+        made = make_provider(chosen_provider(provider), ProviderSettings(model, base_url, key_variable))
         held_by(store)
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.model_options import KEY_VARIABLE
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.signals import ended_by_signals
 
@@ -36,6 +37,7 @@ def language(
     ),
     model: str = typer.Option("", help="The provider's model; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format."),
+    key_variable: str = KEY_VARIABLE,
     requests_per_minute: float = typer.Option(60.0, min=0.1, help="Calls let through on average."),
 ) -> None:
     """Serve POST /api/language/ask, POST /api/language/analyze and GET /api/language/health until Ctrl-C.
@@ -79,7 +81,7 @@ def language(
                 requests=TokenBucket(requests_per_minute, 10.0), cache=ResponseCache(256, 600.0), ledger=ledger
             )
             served = LanguageModel(
-                make_provider(chosen_provider(provider), ProviderSettings(model, base_url)), settings
+                make_provider(chosen_provider(provider), ProviderSettings(model, base_url, key_variable)), settings
             )
             open_store = None
             if rules or store:

@@ -8,7 +8,11 @@ import re
 import threading
 from collections.abc import Mapping
 
+from flow_rag_vla.llm.errors import BadRequestError
+
 HIDDEN = "[hidden]"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _SHAPES = re.compile(
     r"""(?xi)
@@ -54,7 +58,16 @@ class RedactingFilter(logging.Filter):
 
 
 def read_key(variable: str, environment: Mapping[str, str] | None = None) -> str:
-    """The key in an environment variable, remembered as a secret; empty if it is not set."""
+    """The key in an environment variable, remembered as a secret; empty if it is not set.
+
+    Raises:
+        BadRequestError: for what cannot be a variable's name. It is not shown: most likely it is the key itself.
+    """
+    if not _NAME.fullmatch(variable):
+        raise BadRequestError(
+            "key_variable is not the name of an environment variable (letters, digits and _; it is not shown here, in "
+            "case it is the key itself); put the key into a variable, and name that"
+        )
     value = (os.environ if environment is None else environment).get(variable, "").strip()
     if value:
         remember_secret(value)

@@ -122,7 +122,7 @@ async def attached(
     Raises:
         MissingPackageError: without the mcp package.
         ProviderDownError: if a server does not start or does not answer.
-        BadRequestError: for two tools of one name, or an allowed name that no server has.
+        BadRequestError: for what is no command line, two tools of one name, or an allowed name that no server has.
     """
     try:
         from mcp import Client, StdioServerParameters
@@ -136,7 +136,7 @@ async def attached(
         try:
             found: dict[str, tuple[Client, Tool]] = {}
             for command in commands:
-                program, *arguments = shlex.split(command) or [""]
+                program, *arguments = _words(command)
                 server = StdioServerParameters(command=program, args=arguments, env=environment)
                 client, tools = await _started(stack, Client(server, read_timeout_seconds=start_timeout_s), command)
                 for tool in tools:
@@ -150,13 +150,23 @@ async def attached(
         raise caught
 
 
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command) or [""]
+    except ValueError as error:
+        raise BadRequestError(f"tool server {command!r} is no command line: {error}; close what is quoted") from None
+
+
 async def _started(stack: AsyncExitStack, client: Client, command: str) -> tuple[Client, list[Tool]]:
     try:
         client = await stack.enter_async_context(client)
         listed = await client.list_tools()
     except Exception as error:
         said = f"{type(error).__name__}: {redact(str(error))[:200]}"
-        raise ProviderDownError(f"tool server {command!r} does not start or answer: {said}") from None
+        raise ProviderDownError(
+            f"tool server {command!r} does not start or answer: {said}; the command line has to start an MCP server "
+            "that speaks over standard input and output"
+        ) from None
     tools = [
         Tool(
             item.name,
@@ -257,7 +267,8 @@ def _choosing(request: Request, tools: Sequence[Tool], told: Sequence[Message]) 
         "data.",
     )
     described = Message("data", listed, "tools")
-    return replace(request, messages=(rule, described, *_with_data(request, told)), schema=ToolChoice)
+    # The request's own check is of its answer, not of a choice.
+    return replace(request, messages=(rule, described, *_with_data(request, told)), schema=ToolChoice, check=None)
 
 
 def _with_data(request: Request, told: Sequence[Message]) -> tuple[Message, ...]:

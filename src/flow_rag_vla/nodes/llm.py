@@ -237,8 +237,7 @@ class LlmNode(Node):
         self, request: srv.SetProvider.Request, response: srv.SetProvider.Response
     ) -> srv.SetProvider.Response:
         base = self._node_parameters.value
-        # The key's variable belongs to the provider of the parameters; another provider looks in its own.
-        variable = base.key_variable if request.provider == base.provider else ""
+        variable = kept_key_variable(base, request.provider, request.base_url)
         settings = ProviderSettings(
             request.model, request.base_url, variable, base.device, base.load_in_4bit, base.english_only
         )
@@ -305,6 +304,14 @@ class LlmNode(Node):
         if self._failed and not self._answered:
             return WARN, "every request so far failed; see last_failure", figures
         return OK, f"answers by {provider.name}", figures
+
+
+def kept_key_variable(base: LlmParameters, provider: str, base_url: str) -> str:
+    """The key's variable for another model, by the parameters: for the provider and server that it was named for only.
+
+    A key must not reach another server because somebody asks for one; there the provider looks in its own variable.
+    """
+    return base.key_variable if (provider, base_url) == (base.provider, base.base_url) else ""
 
 
 async def _beside(call: Any, *arguments: Any) -> Any:
