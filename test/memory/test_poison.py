@@ -165,7 +165,7 @@ def test_poisoned_misreadings_move_the_target_a_little_way_and_the_clamps_hold(m
     with pytest.raises(CaseError, match="longer than"):
         make.case(1, misreading=np.array([0.0, 0.0, -0.2]))
     for seed in range(4):
-        # The guard has no opinion on where a target is: what stands between such cases and the table is what follows.
+        # Learned by the robot itself nothing doubts them: what stands between such cases and the table is what follows.
         down = make.case(embedding=make.turned(make.unit(1), 0.9, seed), misreading=np.array([0.0, 0.0, -0.149]))
         assert robot_memory.add(down).accepted
     case = robot_memory.get(1)

@@ -15,6 +15,7 @@ from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.credit import CreditSettings
 from flow_rag_vla.memory.guard import GuardSettings
 from flow_rag_vla.memory.learning import LearningSettings
+from flow_rag_vla.memory.misreadings import MisreadingSettings
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.rewind import RewindSettings
 from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
@@ -61,6 +62,7 @@ def memory_settings(parameters: FailureMemoryParameters, capacity: int | None = 
                 workspace_low=(low[0], low[1], low[2]),
                 workspace_high=(high[0], high[1], high[2]),
             ),
+            misreading=MisreadingSettings(sharpness=parameters.consensus_sharpness, ridge=parameters.consensus_ridge),
             tool_position=tool_position,
         ),
     )

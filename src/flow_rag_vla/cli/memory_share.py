@@ -115,6 +115,8 @@ def _say_merged(report: MergeReport, dry_run: bool) -> None:
         + (f", {len(report.refused)} were refused" if report.refused else "")
     )
     _say_refused(report.refused)
+    for item in report.doubted:
+        typer.echo(f"misreading left out: {item}", err=True)
     for conflict in report.conflicts:
         typer.echo(f"contradiction: {conflict}")
 

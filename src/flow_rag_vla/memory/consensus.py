@@ -40,13 +40,11 @@ from flow_rag_vla.memory.calibration import conformal_threshold
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase
 from flow_rag_vla.memory.ledger import Successes, SuccessPlace
 from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.misreadings import FARTHEST, kernel, shifts, trust
 from flow_rag_vla.memory.results import SearchResult
 
 NAMED = 32
 """Most similar cases that an answer names, and that are credited for it: the others hardly have a say."""
-
-FARTHEST = 0.2
-"""Cosine similarity below which a case has no say: its weight would be lost in the others'."""
 
 UNJUDGED = 2.0
 """A gate that no confidence reaches: of a place whose successes are known and not judged yet."""
@@ -270,19 +268,14 @@ class ConsensusMemory:
         said = [entry for entry in said if entry[0].horizon == said[0][0].horizon]
         if not said:
             return None
-        trusts = np.array([_trust(case) for case, _ in said])
+        trusts = np.array([trust(case) for case, _ in said])
         weights = np.array([self._weight(similarity) for _, similarity in said]) * trusts
         return _Witnesses(tuple(case for case, _ in said), weights, trusts)
 
     def _shift(self, stamp_ns: int, key: Array, said: _Witnesses) -> Correction:
         """The target elsewhere, by a regression over misreadings whose mean is 0; see the module."""
-        vectors = np.stack([case.embedding for case in said.cases])
-        near = np.maximum(vectors @ key, 0.0).astype(np.float64)
-        misreadings = np.array([case.misreading for case in said.cases], dtype=np.float64)
-        moved = np.linalg.solve(self._kernel(vectors, said.trusts), near) @ misreadings
-        least, most = np.minimum(misreadings.min(axis=0), 0.0), np.maximum(misreadings.max(axis=0), 0.0)
-        bounded = np.clip(moved, least, most).astype(np.float32)
-        return Correction(stamp_ns, CorrectionMode.SHIFT, 1.0, case_ids=said.named, shift=bounded)
+        shift = shifts(key[np.newaxis], said.cases, said.trusts, self.settings.ridge)[0]
+        return Correction(stamp_ns, CorrectionMode.SHIFT, 1.0, case_ids=said.named, shift=shift)
 
     def _guidance(self, stamp_ns: int, key: Array, said: _Witnesses, near: _Known) -> Correction:
         """Toward the chunk of a regression over corrections and what was done in successes; see the module."""
@@ -307,18 +300,11 @@ class ConsensusMemory:
         weights = near * known.trusts
         weights /= max(float(weights.sum()), 1e-12)
         # The kernel is symmetric, so one system gives the weight of every chunk; what they lack to one is the mean's.
-        beyond = np.linalg.solve(self._kernel(known.vectors, known.trusts), near)
+        beyond = np.linalg.solve(kernel(known.vectors, known.trusts, self.settings.ridge), near)
         said = (beyond + (1.0 - beyond.sum()) * weights).astype(np.float32)
         chunks = known.chunks.reshape(len(near), -1)
         bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
         return bounded.reshape(known.chunks.shape[1:])
-
-    def _kernel(self, vectors: Array, trusts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, N): likeness of known situations (N, D), and on the diagonal the noise of what each says."""
-        kernel: NDArray[np.float64] = np.maximum(vectors @ vectors.T, 0.0).astype(np.float64)
-        # A case that disappointed is a noisier witness; one trusted by nothing would be noise alone.
-        kernel[np.diag_indices_from(kernel)] += self.settings.ridge / np.maximum(trusts, 1e-3)
-        return kernel
 
     def _weight(self, similarity: float) -> float:
         return float(max(similarity, 0.0) ** self.settings.sharpness)
@@ -389,8 +375,3 @@ def _nearest(place: _Place, similarities: Array, horizon: int, count: int) -> _K
 
 def _nothing(stamp: EncoderStamp) -> Array:
     return np.zeros((0, stamp.dimension), dtype=np.float32)
-
-
-def _trust(case: FailureCase) -> float:
-    """Share of a case's weight: 1 while its credit is that of an unused case or better, falling to 0."""
-    return min(2.0 * case.credit, 1.0)

@@ -4,6 +4,7 @@ Three questions, the cheapest first. Is the correction a motion that the robot m
 gripper)? Does it, followed from where the tool was, stay in the workspace? And would the case have come up in
 situations of episodes that succeeded, and changed what was done there? The last is the worst case: guidance is taken
 to lead all the way to the correction, and a case that only knows what failed is taken to forbid what it resembles.
+What a case says of a misread target is looked at in ``misreadings``: it may be left out, and the case still act.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.memory.case import Array, CaseError, FailureCase, action_distance
 from flow_rag_vla.memory.ledger import Successes
+from flow_rag_vla.memory.misreadings import MisreadingSettings
 
 TOLERANCE = 1e-3
 """Share by which a step may exceed its limit, and metres by which a path may leave the workspace: float32 rounding."""
@@ -51,6 +53,7 @@ class GuardSettings:
     share: of the stored successes of its task and phase that a case may change; the retrieval gate itself lets through
         a few per cent of them
     limits: of motion; those of the controller
+    misreading: when one that arrives is believed
     tool_position: where the tool was; None leaves the workspace unchecked
     """
 
@@ -59,6 +62,7 @@ class GuardSettings:
     share: float = 0.02
     limits: MotionLimits = field(default_factory=MotionLimits)
     tool_position: ToolPosition | None = None
+    misreading: MisreadingSettings = field(default_factory=MisreadingSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,12 +265,12 @@ class FailureMemory(CaseReader):
         """Change what may be known better later; None leaves a field as it is.
 
         A new correction is tried like a new case; that of a later success is cut to what the robot then did, which the
-        limits of motion say. ``force`` lets it change stored successes; the limits of motion and
-        of the workspace are not a person's to lift here.
+        limits of motion say. ``force`` lets it change stored successes, and a misreading contradict what is known; the
+        limits of motion and of the workspace are not a person's to lift here.
 
         Raises:
             UnknownCaseError: if there is no such case.
-            GuardError: if the guard stops the correction.
+            GuardError: if the guard stops the correction, or the misreading is not believed (see ``misreadings``).
             CaseError: if the correction does not fit the failed chunk.
             StoreError: if it cannot be written; nothing was changed then.
         """
@@ -295,6 +295,10 @@ class FailureMemory(CaseReader):
             if note is not None:
                 after = dataclasses.replace(after, note=note)
                 said.append("note")
+            doubted = None if misreading is None or force else self.doubted(after)
+            if doubted is not None:
+                self._guarded += 1
+                raise GuardError(f"case {case_id} keeps what it has: {doubted}")
             beaten: list[FailureCase] = []
             if correction is not None:
                 refusal = self.guard().unsafe(after) if force else self.guard().refusal(after)

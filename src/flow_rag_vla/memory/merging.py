@@ -1,5 +1,7 @@
 """Takes the cases of another robot in: duplicates unite, contradictions are settled and reported, the unsafe refused.
 
+A misreading that contradicts what the memory knows (see ``misreadings``) is left out, and the case taken without it.
+
 Credit is kept by robot, and each robot's own count only grows, so two knowledges of it unite by the larger one (a
 grow-only counter; Shapiro et al. 2011, "Conflict-free replicated data types"): merging twice, or in another order,
 gives the same.
@@ -10,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from flow_rag_vla.memory.case import FailureCase, OriginCredit, action_distance
 from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
@@ -51,6 +55,7 @@ class MergeReport:
     """What a merge did, or in a dry run would do.
 
     imported: new cases; duplicates: known ones, of which ``united`` brought credit or a correction that was not known
+    doubted: cases whose misreading was left out, and why; they are counted above like any other
     """
 
     imported: int = 0
@@ -58,6 +63,7 @@ class MergeReport:
     united: int = 0
     origins: tuple[str, ...] = ()
     refused: list[Refused] = field(default_factory=list)
+    doubted: list[Refused] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
 
 
@@ -162,7 +168,7 @@ class _Plan:
         if refusal is not None:
             report.refused.append(Refused(arrival.place, refusal.text))
             return
-        case = self._settled(case, arrival.place)
+        case = self._settled(self._believed(case, arrival.place), arrival.place)
         case = self._memory.revised(case, "imported", f"from {self._source}")
         self._arriving.add(case.group, [len(self.fresh)], case.embedding)
         if arrival.images:
@@ -204,6 +210,11 @@ class _Plan:
             if refusal is not None:
                 self.report.refused.append(Refused(place, f"its correction for {name}: {refusal.text}"))
                 after = dataclasses.replace(after, correction=None, correction_source="")
+        if after.misreading is not None and known.misreading is None:
+            after = self._believed(after, f"{place}, for {name}")
+        elif _misread_otherwise(known, case, self._memory.settings.guard.misreading.distance):
+            text = f"it is the same failure as {name} and misread otherwise; {name} keeps its misreading"
+            self.report.doubted.append(Refused(place, text))
         if contradict(known, case, self._distance) and not case.retired:
             # One situation and one failure, so that there is room for one correction only: the known one stays.
             assert known.correction is not None and case.correction is not None
@@ -212,6 +223,14 @@ class _Plan:
                 f"{place} is the same failure as {name}, corrected {distance:.3f} apart; {name} keeps its correction"
             )
         return known if _same(known, after) else after
+
+    def _believed(self, case: FailureCase, place: str) -> FailureCase:
+        """The case, without its misreading if that contradicts what the memory knows. A retired one may come back."""
+        text = self._memory.doubted(case)
+        if text is None:
+            return case
+        self.report.doubted.append(Refused(place, f"taken without its misreading: {text}"))
+        return dataclasses.replace(case, misreading=None)
 
     def _settled(self, case: FailureCase, place: str) -> FailureCase:
         """The case, retired if a contradicting one prevails; those that it beats are retired."""
@@ -265,6 +284,12 @@ class _Plan:
                 found, ids = arriving.search_group(group, case.embedding[None, :], NEIGHBOURS_COMPARED)
                 rows.extend(ids[0][found[0] >= self._memory.settings.duplicate_similarity].tolist())
         return rows
+
+
+def _misread_otherwise(first: FailureCase, second: FailureCase, distance: float) -> bool:
+    if first.misreading is None or second.misreading is None:
+        return False
+    return float(np.linalg.norm(first.misreading - second.misreading)) > distance
 
 
 def _same(first: FailureCase, second: FailureCase) -> bool:

@@ -15,6 +15,7 @@ from flow_rag_vla.memory.conflicts import contradict
 from flow_rag_vla.memory.credit import Counts, Worth, worth
 from flow_rag_vla.memory.index import IndexBackend
 from flow_rag_vla.memory.ledger import Ledger, Successes, by_place
+from flow_rag_vla.memory.misreadings import ASKED, FARTHEST, doubt
 from flow_rag_vla.memory.results import MemorySettings, RetrievedCase, SearchResult
 from flow_rag_vla.memory.shelf import Shelf
 from flow_rag_vla.memory.statistics import Latencies
@@ -210,6 +211,20 @@ class CaseReader:
             for case_id, rival in self.cases(near).items()
             if case_id != case.case_id and contradict(rival, case, self.settings.contradiction_distance)
         ]
+
+    def doubted(self, case: FailureCase) -> str | None:
+        """Why what a case says of a misread target is not believed here; None if it is, or it says nothing.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        if case.misreading is None or self.stamp != case.stamp:
+            return None
+        near = self.nearest(case.embedding, k=ASKED, threshold=FARTHEST, task=case.task, phase=case.phase)
+        whole = self.cases(item.case_id for item in near if item.case_id != case.case_id)
+        known = [other for other in whole.values() if other.misreading is not None]
+        place = self.successes(case.stamp).get((case.task, case.phase))
+        return doubt(case, known, place, self.settings.guard.misreading)
 
     def worth(self, case: FailureCase) -> Worth:
         """What the use of a case is worth, from all robots' uses, or those here since it was last restored."""

@@ -177,7 +177,7 @@ class MemoryServices:
         response.message = "nothing stored: dry run" if dry_run else ""
         response.refused = len(report.refused)
         response.refusals = [str(item) for item in report.refused[:MOST_REFUSALS]]
-        response.conflicts = report.conflicts[:MOST_REFUSALS]
+        response.conflicts = [*report.conflicts, *(str(item) for item in report.doubted)][:MOST_REFUSALS]
 
     async def _get_statistics(
         self, _request: srv.GetMemoryStatistics.Request, response: srv.GetMemoryStatistics.Response
