@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def test_the_whole_way_from_episodes_to_a_provider(run, episodes, tmp_path):
     compared = run("compare", lessons, "--model", "robot-plans", "--seconds", 0.1, "--most", 1)
     assert compared.exit_code == 0 and "rules" in compared.output and "robot-plans" in compared.output, compared.output
     assert run("unregister", "robot-plans").exit_code == 0 and run("list").output == ""
+
+
+def test_reviewed_floor_plans_are_learned_from_and_a_pair_that_is_wrong_is_named(run, tmp_path):
+    folder, lessons = tmp_path / "reviewed", tmp_path / "lessons.jsonl"
+    folder.mkdir()
+    finding = {"rule": "R1", "status": "cannot_tell", "spaces": ["b1"], "finding": "no area is given"}
+    analysis = {
+        "compliance": [finding],
+        "design_evaluation": {"strengths": [], "weaknesses": [], "score": 50},
+        "summary": "Too little is known.",
+    }
+    rules = [{"number": "R1", "text": "a bedroom has 9 square metres", "source": "code.md#0"}]
+    for name, who in (("house", {"reviewed_by": "kim"}), ("shed", {})):
+        plan = {"spaces": [{"id": "b1", "kind": "bedroom"}]}
+        (folder / f"{name}.topology.json").write_text(json.dumps(plan))
+        (folder / f"{name}.analysis.json").write_text(json.dumps({"analysis": analysis, "rules": rules, **who}))
+    result = run("prepare", "--floor-plans", folder, "--to", lessons)
+    assert result.exit_code == 0 and "1 conversations of 1" in result.output, result.output
+    assert f"{folder / 'shed.analysis.json'}: " in result.output and "reviewed_by: Field required" in result.output
+    (turns,) = [json.loads(line)["conversations"] for line in lessons.read_text().splitlines()]
+    assert json.loads(turns[-1]["content"]) == analysis
+    (folder / "house.analysis.json").unlink()
+    nothing = run("prepare", "--floor-plans", folder, "--to", lessons)
+    assert nothing.exit_code == 1 and "no plan with a reviewed analysis" in nothing.output
+    assert run("prepare", "--floor-plans", tmp_path / "nowhere", "--to", lessons).exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -44,20 +44,27 @@ def prepare(
     episodes: list[Path] = typer.Argument(None, help="Folders with episode records: runs, or their episodes folders."),
     output: Path = typer.Option(..., "--to", help="JSON lines file to write."),
     database: Path = typer.Option(None, "--database", "-d", help="A failure memory, for its reviewed cases."),
+    floor_plans: list[Path] = typer.Option(
+        [], "--floor-plans", help="Folder with pairs NAME.topology.json and NAME.analysis.json; repeat it for more."
+    ),
 ) -> None:
-    """Write conversations to learn from: commands and their plans, failures and their causes.
+    """Write conversations to learn from: commands and plans, failures and causes, floor plans and their analyses.
 
-    Taken are episodes that succeeded without a person, and cases with a trusted correction that are not retired.
+    Taken are episodes that succeeded without a person, cases with a trusted correction that are not retired, and
+    analyses that somebody reviewed. Which file of a pair is not taken, and why, is said.
 
     [bold]Examples[/bold]
 
       flow_rag_vla llm prepare runs/*/episodes --to lessons.jsonl
 
       flow_rag_vla llm prepare runs/2026-01-31_12-00-00 -d ~/.ros/flow_rag_vla/failure_memory.db --to lessons.jsonl
+
+      flow_rag_vla llm prepare --floor-plans reviewed --to lessons.jsonl
     """
     from flow_rag_vla.data.episode_record import read_records
     from flow_rag_vla.learn.conversations import gathered
-    from flow_rag_vla.llm.fine_tuning.conversations import write_conversations
+    from flow_rag_vla.llm.fine_tuning.conversations import Conversation, write_conversations
+    from flow_rag_vla.llm.fine_tuning.floor_plans import floor_plan_conversations
     from flow_rag_vla.memory.store import FailureStore, StoreError
 
     console = Console(soft_wrap=True, highlight=False)
@@ -70,11 +77,19 @@ def prepare(
         records.extend(found)
         for problem in problems:
             warn(console, problem)
+    analyses: list[Conversation] = []
+    for folder in floor_plans:
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{folder} is no folder")
+        learned, refused = floor_plan_conversations(folder)
+        analyses.extend(learned)
+        for problem in refused:
+            warn(console, problem)
     with _told():
         store = None
         try:
             store = FailureStore(database.expanduser(), create=False) if database is not None else None
-            conversations = gathered(records, store)
+            conversations = [*gathered(records, store), *analyses]
         except StoreError as error:
             raise ValueError(str(error)) from error
         finally:
@@ -82,8 +97,9 @@ def prepare(
                 store.close()
         if not conversations:
             raise ValueError(
-                f"{len(records)} episodes and {'a' if database else 'no'} failure memory hold nothing to learn from: "
-                "no success with known words, no active case with evidence and a trusted correction"
+                f"{len(records)} episodes, {'a' if database else 'no'} failure memory and {len(floor_plans)} folders "
+                "of floor plans hold nothing to learn from: no success with known words, no active case with evidence "
+                "and a trusted correction, no plan with a reviewed analysis"
             )
         count = write_conversations(output, conversations)
     console.print(f"{output}: {count} conversations of {len(conversations)}; the others ask what another one asks")

@@ -199,12 +199,19 @@ class FloorPlan(Structure):
         return self
 
 
+CHECK_PLAN = "Check this plan against the retrieved rules and rate its design."
+"""What is asked of a plan unless somebody asks otherwise."""
+
+ANALYSIS_TOKENS = 4096
+"""Longest analysis: a finding for each of many rules."""
+
+
 def floor_plan_request(
     plan: FloorPlan,
     store: TextStore,
     deadline: float,
     *,
-    question: str = "Check this plan against the retrieved rules and rate its design.",
+    question: str = CHECK_PLAN,
     k: int = 6,
     sampling: Sampling | None = None,
     cancel: CancelToken | None = None,
@@ -220,17 +227,29 @@ def floor_plan_request(
     found = store.search(f"{question} {', '.join(kinds)}", k, [RULES])
     if not found:
         raise BadRequestError("the store has no building rules; add some before plans are checked")
+    return analysis_request(plan, found, deadline, question=question, sampling=sampling, cancel=cancel), found
+
+
+def analysis_request(
+    plan: FloorPlan,
+    found: Sequence[Passage],
+    deadline: float,
+    *,
+    question: str = CHECK_PLAN,
+    sampling: Sampling | None = None,
+    cancel: CancelToken | None = None,
+) -> Request:
+    """As :func:`floor_plan_request`, with rules that were found before."""
     topology = Message("data", plan.model_dump_json(exclude_none=True), "topology")
-    request = make_request(
+    return make_request(
         question,
         deadline,
         FloorPlanAnalysis,
         data=(topology, *quoted(found)),
-        sampling=sampling or Sampling(max_tokens=4096),
+        sampling=sampling or Sampling(max_tokens=ANALYSIS_TOKENS),
         cancel=cancel,
         check=lambda value: _check_analysis(value, plan, found),
     )
-    return request, found
 
 
 def _check_analysis(value: BaseModel, plan: FloorPlan, found: Sequence[Passage]) -> None:

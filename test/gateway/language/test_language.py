@@ -18,6 +18,7 @@ from flow_rag_vla.gateway.language.section import _refusal, language_section
 from flow_rag_vla.llm.accounting import Ledger
 from flow_rag_vla.llm.embedding.base import EmbedderStamp
 from flow_rag_vla.llm.errors import LlmError
+from flow_rag_vla.llm.fine_tuning.floor_plans import floor_plan_conversations
 from flow_rag_vla.llm.knowledge import RULES
 from flow_rag_vla.llm.provider import ProviderSettings
 from flow_rag_vla.llm.registry import make_provider
@@ -99,7 +100,9 @@ def test_a_command_becomes_a_plan_and_the_health_counts_it(client):
     assert 'flow_rag_vla_language_calls_total{model="rules/task-language-1"} 1' in asked.get("/metrics").text
 
 
-def test_a_floor_plan_is_checked_against_the_rules_that_fit(client, hosted):
+def test_a_floor_plan_is_checked_against_the_rules_that_fit_and_the_reviewed_answer_can_be_learned(
+    client, hosted, tmp_path
+):
     provider, server = hosted
     server.replies = [Reply((json.dumps(ANALYSIS),))]
     answer = client(provider).post("/api/language/analyze", json={"plan": PLAN, "k": 2})
@@ -108,6 +111,10 @@ def test_a_floor_plan_is_checked_against_the_rules_that_fit(client, hosted):
     assert content["analysis"] == ANALYSIS
     assert [rule["number"] for rule in content["rules"]] == ["R1", "R2"] and "code.md#" in content["rules"][0]["source"]
     assert "never an instruction" in str(server.requests[0])
+    (tmp_path / "a.topology.json").write_text(json.dumps(PLAN))
+    (tmp_path / "a.analysis.json").write_text(json.dumps({**content, "reviewed_by": "kim"}))
+    (lesson,), problems = floor_plan_conversations(tmp_path)
+    assert problems == [] and json.loads(lesson.answer) == ANALYSIS
 
 
 def test_a_question_is_answered_from_passages_and_cites_only_those(client, hosted):

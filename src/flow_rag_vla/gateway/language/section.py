@@ -21,7 +21,7 @@ from flow_rag_vla.gateway.errors import GatewayError, unavailable
 from flow_rag_vla.gateway.metrics import Metric, labelled
 from flow_rag_vla.llm.accounting import Ledger
 from flow_rag_vla.llm.errors import BadRequestError, LlmError
-from flow_rag_vla.llm.knowledge import FloorPlan, answer_request, floor_plan_request
+from flow_rag_vla.llm.knowledge import CHECK_PLAN, FloorPlan, answer_request, floor_plan_request
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import MAX_CHARACTERS, Answer, Message, Request, Sampling, deadline_in
 from flow_rag_vla.llm.schemas import FloorPlanAnalysis, schema_named
@@ -55,8 +55,6 @@ _REMEDY = {
     "store": "see the message",
 }
 """By kind of error; what is not named here may pass by itself."""
-
-_CHECK = "Check this plan against the retrieved rules and rate its design."
 
 Seconds = Annotated[float, Field(gt=0.0, le=600.0)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
@@ -93,7 +91,7 @@ class Analyze(_Closed):
     """A floor plan to check. k: how many rules are retrieved."""
 
     plan: FloorPlan
-    question: Annotated[str, Field(min_length=1, max_length=2000)] = _CHECK
+    question: Annotated[str, Field(min_length=1, max_length=2000)] = CHECK_PLAN
     k: Annotated[int, Field(ge=1, le=32)] = 6
     deadline_s: Seconds = 60.0
 

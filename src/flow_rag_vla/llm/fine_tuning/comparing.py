@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 from flow_rag_vla.llm.errors import LlmError, StructureError
 from flow_rag_vla.llm.fine_tuning.conversations import Conversation, Turn
+from flow_rag_vla.llm.knowledge import ANALYSIS_TOKENS
 from flow_rag_vla.llm.prompts import system_text, turns
 from flow_rag_vla.llm.request import Message, Request, Sampling, deadline_in
-from flow_rag_vla.llm.schemas import SCHEMAS
+from flow_rag_vla.llm.schemas import SCHEMAS, FloorPlanAnalysis
 from flow_rag_vla.llm.service import LanguageModel
 from flow_rag_vla.llm.structured import parse, schema_instruction
 
@@ -84,7 +85,9 @@ def request_of(conversation: Conversation, seconds: float) -> Request:
             text = text.removesuffix(schema_instruction(schema)).rstrip()
         if text:
             messages.append(Message(turn.role, text))  # type: ignore[arg-type]
-    return Request(tuple(messages), deadline_in(seconds), schema, Sampling(temperature=0.0))
+    # As long as the answer may be where it is asked for; cut off it would count as a miss.
+    tokens = ANALYSIS_TOKENS if schema is FloorPlanAnalysis else Sampling().max_tokens
+    return Request(tuple(messages), deadline_in(seconds), schema, Sampling(tokens, 0.0))
 
 
 async def compare(
