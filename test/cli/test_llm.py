@@ -58,6 +58,24 @@ def test_the_whole_way_from_episodes_to_a_provider(run, episodes, tmp_path):
     assert run("unregister", "robot-plans").exit_code == 0 and run("list").output == ""
 
 
+@pytest.mark.parametrize(("options", "asked"), [((), False), (("--gradient-checkpointing",), True)])
+def test_gradient_checkpointing_reaches_the_training(run, tmp_path, monkeypatch, options, asked):
+    from flow_rag_vla.llm.fine_tuning import training
+
+    given = []
+
+    def train(base, seen, folder, settings, *_rest):
+        given.append(settings.gradient_checkpointing)
+        return training.Trained(folder, 1, (1.0,), 0)
+
+    monkeypatch.setattr(training, "train", train)
+    lessons = tmp_path / "lessons.jsonl"
+    turns = [[{"role": "user", "content": f"say {number}"}, {"role": "assistant", "content": "x"}] for number in "1234"]
+    lessons.write_text("".join(json.dumps({"conversations": one}) + "\n" for one in turns))
+    assert run("train", lessons, "--base", "b", "--to", tmp_path / "t", *options).exit_code == 0
+    assert given == [asked]
+
+
 def test_reviewed_floor_plans_are_learned_from_and_a_pair_that_is_wrong_is_named(run, tmp_path):
     folder, lessons = tmp_path / "reviewed", tmp_path / "lessons.jsonl"
     folder.mkdir()

@@ -27,7 +27,7 @@ from flow_rag_vla.llm.fine_tuning.merging import CARD, merge
 from flow_rag_vla.llm.fine_tuning.registration import VARIABLE, OwnModel, own_models, register, unregister
 from flow_rag_vla.llm.fine_tuning.settings import TrainingSettings
 from flow_rag_vla.llm.fine_tuning.tokens import IGNORED, example, padded
-from flow_rag_vla.llm.fine_tuning.training import load_base, rate_at, steps_of, train
+from flow_rag_vla.llm.fine_tuning.training import _adapted, load_base, rate_at, steps_of, train
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.provider import ProviderSettings
 from flow_rag_vla.llm.providers.local import prompt_tokens
@@ -106,6 +106,48 @@ def test_a_folder_of_another_training_is_refused(base, tmp_path, change, said):
 def test_how_often_a_checkpoint_is_written_changes_nothing(base, tmp_path):
     train(str(base), LESSONS, tmp_path, QUICK, stop=lambda: True)
     assert train(str(base), LESSONS, tmp_path, replace(QUICK, save_every=99), stop=lambda: True).steps == 2
+
+
+def test_layers_that_are_computed_again_give_the_same_losses_and_weights(trained, base, tmp_path):
+    whole, _ = trained
+    again = train(str(base), LESSONS, tmp_path, replace(QUICK, gradient_checkpointing=True))
+    assert again.losses == pytest.approx(whole.losses, rel=1e-5)
+    for name, weight in state(whole.adapter.parent).items():
+        torch.testing.assert_close(state(tmp_path)[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_goes_on_with_layers_that_are_computed_again(trained, base, tmp_path):
+    whole, _ = trained
+    train(str(base), LESSONS, tmp_path, QUICK, stop=lambda: True)
+    rest = train(str(base), LESSONS, tmp_path, replace(QUICK, gradient_checkpointing=True))
+    assert rest.losses == pytest.approx(whole.losses, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"), [({}, 1), ({"gradient_checkpointing": True}, 2), ({"quantized": True}, 2)]
+)
+def test_layers_are_computed_again_if_that_is_asked_for_and_always_under_a_quantized_base(base, changes, times):
+    # The base itself is not quantized here, which needs a GPU: what is done to it afterwards is the same.
+    model, tokenizer = load_base(str(base), QUICK)
+    adapted = _adapted(model, replace(QUICK, **changes)).train()
+    layers = model.model.layers
+    assert [layer.gradient_checkpointing for layer in layers] == [times == 2] * len(layers)
+    counted = []
+    for layer in layers:
+        layer.mlp.register_forward_hook(lambda *_: counted.append(1))
+    inputs = padded([example(tokenizer, LESSONS[0])], tokenizer.pad_token_id, "cpu")
+    inputs.pop("labels")
+    adapted(**inputs).logits.sum().backward()
+    assert len(counted) == times * len(layers)
+    learned = [weight for weight in adapted.parameters() if weight.requires_grad]
+    assert learned and all(weight.grad is not None for weight in learned)
+
+
+def test_a_base_that_cannot_compute_its_layers_again_is_refused(base, monkeypatch):
+    model, _ = load_base(str(base), QUICK)
+    monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
+    with pytest.raises(errors.BadRequestError, match="train without --gradient-checkpointing"):
+        _adapted(model, replace(QUICK, gradient_checkpointing=True))
 
 
 @pytest.mark.parametrize("damage", ["record", "state"])

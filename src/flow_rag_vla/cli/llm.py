@@ -119,6 +119,11 @@ def train(
     rate: float = typer.Option(2e-4, min=1e-7, max=0.5, help="Peak learning rate."),
     longest: int = typer.Option(2048, min=8, help="Tokens of a conversation; longer ones are left out."),
     quantized: bool = typer.Option(False, "--quantized", help="QLoRA: 4 bits a weight. Needs CUDA and bitsandbytes."),
+    gradient_checkpointing: bool = typer.Option(
+        False,
+        "--gradient-checkpointing",
+        help="Compute layers again on the way back instead of keeping them: less memory, more time. Quantized always.",
+    ),
     save_every: int = typer.Option(50, min=1, help="Steps between checkpoints."),
     seed: int = typer.Option(0, min=0, help="Of everything random."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
@@ -141,7 +146,7 @@ def train(
         seen, kept = split(read_conversations(conversations), HELD_OUT)
         settings = TrainingSettings(
             rank, alpha, dropout, epochs, batch, accumulate, rate, longest=longest, quantized=quantized,
-            save_every=save_every, seed=seed, device=device,
+            save_every=save_every, seed=seed, device=device, gradient_checkpointing=gradient_checkpointing,
         )  # fmt: skip
         if not seen:
             raise ValueError(f"{conversations} holds {len(kept)} conversations, all of the fixed sample; prepare more")

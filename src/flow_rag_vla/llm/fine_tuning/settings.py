@@ -16,6 +16,8 @@ class TrainingSettings:
         rate: peak learning rate, reached after ``warm_up`` of all steps, then falling to 0 as a half cosine.
         longest: tokens of a conversation; what is longer is left out and counted.
         quantized: QLoRA: the base model with 4 bits a weight. Needs CUDA and bitsandbytes.
+        gradient_checkpointing: what a layer computed is not kept for the way back but computed again: less memory, more
+            time, the same weights. ``quantized`` always does.
         save_every: steps between checkpoints.
         device: auto, cpu or cuda.
     """
@@ -33,6 +35,7 @@ class TrainingSettings:
     save_every: int = 50
     seed: int = 0
     device: str = "auto"
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha", "epochs", "batch", "accumulate", "longest", "save_every"):

@@ -60,7 +60,8 @@ def train(
     Raises:
         MissingPackageError: naming the extra; also for ``quantized`` without CUDA and bitsandbytes.
         UnknownModelError: for a base that cannot be loaded.
-        BadRequestError: for conversations that are all too long, or a folder with another training.
+        BadRequestError: for conversations that are all too long, a folder with another training, or a base that cannot
+            do ``gradient_checkpointing``.
     """
     _check_packages(settings)
     model, tokenizer = load_base(base, settings)
@@ -161,15 +162,24 @@ def _check_packages(settings: TrainingSettings) -> None:
 
 
 def _run_settings(settings: TrainingSettings) -> dict[str, Any]:
-    """What changes the weights: not how often a checkpoint is written."""
-    return {name: value for name, value in asdict(settings).items() if name != "save_every"}
+    """What changes the weights: not how often a checkpoint is written, nor what is kept for the way back.
+
+    So a training that ran out of memory goes on with ``gradient_checkpointing``.
+    """
+    passing = ("save_every", "gradient_checkpointing")
+    return {name: value for name, value in asdict(settings).items() if name not in passing}
 
 
 def _adapted(model: Any, settings: TrainingSettings) -> Any:
     import peft
 
     if settings.quantized:
-        model = peft.prepare_model_for_kbit_training(model)  # type: ignore[no-untyped-call]
+        # Its own kind of checkpointing enters a layer anew, which needs inputs that have a gradient.
+        model = peft.prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            model, use_gradient_checkpointing=False
+        )
+    if settings.quantized or settings.gradient_checkpointing:
+        _compute_again(model)
     model.config.use_cache = False
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -179,6 +189,18 @@ def _adapted(model: Any, settings: TrainingSettings) -> Any:
         target_modules="all-linear",
     )
     return peft.get_peft_model(model, config)
+
+
+def _compute_again(model: Any) -> None:
+    """Turn gradient checkpointing on; the random numbers of a layer's dropout are drawn the same both times."""
+    # The name in newer versions of transformers, and the one before; both take the same as their first argument.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    try:
+        enable({"use_reentrant": False})
+    except ValueError as error:
+        raise BadRequestError(
+            f"{error} Take another base, or train without --gradient-checkpointing and --quantized"
+        ) from error
 
 
 def _step(
