@@ -17,6 +17,7 @@ from flow_rag_vla.evaluate.trials.lessons import expert_chunk
 from flow_rag_vla.evaluate.trials.plan import make_plan
 from flow_rag_vla.evaluate.trials.protocol import FRESH, ONLINE, Start, Trial, TrialError
 from flow_rag_vla.evaluate.trials.scenes import DISPLACED_BY, DISPLACED_TURN, scene_of
+from flow_rag_vla.evaluate.trials.simulated import RETRIES
 from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec, simulated_spec
 from flow_rag_vla.evaluate.trials.variants import parse_all
 from flow_rag_vla.policy.encoders import make_encoder
@@ -67,6 +68,29 @@ def test_a_retry_follows_a_failure_only(bench, spec: SimulatedSpec, failing: Sta
     assert again.retries >= 1
     # Up to the first failure nothing has changed.
     assert again.failures[0] == alone.failures[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_rewind_follows_a_failure_only_and_goes_through_the_policy(
+    bench, spec: SimulatedSpec, failing: Start
+) -> None:
+    alone, again = (bench.run(Trial(spec.key, name, failing)) for name in ("off", "rewind"))
+    assert again.failures[0] == alone.failures[0]
+    assert 1 <= again.retries <= RETRIES
+    # The arm is led back through chunks of the policy, and tries again away from what failed; no case has a say.
+    modes = {item.mode: item for item in again.interventions}
+    assert set(modes) == {"guidance", "negative"}
+    assert all(item.observations >= 1 and item.case_ids == () for item in modes.values())
+    assert again.repeatable == bench.run(Trial(spec.key, "rewind", failing)).repeatable
+    # Where nothing fails it is as if it were not there.
+    for seed in range(200_001, 200_020):
+        untouched = bench.run(Trial(spec.key, "off", Start(seed, seed)))
+        if not untouched.failures:
+            break
+    assert not untouched.failures, "something fails in every episode now: choose an easier scene for this"
+    same = bench.run(Trial(spec.key, "rewind", untouched.trial.start))
+    assert (same.success, same.ticks, same.retries, same.interventions) == (True, untouched.ticks, 0, ())
 
 
 @pytest.mark.slow

@@ -281,6 +281,7 @@ def _relocation(context: AnswerContext) -> Answering:
 
 
 @answering("by_cause")
+@answering("rewind_by_cause")
 def _by_cause(context: AnswerContext) -> Answering:
     return ConsensusAnswering(context)
 

@@ -12,6 +12,7 @@ from flow_rag_vla.evaluate.trials.bank import BankEpisode, CaseBank, GrowingBank
 from flow_rag_vla.evaluate.trials.lessons import PRACTISED, Lessons, Teaching
 from flow_rag_vla.evaluate.trials.practised import PractisedLessons
 from flow_rag_vla.evaluate.trials.protocol import Trial, TrialResult
+from flow_rag_vla.evaluate.trials.rewinding import REWINDS, Rewinding
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.scenes import scene_of
 from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription, policy_folder
@@ -26,7 +27,7 @@ from flow_rag_vla.sim.world import World
 __all__ = ["SimulatedBench", "scene_of"]
 
 RETRIES = 3
-"""Blind retries of one episode, at most."""
+"""Blind retries of one episode, and ways back to a checkpoint, at most."""
 
 
 @lru_cache(maxsize=4)
@@ -136,15 +137,17 @@ class SimulatedBench:
         self, trial: Trial, variant: Variant, memory: FailureMemory | None, lessons: Teaching | None
     ) -> TrialResult:
         spec = self.spec
-        checkpoint = spec.dagger if variant.method.name == "dagger" else spec.checkpoint
+        method = variant.method.name
+        checkpoint = spec.dagger if method == "dagger" else spec.checkpoint
         policy, world = _policy(checkpoint, spec.settings), _world()
         scene = scene_of(spec.task, spec.scene, trial.start)
         answering: Answering | None = None
         if memory is not None and variant.method.needs_cases:
-            answering = ANSWERS[variant.method.name](self._context(memory, policy, scene.goal))
+            answering = ANSWERS[method](self._context(memory, policy, scene.goal))
         cases = 0 if memory is None else memory.statistics().cases
         episode = SimulatedEpisode(
             world, policy, self._encoder, scene, trial.start.noise, spec.settings,
-            answering=answering, retries=RETRIES if variant.method.name == "retry" else 0, lessons=lessons,
+            answering=answering, retries=RETRIES if method == "retry" else 0,
+            rewinding=Rewinding(RETRIES) if method in REWINDS else None, lessons=lessons,
         )  # fmt: skip
         return episode.run(trial, spec.policy, cases)

@@ -13,6 +13,7 @@ from flow_rag_vla.evaluate.trials.answers import ANSWERS
 from flow_rag_vla.evaluate.trials.bank import CaseBank, open_bank
 from flow_rag_vla.evaluate.trials.lessons import PRACTISED
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
+from flow_rag_vla.evaluate.trials.rewinding import REWINDS
 from flow_rag_vla.evaluate.trials.variants import parse
 from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, load_checkpoint
 
@@ -57,7 +58,7 @@ class SimulatedDescription:
     def check(self, variant: str) -> None:
         """Refuse a variant that cannot be run; see ``protocol.BenchSpec``."""
         found = parse(variant)
-        name = found.method.name
+        name = REWINDS.get(found.method.name) or found.method.name
         if name == "dagger" and self.dagger is None:
             raise TrialError("memory 'dagger' needs the fine-tuned checkpoint: --dagger FOLDER")
         if found.needs_cases and self.cases is None:

@@ -25,6 +25,7 @@ from flow_rag_vla.evaluate.trials.answers import Answering, EpisodeContext
 from flow_rag_vla.evaluate.trials.homing import HOME_TICKS, homeward, is_home
 from flow_rag_vla.evaluate.trials.lessons import Teaching
 from flow_rag_vla.evaluate.trials.protocol import FailureSeen, Intervention, Latency, Trial, TrialResult
+from flow_rag_vla.evaluate.trials.rewinding import Rewinding
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.policy.encoders import Encoder
@@ -50,6 +51,7 @@ class SimulatedEpisode:
         *,
         answering: Answering | None = None,
         retries: int = 0,
+        rewinding: Rewinding | None = None,
         lessons: Teaching | None = None,
     ) -> None:
         """Set an episode up.
@@ -63,10 +65,12 @@ class SimulatedEpisode:
             settings: delays.
             answering: what the memory answers.
             retries: how often a detected failure sends the arm back to its start to try with other noise.
+            rewinding: goes back after a failure as the running graph does.
             lessons: takes failures in, where a memory grows.
         """
         self._world, self._policy, self._encoder, self._scene = world, policy, encoder, scene
         self._noise, self._retries, self._answering, self._lessons = noise, retries, answering, lessons
+        self._rewinding = rewinding
         extra = 0 if answering is None else answering.delay_ticks
         self._settings = replace(settings, delay_ticks=settings.delay_ticks + extra)
         self._detector = FailureDetector()
@@ -95,6 +99,8 @@ class SimulatedEpisode:
             self._lessons.begin(trial.place + 1, scene, state.stamp_ns)
         if self._answering is not None:
             self._answering.begin(EpisodeContext(scene.task, lambda: detector.phase.value, trial.start))
+        if self._rewinding is not None:
+            self._rewinding.begin(scene.task, state)
         failures: list[FailureSeen] = []
         follower, retried, rewind_from, best, tick = self._follower(self._noise), 0, -1, 0.0, 0
         while tick < limit and not world.success():
@@ -112,6 +118,8 @@ class SimulatedEpisode:
             failures += [_seen(report) for report in reports]
             if self._lessons is not None:
                 self._lessons.watch(state, detector.phase.value, reports)
+            if self._rewinding is not None:
+                self._rewinding.watch(state, reports)
             if rewinding and (is_home(state, home) or tick - rewind_from >= HOME_TICKS):
                 rewind_from = -1
                 self._count(follower)
@@ -131,7 +139,7 @@ class SimulatedEpisode:
             ticks=tick,
             observations=self._chunks,
             starved_ticks=self._starved,
-            retries=retried,
+            retries=retried if self._rewinding is None else self._rewinding.attempts,
             failures=tuple(failures),
             interventions=tuple(
                 Intervention(mode.name.lower(), count, tuple(sorted(self._arbitration.cases[mode])))
@@ -163,6 +171,8 @@ class SimulatedEpisode:
         chunk = follower.observe(tick, images, state)
         spent = (time.perf_counter() - started) * 1e3
         self._policy_ms.append(spent - (sum(self._memory_ms) - before))
+        if self._rewinding is not None:
+            self._rewinding.planned(chunk)
         if self._lessons is not None and self._seen is not None:
             self._lessons.observe(self._seen, chunk, state)
 
@@ -170,10 +180,12 @@ class SimulatedEpisode:
         self, embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int
     ) -> Correction | None:
         self._seen = embedding
-        if self._answering is None:
+        if self._answering is None and self._rewinding is None:
             return None
         started = time.perf_counter()
-        correction = self._answering(embedding, state, goal, stamp_ns)
+        correction = None if self._answering is None else self._answering(embedding, state, goal, stamp_ns)
+        if self._rewinding is not None:
+            correction = self._rewinding.correct(stamp_ns, correction)
         self._memory_ms.append((time.perf_counter() - started) * 1e3)
         return correction
 

@@ -151,6 +151,12 @@ register("negative", "Sampling away from the failed chunks; corrections are not 
 register("residual", "The most similar case's correction minus what failed, clipped and added by the controller.")
 register("blend", "The seeds' baseline: a rule by failure type, averaged in at a weight of 0.3.")
 register("retry", "Blind retry: after a detected failure back to the start pose, then other noise.", needs_cases=False)
+register(
+    "rewind",
+    "No memory: after a detected failure back to a safe checkpoint, then away from what failed, as in the graph.",
+    needs_cases=False,
+)
+register("rewind_by_cause", "As by_cause, and after a detected failure as rewind: what the graph does with rewinds.")
 register("rag_only", "No flow: the chunk that the most similar case knows is executed as it is.")
 register("sequential", "As dispatch, but the policy begins after the search has answered: one tick later.", always=True)
 register(
