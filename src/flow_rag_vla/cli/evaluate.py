@@ -89,7 +89,10 @@ def evaluate(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Paired trials of what the memory does, e.g. off,on,blend,guide:50,shuffled+guide,retry"),
+        typer.Option(
+            help="Paired trials of what the memory does, e.g. off,on,blend,guide:50,shuffled+guide,retry; on: what the "
+            "graph does (by_cause), or with a bank of --collect, which cannot be asked so, dispatch"
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Paired trials of a question: ablation, controls, online")] = None,
     cases: Annotated[

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flow_rag_vla.evaluate.trials.protocol import TrialResult
     from flow_rag_vla.evaluate.trials.runner import Broken
     from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
+    from flow_rag_vla.evaluate.trials.variants import InForce
 
 BROKEN_SHOWN = 5
 """Trials that broke which are named; a wrong folder breaks all of them alike."""
@@ -56,7 +57,7 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
     from flow_rag_vla.evaluate.trials.plan import make_plan
     from flow_rag_vla.evaluate.trials.plan import preset as find_preset
     from flow_rag_vla.evaluate.trials.session import REPORT, TABLES, run_plan
-    from flow_rag_vla.evaluate.trials.variants import DEFAULT_METHOD, parse_all
+    from flow_rag_vla.evaluate.trials.variants import BY_CASE, parse, parse_all, resolved
 
     about: dict[str, Any] = {
         "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
@@ -65,12 +66,16 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
         "episodes": trials.episodes,
         "first_seed": trials.seed,
     }
+    in_force = _in_force(specs, trials.memory or "")
+    short = resolved(trials.memory or "", in_force)
+    if short:
+        about["asked_as"] = dict(short)
     if trials.preset is None:
-        variants, again, online = parse_all(trials.memory or ""), trials.repeats or 0, False
+        variants, again, online = parse_all(trials.memory or "", in_force), trials.repeats or 0, False
     else:
         found = find_preset(
             trials.preset,
-            trials.memory or DEFAULT_METHOD,
+            str(parse(trials.memory, in_force)) if trials.memory else BY_CASE,
             dagger=any(spec.dagger for spec in specs),
             bank_episodes=min(spec.bank_episodes for spec in specs),
         )
@@ -79,6 +84,11 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
         about |= {"preset": f"{found.name}: {found.description}", "labels": dict(found.labels)}
         if online:
             about["corrections"] = ", ".join(dict.fromkeys(spec.source for spec in specs))
+    for variant, word in short.items():
+        said = f"memory {word} is {variant}"
+        if BY_CASE in variant:
+            said += ": what the graph does needs situations, which a bank of `flow_rag_vla practice` holds"
+        console.print(said, highlight=False)
     plan = make_plan(specs, variants, episodes=trials.episodes, first_seed=trials.seed, repeats=again, online=online)
     try:
         with progress_display(console) as display:
@@ -96,6 +106,26 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
         console.print(f"[red]and {len(summary.broken) - BROKEN_SHOWN} more; all are in {trials.folder / TABLES}")
     console.print(f"report: {trials.folder / REPORT}", highlight=False)
     return 1 if summary.broken else 0
+
+
+def _in_force(specs: Sequence[SimulatedSpec], memory: str) -> InForce:
+    """What ``on`` means on every bench.
+
+    Raises:
+        TrialError: if it is asked for and means one thing here and another there.
+    """
+    from flow_rag_vla.evaluate.trials.protocol import TrialError
+    from flow_rag_vla.evaluate.trials.variants import resolved
+
+    found = {spec.in_force: spec for spec in specs}
+    first, *others = found
+    for other in others:
+        if resolved(memory, first) != resolved(memory, other):
+            raise TrialError(
+                f"memory {memory!r} means {', '.join(resolved(memory, first))} with the cases {found[first].cases} and "
+                f"{', '.join(resolved(memory, other))} with {found[other].cases}; name the method instead"
+            )
+    return first
 
 
 class Tally:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from flow_rag_vla.evaluate.trials.bank import (
 )
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.simulated_spec import SimulatedSpec
+from flow_rag_vla.evaluate.trials.variants import InForce
 from flow_rag_vla.memory.ledger import SuccessSituation
 
 
@@ -65,12 +67,16 @@ def test_a_consensus_is_not_asked_of_failures_that_only_look_alike(folder: Path,
     with pytest.raises(TrialError, match="flow_rag_vla practice"):
         spec.check(variant)
     spec.check("guide")
+    assert spec.in_force == InForce("dispatch", "dispatch")
     case = make_case(1)
     with GrowingBank(folder, 6) as bank:
         bank.memory.observe_done(
             [SuccessSituation("push", "reach", case.stamp, case.embedding, case.failed_actions, 7)]
         )
     spec.check(variant)
+    # What on means can be run: whatever the graph does where that is so.
+    assert spec.in_force == InForce("by_cause", "dispatch")
+    assert replace(spec, source="takeover", cases=None).in_force == InForce("by_cause", "by_cause")
 
 
 def test_a_consensus_grows_by_practice_only() -> None:

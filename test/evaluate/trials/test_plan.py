@@ -44,6 +44,9 @@ def test_presets_hold_the_controls_that_they_promise() -> None:
     ablation = preset("ablation")
     assert list(ablation.labels.values()) == ["flow only", "RAG only", "sequential", "parallel"]
     assert {str(item) for item in ablation.variants} == set(ablation.labels)
+    # Whatever on means: an ablation that was run before is the same one now.
+    assert ablation.labels["dispatch"] == "parallel"
+    assert str(preset("controls").variants[-1]) == "dispatch"
     online = preset("online", "guide")
     assert online.online
     assert [str(item) for item in online.variants] == ["off", "online+guide"]

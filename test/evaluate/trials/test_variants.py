@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.evaluate.trials.protocol import TrialError
-from flow_rag_vla.evaluate.trials.variants import methods, parse, parse_all, register
+from flow_rag_vla.evaluate.trials.variants import InForce, methods, parse, parse_all, register, resolved
 
 NAMES = [method.name for method in methods()]
 WITH_CASES = [method.name for method in methods() if method.needs_cases]
@@ -29,6 +29,17 @@ def test_short_words_stand_for_the_memory_in_force() -> None:
     assert [str(item) for item in parse_all("on,shuffled,on:50,online")] == [
         "off", "dispatch", "shuffled+dispatch", "dispatch:50", "online+dispatch",
     ]  # fmt: skip
+
+
+def test_short_words_stand_for_what_the_graph_does_where_that_can_be_asked() -> None:
+    in_force = InForce("by_cause", "dispatch")
+    assert [str(item) for item in parse_all("on,shuffled,on:50,online,dispatch", in_force)] == [
+        "off", "by_cause", "shuffled+by_cause", "by_cause:50", "online+dispatch", "dispatch",
+    ]  # fmt: skip
+    # A report shows both; what was named in full is called as it was.
+    assert resolved("off, on,on:50,shuffled,guide,shuffled+guide", in_force) == {
+        "by_cause": "on", "by_cause:50": "on:50", "shuffled+by_cause": "shuffled",
+    }  # fmt: skip
 
 
 def test_the_baseline_comes_first_and_nothing_twice() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flow_rag_vla.evaluate.trials.protocol import EXACT, FRESH, NEARBY, ONLINE, BenchSpec, Start, Trial, TrialError
 from flow_rag_vla.evaluate.trials.runner import paired_trials
-from flow_rag_vla.evaluate.trials.variants import DEFAULT_METHOD, OFF, Variant, parse, parse_all
+from flow_rag_vla.evaluate.trials.variants import BY_CASE, OFF, Variant, parse, parse_all
 
 NOISE_STRIDE = 1_000_003
 """Between the noise seeds of one start: far enough that neighbouring starts never share one."""
@@ -53,9 +53,7 @@ PRESETS: Mapping[str, str] = {
 }
 
 
-def preset(
-    name: str, method: str = DEFAULT_METHOD, *, dagger: bool = False, bank_episodes: int | None = None
-) -> Preset:
+def preset(name: str, method: str = BY_CASE, *, dagger: bool = False, bank_episodes: int | None = None) -> Preset:
     """A preset for one method of the memory.
 
     Args:
@@ -68,8 +66,8 @@ def preset(
         TrialError: for an unknown preset, or a method that cannot be put into it.
     """
     if name == "ablation":
-        labels = {OFF: "flow only", "rag_only": "RAG only", "sequential": "sequential", DEFAULT_METHOD: "parallel"}
-        return Preset(name, PRESETS[name], parse_all("rag_only,sequential,on"), labels=labels)
+        labels = {OFF: "flow only", "rag_only": "RAG only", "sequential": "sequential", BY_CASE: "parallel"}
+        return Preset(name, PRESETS[name], parse_all(f"rag_only,sequential,{BY_CASE}"), labels=labels)
     if name not in PRESETS:
         raise TrialError(f"preset {name!r} is not known; known: {', '.join(PRESETS)}")
     plain = parse(method)

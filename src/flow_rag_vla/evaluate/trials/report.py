@@ -313,7 +313,7 @@ def _footer(about: Content, groups: Sequence[Content]) -> str:
     facts += [
         (name.replace("_", " "), str(value))
         for name, value in about.items()
-        if name not in ("command", "labels", "started")
+        if name not in ("command", "labels", "asked_as", "started")
     ]
     listed = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(text)}</code></dd>" for name, text in facts if text)
     method = (

@@ -14,7 +14,7 @@ from flow_rag_vla.evaluate.trials.bank import CaseBank, open_bank
 from flow_rag_vla.evaluate.trials.lessons import PRACTISED
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rewinding import REWINDS
-from flow_rag_vla.evaluate.trials.variants import parse
+from flow_rag_vla.evaluate.trials.variants import AS_GRAPH, BY_CASE, InForce, parse
 from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, load_checkpoint
 
 CONSENSUS = ("consensus", "relocation", "by_cause")
@@ -62,7 +62,8 @@ class SimulatedDescription:
         if name == "dagger" and self.dagger is None:
             raise TrialError("memory 'dagger' needs the fine-tuned checkpoint: --dagger FOLDER")
         if found.needs_cases and self.cases is None:
-            raise TrialError(f"memory {variant!r} needs a bank of cases: --cases FOLDER, made with --collect N")
+            how = "by `flow_rag_vla practice`" if name in CONSENSUS else "with --collect N"
+            raise TrialError(f"memory {variant!r} needs a bank of cases: --cases FOLDER, made {how}")
         if found.online and self.workspace is None:
             raise TrialError(f"memory {variant!r} grows, which needs a folder: --output FOLDER")
         if name in CONSENSUS and found.needs_cases and self.cases and not CaseBank(self.cases).answers_consensus:
@@ -79,6 +80,16 @@ class SimulatedDescription:
                 f"memory {variant!r}: the bank {self.cases} has {self.bank_episodes} known episodes of {self.key}; ask "
                 "for fewer, or collect more"
             )
+
+    @property
+    def in_force(self) -> InForce:
+        """What ``on`` means here: what the graph does, unless the bank, or what a memory grows by, cannot answer that.
+
+        Raises:
+            StoreError: if the bank cannot be read.
+        """
+        allowed = self.cases is None or CaseBank(self.cases).answers_consensus
+        return InForce(AS_GRAPH if allowed else BY_CASE, AS_GRAPH if self.source in PRACTISED else BY_CASE)
 
     @property
     def bank_episodes(self) -> int:

@@ -46,7 +46,7 @@ def command(about: Content) -> str:
 
 def label(variant: str, about: Content) -> str:
     """What a variant is called in this run."""
-    name = about.get("labels", {}).get(variant)
+    name = about.get("labels", {}).get(variant) or about.get("asked_as", {}).get(variant)
     return f"{name} ({variant})" if name and name != variant else variant
 
 

@@ -2,6 +2,7 @@
 
 A variant is written ``name``, ``name:N`` (a memory of only the first N episodes of its bank), ``shuffled+name`` (what
 the cases know, permuted among their situations: the control) or ``online+name`` (the memory begins empty and grows).
+``on``, ``shuffled`` and ``online`` alone mean the method in force, which the bank decides: see :class:`InForce`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,27 @@ from flow_rag_vla.evaluate.trials.protocol import TrialError
 OFF = "off"
 """The baseline that every comparison is made with."""
 
-DEFAULT_METHOD = "dispatch"
-"""What ``on``, and ``shuffled`` or ``online`` alone, stand for."""
+BY_CASE = "dispatch"
+"""What can be asked of any bank, and what the presets mean unless a method is named."""
+
+AS_GRAPH = "by_cause"
+"""What the running graph does by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What ``on`` stands for.
+
+    bank: the method of ``on`` and ``shuffled``; growing: of ``online``. What the graph does, where that can be asked
+    """
+
+    bank: str = BY_CASE
+    growing: str = BY_CASE
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Each short word and what it stands for."""
+        return {"on": self.bank, "shuffled": f"shuffled+{self.bank}", "online": f"online+{self.growing}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +96,25 @@ _WRITTEN = re.compile(r"(?:(shuffled|online)\+)?([a-z][a-z0-9_-]*)(?::([0-9]+))?
 def register(name: str, description: str, *, needs_cases: bool = True, always: bool = False) -> Method:
     """Add a method; the same name again replaces it. Benches say for themselves which they can run."""
     method = Method(name, description, needs_cases, always)
-    if _WRITTEN.fullmatch(name) is None or name in _ALIASES:
+    if _WRITTEN.fullmatch(name) is None or name in InForce().words:
         raise ValueError(f"method {name!r} cannot be written in a list of variants; use lower case letters and _")
     _METHODS[name] = method
     return method
 
 
-_ALIASES: Mapping[str, str] = {
-    "on": DEFAULT_METHOD,
-    "shuffled": f"shuffled+{DEFAULT_METHOD}",
-    "online": f"online+{DEFAULT_METHOD}",
-}
-
-
-def parse(text: str) -> Variant:
-    """Read one variant.
+def parse(text: str, in_force: InForce | None = None) -> Variant:
+    """Read one variant. in_force: what ``on`` stands for; None: what any bank allows.
 
     Raises:
         TrialError: for words that name none, with what is known.
     """
     written = text.strip()
     head, colon, count = written.partition(":")
-    match = _WRITTEN.fullmatch(_ALIASES.get(head, head) + colon + count)
+    short = (in_force or InForce()).words
+    match = _WRITTEN.fullmatch(short.get(head, head) + colon + count)
     method = None if match is None else _METHODS.get(match[2])
     if match is None or method is None:
-        known = ", ".join([*_METHODS, *_ALIASES])
+        known = ", ".join([*_METHODS, *short])
         raise TrialError(
             f"memory {written!r} is not known; known: {known}; also NAME:50 (first 50 episodes), shuffled+NAME, "
             "online+NAME"
@@ -116,14 +130,22 @@ def parse(text: str) -> Variant:
     return variant
 
 
-def parse_all(text: str) -> tuple[Variant, ...]:
+def parse_all(text: str, in_force: InForce | None = None) -> tuple[Variant, ...]:
     """Read a list with commas; ``off`` comes first whether or not it is named, and none comes twice.
+
+    in_force: what ``on`` stands for; None: what any bank allows.
 
     Raises:
         TrialError: for words that name no variant.
     """
-    found = [parse(OFF), *(parse(part) for part in text.split(",") if part.strip())]
+    found = [parse(OFF), *(parse(part, in_force) for part in text.split(",") if part.strip())]
     return tuple(dict.fromkeys(found))
+
+
+def resolved(text: str, in_force: InForce) -> Mapping[str, str]:
+    """The short words in a list with commas, by the variant that each stands for, as a report shows both."""
+    parts = [part.strip() for part in text.split(",")]
+    return {str(parse(part, in_force)): part for part in parts if part.partition(":")[0] in in_force.words}
 
 
 def methods() -> Iterator[Method]:
