@@ -1,7 +1,7 @@
 """Faults in the running graph, the short form: the whole graph on the mock arm, watched by a process of its own.
 
 What a busy machine alone can bring about (gaps between commands, and how soon a stop is obeyed) is measured by
-``flow_rag_vla chaos``, not asserted here.
+``flow_rag_vla chaos``, not asserted here. The bounds themselves are held on made-up commands (``test/evaluate/chaos``).
 """
 
 from __future__ import annotations

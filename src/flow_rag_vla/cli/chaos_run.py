@@ -28,7 +28,7 @@ from flow_rag_vla.evaluate.chaos.clock import SettableClock
 from flow_rag_vla.evaluate.chaos.journal import Line, Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.plan import Fault, draw_plan
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
-from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap
+from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap, stream_violations
 from flow_rag_vla.evaluate.chaos.watch import FOLLOW, Gap
 from flow_rag_vla.nodes.chaos_client import ChaosClient
 
@@ -194,13 +194,7 @@ class ChaosRun:
         self, lines: Sequence[Line], gaps: Sequence[GapVerdict], lost: Sequence[int], unknown: Sequence[int]
     ) -> list[dict[str, Any]]:
         """What the monitor saw, gaps that nothing excuses, what went wrong in a round, and cases that are gone."""
-        found: list[dict[str, Any]] = [
-            {"kind": line["kind"], "text": line["text"], "round": self._round_at(int(line["ns"]))}
-            for line in of(lines, "violation")
-        ]
-        found += [
-            {"kind": "gap", "text": one.text, "round": self._round_at(one.gap.start_ns)} for one in gaps if one.wrong
-        ]
+        found = stream_violations(lines, gaps, self._round_at)
         found += [
             {"kind": kind, "text": text, "round": done.number} for done in self.rounds for kind, text in done.problems
         ]

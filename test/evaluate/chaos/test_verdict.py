@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
-from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, judge_gap
-from flow_rag_vla.evaluate.chaos.watch import Gap
+from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, judge_gap, stream_violations
+from flow_rag_vla.evaluate.chaos.watch import EMERGENCY_STOP, PERIOD_NS, CommandWatch, Gap
 
 MS = 1_000_000
 TIMEOUT = 50 * MS
@@ -34,6 +35,43 @@ def test_a_gap_without_an_excuse_is_the_loops_and_wrong_unless_it_was_held():
     assert (verdict.owner, verdict.held, verdict.wrong) == (LOOP, False, True)
     verdict = judge((1000, 1080), holds=[stretch(1070, 1082)])
     assert (verdict.owner, verdict.held, verdict.wrong) == (LOOP, True, False)
+
+
+def violations_of(watch, samples, asked=None, holds=()):
+    """What a run counts of commands, as its monitor writes it down. asked: when the emergency stop was, steady time."""
+    lines, gaps = [], []
+    for sample in samples:
+        if asked is not None and sample.sent_ns >= asked:
+            watch.stop_asked(asked)
+        found, gap = watch.take(sample)
+        lines += [{"ns": one.at_ns, "what": "violation", "kind": one.kind, "text": one.text} for one in found]
+        if gap is not None:
+            gaps.append(judge_gap(gap, (), ProcessorWaits(), (), holds, TIMEOUT))
+    return [(one["kind"], one["round"]) for one in stream_violations(lines, gaps, lambda at_ns: 7)]
+
+
+def later(samples, place, by_ns):
+    """The commands from a place on leave later."""
+    return [*samples[:place], *(dataclasses.replace(one, sent_ns=one.sent_ns + by_ns) for one in samples[place:])]
+
+
+def test_a_run_counts_a_gap_of_more_than_two_periods_that_nobody_held_and_none_just_within(watch, stream):
+    assert violations_of(watch, later(stream(8), 4, PERIOD_NS)) == []
+    wrong = later(stream(8, start_ns=3_000_000_000, first=9), 4, PERIOD_NS + 1)
+    assert violations_of(CommandWatch(watch.limits), wrong) == [("gap", 7)]
+    held = Stretch(wrong[3].sent_ns + PERIOD_NS, wrong[4].sent_ns)
+    assert violations_of(CommandWatch(watch.limits), wrong, holds=[held]) == []
+
+
+def test_a_run_counts_commands_that_pass_an_emergency_stop_by_more_than_a_period(watch, stream):
+    samples = stream(6)
+    asked = samples[2].sent_ns - 3 * MS
+    obeys = {"mode": EMERGENCY_STOP, "reason": 8, "reason_text": "asked for"}
+    obeyed = [*samples[:3], *(dataclasses.replace(one, **obeys) for one in samples[3:])]
+    assert violations_of(watch, obeyed, asked) == [] and watch.stop_delays_ms == [28.0]
+    late = [*samples[:4], *obeyed[4:]]
+    assert violations_of(CommandWatch(watch.limits), late, asked) == [("emergency stop", 7)]
+    assert violations_of(CommandWatch(watch.limits), samples, asked) == [("emergency stop", 7)] * 3
 
 
 def test_what_an_empty_timer_lost_as_well_is_the_machines():

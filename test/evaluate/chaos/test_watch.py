@@ -19,6 +19,7 @@ from flow_rag_vla.evaluate.chaos.watch import (
     CommandLimits,
     CommandSample,
     CommandWatch,
+    Gap,
 )
 
 change = dataclasses.replace
@@ -127,7 +128,39 @@ def test_an_emergency_stop_must_be_obeyed_with_the_next_tick_and_last(watch, str
     watch.stop_released()
     assert kinds(watch, samples[6:8]) == []
     watch.stop_asked(samples[7].sent_ns + 1)
-    assert kinds(watch, samples[8:12]) == ["emergency stop", "emergency stop"]
+    assert kinds(watch, samples[8:12]) == ["emergency stop"] * 3
+
+
+@pytest.mark.parametrize(("late_ns", "said"), [(0, []), (1, ["emergency stop"])])
+def test_one_command_may_pass_a_stop_and_none_that_leaves_more_than_a_period_after_it(watch, stream, late_ns, said):
+    before, began, after = stream(3)
+    asked = before.sent_ns + 1_000_000
+    # An uneven stream, so that two commands fit into the period after the stop.
+    began = change(began, sent_ns=asked + 2_000_000)
+    after = change(after, sent_ns=asked + PERIOD_NS + late_ns)
+    assert kinds(watch, [before]) == []
+    watch.stop_asked(asked)
+    assert kinds(watch, [began, after]) == said
+    assert watch.stop_delays_ms == []
+
+
+def test_the_tick_that_had_begun_may_leave_late_and_the_one_after_it_may_not_follow(watch, stream):
+    before, began, after = stream(3)
+    watch.take(before)
+    watch.stop_asked(before.sent_ns + 1)
+    # Held up in the middle of its tick, for longer than a stop may take.
+    late = {"sent_ns": before.sent_ns + 10 * PERIOD_NS}
+    assert kinds(watch, [change(began, **late)]) == []
+    assert kinds(watch, [change(after, sent_ns=before.sent_ns + 11 * PERIOD_NS)]) == ["emergency stop"]
+
+
+@pytest.mark.parametrize(("late_ns", "seen"), [(-1, False), (0, False), (1, True)])
+def test_a_gap_begins_beyond_two_periods(watch, stream, late_ns, seen):
+    one, other = stream(2)
+    late = change(other, sent_ns=one.sent_ns + 2 * PERIOD_NS + late_ns)
+    assert watch.take(one) == ([], None)
+    violations, gap = watch.take(late)
+    assert violations == [] and (gap == Gap(one.sent_ns, late.sent_ns) if seen else gap is None)
 
 
 def test_a_stop_that_is_heard_behind_the_commands_that_obey_it_is_timed_by_the_first_of_them(watch, stream):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from flow_rag_vla.evaluate.chaos.journal import Line, of
 from flow_rag_vla.evaluate.chaos.standstill import around
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
 from flow_rag_vla.evaluate.chaos.watch import PERIOD_NS, Gap
@@ -137,3 +139,20 @@ def judge_gap(
         stood / 1e6,
         waits.states(stretch),
     )
+
+
+def stream_violations(
+    lines: Sequence[Line], gaps: Sequence[GapVerdict], round_at: Callable[[int], int]
+) -> list[dict[str, Any]]:
+    """What is wrong with the stream of commands: what the monitor named, and the gaps that nothing excuses.
+
+    Args:
+        lines: what the monitor wrote.
+        gaps: each gap, judged.
+        round_at: the number of the round at a steady time in nanoseconds; 0 before the first.
+    """
+    named = [
+        {"kind": line["kind"], "text": line["text"], "round": round_at(int(line["ns"]))}
+        for line in of(lines, "violation")
+    ]
+    return named + [{"kind": "gap", "text": one.text, "round": round_at(one.gap.start_ns)} for one in gaps if one.wrong]

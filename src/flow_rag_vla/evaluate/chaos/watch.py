@@ -226,8 +226,8 @@ class CommandWatch:
         self._after_stop += 1
         if self._latched:
             return [("not latched", f"tick {sample.tick}: mode {sample.mode} although the stop was not released")]
-        # One tick may have begun before the message arrived; the next one begins a period after the stop.
-        if sample.sent_ns - asked > 2 * PERIOD_NS and self._after_stop > 1:
+        # One tick may have begun before the message arrived; the one after it leaves more than a period after the stop.
+        if sample.sent_ns - asked > PERIOD_NS and self._after_stop > 1:
             late = (sample.sent_ns - asked) / 1e6
             return [("emergency stop", f"tick {sample.tick}: not stopped {late:.0f} ms after it was asked for")]
         return []
