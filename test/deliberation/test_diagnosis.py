@@ -19,7 +19,7 @@ from flow_rag_vla.deliberation.admission import (
     proposed_correction,
     ways_of,
 )
-from flow_rag_vla.deliberation.diagnosis import TEMPLATE, FailureSeen, by_template, diagnose
+from flow_rag_vla.deliberation.diagnosis import TEMPLATE, FailureSeen, Unable, by_template, diagnose
 from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import ProviderDownError
 from flow_rag_vla.llm.prompts import turns
@@ -189,3 +189,19 @@ def test_what_a_proposal_stands_for_keeps_the_limits_and_some_say_no_motion(tmp_
                 proposed_correction(memory, case_id, proposal)
     finally:
         memory.close()
+
+
+def test_a_provider_that_fills_no_diagnoses_is_asked_again_only_after_another_is_in_use():
+    unable = Unable()
+    assert unable.note == ""
+    unable.in_use("rules", "")
+    assert unable.said("rules", "") and not unable.said("rules", "")
+    unable.in_use("rules", "")
+    assert "'rules' fills no diagnoses" in unable.note
+    unable.in_use("openai", "m")
+    assert unable.note == ""
+    # And back: it may be another version of it by then.
+    unable.in_use("rules", "")
+    assert unable.note == "" and unable.said("rules", "")
+    unable.in_use("rules", "other")
+    assert unable.note == ""

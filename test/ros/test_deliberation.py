@@ -93,7 +93,7 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
 ):
     monkeypatch.delenv("LLM_PROVIDER", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
-    start_node("llm", provider="rules")
+    language_model = start_node("llm", provider="rules")
     alike = remember(tmp_path / "memory.db")
     node = start_node("deliberation", memory_database=str(tmp_path / "memory.db"))
     embeddings = ros_node.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
@@ -200,9 +200,19 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     assert done.result().status == GoalStatus.STATUS_CANCELED
     assert done.result().result.outcome == DeliberateTask.Result.OUTCOME_CANCELED
 
+    # A provider that fills no diagnoses is asked for one once, and again only where another is in use.
+    explained = explain_failures(ros_node, spin_until)
+    told = "failures are explained by a template until another provider is set: provider 'rules'"
+    explained(lambda heard: heard.source == "template" and told in node.text)
+    asked = language_model.text.count("cannot fill FailureDiagnosis")
+    for _ in range(3):
+        explained(lambda heard: heard.source == "template")
+    # Several failures may be on their way when the first is refused.
+    assert language_model.text.count("cannot fill FailureDiagnosis") == asked >= 1
+    assert node.text.count(told) == 1
+
     # A model that sees is shown what the cameras showed at a failure, and asked in words alone if it takes no pictures.
     assert call(SetProvider, topics.SET_PROVIDER, provider="openai", model="m", base_url=f"{server.url}/v1").ok
-    explained = explain_failures(ros_node, spin_until)
     server.replies = [Reply((json.dumps(DIAGNOSIS),))]
     explained(lambda heard: heard.source == "openai m" and any(map(pictures_in, server.requests)))
     (front,) = next(filter(None, map(pictures_in, server.requests)))

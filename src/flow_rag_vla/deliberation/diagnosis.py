@@ -67,6 +67,33 @@ class Diagnosed:
     note: str = ""
 
 
+class Unable:
+    """The provider that has said that it fills no diagnoses: it is not asked again while it is the one in use."""
+
+    def __init__(self) -> None:
+        self._provider: tuple[str, str] | None = None
+
+    def said(self, provider: str, model: str) -> bool:
+        """A provider with a model said so; whether that is new."""
+        before, self._provider = self._provider, (provider, model)
+        return before != self._provider
+
+    def in_use(self, provider: str, model: str) -> None:
+        """These are in use now; others than said so may know more."""
+        if self._provider != (provider, model):
+            self._provider = None
+
+    @property
+    def note(self) -> str:
+        """Why nobody needs to be asked; empty if somebody may."""
+        return "" if self._provider is None else unable(self._provider[0])
+
+
+def unable(provider: str) -> str:
+    """What is said of a provider that fills no diagnoses."""
+    return f"provider {provider!r} fills no diagnoses"
+
+
 def by_template(seen: FailureSeen, similar: Sequence[SimilarFailure] = ()) -> FailureDiagnosis:
     """A diagnosis made of the evidence by fixed sentences.
 
@@ -157,8 +184,7 @@ async def diagnose(
     try:
         answer = await model.ask(diagnosis_request(seen, similar, deadline))
     except UnsupportedSchemaError:
-        note = f"provider {model.provider.name!r} fills no diagnoses"
-        return Diagnosed(by_template(seen, similar), TEMPLATE, note)
+        return Diagnosed(by_template(seen, similar), TEMPLATE, unable(model.provider.name))
     except LlmError as error:
         return Diagnosed(by_template(seen, similar), TEMPLATE, f"{error.kind}: {error}")
     assert isinstance(answer.value, FailureDiagnosis)  # the service checked it

@@ -31,6 +31,7 @@ from flow_rag_vla.deliberation.diagnosis import (
     TEMPLATE,
     Diagnosed,
     FailureSeen,
+    Unable,
     by_template,
     check_cited,
     diagnosis_data,
@@ -42,7 +43,7 @@ from flow_rag_vla.deliberation.planners import FolderRecall
 from flow_rag_vla.deliberation.scene import Scene, SceneError
 from flow_rag_vla.deliberation.score import ScoreSettings
 from flow_rag_vla.deliberation.stages import STAGES, Approval, Decision, Outcome, Question, Scored, SimilarFailure
-from flow_rag_vla.llm.errors import BadRequestError, LlmError
+from flow_rag_vla.llm.errors import BadRequestError, LlmError, UnsupportedSchemaError
 from flow_rag_vla.llm.schemas import FailureDiagnosis
 from flow_rag_vla.llm.structured import parse
 from flow_rag_vla.nodes import deliberation_messages as messages
@@ -52,7 +53,7 @@ from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.deliberation_present import PresentSituation, TextVectors
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
-from flow_rag_vla.nodes.llm_client import AskError, LlmClient
+from flow_rag_vla.nodes.llm_client import AskError, LlmClient, ProviderInUse
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -127,6 +128,7 @@ class DeliberationNode(Node):
             self._diagnosis_publisher = self.create_publisher(msg.FailureDiagnosis, FAILURE_DIAGNOSIS, qos.EVENT)
             self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
             self._cameras = CaseCameras(self) if settings.diagnose_images else None
+            self._provider, self._unable = ProviderInUse(self), Unable()
             self.create_subscription(msg.FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
         self._diagnostics = Diagnostics(self, "deliberation", self._health)
         self.get_logger().info(f"plans are checked against the {self._robot.name}")
@@ -307,6 +309,9 @@ class DeliberationNode(Node):
             return
         self._diagnosing += 1
         newest = self._states.take()
+        in_use = self._provider.newest()
+        if in_use is not None:
+            self._unable.in_use(*in_use)
         wrench: tuple[float, ...] = ()
         if newest:
             force, torque = newest[-1][0].wrench.force, newest[-1][0].wrench.torque
@@ -333,6 +338,9 @@ class DeliberationNode(Node):
 
     async def _explained(self, seen: FailureSeen, similar: Sequence[SimilarFailure]) -> Diagnosed:
         ends = asyncio.get_running_loop().time() + self._node_parameters.value.deadline
+        note = self._unable.note
+        if note:
+            return Diagnosed(by_template(seen, similar), TEMPLATE, note)
         try:
             try:
                 response = await self._asked(seen, similar, ends)
@@ -346,8 +354,20 @@ class DeliberationNode(Node):
             found = parse(response.text, FailureDiagnosis)
             check_cited(found, similar)
         except (AskError, LlmError, asyncio.TimeoutError) as error:
+            if isinstance(error, AskError) and error.kind == UnsupportedSchemaError.kind:
+                self._ask_no_more(error)
             return Diagnosed(by_template(seen, similar), TEMPLATE, str(error))
         return Diagnosed(found, f"{response.provider} {response.model}")
+
+    def _ask_no_more(self, error: AskError) -> None:
+        if not self._unable.said(error.provider, error.model):
+            return
+        text = f"failures are explained by a template until another provider is set: {self._unable.note}"
+
+        def tell() -> None:
+            self.get_logger().info(text)
+
+        self._loop.post(tell)
 
     async def _asked(self, seen: FailureSeen, similar: Sequence[SimilarFailure], ends: float) -> Ask.Response:
         left = ends - asyncio.get_running_loop().time()

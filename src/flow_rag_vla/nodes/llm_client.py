@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
@@ -14,6 +16,7 @@ from flow_rag_vla.deliberation.stages import Planned
 from flow_rag_vla.llm.request import Message
 from flow_rag_vla.nodes.deliberation_messages import plan_of
 from flow_rag_vla.nodes.event_loop import EventLoopThread
+from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla_interfaces.msg import QuotedText
 from flow_rag_vla_interfaces.srv import Ask
 
@@ -23,12 +26,36 @@ APPEARANCE_S = 3.0
 _PAUSE_S = 0.05
 
 
-class AskError(RuntimeError):
-    """The language model node gave no answer; kind: as in Ask."""
+LLM = "llm"
+"""The language model node's name."""
 
-    def __init__(self, kind: str, text: str) -> None:
+REPORTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Some seconds of all nodes' reports, of which the language model node gives one a second."""
+
+
+class AskError(RuntimeError):
+    """The language model node gave no answer; kind: as in Ask; provider, model: in use there, empty if it is gone."""
+
+    def __init__(self, kind: str, text: str, provider: str = "", model: str = "") -> None:
         super().__init__(f"{kind}: {text}")
-        self.kind = kind
+        self.kind, self.provider, self.model = kind, provider, model
+
+
+class ProviderInUse:
+    """Which provider the language model node of this namespace has in use, by its reports; on the executor's thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._name = f"{node.get_namespace()}/{LLM}".lstrip("/")
+        self._reports = PolledSubscription(node, DiagnosticArray, topics.DIAGNOSTICS, REPORTS)
+
+    def newest(self) -> tuple[str, str] | None:
+        """Provider and model of the newest report since the last call; None if there was none."""
+        for report, _ in reversed(self._reports.take()):
+            for status in report.status:
+                if status.name == self._name:
+                    figures = {item.key: item.value for item in status.values}
+                    return figures.get("provider", ""), figures.get("model", "")
+        return None
 
 
 class LlmClient:
@@ -79,7 +106,7 @@ class LlmClient:
             self._executor.post(forget)
             raise
         if not response.ok:
-            raise AskError(response.kind, response.message)
+            raise AskError(response.kind, response.message, response.provider, response.model)
         return response
 
     async def plan(self, instruction: str, data: Sequence[Message], deadline: float) -> Planned:

@@ -115,6 +115,7 @@ _BESIDES: tuple[Grant, ...] = (
             topics.FAILURE_EVENT,
             DETECTIONS,
             topics.FRONT_INFO,
+            topics.DIAGNOSTICS,
         ),
         requests=(topics.ASK, topics.EMBED_TEXT),
     ),
