@@ -252,6 +252,22 @@ def test_while_the_robot_is_put_into_its_start_the_target_goes_with_it():
     assert rig.tick().target.gripper_width == pytest.approx(0.06), "a gripper that squeezes keeps what it holds"
 
 
+def test_a_start_that_is_seen_only_after_the_reset_has_ended_is_where_the_target_begins():
+    rig = Rig()
+    rig.follows = False
+    rig.episode()
+    rig.chunk()
+    rig.run(3)
+    rig.episode(running=False, resetting=True)
+    rig.tick(state=False)
+    rig.episode(episode_id=2)
+    rig.position = rig.position + (0.06, 0.0, 0.0)  # less than what counts as moved by others
+    command = rig.tick()
+    np.testing.assert_allclose(command.target.position, rig.position, atol=1e-9)
+    rig.chunk()
+    assert np.linalg.norm(rig.tick().target.position - rig.position) > 1e-3
+
+
 def test_a_robot_that_was_moved_does_not_run_back():
     rig = following()
     rig.follows = False

@@ -68,6 +68,7 @@ class ControlLoop:
         self._rest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self._target: CartesianTarget | None = None
         self._displacements = 0
+        self._reset_ended_ns: int | None = None
         self._account = Account(self.measurement, self.takeover)
 
     @property
@@ -171,6 +172,8 @@ class ControlLoop:
             episode = replace(episode, running=False, pace=1.0)
         before, self._episode = self._episode, episode
         self.measurement.trusting = episode.resetting
+        if before.resetting and not episode.resetting:
+            self._reset_ended_ns = steady_ns
         self._keep_pace(before, episode, now_ns)
         if episode.running and not (before.running and before.episode_id == episode.episode_id):
             started = min(now_ns, episode.stamp_ns) if episode.stamp_ns > 0 else now_ns
@@ -374,7 +377,11 @@ class ControlLoop:
         if moved:
             self._displacements = self.measurement.displacements
             self.queue.drop(fresh.stamp_ns, ChunkRefusal.DISPLACED)
-        if moved or self._episode.resetting:
+        # What a reset did may be seen only after it has ended, and may be less than a displacement.
+        awaited = self._reset_ended_ns is not None
+        if self._reset_ended_ns is not None and self.measurement.arrival_steady_ns > self._reset_ended_ns:
+            self._reset_ended_ns = None
+        if moved or awaited or self._episode.resetting:
             self._integrator.reset()
             self._rest = None
             # A gripper that squeezes keeps what it holds; one that others have opened stays open.
