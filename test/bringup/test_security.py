@@ -155,6 +155,8 @@ def holders(right: str, name: str) -> set[str]:
         ("requests", "/failure_memory/set_parameters", {"operator"}),
         ("requests", "/controller/set_parameters", set()),
         ("requests", "/flow_policy/change_state", {"lifecycle_manager"}),
+        ("requests", "/deliberation/approve", {"dashboard", "operator"}),
+        ("requests", "/episode_manager/score", {"dashboard", "operator"}),
         ("serves", "/camera_encoder/change_state", {"camera_encoder"}),
         ("requests", "/simulator/reset", {"episode_manager"}),
         ("requests", "/execute_task/_action/send_goal", {"dashboard", "operator"}),

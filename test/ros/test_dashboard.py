@@ -15,13 +15,17 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PolygonStamped, PoseArray
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 
 from flow_rag_vla.bringup import live, topics
+from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
+from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
 from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.nodes import conversions, diagnostics, qos
 from flow_rag_vla.nodes.stamps import to_stamp
 from flow_rag_vla_interfaces import msg
+from flow_rag_vla_interfaces.srv import ApprovePlan
 
 pytest.importorskip("fastapi", reason="the live page needs the extra [web]")
 
@@ -242,6 +246,57 @@ def test_a_browser_sees_the_loop_run_and_its_stop_reaches_the_robot(browser, sta
         lambda: not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}"), PATIENCE, "no more pictures"
     )
     assert controller.stop() == 0
+
+
+def test_a_plan_that_waits_is_approved_and_an_episode_judged_over_http(browser, ros_node, spin_until):
+    words: list[object] = []
+
+    def approve(request, response):
+        words.append((request.deliberation_id, request.approved, request.person, request.reason))
+        response.ok, response.message = request.deliberation_id == "p1", "approved by operator"
+        return response
+
+    def score(request, response):
+        words.append(request.data)
+        response.success, response.message = True, "episode 3: success"
+        return response
+
+    reviews = ros_node.create_publisher(msg.PlanReview, PLAN_REVIEW, qos.STATE)
+    robot = Robot(ros_node)
+    review = msg.PlanReview(
+        deliberation_id="p1", open=True, instruction="open it slowly", questions=["somebody is near"], time_left=600.0,
+        speed_scale=1.0, plan=msg.TaskPlan(steps=[msg.TaskStep(instruction="open the drawer", speed_scale=0.5)]),
+    )  # fmt: skip
+    review.header.stamp = ros_node.get_clock().now().to_msg()
+    reviews.publish(review)
+    browser.open()
+
+    def person() -> dict:
+        return browser.seen.get("person", {"plans": [], "episode": 0})
+
+    spin_until(lambda: person()["plans"], PATIENCE, "the plan on the page")
+    (plan,) = person()["plans"]
+    assert (plan["id"], plan["instruction"], plan["steps"]) == ("p1", "open it slowly", ["open the drawer"])
+    assert plan["speed"] == 0.5 and plan["questions"] == ["somebody is near"]
+    assert 590.0 < plan["ends"] / 1e3 - time.time() <= 600.0
+    # Nobody serves either word yet, and no episode is to be judged.
+    assert browser.ask("/plans/p1/answer", {"approved": True})[1]["code"] == "node_down"
+    robot.begin()
+    spin_until(lambda: browser.seen.get("episode", {}).get("state") == "running", PATIENCE, "the episode")
+    assert browser.ask("/score", {"success": True, "episode": 3})[1]["code"] == "node_down" and person()["episode"] == 0
+
+    ros_node.create_service(ApprovePlan, topics.APPROVE_PLAN, approve)
+    ros_node.create_service(SetBool, SCORE_EPISODE, score)
+    spin_until(lambda: person()["episode"] == 3, PATIENCE, "the episode that a person judges")
+    spin_until(lambda: browser.ask("/plans/p1/answer", {"approved": True, "reason": "clear"})[0] == 200, PATIENCE)
+    assert words == [("p1", True, "operator", "clear")]
+    status, answer = browser.ask("/plans/p9/answer", {"approved": True})
+    assert (status, answer["code"]) == (409, "not_waiting")
+    assert browser.ask("/score", {"success": True, "episode": 3}) == (200, {"message": "episode 3: success"})
+    assert words[-1] is True
+    review.open = False
+    reviews.publish(review)
+    spin_until(lambda: not person()["plans"], PATIENCE, "no plan on the page")
 
 
 def test_cases_are_looked_at_edited_retired_and_exported_over_http(browser, start_node, call, tmp_path, spin_until):

@@ -22,16 +22,18 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from flow_rag_vla.bringup import live, topics
+from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
 from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.gateway.live.board import Board, Picture
 from flow_rag_vla.gateway.live.health import Readiness
 from flow_rag_vla.gateway.live.pace import Audience, Pace
+from flow_rag_vla.gateway.live.reviews import Reviews
 from flow_rag_vla.nodes import dashboard_views as views
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
@@ -57,6 +59,14 @@ SLOW_PERIOD_S = 1.0
 QUICK = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Commands and plans, between two looks. Best effort: the loop's publisher waits for no acknowledgement of ours."""
 
+REVIEWS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=16,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""As they are published, with room for those that come between two looks."""
+
 REPORTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -75,6 +85,7 @@ class Dashboard(Node):
         self._pace = Pace(settings.image_rate, settings.data_rate)
         self._audience = Audience()
         self._readiness = Readiness(settings.expected)
+        self._reviews = Reviews()
         self._overlays = Overlays(self, self._board)
         self._frames = Frames(self, settings, self._complain) if settings.frames else None
         self._calls: GraphCalls | None = None
@@ -86,6 +97,7 @@ class Dashboard(Node):
         self._events: tuple[tuple[PolledSubscription[Any], Callable[[Any], None]], ...] = (
             self._polled(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT, self._on_failure),
             self._polled(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE, self._on_episode),
+            self._polled(msg.PlanReview, PLAN_REVIEW, REVIEWS, self._on_review),
             self._polled(msg.LoopStatistics, topics.LOOP_STATISTICS, qos.STATE, self._on_loop),
             self._polled(msg.MemoryStatistics, topics.MEMORY_STATISTICS, qos.STATE, self._on_memory),
             # How the memory answered a failure is kept also while nobody looks.
@@ -178,6 +190,7 @@ class Dashboard(Node):
         if now_s >= self._slow_due_s:
             self._slow_due_s = now_s + SLOW_PERIOD_S
             self._tell_overall(now_s)
+            self._tell_person(now_s)
             self._overlays.publish_workspace()
         period_ns = int(1e9 / rates.data_hz) if looking else int(IDLE_PERIOD_S * 1e9)
         if self._timer.timer_period_ns != period_ns:
@@ -229,6 +242,23 @@ class Dashboard(Node):
 
     def _on_episode(self, message: msg.EpisodeStatus) -> None:
         self._board.set_part("episode", views.episode_view(message))
+
+    def _on_review(self, message: msg.PlanReview) -> None:
+        if not message.open:
+            self._reviews.closed(message.deliberation_id)
+            return
+        # A latched one is as old as its stamp says.
+        age_s = (self.get_clock().now().nanoseconds - to_ns(message.header.stamp)) / 1e9
+        left_s = float(message.time_left) - max(age_s, 0.0)
+        view = views.plan_view(message, (time.time() + left_s) * 1e3)
+        self._reviews.asked(message.deliberation_id, view, time.monotonic() + left_s)
+
+    def _tell_person(self, now_s: float) -> None:
+        episode = self._board.part("episode") or {}
+        judged = episode.get("state") == "running" and self._calls is not None and self._calls.scored_by_people
+        asked = {"plans": self._reviews.waiting(now_s), "episode": episode["id"] if judged else 0}
+        if asked != self._board.part("person"):
+            self._board.set_part("person", asked)
 
     def _on_loop(self, message: msg.LoopStatistics) -> None:
         self._pace.report(int(message.late_ticks + message.skipped_ticks), time.monotonic())

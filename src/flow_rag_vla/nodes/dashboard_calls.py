@@ -17,9 +17,10 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
 from flow_rag_vla.gateway.errors import GatewayError, conflict, not_found, unavailable
 from flow_rag_vla.gateway.live.board import Board
 from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Order
@@ -50,6 +51,8 @@ class GraphCalls:
         self._edit = node.create_client(srv.EditFailureCase, topics.EDIT_CASE)
         self._retire = node.create_client(srv.RetireFailureCase, topics.RETIRE_CASE)
         self._export = node.create_client(srv.ExportFailureCases, topics.EXPORT_CASES)
+        self._approve = node.create_client(srv.ApprovePlan, topics.APPROVE_PLAN)
+        self._score = node.create_client(SetBool, SCORE_EPISODE)
         self._task = ActionClient(node, ExecuteTask, topics.EXECUTE_TASK)
         self._cancel = node.create_client(CancelGoal, f"{topics.EXECUTE_TASK}/_action/cancel_goal")
 
@@ -117,6 +120,26 @@ class GraphCalls:
         if not answer.goals_canceling:
             raise conflict("nothing_runs", "no episode is running that could be stopped", "start one first")
         return "stopping"
+
+    @property
+    def scored_by_people(self) -> bool:
+        """Whether somebody takes a person's judgement of an episode."""
+        return self._score.service_is_ready()
+
+    async def answer(self, plan: str, approved: bool, person: str, reason: str) -> str:
+        """Say yes or no to a plan that waits."""
+        request = srv.ApprovePlan.Request(deliberation_id=plan, approved=approved, person=person, reason=reason)
+        answer = await _call(self._approve, request, "deliberation")
+        if not answer.ok:
+            raise conflict("not_waiting", answer.message, "answer a plan that waits now; the page shows them")
+        return str(answer.message)
+
+    async def score(self, success: bool) -> str:
+        """Judge the running episode."""
+        answer = await _call(self._score, SetBool.Request(data=success), "an episode_manager that people score for")
+        if not answer.success:
+            raise conflict("not_scored", answer.message, "judge an episode while it runs")
+        return str(answer.message)
 
     async def cases(self, query: CaseQuery) -> Mapping[str, Any]:
         """A page of cases."""

@@ -89,6 +89,19 @@ def episode_view(message: msg.EpisodeStatus) -> dict[str, Any]:
     }
 
 
+def plan_view(message: msg.PlanReview, ends_ms: float) -> dict[str, Any]:
+    """A plan that waits for a person until then, Unix epoch."""
+    paces = [float(message.speed_scale), *(float(step.speed_scale) for step in message.plan.steps)]
+    return {
+        "id": message.deliberation_id,
+        "instruction": message.instruction,
+        "questions": list(message.questions),
+        "steps": [step.instruction for step in message.plan.steps],
+        "speed": min(paces),
+        "ends": ends_ms,
+    }
+
+
 def loop_view(message: msg.LoopStatistics) -> dict[str, Any]:
     """How the loop does."""
     names = (

@@ -15,6 +15,7 @@ class MemoryGraph:
         self.asked = []
         self.down = False
         self.running = False
+        self.waiting = {"p1", "p2"}
         self.store = {
             number: {"id": number, "type": "drop", "note": "", "retired": False, "value": float("nan")}
             for number in range(1, 4)
@@ -46,6 +47,19 @@ class MemoryGraph:
     async def stop(self):
         self.running = False
         return "stopping"
+
+    async def answer(self, plan, approved, person, reason):
+        self._check()
+        if plan not in self.waiting:
+            raise conflict("not_waiting", f"no plan {plan!r} waits for a person", "answer one that waits")
+        self.waiting.remove(plan)
+        self.asked.append((plan, approved, person, reason))
+        return f"{'approved' if approved else 'rejected'} by {person}"
+
+    async def score(self, success):
+        self._check()
+        self.asked.append(success)
+        return f"episode 4: {'success' if success else 'failure'}"
 
     async def cases(self, query):
         self.asked.append(query)

@@ -116,6 +116,22 @@ def test_the_page_shows_the_board_and_its_buttons_do_what_they_say(page, server,
     assert graph.store[1]["note"] == "seen in the browser"
     page.click("#case-close")
 
+    assert page.is_hidden("#person")
+    plan = {
+        "id": "p1", "instruction": "<i>open</i> the drawer", "questions": ["somebody is near"],
+        "steps": ["open the drawer"], "speed": 0.5, "ends": 1000.0 * time.time() + 60_000.0,
+    }  # fmt: skip
+    board.set_part("person", {"plans": [plan], "episode": 4})
+    page.wait_for_selector("#plans li")
+    assert all(words in page.inner_text("#plans") for words in ("<i>open</i>", "somebody is near", "at 50 %"))
+    page.click("#plans button:has-text('Approve')")
+    page.wait_for_selector(".toast:has-text('approved by operator')")
+    page.click("#missed")
+    page.wait_for_selector(".toast:has-text('episode 4: failure')")
+    assert ("p1", True, "operator", "") in graph.asked and graph.asked[-1] is False
+    board.set_part("person", {"plans": [], "episode": 0})
+    page.wait_for_selector("#person", state="hidden")
+
     page.fill("#instruction", "push the yellow cylinder to the green zone")
     page.click("#start")
     page.wait_for_selector(".toast:has-text('accepted')")

@@ -36,13 +36,16 @@ ROUTES = [
     ("POST", "/memory/export", {}, Role.REVIEWER),
     ("POST", "/start", {"task": "push"}, Role.OPERATOR),
     ("POST", "/stop", None, Role.OPERATOR),
+    ("POST", "/plans/p1/answer", {"approved": True}, Role.OPERATOR),
+    ("POST", "/score", {"success": True, "episode": 4}, Role.OPERATOR),
     ("POST", "/release", None, Role.OPERATOR),
     ("POST", "/emergency_stop", None, Role.OPERATOR),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "needed"), ROUTES)
-def test_every_route_asks_for_its_role(client, as_role, graph, method, path, body, needed):
+def test_every_route_asks_for_its_role(client, as_role, graph, board, method, path, body, needed):
+    board.set_part("episode", {"id": 4, "state": "running"})
     assert client.request(method, f"/api/live{path}", json=body).json()["code"] == "token_missing"
     for role in Role:
         response = client.request(method, f"/api/live{path}", json=body, headers=as_role(role))
@@ -107,6 +110,42 @@ def test_an_order_that_makes_no_sense_moves_nothing_and_says_why(client, as_role
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.json()["remedy"]
     assert graph.asked == []
+
+
+def test_a_persons_word_on_a_plan_carries_the_name_of_the_token_and_is_taken_once(client, as_role, graph):
+    operator = as_role(Role.OPERATOR)
+    said = client.post("/api/live/plans/p1/answer", json={"approved": True}, headers=operator)
+    assert said.json() == {"message": "approved by operator"}
+    body = {"approved": False, "reason": "the cup"}
+    client.post("/api/live/plans/p2/answer", json=body, headers=operator)
+    assert graph.asked == [("p1", True, "operator", ""), ("p2", False, "operator", "the cup")]
+    late = client.post("/api/live/plans/p1/answer", json={"approved": False}, headers=operator)
+    assert (late.status_code, late.json()["code"]) == (409, "not_waiting")
+    # Nothing that only looks like a yes is one, and nobody speaks in another's name.
+    for body in ({}, {"approved": "yes"}, {"approved": 1}, {"approved": True, "person": "ada"}):
+        response = client.post("/api/live/plans/p1/answer", json=body, headers=operator)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert client.post(f"/api/live/plans/{'p' * 65}/answer", json={"approved": True}, headers=operator).is_client_error
+    graph.down = True
+    down = client.post("/api/live/plans/p1/answer", json={"approved": True}, headers=operator)
+    assert (down.status_code, down.json()["code"]) == (503, "node_down")
+
+
+def test_only_the_episode_that_runs_is_judged(client, as_role, graph, board):
+    def judge(**body):
+        return client.post("/api/live/score", json=body, headers=as_role(Role.OPERATOR))
+
+    nothing = judge(success=True, episode=4)
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "another_episode")
+    assert "none runs" in nothing.json()["message"]
+    board.set_part("episode", {"id": 4, "state": "succeeded"})
+    assert judge(success=True, episode=4).status_code == 409
+    board.set_part("episode", {"id": 5, "state": "running"})
+    assert "episode 5 runs" in judge(success=True, episode=4).json()["message"]
+    for body in ({"success": True}, {"success": "no", "episode": 5}, {"success": True, "episode": 0}):
+        assert judge(**body).status_code == 422
+    assert graph.asked == []
+    assert judge(success=False, episode=5).json()["message"] == "episode 4: failure" and graph.asked == [False]
 
 
 def test_cases_are_listed_by_page_and_kind(client, as_role, graph):

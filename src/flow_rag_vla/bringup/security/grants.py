@@ -136,8 +136,16 @@ _BESIDES: tuple[Grant, ...] = (
             topics.LOOP_STATISTICS,
             topics.MEMORY_STATISTICS,
             topics.DIAGNOSTICS,
+            PLAN_REVIEW,
         ),
-        requests=(*_STOP, *_CASES, "controller/get_parameters", f"{ROBOT.name}/get_parameters"),
+        requests=(
+            *_STOP,
+            *_CASES,
+            topics.APPROVE_PLAN,
+            SCORE_EPISODE,
+            "controller/get_parameters",
+            f"{ROBOT.name}/get_parameters",
+        ),
         calls=(topics.EXECUTE_TASK,),
     ),
     # In the flow policy's place.

@@ -62,6 +62,12 @@ class Graph(Protocol):
     async def stop(self) -> str:
         """Cancel the running episode, whoever began it."""
 
+    async def answer(self, plan: str, approved: bool, person: str, reason: str) -> str:
+        """A person's word on a plan that waits for one; the deliberation's words."""
+
+    async def score(self, success: bool) -> str:
+        """A person's judgement of the running episode; the episode manager's words."""
+
     async def cases(self, query: CaseQuery) -> Mapping[str, Any]:
         """``{"total": N, "cases": [...]}``, newest first, without pictures."""
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, WebSocket
+from fastapi import Path as InPath
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.websockets import WebSocketDisconnect
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError, check_task
 from flow_rag_vla.gateway.access import Operator, Reviewer, Role, Viewer
 from flow_rag_vla.gateway.app import Section
-from flow_rag_vla.gateway.errors import GatewayError, bad_request, not_found
+from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict, not_found
 from flow_rag_vla.gateway.live.board import Board, Cursor, plain
 from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Graph, Order
 from flow_rag_vla.gateway.live.health import Readiness
@@ -54,6 +55,20 @@ class StartBody(_Strict):
     timeout: float = Field(0.0, ge=0.0, le=3600.0, allow_inf_nan=False)
 
 
+class AnswerBody(_Strict):
+    """Yes or no to a plan, and why."""
+
+    approved: StrictBool
+    reason: str = Field("", max_length=400)
+
+
+class ScoreBody(_Strict):
+    """Whether an episode succeeded; which one is meant."""
+
+    success: StrictBool
+    episode: int = Field(ge=1, le=2**63 - 1)
+
+
 class EditBody(_Strict):
     """What changes about a case; what is left out stays."""
 
@@ -76,6 +91,7 @@ class ExportBody(_Strict):
 
 
 CaseId = Annotated[int, "id of a case"]
+PlanName = Annotated[str, InPath(max_length=64)]
 
 
 class _Live:
@@ -106,6 +122,7 @@ def live_section(
     router = APIRouter()
     _add_stream(router, live)
     _add_motion(router, live)
+    _add_person(router, live)
     _add_memory(router, live)
     return Section(
         SECTION,
@@ -220,6 +237,21 @@ def _add_motion(router: APIRouter, live: _Live) -> None:
     @router.post("/stop")
     async def stop(_person: Operator) -> dict[str, str]:
         return {"message": await live.graph.stop()}
+
+
+def _add_person(router: APIRouter, live: _Live) -> None:
+    @router.post("/plans/{plan}/answer")
+    async def answer(plan: PlanName, body: AnswerBody, person: Operator) -> dict[str, str]:
+        return {"message": await live.graph.answer(plan, body.approved, person.name, body.reason)}
+
+    @router.post("/score")
+    async def score(body: ScoreBody, _person: Operator) -> dict[str, str]:
+        episode = live.board.part("episode") or {}
+        running = episode.get("id") if episode.get("state") == "running" else None
+        if running != body.episode:
+            now = "none runs" if running is None else f"episode {running} runs"
+            raise conflict("another_episode", f"episode {body.episode} does not run; {now}", "judge the one that runs")
+        return {"message": await live.graph.score(body.success)}
 
 
 def _add_memory(router: APIRouter, live: _Live) -> None:

@@ -3,6 +3,7 @@
 import { Refused, Stream, request, setToken, takeToken } from "./wire.js";
 import { histogram, motion, overlay } from "./draw.js";
 import { Memory, element, words } from "./memory.js";
+import { Person } from "./person.js";
 
 const KEPT = 460;
 const ROLES = ["viewer", "labeller", "reviewer", "operator"];
@@ -22,6 +23,7 @@ function say(text, bad = false) {
 
 const may = (needed) => ROLES.indexOf(role) >= ROLES.indexOf(needed);
 const memory = new Memory(say, may);
+const person = new Person(say, may);
 
 async function ask(button, path, body, said) {
   button.disabled = true;
@@ -65,6 +67,7 @@ function take(frame) {
   if (frame.pictures) showPictures(frame.pictures, frame.now);
   if (frame.episode) showEpisode(frame.episode);
   if (frame.task && frame.task.outcome) say(`${frame.task.asked}: ${frame.task.outcome}. ${frame.task.reason}`, frame.task.outcome !== "success");
+  if (frame.person) person.changed(frame.person, frame.now);
   if (frame.loop) showLoop(frame.loop, frame.histogram);
   if (frame.memory) memory.changed(frame.memory);
   if (frame.timeline) showTimeline(frame.timeline);
