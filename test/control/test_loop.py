@@ -261,7 +261,7 @@ def test_a_start_that_is_seen_only_after_the_reset_has_ended_is_where_the_target
     rig.episode(running=False, resetting=True)
     rig.tick(state=False)
     rig.episode(episode_id=2)
-    rig.position = rig.position + (0.06, 0.0, 0.0)  # less than what counts as moved by others
+    rig.position = rig.position + np.array([0.06, 0.0, 0.0])  # less than what counts as moved by others
     command = rig.tick()
     np.testing.assert_allclose(command.target.position, rig.position, atol=1e-9)
     rig.chunk()
