@@ -75,11 +75,11 @@ def test_a_misreading_that_two_neighbours_contradict_is_left_out_and_the_case_is
     np.testing.assert_array_equal(shift(memory, make.unit(1)), before)
 
 
-def test_one_neighbour_is_one_word_against_another_and_so_are_those_that_are_not_alike(make, open_memory):
+def test_one_neighbour_that_is_hardly_alike_is_not_enough_nor_are_many_that_are_not(make, open_memory):
     memory = open_memory()
-    memory.add(misread(make, 0.95, 2, ASIDE))
+    memory.add(misread(make, 0.7, 2, ASIDE))
     for seed in range(3, 12):
-        memory.add(misread(make, 0.7, seed, ASIDE))
+        memory.add(misread(make, 0.45, seed, ASIDE))
     assert arrive(memory, make.case(embedding=make.unit(1), misreading=DOWN)).doubted == []
     memory.add(misread(make, 0.9, 12, ASIDE))
     assert len(arrive(memory, misread(make, 0.98, 13, DOWN)).doubted) == 1
@@ -100,11 +100,12 @@ def test_those_that_say_the_same_speak_for_it_and_disappointed_ones_hardly_again
 def test_a_misreading_that_would_move_the_target_where_two_episodes_went_well_is_left_out(make, open_memory):
     memory = open_memory()
     memory.add(make.case(9))
-    memory.observe_done([succeeded(make, 0.95, seed, 7) for seed in range(3)])
+    poison = make.case(embedding=make.unit(1), misreading=DOWN)
+    memory.observe_done([succeeded(make, 0.7, seed, 7) for seed in range(3)])
     # Three situations of one episode are one witness.
-    assert arrive(memory, misread(make, 0.98, 2, DOWN), dry_run=True).doubted == []
-    memory.observe_done([succeeded(make, 0.95, 4, 8)])
-    report = arrive(memory, misread(make, 0.98, 2, DOWN))
+    assert arrive(memory, poison, dry_run=True).doubted == []
+    memory.observe_done([succeeded(make, 0.7, 4, 8)])
+    report = arrive(memory, poison)
     assert report.imported == 1 and stored(memory)[1].misreading is None
     assert "(push/reach, episode" in report.doubted[0].text and "weight of 2 such episodes" in report.doubted[0].text
     # What was ever misread here is shorter than what a success forgives.
@@ -142,7 +143,7 @@ def test_a_known_case_does_not_learn_a_contradicted_misreading_from_a_file(make,
     assert case.misreading is None and case.correction is not None
     np.testing.assert_allclose(memory.get(1).misreading, ASIDE)
     # What agrees is learned.
-    mallory.edit(1, misreading=ASIDE + 0.01)
+    mallory.edit(1, misreading=ASIDE + 0.01, force=True)
     export_cases(mallory, tmp_path / "gift.npz", overwrite=True)
     import_cases(memory, tmp_path / "gift.npz")
     np.testing.assert_allclose(memory.get(3).misreading, ASIDE + 0.01)
@@ -177,8 +178,8 @@ def test_misreadings_that_differ_by_what_a_grasp_leaves_open_never_contradict(ma
     for place, case in enumerate(cases):
         others = cases[:place] + cases[place + 1 :]
         assert doubt(case, others, None, MisreadingSettings()) is None
-        if length <= 0.005:
-            # No longer than 29 mm: no regression over them goes beyond 50 mm, so no success speaks against them.
+        if length <= 0.004:
+            # No longer than 28 mm: no regression over them goes beyond 50 mm, so no success speaks against them.
             done = [succeeded(make, alike, seed, seed) for seed, alike in enumerate(alikes)]
             assert not done or doubt(case, others, SuccessPlace.of(done), MisreadingSettings()) is None
 

@@ -15,7 +15,7 @@ from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, CaseError, FailureCase
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
 from flow_rag_vla.memory.episode import FELT_NS, LAST_NS, EpisodeLesson, EpisodeMemory, Failure, PendingFailure
-from flow_rag_vla.memory.guard import STOPPED, GuardError, ToolPosition
+from flow_rag_vla.memory.guard import STOPPED, ToolPosition
 from flow_rag_vla.memory.hindsight import explained, grasp_of
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.ledger import SuccessSituation
@@ -273,10 +273,8 @@ class Learner:
         with suppress(UnknownCaseError):
             known = self._memory.get(result.case_id)
             if known.misreading is None:
-                try:
-                    self._memory.edit(known.case_id, misreading=case.misreading)
-                except GuardError as error:
-                    self._tell(f"case {known.case_id} did not learn how far its target was misread: {error}", True)
+                # What this robot saw for itself is not doubted for what others said.
+                self._memory.edit(known.case_id, misreading=case.misreading, force=True)
 
     def _succeeded(self, done: Sequence[SuccessSituation]) -> None:
         if done:
