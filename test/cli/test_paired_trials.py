@@ -66,6 +66,14 @@ def test_on_is_dispatch_where_it_does_not_and_says_what_would(tmp_path, planned)
     assert planned["variants"] == ["off", "dispatch"]
     assert "memory on is dispatch: what the graph does needs situations" in said and "flow_rag_vla practice" in said
     assert "memory" not in run([spec], "dispatch,guide", tmp_path)
+    # A memory that grows is another matter than the bank: it is what the source of its corrections allows.
+    growing = SimulatedSpec("push", "plain", "a@1", workspace="somewhere")
+    assert "memory on is dispatch: what the graph does needs situations, which --source" in run(
+        [growing], "on", tmp_path, "online"
+    )
+    assert planned["variants"] == ["off", "online+dispatch"]
+    assert "memory on is by_cause\n" in run([replace(growing, source="takeover")], "on", tmp_path, "online")
+    assert planned["variants"] == ["off", "online+by_cause"]
     # A preset without --memory means what it meant, whatever the bank.
     situations = replace(spec, cases=bank(tmp_path / "situations", SITUATION))
     run([situations], None, tmp_path, "controls")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,9 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
         "first_seed": trials.seed,
     }
     in_force = _in_force(specs, trials.memory or "")
+    if trials.preset == "online":
+        # There it is the memory that grows which the method is asked of.
+        in_force = replace(in_force, bank=in_force.growing)
     short = resolved(trials.memory or "", in_force)
     if short:
         about["asked_as"] = dict(short)
@@ -87,7 +90,12 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
     for variant, word in short.items():
         said = f"memory {word} is {variant}"
         if BY_CASE in variant:
-            said += ": what the graph does needs situations, which a bank of `flow_rag_vla practice` holds"
+            said += ": what the graph does needs situations, "
+            said += (
+                "which --source takeover or rehearsal gives"
+                if trials.preset == "online" or variant.startswith("online+")
+                else "which a bank of `flow_rag_vla practice` holds"
+            )
         console.print(said, highlight=False)
     plan = make_plan(specs, variants, episodes=trials.episodes, first_seed=trials.seed, repeats=again, online=online)
     try:
