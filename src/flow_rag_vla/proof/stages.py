@@ -70,8 +70,8 @@ class ProofSettings:
     practice: int = 100
     episodes: int = 134
     repeats: int = 1
-    repeated: str = "off,consensus"
-    variants: str = "off,retry,shuffled+consensus,dagger,consensus"
+    repeated: str = "off,by_cause"
+    variants: str = "off,retry,blend,shuffled+by_cause,dagger,by_cause:50,by_cause"
 
 
 Progress = Callable[[str, int, int, str], None]
