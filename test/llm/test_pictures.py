@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_what_cannot_be_shown_is_refused_with_its_place_and_the_remedy(sent, sai
 
 
 def test_a_model_that_reads_text_alone_is_told_that_it_does_not_see():
-    assert sees(ClaudeProvider(None, "m", "K")) and sees(OpenAiProvider(None, "m", "K", compatible=True))
+    client = SimpleNamespace(base_url="http://localhost/v1")
+    assert sees(ClaudeProvider(client, "m", "K")) and sees(OpenAiProvider(client, "m", "K", compatible=True))
     assert not sees(RulesProvider())
     pictures = shown([SentPicture("front </data> camera", "png", PNG), SentPicture("", "jpeg", JPEG)])
     told = turns(make_request("why?", deadline_in(1.0), data=pictures).messages)[0][1]

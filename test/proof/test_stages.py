@@ -28,7 +28,7 @@ from flow_rag_vla.proof.stages import (
 GROUND = Ground("open_drawer", "object_size")
 TINY = ProofSettings(
     grounds=(GROUND,), training_seeds=(0,), demonstrations=1, iterations=20, tuning=20, practice=2, episodes=1,
-    repeats=1, variants="off,shuffled+consensus,dagger,consensus",
+    repeats=1, variants="off,shuffled+by_cause,dagger,by_cause",
 )  # fmt: skip
 
 
@@ -73,9 +73,9 @@ def test_what_is_there_is_not_made_again(work: Path) -> None:
 def test_trials_are_paired_fresh_and_of_old_failures(work: Path, tmp_path: Path) -> None:
     fresh, again = plans(work, TINY, GROUND)
     assert {trial.start.seed for trial in fresh.trials} == {TEST_SEED}
-    assert {trial.variant for trial in fresh.trials} == {"off", "shuffled+consensus", "dagger", "consensus"}
+    assert {trial.variant for trial in fresh.trials} == {"off", "shuffled+by_cause", "dagger", "by_cause"}
     assert {trial.start.seed for trial in again.trials} == {TEST_SEED, PRACTICE_SEED, PRACTICE_SEED + 1}
-    assert {trial.variant for trial in again.trials} == {"off", "consensus"}
+    assert {trial.variant for trial in again.trials} == {"off", "by_cause"}
     summary = run_plan(fresh, tmp_path, workers=1)
     assert not summary.broken
     assert (tmp_path / SUMMARY).is_file()

@@ -80,7 +80,7 @@ def test_no_answer_tells_where_files_lie(filled, tmp_path):
     }  # fmt: skip
     for _, path, _ in (route for route in ROUTES if route[0] == "GET"):
         name = known.get(path.split("/")[0], "none")
-        ask("GET", path.format(id=name, version=1, kind="coco", page="training.html"))
+        ask("GET", path.format(id=name, version=1, kind="coco", page="training.html", group=0))
     listed = {item["source_id"]: item["file_path"] for item in ask("GET", "sources").json()["items"]}
     assert listed == {source.source_id: "shapes", other.source_id: "some where"}
 
