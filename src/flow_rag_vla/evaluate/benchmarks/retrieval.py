@@ -17,9 +17,10 @@ import numpy as np
 from flow_rag_vla.evaluate.trials.bank import CaseBank, TemporaryMemory
 from flow_rag_vla.evaluate.trials.protocol import TrialError
 from flow_rag_vla.memory.case import Array, FailureCase
-from flow_rag_vla.memory.consensus import FARTHEST, ConsensusMemory, ConsensusSettings
+from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
 from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.lesson import DISAGREEMENT, disagreement
+from flow_rag_vla.memory.misreadings import FARTHEST
 
 RATES = (1.0, 0.3, 0.15)
 """Stated shares of successes that may pass the gate."""
