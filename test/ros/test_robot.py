@@ -151,10 +151,14 @@ def test_joint_states_that_are_not_numbers_hold_the_arm_and_it_goes_on_after_the
     wait(lambda: publisher.get_subscription_count() >= 2, "the bridge listening to the intruder")
     arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.1, 0.0, 0.0]), 0.003))
     wait(lambda: robot_state(heard["state"][-1]).position[0] > position[0] + 0.02, "motion")
-    intruding = {"on": True}
+    intruding = {"on": True, "heard": 0}
 
     def intrude(message):
-        if intruding["on"] and not math.isnan(message.position[0]):
+        # Wrong now and then, as a driver with a loose cable is: the good ones in between must not move the arm on.
+        if math.isnan(message.position[0]):
+            return
+        intruding["heard"] += 1
+        if intruding["on"] and intruding["heard"] % 8 == 0:
             bad = JointState(name=message.name, position=[math.nan] * len(message.name))
             bad.header.stamp = message.header.stamp
             publisher.publish(bad)
@@ -167,8 +171,9 @@ def test_joint_states_that_are_not_numbers_hold_the_arm_and_it_goes_on_after_the
         return max(abs(value) for value in real[-1].velocity) < 1e-3
 
     wait(at_rest, "the arm at rest")
+    # An intruder that stalls lets the arm go on: what counts is the state that was published before the rest.
+    wait(lambda: robot_state(heard["state"][-1]).position[0] < position[0] + 0.095, "the arm at rest short of its goal")
     assert arm["bridge"].said("not all finite")
-    assert robot_state(heard["state"][-1]).position[0] < position[0] + 0.095
     intruding["on"] = False
     wait(lambda: heard["hold"][-1].data == "", "following again")
     assert heard["violations"][-1].data == 0

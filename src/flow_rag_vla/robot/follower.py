@@ -30,7 +30,9 @@ _POSITION_TOLERANCE = 2e-3
 _ORIENTATION_TOLERANCE = 0.02
 """How far, in metres and radians, a solution may be from its target."""
 _GOOD_IN_A_ROW = 3
-"""Samples that make joint states believable again after one that was not."""
+_GOOD_FOR_NS = 500_000_000
+"""Samples, and nanoseconds of nothing else, that make joint states believable again after one that was not: by samples
+alone, a driver that is wrong now and then would move the arm in starts and stops."""
 _MEASURED_MARGIN = 0.02
 """Radians by which a measured joint may be outside its limits: calibration and noise."""
 
@@ -86,6 +88,7 @@ class Follower:
         self._measured_ns = 0
         self._bad_sample = ""
         self._good_samples = 0
+        self._bad_ns = 0
         self._target: CartesianTarget | None = None
         self._target_ns = 0
         self._command_fault: tuple[Hold, str] | None = None
@@ -106,7 +109,7 @@ class Follower:
     def sense(self, names: Sequence[str], positions: Sequence[float], now_ns: int) -> Array | None:
         """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
 
-        After one that makes no sense the arm is held until some in a row do.
+        After one that makes no sense the arm is held until some in a row do, and nothing else comes for half a second.
         """
         problem = ""
         values = np.zeros(len(self._names))
@@ -122,10 +125,10 @@ class Follower:
                 if not np.isfinite(values).all():
                     problem = f"joint positions {values.round(4).tolist()} are not all finite; check the driver"
         if problem:
-            self._bad_sample, self._good_samples = problem, 0
+            self._bad_sample, self._good_samples, self._bad_ns = problem, 0, now_ns
             return None
         self._good_samples += 1
-        if self._bad_sample and self._good_samples < _GOOD_IN_A_ROW:
+        if self._bad_sample and (self._good_samples < _GOOD_IN_A_ROW or now_ns - self._bad_ns < _GOOD_FOR_NS):
             return None
         self._bad_sample = ""
         self._measured, self._measured_ns = values, now_ns
