@@ -22,7 +22,7 @@ from flow_rag_vla.core.rotation import (
 from flow_rag_vla.core.state import CartesianTarget
 from flow_rag_vla.robot.arm import Arm
 from flow_rag_vla.robot.profile import RobotProfile
-from flow_rag_vla.robot.tracker import Tracker
+from flow_rag_vla.robot.tracker import Tracker, fastest
 
 Array = NDArray[np.float64]
 
@@ -30,11 +30,15 @@ _POSITION_TOLERANCE = 2e-3
 _ORIENTATION_TOLERANCE = 0.02
 """How far, in metres and radians, a solution may be from its target."""
 _GOOD_IN_A_ROW = 3
-_GOOD_FOR_NS = 500_000_000
-"""Samples, and nanoseconds of nothing else, that make joint states believable again after one that was not: by samples
-alone, a driver that is wrong now and then would move the arm in starts and stops."""
+"""Joint states that make them believable at all: a driver's first may be what it began with, not what it measured."""
+_SETTLED_NS = 500_000_000
+"""How long nothing else was seen until the arm moves again after joint states that made no sense, or after it did not
+go where it was told. Without it, what is wrong now and then would move the arm in starts and stops."""
 _MEASURED_MARGIN = 0.02
-"""Radians by which a measured joint may be outside its limits: calibration and noise."""
+"""Radians by which a measured joint may be outside its limits: calibration and noise. Half of it ends the hold."""
+_MOVED = 0.5
+"""Share of ``reach_time`` by which a tool that is told poses must be off from them, in a hold, to count as moved by
+others. What sags a little under its load must be held where it was told, or it would sink for as long as it is held."""
 
 
 class Hold(Enum):
@@ -51,6 +55,10 @@ class Hold(Enum):
     JUMP = "the target is too far to reach in time"
     UNREACHABLE = "no joint angles inside the limits reach the target"
     NOT_TRACKING = "the arm does not go where it is told"
+
+
+_BLIND = (Hold.NO_JOINT_STATES, Hold.JOINT_STATES_STALE, Hold.JOINT_STATES_INVALID)
+"""Holds in which nobody knows where the arm is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +94,11 @@ class Follower:
         self._joint_mode = profile.mode in ("joint_trajectory", "joint_position")
         self._measured: Array | None = None
         self._measured_ns = 0
+        self._sample: tuple[Array, int] | None = None
         self._bad_sample = ""
         self._good_samples = 0
         self._bad_ns = 0
+        self._beyond_limits = False
         self._target: CartesianTarget | None = None
         self._target_ns = 0
         self._command_fault: tuple[Hold, str] | None = None
@@ -98,8 +108,10 @@ class Follower:
         self._goal: Array | None = None
         self._tool: Tracker | None = None
         self._facing = np.array([0.0, 0.0, 0.0, 1.0])
+        self._turning = np.zeros(3)
         self._ticked_ns = 0
-        self._lost = False
+        self._held = False
+        self._lost: tuple[int, str] | None = None
 
     @property
     def measured(self) -> Array | None:
@@ -109,7 +121,8 @@ class Follower:
     def sense(self, names: Sequence[str], positions: Sequence[float], now_ns: int) -> Array | None:
         """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
 
-        After one that makes no sense the arm is held until some in a row do, and nothing else comes for half a second.
+        The first two make none yet. After one that makes no sense, or that is further from the one before than the arm
+        can have gone, it is held until some in a row do, and nothing else comes for half a second.
         """
         problem = ""
         values = np.zeros(len(self._names))
@@ -124,15 +137,33 @@ class Follower:
                 values = np.array([positions[places[name]] for name in self._names], dtype=np.float64)
                 if not np.isfinite(values).all():
                     problem = f"joint positions {values.round(4).tolist()} are not all finite; check the driver"
+                else:
+                    problem = self._leap(values, now_ns)
         if problem:
             self._bad_sample, self._good_samples, self._bad_ns = problem, 0, now_ns
             return None
         self._good_samples += 1
-        if self._bad_sample and (self._good_samples < _GOOD_IN_A_ROW or now_ns - self._bad_ns < _GOOD_FOR_NS):
+        if self._good_samples < _GOOD_IN_A_ROW or (self._bad_sample and now_ns - self._bad_ns < _SETTLED_NS):
             return None
         self._bad_sample = ""
         self._measured, self._measured_ns = values, now_ns
         return values
+
+    def _leap(self, values: Array, now_ns: int) -> str:
+        """How positions (J,), radians, are further from the sample before than the arm can have gone; empty if not."""
+        before, self._sample = self._sample, (values, now_ns)
+        if before is None:
+            return ""
+        away = np.abs(values - before[0])
+        # A way that a lag would be held for, beside what its speed allows: samples may come bunched.
+        beyond = away - self._speed * ((now_ns - before[1]) / 1e9) - self._profile.tracking
+        worst = int(beyond.argmax())
+        if beyond[worst] <= 0.0:
+            return ""
+        return (
+            f"{self._names[worst]} leapt by {away[worst]:.3f} rad in {(now_ns - before[1]) / 1e6:.0f} ms; look at its "
+            "encoder, or whether two drivers publish the same topic"
+        )
 
     def command(self, target: CartesianTarget, now_ns: int) -> None:
         """Take the controller's newest target. One that makes no sense holds the arm until the next."""
@@ -165,7 +196,9 @@ class Follower:
                 self._period,
             )  # fmt: skip
             self._tool = self._tool_at(self._measured)
-        return self._joint_output(problem, elapsed) if self._joint_mode else self._tool_output(problem, elapsed)
+        output = self._joint_output(problem, elapsed) if self._joint_mode else self._tool_output(problem, elapsed)
+        self._held = output.hold is not None
+        return output
 
     def _problem(self, now_ns: int) -> tuple[Hold, str] | None:
         profile = self._profile
@@ -178,7 +211,8 @@ class Follower:
             return Hold.JOINT_STATES_STALE, f"the last is {age:.3f} s old, limit {profile.state_timeout:g} s"
         outside = np.maximum(self._low - self._measured, self._measured - self._high)
         worst = int(outside.argmax())
-        if outside[worst] > _MEASURED_MARGIN:
+        self._beyond_limits = bool(outside[worst] > (0.5 if self._beyond_limits else 1.0) * _MEASURED_MARGIN)
+        if self._beyond_limits:
             return Hold.JOINTS_OUTSIDE_LIMITS, (
                 f"{self._names[worst]} is at {self._measured[worst]:.3f} rad, limits {self._low[worst]:g} to "
                 f"{self._high[worst]:g}; move it back by hand or with the maker's tools"
@@ -212,20 +246,16 @@ class Follower:
         joints = self._joints
         assert joints is not None and self._measured is not None
         goal: Array | None = None
-        lag = np.abs(joints.value - self._measured)
-        worst = int(lag.argmax())
-        fresh = problem is None or problem[0] not in (
-            Hold.NO_JOINT_STATES, Hold.JOINT_STATES_STALE, Hold.JOINT_STATES_INVALID,
-        )  # fmt: skip
-        limit = self._profile.tracking
-        # Lost until it is well inside again: a threshold alone would let the arm be pushed in small steps.
-        self._lost = fresh and bool(lag[worst] > (0.5 * limit if self._lost else limit))
-        if self._lost:
-            if problem is None:
-                text = f"{self._names[worst]} is {lag[worst]:.3f} rad from what it was told, limit {limit:g} rad"
-                problem = Hold.NOT_TRACKING, text
-            # What it is told comes back to where it is, so that nothing leaps when it moves again.
-            goal = np.clip(self._measured, self._low, self._high)
+        if problem is None or problem[0] not in _BLIND:
+            lag = np.abs(joints.value - self._measured)
+            lost = self._lost_at(lag)
+            if lost is not None:
+                problem = problem or (Hold.NOT_TRACKING, lost)
+                if lag.max() > 0.5 * self._profile.tracking:
+                    # What it is told comes back to where it is, so that nothing leaps when it moves again.
+                    goal = np.clip(self._measured, self._low, self._high)
+        else:
+            self._lost = None
         if problem is None:
             problem, goal = self._solved(joints.value)
         if problem is not None:
@@ -233,6 +263,19 @@ class Follower:
         joints.step(goal, elapsed)
         joints.limit(self._low, self._high)
         return self._output(problem, joints=joints.value.copy())
+
+    def _lost_at(self, lag: Array) -> str | None:
+        """How joints that lag (J,), radians, behind what they were told are held fast, or None.
+
+        Until they were well inside for a while: a threshold alone would let the arm be pushed in small steps.
+        """
+        limit, worst = self._profile.tracking, int(lag.argmax())
+        if lag[worst] > (limit if self._lost is None else 0.5 * limit):
+            text = f"{self._names[worst]} is {lag[worst]:.3f} rad from what it was told, limit {limit:g} rad"
+            self._lost = self._ticked_ns, text
+        elif self._lost is not None and self._ticked_ns - self._lost[0] >= _SETTLED_NS:
+            self._lost = None
+        return None if self._lost is None else self._lost[1]
 
     def _solved(self, here: Array) -> tuple[tuple[Hold, str] | None, Array | None]:
         target, profile = self._target, self._profile
@@ -268,44 +311,66 @@ class Follower:
         tool, target, profile = self._tool, self._target, self._profile
         assert tool is not None and self._measured is not None
         measured, facing = self._arm.pose(self._measured)
+        if problem is None or problem[0] not in _BLIND:
+            self._take_up(measured, facing)
         if problem is None:
             assert target is not None
-            far = max(
-                float(np.linalg.norm(target.position - tool.value)) / (profile.tool_speed * profile.reach_time),
-                _angle(target.orientation, self._facing) / (profile.turn_speed * profile.reach_time),
-            )
+            far = self._far(target.position, target.orientation)
             if far > 1.0:
                 text = (
                     f"it is {far * profile.reach_time:.2f} s away at the tool's limits, limit {profile.reach_time:g} s"
                 )
                 problem = self._refused = Hold.JUMP, text
-        if tool.at_rest and problem is not None:
-            # Whatever moved the arm while it was held is taken as it is.
-            tool.value, self._facing = measured.copy(), facing
-        before, before_facing = tool.value, self._facing
-        tool.step(None if problem is not None or target is None else target.position, elapsed)
-        if problem is None and target is not None:
-            turn = rotation_vector_from_quaternion(
-                quaternion_multiply(target.orientation, quaternion_conjugate(self._facing))
-            )
-            angle = float(np.linalg.norm(turn))
-            turn = turn * min(1.0, profile.turn_speed * min(elapsed, self._period) / max(angle, 1e-9))
-            self._facing = quaternion_multiply(quaternion_from_rotation_vector(turn), self._facing)
-            self._facing /= np.linalg.norm(self._facing)
+        before = tool.value
+        goal = target if problem is None else None
+        tool.step(None if goal is None else goal.position, elapsed)
+        self._turn(None if goal is None else goal.orientation, elapsed)
         if profile.mode == "cartesian_pose":
             return self._output(problem, position=tool.value.copy(), orientation=self._facing.copy())
         if problem is not None:
-            return self._output(problem, twist=np.concatenate([tool.velocity, np.zeros(3)]))
+            return self._output(problem, twist=np.concatenate([tool.velocity, self._turning]))
         step = max(min(elapsed, self._period), 1e-4)
         # What the arm did not follow so far is made up for in half a second, inside the limits.
         linear = (tool.value - before) / step + 2.0 * (tool.value - measured)
-        turn = quaternion_multiply(self._facing, quaternion_conjugate(before_facing))
-        behind = quaternion_multiply(self._facing, quaternion_conjugate(facing))
-        angular = rotation_vector_from_quaternion(turn) / step + 2.0 * rotation_vector_from_quaternion(behind)
+        angular = self._turning + 2.0 * _turn_between(facing, self._facing)
         return self._output(
             None,
             twist=np.concatenate([_shortened(linear, profile.tool_speed), _shortened(angular, profile.turn_speed)]),
         )
+
+    def _take_up(self, measured: Array, facing: Array) -> None:
+        """Begin from a measured pose, (3,) metres and (4,) x y z w, if others moved the arm while it was held."""
+        tool = self._tool
+        assert tool is not None
+        if not (self._held and tool.at_rest) or self._turning.any():
+            return
+        if self._profile.mode == "cartesian_twist" or self._far(measured, facing) > _MOVED:
+            tool.value, self._facing = measured.copy(), facing
+
+    def _far(self, position: Array, orientation: Array) -> float:
+        """How far a pose is from the one that the arm was told, as a share of what is in reach in time."""
+        tool, profile = self._tool, self._profile
+        assert tool is not None
+        return max(
+            float(np.linalg.norm(position - tool.value)) / (profile.tool_speed * profile.reach_time),
+            float(np.linalg.norm(_turn_between(self._facing, orientation))) / (profile.turn_speed * profile.reach_time),
+        )
+
+    def _turn(self, goal: Array | None, elapsed: float) -> None:
+        """Turn toward an orientation (4,) x y z w inside the limits, or come to rest without one."""
+        profile, elapsed = self._profile, min(max(elapsed, 0.0), self._period)
+        # It gathers its speed in the time in which the tool does.
+        acceleration = profile.turn_speed * profile.tool_acceleration / profile.tool_speed
+        wanted = np.zeros(3)
+        if goal is not None:
+            away = _turn_between(self._facing, goal)
+            angle = float(np.linalg.norm(away))
+            if angle > 1e-9:
+                limits = np.array([profile.turn_speed]), np.array([acceleration])
+                wanted = away * (fastest(np.array([angle]), *limits, self._period)[0] / angle)
+        self._turning = self._turning + _shortened(wanted - self._turning, acceleration * elapsed)
+        turned = quaternion_multiply(quaternion_from_rotation_vector(self._turning * elapsed), self._facing)
+        self._facing = turned / np.linalg.norm(turned)
 
     def _tool_at(self, joints: Array) -> Tracker:
         profile = self._profile
@@ -333,8 +398,9 @@ class Follower:
         return Output(joints, position, orientation, twist, self._gripper, hold, text)
 
 
-def _angle(one: Array, other: Array) -> float:
-    return 2.0 * math.acos(min(1.0, abs(float(np.dot(one, other)))))
+def _turn_between(one: Array, other: Array) -> Array:
+    """Rotation vector (3,), radians, that leads from one orientation (4,) x y z w to another, the shorter way."""
+    return rotation_vector_from_quaternion(quaternion_multiply(other, quaternion_conjugate(one)))
 
 
 def _shortened(vector: Array, longest: float) -> Array:

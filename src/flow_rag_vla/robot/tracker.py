@@ -8,6 +8,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+def fastest(way: Array, speed: Array, acceleration: Array, period_s: float) -> Array:
+    """Speeds (N,), at most ``speed``, from which a stop in steps of one period ends after just so much way (N,)."""
+    # From n + f steps, f below 1, a stop takes n (n + 1) / 2 + f (n + 1) units of way, this step among them.
+    distance = way / (acceleration * period_s**2)
+    whole = np.floor((np.sqrt(1.0 + 8.0 * distance) - 1.0) / 2.0)
+    steps = whole + (distance - whole * (whole + 1.0) / 2.0) / (whole + 1.0)
+    return np.minimum(np.minimum(steps * acceleration * period_s, way / period_s), speed)
+
+
 class Tracker:
     """Values (N,) with a velocity each. At every step each comes nearer to its goal as fast as its limits allow.
 
@@ -31,14 +40,7 @@ class Tracker:
             wanted = np.zeros_like(self.value)
         else:
             away = goal - self.value
-            unit = acceleration * period**2
-            # The speed from which a stop ends on the goal. From n + f steps, f below 1, a stop takes
-            # n (n + 1) / 2 + f (n + 1) units of way, this step among them.
-            distance = np.abs(away) / unit
-            whole = np.floor((np.sqrt(1.0 + 8.0 * distance) - 1.0) / 2.0)
-            steps = whole + (distance - whole * (whole + 1.0) / 2.0) / (whole + 1.0)
-            fastest = np.minimum(np.minimum(steps * acceleration * period, np.abs(away) / period), self._speed)
-            wanted = np.sign(away) * fastest
+            wanted = np.sign(away) * fastest(np.abs(away), self._speed, acceleration, period)
         change = acceleration * elapsed
         self.velocity = np.clip(wanted, self.velocity - change, self.velocity + change)
         self.value = self.value + self.velocity * elapsed
