@@ -39,6 +39,7 @@ from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla.robot.arm import Arm
+from flow_rag_vla.robot.command_gate import Admission, CommandGate
 from flow_rag_vla.robot.fields import ProfileError
 from flow_rag_vla.robot.follower import Follower, Hold
 from flow_rag_vla_interfaces.msg import ControlCommand
@@ -58,17 +59,16 @@ class Robot(Node):
         except ProfileError as error:
             raise StartError(str(error)) from None
         self._follower = Follower(profile, self._arm)
+        self._gate = CommandGate(profile.command_timeout)
         self._hold: Hold | None = None
         self._said = False
         self._holds = 0
         self._sent = 0
-        self._last_tick: tuple[int, int] = (-1, -1)
         self._published_ns = 0
         self._before: tuple[int, NDArray[np.float64]] | None = None
         self._gripper_width = profile.gripper.width_open
         self._gripper_effort = 0.0
         self._wrench = np.zeros(6)
-        self._stop_heard = False
 
         self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
         self._hold_publisher = self.create_publisher(String, HOLD_TOPIC, qos.STATE)
@@ -156,21 +156,19 @@ class Robot(Node):
             self._complain(f"wrench refused: {values.tolist()} is not all finite")
 
     def _on_command(self, command: ControlCommand) -> None:
-        order = to_ns(command.header.stamp), int(command.tick)
-        age = (self.get_clock().now().nanoseconds - order[0]) / 1e9
-        if abs(age) > self._profile.command_timeout:
-            limit = self._profile.command_timeout
-            self._complain(f"command {command.tick} refused: stamped {age:.3f} s ago, limit {limit:g} s")
-            return
-        if order < self._last_tick and self._last_tick[0] - order[0] < 1_000_000_000:
-            self._complain(f"command {command.tick} refused: it is older than the one before")
-            return
-        self._last_tick = order
-        if command.mode == ControlCommand.MODE_EMERGENCY_STOP:
-            # From here on the controller latches it.
-            self._stop_heard = False
+        steady_ns = time.monotonic_ns()
+        admission, problem = self._gate.admit(
+            int(command.tick),
+            to_ns(command.header.stamp),
+            command.mode == ControlCommand.MODE_EMERGENCY_STOP,
+            self.get_clock().now().nanoseconds,
+            steady_ns,
+        )
+        if problem:
+            self._complain(problem)
+        elif admission is Admission.STOPS:
             self._follower.stop()
-        elif not self._stop_heard:
+        elif admission is Admission.FOLLOWED:
             pose = command.target
             position, turn = pose.position, pose.orientation
             target = CartesianTarget(
@@ -178,10 +176,10 @@ class Robot(Node):
                 np.array([turn.x, turn.y, turn.z, turn.w]),
                 float(command.gripper_width),
             )
-            self._follower.command(target, time.monotonic_ns())
+            self._follower.command(target, steady_ns)
 
     def _on_stop(self, message: Bool) -> None:
-        self._stop_heard = bool(message.data)
+        self._gate.stop(bool(message.data))
         if message.data:
             self._follower.stop()
 
