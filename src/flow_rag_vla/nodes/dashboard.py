@@ -318,7 +318,8 @@ class Dashboard(Node):
         }
         if rates.level:
             return OK, f"yields to the loop: {rates.image_hz:g} pictures a second", figures
-        return OK, f"{self._audience.size} pages are open", figures
+        size = self._audience.size
+        return OK, f"{size} {'page is' if size == 1 else 'pages are'} open", figures
 
 
 def _access(path: str) -> tuple[Access, dict[str, str]]:

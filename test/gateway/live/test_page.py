@@ -102,6 +102,13 @@ def test_the_page_shows_the_board_and_its_buttons_do_what_they_say(page, server,
     assert "<b>it fell</b>" in timeline, "what nodes say is text, never markup"
     assert "answered by guidance" in timeline and "case 2" in timeline
     assert "following" in page.inner_text("#nodes")
+    row = page.wait_for_selector("#nodes summary")
+    row.click()
+    board.set_node("controller", {
+        "level": 1, "message": "holding", "hardware": "loop", "heard": time.monotonic(), "figures": {"rate_hz": "39.0"},
+    })  # fmt: skip
+    page.wait_for_selector("#nodes:has-text('holding')")
+    assert row.evaluate("row => row.isConnected && row.parentElement.open"), "a row that is replaced cannot be clicked"
     drawn = page.evaluate("""() => ['motion', 'histogram'].map((id) => {
         const canvas = document.getElementById(id);
         return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value);
@@ -138,6 +145,65 @@ def test_the_page_shows_the_board_and_its_buttons_do_what_they_say(page, server,
     page.click("#estop")
     page.wait_for_selector(".toast:has-text('Emergency stop is latched')")
     assert "stop published" in graph.asked
+
+
+def test_what_has_become_old_is_not_shown_as_new(server, browser, board, tokens):
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#mode:text-is('follow')")
+    page.wait_for_selector("#mode:text-is('no commands')")
+    page.wait_for_selector("#picture-age:has-text('no picture since')")
+    assert "none since" in page.inner_text("#reason") and page.is_hidden("#lost")
+    server.stop()
+    page.wait_for_selector("#lost:has-text('No connection since')")
+    page.wait_for_selector("#main.stale")
+    page.click("#estop")
+    page.wait_for_selector(".toast.bad:has-text('the server does not answer')")
+    page.close()
+
+
+def test_how_a_task_ended_before_the_page_was_opened_is_no_news(page, server, board, tokens):
+    fill(board)
+    board.set_part("task", {"asked": "push it", "outcome": "aborted", "reason": "of old"})
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#mode:text-is('follow')")
+    board.set_part("task", {"asked": "push it", "outcome": "aborted", "reason": "of late"})
+    page.wait_for_selector(".toast.bad:has-text('of late')")
+    assert page.locator(".toast").count() == 1
+    page.click(".toast")
+    page.wait_for_selector(".toast", state="detached")
+
+
+def test_what_is_said_of_an_open_case_is_not_hidden_behind_it(page, server, board, tokens):
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.click("#cases tr:first-child")
+    page.wait_for_selector("#case[open]")
+    page.click("#case button:has-text('Save')")
+    page.wait_for_selector(".toast:has-text('saved')")
+    on_top = """() => {
+        const bounds = document.querySelector('.toast').getBoundingClientRect();
+        return document.elementFromPoint(bounds.x + bounds.width / 2, bounds.y + bounds.height / 2).className;
+    }"""
+    assert page.evaluate(on_top) == "toast"
+
+
+def test_on_a_phone_nothing_is_cut_off_and_the_emergency_stop_is_at_the_top(page, server, board, tokens):
+    fill(board)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.url}live/")
+    page.wait_for_selector("#enter")
+    assert page.is_hidden("#estop"), "without a token it could do nothing"
+    page.fill("#token", tokens[Role.OPERATOR][1])
+    page.click("#enter button")
+    page.wait_for_selector("#cases tr:nth-child(3)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    told = page.locator("#episode").bounding_box()
+    assert told["x"] + told["width"] <= 390 and "succeeded" in page.inner_text("#episode")
+    stop = page.locator("#estop").bounding_box()
+    assert stop["y"] < 40 and stop["x"] + stop["width"] <= 390
 
 
 def test_a_viewer_sees_everything_and_moves_nothing(page, server, board, tokens):

@@ -134,7 +134,8 @@ export function histogram(canvas, edges, counts) {
     const share = (100 * count) / total;
     if (count) context.fillText(share >= 1 ? `${share.toFixed(0)} %` : String(count), (i + 0.5) * slot, bottom - Math.max(size, 1.5) - 5);
     context.fillStyle = colour("faint");
-    context.fillText(i + 1 < edges.length ? `${edges[i]}` : `${edges[i]}+ ms`, i * slot + slot / 2, height - 5);
+    const unit = slot < 44 ? "" : " ms";
+    context.fillText(i + 1 < edges.length ? `${edges[i]}` : `${edges[i]}+${unit}`, i * slot + slot / 2, height - 5);
   });
   if (!total) {
     context.fillStyle = colour("faint");

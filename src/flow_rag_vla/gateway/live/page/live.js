@@ -12,13 +12,20 @@ const CLAMPS = { 1: "workspace", 2: "velocity", 4: "acceleration", 8: "gripper",
 const $ = (id) => document.getElementById(id);
 
 const history = { t: [], action: [], mode: [], correction: [] };
-const last = { chunk: null, histogram: null, pictures: {} };
+const SILENCE_MS = 5000; // the slowest page gets a frame in 0.8 s and a picture in 1.6 s
+const last = { chunk: null, histogram: null, told: "" };
+const heard = { frame: 0, commands: 0, front: 0 }; // when, by this browser's clock; 0: never
+let lost = null; // why there is no connection, once there is none
 let role = "";
 
+// Long ones stay longer; a click takes one away.
 function say(text, bad = false) {
-  const toast = element("div", { className: bad ? "toast bad" : "toast", textContent: text });
+  const toast = element("div", { className: bad ? "toast bad" : "toast", textContent: text, title: "click to close" });
+  toast.addEventListener("click", () => toast.remove());
   $("toasts").append(toast);
-  setTimeout(() => toast.remove(), bad ? 9000 : 4500);
+  // An open case lies on top of everything else, and would hide what is said of it.
+  ($("case").open ? $("case") : document.body).append($("toasts"));
+  setTimeout(() => toast.remove(), (bad ? 9000 : 4500) + 40 * text.length);
 }
 
 const may = (needed) => ROLES.indexOf(role) >= ROLES.indexOf(needed);
@@ -37,6 +44,7 @@ async function ask(button, path, body, said) {
   }
 }
 
+$("case").addEventListener("close", () => document.body.append($("toasts")));
 $("estop").addEventListener("click", () =>
   ask($("estop"), "/emergency_stop", {}, (answer) => (answer.confirmed ? "Emergency stop is latched." : `Stop sent, not confirmed: ${answer.message}`)));
 $("release").addEventListener("click", () => {
@@ -54,8 +62,10 @@ $("enter").addEventListener("submit", (event) => {
   begin();
 });
 
-function take(frame) {
+function take(frame, first) {
+  heard.frame = Date.now();
   if (frame.commands) {
+    heard.commands = heard.frame;
     for (const key of Object.keys(history)) {
       history[key].push(...frame.commands[key]);
       history[key].splice(0, Math.max(0, history[key].length - KEPT));
@@ -66,7 +76,7 @@ function take(frame) {
   if (frame.commands || frame.chunk) motion($("motion"), history, last.chunk);
   if (frame.pictures) showPictures(frame.pictures, frame.now);
   if (frame.episode) showEpisode(frame.episode);
-  if (frame.task && frame.task.outcome) say(`${frame.task.asked}: ${frame.task.outcome}. ${frame.task.reason}`, frame.task.outcome !== "success");
+  if (frame.task) tellTask(frame.task, first);
   if (frame.person) person.changed(frame.person, frame.now);
   if (frame.loop) showLoop(frame.loop, frame.histogram);
   if (frame.memory) memory.changed(frame.memory);
@@ -77,6 +87,14 @@ function take(frame) {
     $("overall").title = frame.overall.message;
   }
   $("pace").textContent = frame.pace.level ? `late ticks: this page slows down to ${frame.pace.data_hz.toFixed(1)} Hz` : "";
+}
+
+// The newest outcome comes with the first frame of every connection, however old it is: only a page that saw the task
+// begin tells it then.
+function tellTask(task, first) {
+  const known = first && (!last.told || last.told === JSON.stringify(task));
+  last.told = JSON.stringify(task);
+  if (!known && task.outcome) say(`${task.asked}: ${task.outcome}. ${task.reason}`, task.outcome !== "success");
 }
 
 function showState(state) {
@@ -107,6 +125,7 @@ function showPictures(pictures, now) {
     image.src = `data:image/jpeg;base64,${picture.jpeg}`;
     overlay($(`${name}-overlay`), picture);
     const age = now - picture.t;
+    if (name === "front") heard.front = Date.now();
     if (name === "front") $("picture-age").textContent = Math.abs(age) < 60000 ? `${Math.max(age, 0).toFixed(0)} ms after capture` : "";
   }
 }
@@ -167,20 +186,59 @@ function showTimeline(entries) {
 }
 
 const LEVELS = ["good", "warn", "bad", ""];
-const open = new Set();
+const rows = new Map(); // of the list of nodes, by name
 
+// Rows stay and their words change: what is replaced ten times a second cannot be clicked.
 function showNodes(nodes) {
-  $("nodes").replaceChildren(...nodes.map((node) => {
-    const details = element("details", { open: open.has(node.name) },
-      element("summary", {}, element("span", { className: `dot ${LEVELS[node.level] || ""}` }), element("b", { textContent: node.name }), element("span", { textContent: node.message })),
-      element("dl", {}, ...Object.entries(node.figures).flatMap(([name, value]) => [element("dt", { textContent: name }), element("dd", { textContent: value })])));
-    details.addEventListener("toggle", () => (details.open ? open.add(node.name) : open.delete(node.name)));
-    return element("li", {}, details);
-  }));
+  const known = new Set(nodes.map((node) => node.name));
+  for (const [name, row] of rows) {
+    if (!known.has(name)) {
+      row.item.remove();
+      rows.delete(name);
+    }
+  }
+  nodes.forEach((node, at) => {
+    if (!rows.has(node.name)) {
+      const row = { dot: element("span"), message: element("span"), figures: element("dl") };
+      const summary = element("summary", {}, row.dot, element("b", { textContent: node.name }), row.message);
+      row.item = element("li", {}, element("details", {}, summary, row.figures));
+      rows.set(node.name, row);
+      $("nodes").insertBefore(row.item, $("nodes").children[at] || null);
+    }
+    const row = rows.get(node.name);
+    row.dot.className = `dot ${LEVELS[node.level] || ""}`;
+    row.message.textContent = row.message.title = node.message;
+    row.figures.replaceChildren(...Object.entries(node.figures).flatMap(([name, value]) => [element("dt", { textContent: name }), element("dd", { textContent: value })]));
+  });
 }
 
+// What stays on the page when nothing new comes looks like now, and is not.
+function showSilence() {
+  const now = Date.now();
+  const old = (when) => when > 0 && !document.hidden && now - when > SILENCE_MS;
+  const since = (when) => new Date(when).toLocaleTimeString();
+  const silent = lost !== null || old(heard.frame);
+  const why = lost || "the server does not answer";
+  $("lost").hidden = !silent || !$("gate").hidden;
+  $("lost").textContent = heard.frame ? `No connection since ${since(heard.frame)}: ${why}. What is shown is from then.` : `No connection: ${why}.`;
+  $("main").classList.toggle("stale", silent);
+  $("connection").className = `dot ${silent ? "bad" : heard.frame ? "good" : ""}`;
+  if (silent) return;
+  if (old(heard.commands)) {
+    $("mode").textContent = "no commands";
+    $("mode").className = "chip warn";
+    $("reason").textContent = `none since ${since(heard.commands)}`;
+  }
+  if (old(heard.front)) $("picture-age").textContent = `no picture since ${since(heard.front)}`;
+}
+
+// A hidden page asks for nothing: what it missed meanwhile is no silence.
+document.addEventListener("visibilitychange", () => {
+  for (const what of Object.keys(heard)) if (heard[what] && !document.hidden) heard[what] = Date.now();
+});
+
 function gate(why) {
-  $("main").hidden = true;
+  $("main").hidden = $("controls").hidden = true;
   $("gate").hidden = false;
   if (why) $("gate-why").textContent = why;
 }
@@ -193,20 +251,20 @@ async function begin() {
     $("instructions").replaceChildren(...vocabulary.instructions.map((text) => element("option", { value: text })));
     memory.setTypes(vocabulary.failure_types);
   } catch (error) {
-    setToken("");
-    return gate(error instanceof Refused ? `${error.message}; ${error.remedy}.` : "The server does not answer.");
+    if (error.status === 401 || error.status === 403) setToken(""); // else it is as good as before
+    return gate(error instanceof Refused ? `${error.message}; ${error.remedy}.` : String(error));
   }
   $("gate").hidden = true;
-  $("main").hidden = false;
+  $("main").hidden = $("controls").hidden = false;
   for (const id of ["estop", "release", "start", "stop"]) {
     $(id).disabled = !may("operator");
     $(id).title = may("operator") ? "" : "needs the token of an operator";
   }
   $("export").disabled = !may("reviewer");
   new Stream(take, (state, error) => {
-    $("connection").className = `dot ${state === "open" ? "good" : "bad"}`;
+    lost = state === "open" ? null : error.message || "the server does not answer";
     if (state === "refused") gate(`${error.message}; ${error.remedy}.`);
-    if (state === "closed" && error.message) say(error.message, true);
+    if (state !== "open") showSilence();
   });
   return undefined;
 }
@@ -216,4 +274,5 @@ window.addEventListener("resize", () => {
   if (last.histogram) histogram($("histogram"), last.histogram.edges, last.histogram.counts);
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("resize")));
+setInterval(showSilence, 1000);
 begin();

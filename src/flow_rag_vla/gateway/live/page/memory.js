@@ -101,10 +101,11 @@ export class Memory {
   }
 
   fill(item) {
-    $("case-title").textContent = `Case ${item.id}: ${words(item.type)} while ${words(item.task)}, ${item.phase}`;
+    $("case-title").textContent = `Case ${item.id}: ${words(item.type)} in ${words(item.task)}, ${item.phase}`;
     const part = (title, wide, ...children) => element("section", { className: wide ? "wide" : "" }, element("h3", { textContent: title }), ...children);
     const list = (texts, none) =>
       texts.length ? element("ul", {}, ...texts.map((text) => element("li", { textContent: text }))) : element("span", { className: "note", textContent: none });
+    const axes = element("span", { className: "legend" }, ...["x", "y", "z"].map((axis) => element("span", {}, element("i", { className: `key ${axis}` }), `d${axis}`)));
     const note = element("textarea", { value: item.note, maxLength: 2000, disabled: !this.may("reviewer") });
     note.setAttribute("aria-label", "Note");
     const type = element("select", { disabled: !this.may("reviewer") }, ...this.types.map((name) => element("option", { value: name, textContent: words(name), selected: name === item.type })));
@@ -125,7 +126,7 @@ export class Memory {
     reason.setAttribute("aria-label", "Reason");
     $("case-body").replaceChildren(
       part("What the cameras saw", true, ...(item.images.length ? item.images.map((image) => element("img", { src: image.url, alt: image.name })) : [element("span", { className: "note", textContent: "no pictures were kept" })])),
-      part("What failed, mm per tick", false, element("canvas", { className: "plot", id: "plan-failed" })),
+      part("What failed, mm per tick", false, element("canvas", { className: "plot", id: "plan-failed" }), axes),
       part(item.correction.length ? `What would have been right (${words(item.correction_source)})` : "No correction is known", false, ...(item.correction.length ? [element("canvas", { className: "plot", id: "plan-right" })] : [])),
       part("Evidence", false, list(item.evidence.map((entry) => `${words(entry.name)} ${short(entry.value)} ${entry.unit}, threshold ${short(entry.threshold)}`), "none")),
       part("Worth", false, list([`${item.uses} uses, ${item.successes} led to success`, ...item.credits.map((entry) => `${entry.origin}: ${entry.uses} uses, ${entry.successes} successes`)], "")),

@@ -33,6 +33,8 @@ export async function request(path, body) {
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
+  }).catch(() => {
+    throw new Refused(0, { code: "unreachable", message: "the server does not answer", remedy: "see whether it still runs" });
   });
   if (!response.ok) throw new Refused(response.status, await response.json().catch(() => ({})));
   const kind = response.headers.get("content-type") || "";
@@ -53,6 +55,7 @@ export class Stream {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/api/live/stream`);
     this.socket = socket;
+    let first = true; // the first frame of a connection tells again what the page may know already
     socket.onopen = () => {
       socket.send(JSON.stringify({ token: sessionStorage.getItem(KEY) || "" }));
       this.next(socket);
@@ -65,7 +68,8 @@ export class Stream {
       }
       this.delay = 500;
       this.onState("open");
-      this.onFrame(frame);
+      this.onFrame(frame, first);
+      first = false;
       requestAnimationFrame(() => this.next(socket));
     };
     socket.onclose = (event) => {
