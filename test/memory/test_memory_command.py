@@ -198,6 +198,31 @@ def test_check_ends_with_1_on_a_case_that_should_not_act_and_can_retire_it(make,
     assert refused.exit_code == 1 and "case 3 stays retired: correction: row 0" in refused.output
 
 
+def test_check_tells_doubted_misreadings_and_forgets_them_without_losing_the_case(make, open_memory, database):
+    memory = open_memory()
+    aside, down = np.array([0.03, 0.0, 0.0]), np.array([0.0, 0.0, -0.149])
+    for seed, metres in ((1, aside), (2, aside), (3, down)):
+        embedding = make.turned(make.unit(1), 0.95, seed)
+        moved = {"failed_actions": make.motion(0.003 * seed), "correction": make.motion(0.004)}
+        case = make.case(seed, embedding=embedding, misreading=metres, correction_source="expert", **moved)
+        memory.store.add([case])
+    memory.close()
+    found = invoke("check", "-d", database)
+    assert found.exit_code == 1 and "1 found, 3 cases are active" in found.output
+    said = " ".join(found.output.split())
+    assert "case 3: its misreading of 149 mm contradicts" in said and "memory edit 3 --forget-misreading" in said
+    mended = invoke("check", "-d", database, "--retire", "--origin", "bench")
+    assert mended.exit_code == 0 and "0 retired, 1 misreadings forgotten, 3 cases are active" in mended.output
+    assert invoke("check", "-d", database).exit_code == 0
+    case = open_memory().get(3)
+    assert case.misreading is None and case.correction is not None and not case.retired
+    (entry,) = case.history
+    assert (entry.change, entry.origin) == ("edited", "bench")
+    assert entry.detail.startswith("misreading forgotten: its misreading of 149 mm contradicts")
+    assert invoke("edit", 1, "-d", database, "--forget-misreading").exit_code == 0
+    assert open_memory().get(1).misreading is None
+
+
 def test_limits_and_workspace_are_those_of_the_robot_that_will_act(make, open_memory, database, tmp_path):
     outside = proprioception(RobotState(0, np.array([0.31, 0.0, 0.1]), np.array([1.0, 0.0, 0.0, 0.0])))
     other = open_memory(tmp_path / "other.db")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flow_rag_vla.core.action import TICK_NS, CorrectionMode
 from flow_rag_vla.core.correction import FARTHEST_SHIFT
 from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.checking import check_cases
 from flow_rag_vla.memory.consensus import ConsensusMemory
 from flow_rag_vla.memory.exchange import export_cases, import_cases
 from flow_rag_vla.memory.guard import GuardError
@@ -158,6 +159,48 @@ def test_an_edit_is_refused_unless_forced(make, open_memory):
         memory.edit(3, misreading=DOWN)
     assert memory.get(3).misreading is None
     assert memory.edit(3, misreading=DOWN, force=True).misreading is not None
+
+
+def test_a_check_finds_misreadings_that_are_doubted_since_and_what_was_found_accuses_nobody(make, open_memory):
+    memory = open_memory()
+    # The first arrived when nothing was known there; then the robot found out otherwise, twice.
+    arrive(memory, misread(make, 0.95, 2, DOWN, correction=make.motion(0.004), correction_source="expert"))
+    assert check_cases(memory) == []
+    for seed in (3, 4):
+        memory.add(misread(make, 0.9, seed, ASIDE))
+    (found,) = check_cases(memory)
+    assert (found.case_id, found.misreading) == (1, True)
+    assert found.text.startswith("its misreading of 149 mm contradicts what is known there: case ")
+    assert found.text.endswith("or forget it: flow_rag_vla memory edit 1 --forget-misreading")
+
+
+def test_of_two_that_contradict_each_other_a_check_names_what_arrived_then_the_younger(make, open_memory, tmp_path):
+    memory = open_memory()
+    memory.add(misread(make, 0.95, 2, ASIDE, created_ns=1))
+    memory.add(misread(make, 0.95, 3, DOWN, created_ns=2))
+    assert [item.case_id for item in check_cases(memory)] == [2]
+    other = open_memory(tmp_path / "other.db")
+    arrive(other, misread(make, 0.95, 2, ASIDE, created_ns=1))
+    other.add(misread(make, 0.95, 3, DOWN, created_ns=2))
+    assert [item.case_id for item in check_cases(other)] == [1]
+
+
+def test_a_case_that_should_not_act_at_all_is_no_witness_in_a_check(make, open_memory):
+    memory = open_memory()
+    memory.add(misread(make, 0.95, 2, DOWN))
+    wild = misread(make, 0.9, 3, ASIDE, correction=make.motion(0.5), correction_source="expert")
+    memory.apply([wild, misread(make, 0.9, 4, ASIDE, retired=True)], {})
+    found = check_cases(memory)
+    assert [(item.case_id, item.misreading) for item in found] == [(2, False)]
+
+
+def test_a_check_holds_misreadings_against_successes_that_came_since(make, open_memory):
+    memory = open_memory()
+    memory.add(make.case(embedding=make.unit(1), misreading=DOWN))
+    assert check_cases(memory) == []
+    memory.observe_done([succeeded(make, 0.8, seed, seed) for seed in range(2)])
+    (found,) = check_cases(memory)
+    assert "where the policy alone read it well enough" in found.text and found.misreading
 
 
 directions = st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3).map(np.array)

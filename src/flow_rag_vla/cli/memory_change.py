@@ -26,16 +26,23 @@ def edit(
         None, help="What to do instead: a .npy or .csv file with as many rows of 7 as the failed chunk has."
     ),
     forget_correction: bool = typer.Option(False, "--forget-correction", help="Drop the correction."),
+    forget_misreading: bool = typer.Option(
+        False, "--forget-misreading", help="Drop by how much the target was misread; the case stays."
+    ),
     force: bool = typer.Option(False, "--force", help="Also if the correction would have changed stored successes."),
     origin: str = ORIGIN,
     params_file: Path | None = PARAMS_FILE,
     profile: str = PROFILE,
 ) -> None:
-    """Change the type, the note or the correction of a case. A new correction is tried before it is stored.
+    """Change the type, the note, the correction or the misreading of a case.
 
-    [bold]Example[/bold]
+    A new correction is tried before it is stored.
+
+    [bold]Examples[/bold]
 
       flow_rag_vla memory edit 12 --correction better.csv --note "grip later"
+
+      flow_rag_vla memory edit 12 --forget-misreading
     """
     actions = None if correction is None else _rows(correction)
     changed = None if kind is None else failure_type(kind)
@@ -44,6 +51,7 @@ def edit(
             case_id,
             correction=actions,
             forget_correction=forget_correction,
+            forget_misreading=forget_misreading,
             failure_type=changed,
             note=note,
             force=force,

@@ -12,15 +12,20 @@ from flow_rag_vla.cli.progress import counted
 
 def check(
     database: Path = DATABASE,
-    mend: bool = typer.Option(False, "--retire", help="Retire what is found, with the reason."),
+    mend: bool = typer.Option(
+        False,
+        "--retire",
+        help="Retire what is found, with the reason; of one whose misreading is doubted, only that is forgotten.",
+    ),
     origin: str = ORIGIN,
     params_file: Path | None = PARAMS_FILE,
     profile: str = PROFILE,
 ) -> None:
     """Look for active cases that the guard would stop now, that contradict each other, or that hurt.
 
-    Ends with 1 if it finds one and leaves it. What no longer stands since successes came in or the workspace was
-    changed shows here; nothing is retired unless asked for.
+    And for those whose misreading is doubted, as one that arrives would be. Ends with 1 if it finds one and leaves it.
+    What no longer stands since successes came in or the workspace was changed shows here; nothing is retired, and no
+    misreading forgotten, unless asked for.
 
     [bold]Examples[/bold]
 
@@ -37,11 +42,16 @@ def check(
             findings = check_cases(memory, progress)
         for finding in findings:
             typer.echo(f"case {finding.case_id}: {finding.text}")
-            if mend:
+            if mend and finding.misreading:
+                memory.edit(finding.case_id, forget_misreading=True, reason=finding.text)
+            elif mend:
                 memory.retire(finding.case_id, True, finding.text)
         count = memory.statistics().cases
-    what = "retired" if mend else "found"
-    typer.echo(f"{len(findings)} {what}, {count} cases are active")
+    said = f"{len(findings)} found"
+    if mend:
+        forgotten = sum(finding.misreading for finding in findings)
+        said = f"{len(findings) - forgotten} retired" + (f", {forgotten} misreadings forgotten" if forgotten else "")
+    typer.echo(f"{said}, {count} cases are active")
     if findings and not mend:
         raise typer.Exit(1)
 

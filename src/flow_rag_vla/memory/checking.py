@@ -1,4 +1,4 @@
-"""Looks through all active cases for what would be stopped, retired or contradicted today."""
+"""Looks through all active cases for what would be stopped, retired, contradicted or doubted today."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A case that should not act, and why."""
+    """A case that should not act, and why. misreading: it is only what it says of a misread target that should not."""
 
     case_id: int
     text: str
+    misreading: bool = False
 
 
 def check_cases(memory: FailureMemory, progress: Progress | None = None) -> list[Finding]:
     """The active cases that the guard stops, that lose against another one, or whose use is worse than none.
 
+    Then those whose misreading is doubted (see ``misreadings``): what arrived in a file before what the robot found
+    out itself, younger ones before older ones. What was found speaks against no further one, so that of two that
+    contradict each other one is found.
+
     Raises:
         StoreError: if the store cannot be read.
     """
     guard, findings, done = memory.guard(), dict[int, Finding](), 0
+    misread: list[tuple[bool, int]] = []
     while True:
         total, some = memory.page(CaseFilter(), done, BATCH)
         for case in some:
+            if case.misreading is not None:
+                misread.append((not _arrived(case), case.case_id))
             refusal = guard.refusal(case)
             worth = memory.worth(case) if case.uses else None
             if refusal is not None:
@@ -44,7 +52,22 @@ def check_cases(memory: FailureMemory, progress: Progress | None = None) -> list
                 progress(done, total)
         if not some or done >= total:
             break
+    # Newest first, as the pages give them.
+    for _, case_id in sorted(misread, key=lambda item: item[0]):
+        if case_id not in findings:
+            current = memory.cases([case_id]).get(case_id)
+            text = None if current is None else memory.doubted(current, findings)
+            if text is not None:
+                findings[case_id] = Finding(case_id, f"{text}; {_forget(case_id)}", misreading=True)
     return [findings[case_id] for case_id in sorted(findings)]
+
+
+def _arrived(case: FailureCase) -> bool:
+    return any(item.change in ("imported", "merged") for item in case.history)
+
+
+def _forget(case_id: int) -> str:
+    return f"or forget it: flow_rag_vla memory edit {case_id} --forget-misreading"
 
 
 def _contradictions(memory: FailureMemory, case: FailureCase, findings: dict[int, Finding]) -> None:

@@ -258,11 +258,13 @@ class FailureMemory(CaseReader):
         correction_source: str = "human",
         forget_correction: bool = False,
         misreading: Array | None = None,
+        forget_misreading: bool = False,
         failure_type: FailureType | None = None,
         note: str | None = None,
         force: bool = False,
+        reason: str = "",
     ) -> FailureCase:
-        """Change what may be known better later; None leaves a field as it is.
+        """Change what may be known better later; None leaves a field as it is. The reason goes into the history.
 
         A new correction is tried like a new case; that of a later success is cut to what the robot then did, which the
         limits of motion say. ``force`` lets it change stored successes, and a misreading contradict what is known; the
@@ -289,6 +291,9 @@ class FailureMemory(CaseReader):
             if misreading is not None:
                 after = dataclasses.replace(after, misreading=misreading)
                 said.append("misreading")
+            elif forget_misreading:
+                after = dataclasses.replace(after, misreading=None)
+                said.append("misreading forgotten")
             if failure_type is not None:
                 after = dataclasses.replace(after, failure_type=failure_type)
                 said.append(f"type {before.failure_type.name.lower()} to {failure_type.name.lower()}")
@@ -310,7 +315,8 @@ class FailureMemory(CaseReader):
                     if stopped:
                         raise GuardError(f"case {case_id} keeps what it has: {stopped}")
             learned = misreading is not None or (correction is not None and correction_source != "human")
-            after = self.revised(after, "learned" if learned else "edited", ", ".join(said) or "nothing")
+            detail = ", ".join(said) or "nothing"
+            after = self.revised(after, "learned" if learned else "edited", f"{detail}: {reason}" if reason else detail)
             self.apply([], {item.case_id: item for item in (*beaten, after)})
             return after
 

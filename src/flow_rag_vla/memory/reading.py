@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from flow_rag_vla.memory.backends.choice import LayeredBackend
 from flow_rag_vla.memory.cache import LruCache, quantised
@@ -212,8 +212,10 @@ class CaseReader:
             if case_id != case.case_id and contradict(rival, case, self.settings.contradiction_distance)
         ]
 
-    def doubted(self, case: FailureCase) -> str | None:
+    def doubted(self, case: FailureCase, without: Container[int] = ()) -> str | None:
         """Why what a case says of a misread target is not believed here; None if it is, or it says nothing.
+
+        without: cases that have no say
 
         Raises:
             StoreError: if the store cannot be read.
@@ -222,7 +224,7 @@ class CaseReader:
             return None
         near = self.nearest(case.embedding, k=ASKED, threshold=FARTHEST, task=case.task, phase=case.phase)
         whole = self.cases(item.case_id for item in near if item.case_id != case.case_id)
-        known = [other for other in whole.values() if other.misreading is not None]
+        known = [other for other in whole.values() if other.misreading is not None and other.case_id not in without]
         place = self.successes(case.stamp).get((case.task, case.phase))
         return doubt(case, known, place, self.settings.guard.misreading)
 
