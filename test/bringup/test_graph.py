@@ -10,6 +10,7 @@ import yaml
 
 from flow_rag_vla.bringup import endpoints, topics
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NODES, GraphError, default_arguments, node_spec, sim_graph
+from flow_rag_vla.bringup.replay_graph import replay_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.robot_graph import robot_graph
 from flow_rag_vla.bringup.supervisor import command_line
@@ -55,6 +56,20 @@ def test_graphs_that_are_given_no_run_folder_have_one_each(graph, given, tmp_pat
     assert len(set(found)) == 6
     assert all(Path(item).parents[1] == tmp_path / ".ros/flow_rag_vla/runs" for item in found)
     assert not list(tmp_path.iterdir()), "asking for a graph makes no folder"
+
+
+def test_false_alarms_are_counted_in_the_run_folder_and_for_a_real_arm_across_runs(tmp_path):
+    def file(graph, **arguments):
+        processes = graph({"run_folder": str(tmp_path), **arguments}, PARAMS)
+        return next(item.overrides for item in processes if item.spec.name == "failure_detector").get(
+            "false_alarms_file"
+        )
+
+    assert file(sim_graph) == str(tmp_path / "false_alarms.json")
+    assert file(robot_graph, profile="mock", mock="true") == str(tmp_path / "false_alarms.json")
+    assert file(robot_graph, profile="mock") is None, "the node's own, by domain and namespace"
+    assert file(replay_graph, bag=str(tmp_path), remake="failure") == "off", "a recorded success is counted once"
+    assert file(sim_graph, run_folder="").endswith("/false_alarms.json")
 
 
 @pytest.mark.parametrize("arguments", [{}, {"run_folder": "r", "record": "false"}])

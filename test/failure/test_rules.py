@@ -115,6 +115,78 @@ def test_what_was_pinched_for_an_instant_was_never_held(signals):
     assert types(signals.run(0.5)) == [FailureType.GRASP_FAILURE]
 
 
+def pinched(signals, ticks: int, velocity: tuple[float, float, float], width: float = 0.04) -> list:
+    """Close on something that presses back for so many ticks, with the hand under way, and lose it."""
+    signals.opening, signals.width = 0.0, width
+    signals.run(LIMITS.grasp_settle_time)
+    signals.effort = EFFORT
+    signals.run(0.025 * (ticks + 1), velocity)
+    signals.width, signals.effort = 0.0, 1.0
+    return signals.run(1.0, velocity)
+
+
+@pytest.mark.parametrize("ticks", [0, 2, 4, 5])
+def test_a_hand_that_pulls_away_at_once_and_slips_off_has_not_grasped_and_drops_nothing(signals, ticks):
+    signals.run(0.5, (0.0, 0.0, -0.1))
+    signals.observation_stamp_ns = signals.stamp_ns - 75_000_000
+    seen = signals.observation_stamp_ns
+    (told,) = pinched(signals, ticks, (-0.4, 0.0, 0.0))
+    # The phase alone says that something was carried.
+    assert signals.detector.phase is Phase.TRANSPORT or ticks < 2
+    assert (told.failure_type, told.detector, told.onset_ns) == (FailureType.GRASP_FAILURE, "grasp_failure", seen)
+    assert told.phase is Phase.REACH
+    held = {item.name: item for item in told.evidence}
+    assert held["hold_time"].value == pytest.approx(0.025 * ticks)
+    assert held["carried"].value == pytest.approx(0.01 * ticks)
+    assert "slipped out" in told.description
+
+
+def test_what_moved_with_the_hand_for_a_while_was_held_and_its_loss_is_a_drop(signals):
+    (told,) = pinched(signals, 6, (-0.4, 0.0, 0.0))
+    assert (told.failure_type, told.phase) == (FailureType.DROP, Phase.TRANSPORT)
+    assert told.onset_ns == told.stamp_ns - 25_000_000
+    assert "for 0.15 s left the hand" in told.description
+
+
+def test_motion_after_the_fingers_have_lost_it_does_not_make_a_grasp_a_drop(signals):
+    signals.opening, signals.width = 0.0, 0.06
+    signals.run(LIMITS.grasp_settle_time)
+    signals.effort = EFFORT
+    signals.run(0.4)
+    # The hand lifts, the fingers slide off what they pinched: for a moment they are neither firm nor empty.
+    signals.effort = 0.5
+    told = signals.run(1.0, (0.0, 0.0, 0.4))
+    assert types(told) == [FailureType.GRASP_FAILURE]
+    assert signals.detector.phase is Phase.TRANSPORT
+
+
+def test_what_was_held_for_long_without_moving_is_dropped(signals):
+    told = pinched(signals, round(LIMITS.drop_min_hold / 0.025), (0.0, 0.0, 0.0))
+    assert types(told) == [FailureType.DROP]
+
+
+@given(ticks=st.integers(0, 40), speed=st.floats(0.0, 0.4), width=st.floats(0.013, 0.075))
+def test_what_leaves_a_closed_hand_is_one_failure_whatever_it_is_called(
+    make_signals: Callable, ticks: int, speed: float, width: float
+):
+    signals = make_signals().start()
+    told = pinched(signals, ticks, (0.0, speed, 0.0), width)
+    held, carried = 0.025 * ticks, 0.025 * ticks * speed
+    if abs(carried - LIMITS.carry_distance) > 1e-6:
+        was = held > LIMITS.drop_min_hold - 1e-6 or (
+            carried > LIMITS.carry_distance and held > LIMITS.drop_min_carry - 1e-6
+        )
+        assert types(told) == [FailureType.DROP if was else FailureType.GRASP_FAILURE]
+    assert len(told) == 1 and told[0].confidence == 0.95
+
+
+def test_a_hold_is_not_as_far_as_the_one_before_it(signals):
+    pinched(signals, 8, (0.4, 0.0, 0.0))
+    signals.open()
+    assert types(pinched(signals, 3, (0.0, 0.0, 0.0))) == [FailureType.GRASP_FAILURE]
+    assert types(signals.reports) == [FailureType.DROP, FailureType.GRASP_FAILURE]
+
+
 def test_after_a_drop_the_next_empty_grasp_is_told_too(signals):
     signals.close(0.04, EFFORT)
     signals.run(0.5, (0.0, 0.0, 0.1))

@@ -25,6 +25,9 @@ class NodeProcess:
         if name == "controller":
             # Its latch is this test's, not that of a person's robot; controllers of one test share it.
             parameters = {"emergency_stop_file": str(log.parent / "emergency_stop"), **parameters}
+        if name == "failure_detector":
+            # So are its counts.
+            parameters = {"false_alarms_file": str(log.parent / "false_alarms.json"), **parameters}
         command = [sys.executable, "-m", f"flow_rag_vla.nodes.{name}", "--ros-args"]
         for key, value in parameters.items():
             command += ["-p", f"{key}:={json.dumps(value)}"]

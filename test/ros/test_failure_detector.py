@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -304,6 +305,26 @@ def test_alarms_on_episodes_that_succeed_end_in_a_warning_with_the_remedy(bench,
     bench.spin_until(lambda: "flow_rag_vla calibrate" in bench.health[-1].message, what="the warning")
     assert "2 of 2 episodes that succeeded raised an alarm" in node.text
     assert node.stop() == 0
+
+
+def test_a_detector_that_was_killed_counts_its_false_alarms_on(bench, start_node, calibration, tmp_path):
+    kept = tmp_path / "false_alarms.json"
+    kept.write_text("not counts")
+    for number in (1, 2):
+        node = start_node("failure_detector", calibration=str(calibration), false_alarm_rate=0.02)
+        bench.wait_for_node()
+        assert bench.figure("successes_with_alarm") == str(number - 1)
+        bench.episode(number)
+        while not bench.frame(0, astray=3.0).alarm:
+            pass
+        bench.episode(number, running=False)
+        bench.spin_until(lambda number=number: bench.figure("successes_with_alarm") == str(number), what="the alarm")
+        assert ("holds no counts of false alarms" in node.text) == (number == 1)
+        node.stop(signal.SIGKILL)
+        bench.health.clear()
+    assert "1 of 1 episodes that succeeded before had raised an alarm" in node.text
+    assert "2 of 2 episodes that succeeded raised an alarm" in node.text
+    assert (tmp_path / "false_alarms.json.unusable").read_text() == "not counts"
 
 
 def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration, tmp_path):

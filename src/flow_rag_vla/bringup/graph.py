@@ -125,6 +125,9 @@ MEMORY_DATABASE = "failure_memory.db"
 EMERGENCY_STOP_FILE = "emergency_stop"
 """In a run's folder while the emergency stop is latched."""
 
+FALSE_ALARMS_FILE = "false_alarms.json"
+"""In a run's folder: what the detector has counted of its own false alarms."""
+
 Parameters = dict[str, Any]
 
 
@@ -183,7 +186,9 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
         overrides["failure_memory"]["database"] = memory_database(values["memory"])
     elif folder is not None:
         overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
-    overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
+    own = folder or own_folder(values["namespace"])
+    overrides["episode_manager"]["results_dir"] = str(own / "episodes")
+    overrides["failure_detector"]["false_alarms_file"] = str(own / FALSE_ALARMS_FILE)
     if folder is not None:
         overrides["recorder"]["bag"] = str(folder / "bag")
     overrides["deliberation"] |= decides(values, folder, overrides["failure_memory"].get("database", ""))

@@ -105,6 +105,7 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
         "recorder": {"bag": str(folder / "bag") if folder is not None else ""},
         # What a bag plays may not stop the robot of tomorrow.
         "controller": {"emergency_stop_file": "off"},
+        "failure_detector": {"false_alarms_file": "off"},
         **policy.overrides,
     }
     for name, chosen in settings.items():

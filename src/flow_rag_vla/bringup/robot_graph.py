@@ -13,6 +13,7 @@ from flow_rag_vla.bringup.graph import (
     ARGUMENTS,
     BOOLEAN,
     EMERGENCY_STOP_FILE,
+    FALSE_ALARMS_FILE,
     MEMORY_DATABASE,
     Argument,
     GraphError,
@@ -81,6 +82,7 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     except ProfileError as error:
         raise GraphError(str(error)) from None
     folder = Path(values["run_folder"]).expanduser() if values["run_folder"] else None
+    own = folder or own_folder(values["namespace"])
     chosen = chosen_policy({**values, "policy_profile": str(Path(profile.file).resolve())})
     names = [chosen.node if name == chosen.other else name for name in _NODES]
     left_out = {ROBOT_CAMERA: not profile.cameras, MOCK_ROBOT: values["mock"] != "true"}
@@ -97,6 +99,7 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     if MOCK_ROBOT in arm:
         # A mock begins anew with each run; of a real arm the latch outlives the run too, until a person releases it.
         overrides["controller"]["emergency_stop_file"] = "off" if folder is None else str(folder / EMERGENCY_STOP_FILE)
+        overrides["failure_detector"]["false_alarms_file"] = str(own / FALSE_ALARMS_FILE)
     limits = loop_limits(profile)
     overrides["controller"] |= limits
     # What the guard lets pass must be what the controller then does, and what this arm's people teach must pass.
@@ -120,7 +123,7 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
         overrides["deliberation"] |= {"profile": file, **decides(values, folder, database)}
         if "labeling" in overrides:
             overrides["labeling"]["publish"] = True
-    overrides["episode_manager"]["results_dir"] = str((folder or own_folder(values["namespace"])) / "episodes")
+    overrides["episode_manager"]["results_dir"] = str(own / "episodes")
     if folder is not None and "recorder" in overrides:
         overrides["recorder"]["bag"] = str(folder / "bag")
     return tuple(

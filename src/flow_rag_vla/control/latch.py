@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-OFF = "off"
+from flow_rag_vla.core.files import state_file
 
 
 class StopLatch:
@@ -80,9 +80,4 @@ def latch_file(setting: str, domain: str, namespace: str) -> Path | None:
         domain: number of the ROS domain, "0" by default.
         namespace: the controller's, with or without slashes.
     """
-    if setting == OFF:
-        return None
-    if setting:
-        return Path(setting).expanduser()
-    name = "_".join(["emergency_stop", domain or "0", *(part for part in namespace.split("/") if part)])
-    return Path("~/.ros/flow_rag_vla").expanduser() / name
+    return state_file("emergency_stop", setting, domain, namespace)

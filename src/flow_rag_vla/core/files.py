@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OFF = "off"
+"""Setting of a file that is not to be kept."""
+
 
 @contextmanager
-def replaced_file(path: str | Path) -> Iterator[Path]:
+def replaced_file(path: str | Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to it.
 
     A crash or an exception leaves the old file, if any, as it was.
+
+    synced: False does not wait for the disk: a process that dies loses nothing, a machine that loses its power may
+        leave an empty file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -23,10 +29,12 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if synced:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         temporary.replace(target)
-        _sync_folder(target.parent)
+        if synced:
+            _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -35,6 +43,23 @@ def write_text(path: str | Path, text: str) -> None:
     """Replace a text file as a whole."""
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def state_file(name: str, setting: str, domain: str, namespace: str) -> Path | None:
+    """The file in which a node keeps something for the process that is started after it.
+
+    Args:
+        name: of what is kept.
+        setting: a path; empty: one in ``~/.ros`` for this domain and namespace; ``off``: none.
+        domain: number of the ROS domain, "0" by default.
+        namespace: the node's, with or without slashes.
+    """
+    if setting == OFF:
+        return None
+    if setting:
+        return Path(setting).expanduser()
+    whole = "_".join([name, domain or "0", *(part for part in namespace.split("/") if part)])
+    return Path("~/.ros/flow_rag_vla").expanduser() / whole
 
 
 def file_revision(*paths: str | Path) -> str:

@@ -20,7 +20,7 @@ from flow_rag_vla.core.rotation import (
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.failure.before_after import NAME as BEFORE_AFTER
 from flow_rag_vla.failure.frame import Frame, hand_yaw
-from flow_rag_vla.failure.grip import GripLimits
+from flow_rag_vla.failure.grip import Grip, GripLimits
 from flow_rag_vla.failure.monitor import Monitor, Reading
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.failure.rules import force_limit, make_rules
@@ -81,6 +81,8 @@ class FailureDetector:
         self._states: deque[tuple[RobotState, float]] = deque(maxlen=STATES_KEPT)
         self._grip_command_ns = -1
         self._grip_onset_ns = 0
+        self._held_from: tuple[int, NDArray[np.float64]] | None = None
+        self._carried = 0.0
         self._told: dict[FailureType, int] = {}
         self._pending: Frame | None = None
         self._seen_ns = -1
@@ -236,7 +238,20 @@ class FailureDetector:
         while len(self._phases) > 1 and (state.stamp_ns - self._phases[1][0]) * 1e-9 > HISTORY_S:
             self._phases.popleft()
         error, angle = self._tracking(state)
-        return Sample(state, command, episode, phase, self._tracker.since_ns, grip, error, angle, self._grip_onset_ns)
+        since_ns = self._tracker.since_ns
+        self._follow_hold(state, grip)
+        return Sample(state, command, episode, phase, since_ns, grip, error, angle, self._grip_onset_ns, self._carried)
+
+    def _follow_hold(self, state: RobotState, grip: Grip) -> None:
+        """How far the tool has moved while the present or lost hold was firm."""
+        if not grip.hold_ns:
+            self._held_from, self._carried = None, 0.0
+        elif self._held_from is None or self._held_from[0] != grip.hold_ns:
+            self._held_from, self._carried = (grip.hold_ns, state.position), 0.0
+        elif grip.holding and grip.firm_ns == state.stamp_ns:
+            # The phase also says that something is carried while fingers that have lost their hold are still closing.
+            x, y, z = (float(value) for value in state.position - self._held_from[1])
+            self._carried = math.sqrt(x * x + y * y + z * z)
 
     def _strain_of(self, sample: Sample) -> float:
         """The strongest of what rules look at that never stands still, as a share of its threshold."""

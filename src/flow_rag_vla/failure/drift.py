@@ -30,7 +30,7 @@ def binomial_tail(hits: int, trials: int, rate: float) -> float:
 
 
 class DriftWatch:
-    """Counts alarms among success episodes since the process began."""
+    """Counts alarms among the last success episodes."""
 
     def __init__(self, rate: float, window: int = WINDOW) -> None:
         """Expect a share ``rate`` of success episodes to raise an alarm.
@@ -46,6 +46,11 @@ class DriftWatch:
     def add(self, alarmed: bool) -> None:
         """Count one episode that succeeded."""
         self._alarmed.append(alarmed)
+
+    @property
+    def alarmed(self) -> tuple[bool, ...]:
+        """Whether each episode that counts raised an alarm, oldest first."""
+        return tuple(self._alarmed)
 
     @property
     def episodes(self) -> int:

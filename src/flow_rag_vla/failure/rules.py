@@ -17,6 +17,9 @@ from flow_rag_vla.failure.thresholds import RuleThresholds
 PULL_TASKS = frozenset({"open_drawer"})
 """Tasks that move furniture: the hand works against friction and end stops."""
 
+LOST = 0.95
+"""Confidence that something left the hand, whatever that is called."""
+
 
 class Persistence:
     """Turns a condition into one moment: when it has held long enough, once until it has been absent long enough."""
@@ -54,9 +57,10 @@ class Persistence:
 
 
 def _was_held(sample: Sample, limits: RuleThresholds) -> bool:
-    """Whether what the hand lost had been held: for long enough, or far enough to have moved with it."""
+    """Whether what the hand lost had been held: for a while with something moving with it, or for long."""
     grip = sample.grip
-    return grip.lost and (grip.held_s >= limits.drop_min_hold or sample.phase is Phase.TRANSPORT)
+    moved = sample.carried >= limits.carry_distance and grip.held_s >= limits.drop_min_carry
+    return grip.lost and (moved or grip.held_s >= limits.drop_min_hold)
 
 
 def _report(
@@ -83,7 +87,10 @@ def _report(
 
 
 class GraspFailureRule:
-    """The hand was told to close, its fingers stand still, and there is nothing between them."""
+    """The hand was told to close, its fingers stand still, and there is nothing between them.
+
+    What they pressed for an instant and lost is told when it is lost, as a drop is: it was never held.
+    """
 
     name = "grasp_failure"
     failure_type = FailureType.GRASP_FAILURE
@@ -115,12 +122,15 @@ class GraspFailureRule:
             return None
         if self._empty_ns is None:
             self._empty_ns = stamp_ns
-        if grip.command_ns == self._told_ns or stamp_ns - self._empty_ns < self._confirm_ns:
+        waited = grip.lost or stamp_ns - self._empty_ns >= self._confirm_ns
+        if grip.command_ns == self._told_ns or not waited:
             return None
         self._told_ns, self._active = grip.command_ns, True
         limits = self._limits
         width = Evidence("gripper_width", grip.width, limits.grasp_empty_width, "m")
         effort = Evidence("gripper_effort", grip.effort, limits.grasp_hold_effort, "N")
+        if grip.lost:
+            return self._slipped(sample, (width, effort))
         if grip.width < limits.grasp_empty_width:
             text = f"the hand closed to {grip.width * 1e3:.0f} mm: there is nothing between the fingers"
             confidence = 1.0 - 0.5 * max(grip.width, 0.0) / limits.grasp_empty_width
@@ -128,6 +138,17 @@ class GraspFailureRule:
             text = f"the fingers stopped at {grip.width * 1e3:.0f} mm with {grip.effort:.1f} N: nothing is held"
             confidence = 0.6
         return _report(self, sample, text, (width, effort), onset_ns=sample.grip_onset_ns, confidence=confidence)
+
+    def _slipped(self, sample: Sample, evidence: tuple[Evidence, ...]) -> FailureReport:
+        grip, limits = sample.grip, self._limits
+        held = Evidence("hold_time", grip.held_s, limits.drop_min_carry, "s")
+        carried = Evidence("carried", sample.carried, limits.carry_distance, "m")
+        text = (
+            f"what the fingers pressed at {grip.hold_width * 1e3:.0f} mm for {grip.held_s:.2f} s, over "
+            f"{sample.carried * 1e3:.0f} mm, slipped out: that was no hold yet"
+        )
+        onset = sample.grip_onset_ns
+        return _report(self, sample, text, (*evidence, held, carried), onset_ns=onset, confidence=LOST)
 
 
 class DropRule:
@@ -160,13 +181,14 @@ class DropRule:
         evidence = (
             Evidence("gripper_width", grip.width, limits.grasp_empty_width, "m"),
             Evidence("gripper_effort", grip.effort, limits.grasp_hold_effort, "N"),
-            Evidence("hold_time", grip.held_s, limits.drop_min_hold, "s"),
+            Evidence("hold_time", grip.held_s, limits.drop_min_carry, "s"),
+            Evidence("carried", sample.carried, limits.carry_distance, "m"),
         )
         text = (
-            f"what was held at {grip.hold_width * 1e3:.0f} mm for {grip.held_s:.1f} s left the hand: "
+            f"what was held at {grip.hold_width * 1e3:.0f} mm for {grip.held_s:.2f} s left the hand: "
             f"the fingers are {grip.width * 1e3:.0f} mm apart and press with {grip.effort:.1f} N"
         )
-        return _report(self, sample, text, evidence, onset_ns=grip.firm_ns, confidence=0.95)
+        return _report(self, sample, text, evidence, onset_ns=grip.firm_ns, confidence=LOST)
 
 
 class AbandonedGraspRule:

@@ -54,6 +54,7 @@ class Sample:
     tracking_error: metres between the measured tool and the newest target that it has had one tick to follow; 0 if none
     tracking_angle: radians between the two orientations
     grip_onset_ns: capture time of the images behind the present command to the hand, or the time of that command
+    carried: metres between the tool's places where the present or lost hold began and where it was last firm
     """
 
     state: RobotState
@@ -65,6 +66,7 @@ class Sample:
     tracking_error: float
     tracking_angle: float
     grip_onset_ns: int
+    carried: float = 0.0
 
     @property
     def stamp_ns(self) -> int:

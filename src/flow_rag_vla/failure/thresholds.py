@@ -19,8 +19,12 @@ class RuleThresholds:
     """How long settled fingers must stay empty."""
     grasp_abandon_time: float = 0.15
     """A hand that was told to close for less than this made no attempt."""
-    drop_min_hold: float = 0.25
-    """A hold shorter than this, before anything moved with the hand, was none: losing it is a grasp failure."""
+    drop_min_hold: float = 0.5
+    """A hold that ends sooner, and with which nothing moved, was none: losing it is a grasp failure."""
+    drop_min_carry: float = 0.15
+    """Nor was one with which something moved and that ends sooner than this."""
+    carry_distance: float = 0.015
+    """Something has moved with the hand that went so far while it held it firmly."""
     collision_force_free: float = 15.0
     """While reaching and after release."""
     collision_force_contact: float = 30.0

@@ -9,6 +9,7 @@ monitor as it is without one.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
 from flow_rag_vla.control.pace import invalid_pace
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.core.files import state_file
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
 from flow_rag_vla.data import message_values
@@ -28,6 +30,7 @@ from flow_rag_vla.failure.calibration import Calibration, CalibrationError
 from flow_rag_vla.failure.calibration_file import load_calibration
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.drift import DriftWatch
+from flow_rag_vla.failure.drift_file import DriftFile
 from flow_rag_vla.failure.frame import Frame
 from flow_rag_vla.failure.monitor import SPAN_S, Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
@@ -56,6 +59,13 @@ class FailureDetectorNode(ManagedNode):
         self._last_problem = self._calibration_problem = self._before_after_problem = self._mismatch = ""
         self._alarmed: bool | None = None
         self._drift: DriftWatch | None = None
+        file = state_file(
+            "false_alarms",
+            self._settings.value.false_alarms_file,
+            os.environ.get("ROS_DOMAIN_ID", ""),
+            self.get_namespace(),
+        )
+        self._drift_file = DriftFile(file)
         # Unique across restarts without a file: two processes never start within the same nanosecond.
         self._event_id = time.time_ns()
         self._calibration: Calibration | None = None
@@ -137,13 +147,31 @@ class FailureDetectorNode(ManagedNode):
             return None
         calibration = self._calibration.at_rate(rate) if rate > 0.0 else self._calibration
         if self._drift is None or self._drift.rate != calibration.rate:
-            self._drift = DriftWatch(calibration.rate)
+            self._drift = self._counted(calibration)
         if not math.isfinite(calibration.threshold):
             self.get_logger().warning(
                 f"{len(calibration.peaks)} success episodes are too few for a false-alarm rate of {calibration.rate}: "
                 "there will be scores, but no alarm; calibrate with more, or allow a higher rate"
             )
         return Monitor(calibration, self._before_after)
+
+    def _counted(self, calibration: Calibration) -> DriftWatch:
+        """The watch over false alarms, as the process before left it."""
+        watch = self._drift_file.watch(self._decides(calibration), calibration.rate)
+        if self._drift_file.problem:
+            self.get_logger().warning(self._drift_file.problem)
+        elif watch.episodes:
+            self.get_logger().info(
+                f"{watch.alarms} of {watch.episodes} episodes that succeeded before had raised an alarm "
+                f"({self._drift_file.path})"
+            )
+        return watch
+
+    def _decides(self, calibration: Calibration) -> str:
+        """Revisions of what decides about alarms."""
+        classifier = self._before_after
+        fused = classifier is not None and classifier.belongs_to(calibration)
+        return f"{calibration.revision} {classifier.revision}" if classifier and fused else calibration.revision
 
     def _configure(self, settings: FailureDetectorParameters) -> None:
         self._detector.monitor = self._monitor(settings.false_alarm_rate)
@@ -183,9 +211,18 @@ class FailureDetectorNode(ManagedNode):
         if succeeded and self._alarmed is not None and self._drift is not None:
             before = self._drift.problem()
             self._drift.add(self._alarmed)
+            self._keep_counts(self._drift)
             if self._drift.problem() and not before:
                 self.get_logger().warning(self._drift.problem())
         self._detector.stop()
+
+    def _keep_counts(self, drift: DriftWatch) -> None:
+        if self._calibration is None:
+            return
+        before = self._drift_file.problem
+        self._drift_file.keep(self._decides(self._calibration), drift)
+        if self._drift_file.problem not in ("", before):
+            self.get_logger().error(self._drift_file.problem)
 
     def _on_command(self, message: msg.ControlCommand) -> None:
         if self._detector.episode is None:
@@ -339,7 +376,8 @@ class FailureDetectorNode(ManagedNode):
         }
         doing = "ready, no episode is running" if episode is None else f"watching episode {episode.episode_id}"
         drifted = "" if drift is None else drift.problem()
-        problems = (self._calibration_problem, self._mismatch, self._before_after_problem, drifted)
+        kept = self._drift_file.problem
+        problems = (self._calibration_problem, self._mismatch, self._before_after_problem, drifted, kept)
         problem = next((text for text in problems if text), "")
         if problem:
             return WARN, f"{doing}; {problem}", figures

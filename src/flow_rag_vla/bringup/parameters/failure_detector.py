@@ -59,10 +59,26 @@ class FailureDetectorParameters:
     )
     drop_min_hold: float = parameter(
         _RULES.drop_min_hold,
-        "A hold that ends sooner was none: its end is a grasp failure, not a drop",
+        "A hold that ends sooner, and with which nothing moved, was none: its end is a grasp failure, not a drop",
         unit="s",
         minimum=0.0,
         maximum=5.0,
+        live=True,
+    )
+    drop_min_carry: float = parameter(
+        _RULES.drop_min_carry,
+        "Nor was one with which something moved and that ends sooner than this",
+        unit="s",
+        minimum=0.0,
+        maximum=5.0,
+        live=True,
+    )
+    carry_distance: float = parameter(
+        _RULES.carry_distance,
+        "Something has moved with the hand that went so far while it held it firmly",
+        unit="m",
+        minimum=0.0,
+        maximum=0.5,
         live=True,
     )
     collision_force_free: float = parameter(
@@ -182,6 +198,11 @@ class FailureDetectorParameters:
         minimum=0.0,
         maximum=0.5,
         live=True,
+    )
+    false_alarms_file: str = parameter(
+        "",
+        "File with what was counted of false alarms, for a detector that is started again; empty: in ~/.ros, by domain "
+        "and namespace; off: none",
     )
 
     def thresholds(self) -> RuleThresholds:
