@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tabletop import plan_of
 
+from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.deliberation.checks import CheckSettings, Finding, check_plan
 from flow_rag_vla.deliberation.limits import profile_limits, simulated_limits
 from flow_rag_vla.deliberation.scene import Scene, SceneError, Thing, plain_name, simulated_scene
+from flow_rag_vla.failure.phase import PUSH_TASKS
 from flow_rag_vla.llm.prompts import make_request, turns
 from flow_rag_vla.llm.providers.rules import RulesProvider
 from flow_rag_vla.llm.request import deadline_in
@@ -51,6 +53,15 @@ def test_an_object_that_is_not_there_is_refused_with_the_nearest_names(table, ro
     report = check_plan(plan_of(CUBE), without(table, "red_cube"), robot)
     (reason,) = report.refusals
     assert "there is no red cube" in reason and "green zone" in reason
+
+
+@pytest.mark.parametrize("pushed", [PUSH_TASKS, frozenset()])
+def test_without_a_gripper_things_can_be_pushed_and_nothing_else(monkeypatch, robot, pushed):
+    monkeypatch.setattr("flow_rag_vla.deliberation.checks.PUSH_TASKS", pushed)
+    for goal in GOALS:
+        scene = simulated_scene(sample_scene(goal.task, "plain", 0, goal))
+        report = check_plan(plan_of((goal.task, goal.target)), scene, replace(robot, has_gripper=False))
+        assert any("has no gripper" in reason for reason in report.refusals) == (goal.task not in pushed), goal
 
 
 def test_an_empty_table_refuses_everything(robot):

@@ -29,6 +29,7 @@ from flow_rag_vla.deliberation.scene import Thing
 from flow_rag_vla.deliberation.score import CRITERIA, Experience, PlanScore, ScoreSettings, score_plan
 from flow_rag_vla.evaluate.trials.journal import Journal
 from flow_rag_vla.evaluate.trials.protocol import FailureSeen, Start, Trial, TrialResult
+from flow_rag_vla.failure.thresholds import RuleThresholds
 from flow_rag_vla.memory.memory import FailureMemory
 
 PLAN = plan_of(("pick_and_place", "red_cube"))
@@ -88,6 +89,15 @@ def test_every_term_is_what_the_episodes_show():
     half = scored(Experience(facts), scene=table(), speed_scale=0.5)
     assert term(half, "intensity").value == pytest.approx(0.5)
     assert 0.0 < score.low < score.score < score.high < 1.0
+
+
+def test_the_force_that_is_too_much_is_that_of_the_rules_for_tasks_that_pull(monkeypatch):
+    facts, limits = Experience(tuple(fact() for _ in range(6))), RuleThresholds()
+    pushed = term(scored(facts, speed_scale=0.01), "intensity").value
+    monkeypatch.setattr("flow_rag_vla.deliberation.score.PULL_TASKS", frozenset({"pick_and_place"}))
+    pulled = term(scored(facts, speed_scale=0.01), "intensity").value
+    assert pushed == pytest.approx(1.0 - 6.0 / limits.collision_force_contact)
+    assert pulled == pytest.approx(1.0 - 6.0 / limits.collision_force_pull) and pulled != pushed
 
 
 def test_a_term_is_unknown_below_enough_episodes_and_says_how_many_there_are():

@@ -11,6 +11,7 @@ from flow_rag_vla.core.action import MAX_TRANSLATION_PER_TICK, CorrectionMode
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.corrector import (
     BLEND_STRENGTH,
+    CORRECTORS,
     FAILED_CHUNKS,
     CredibleCase,
     DispatchCorrector,
@@ -39,7 +40,7 @@ def test_off_never_corrects(make):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="'magic' is not one of dispatch, rules_blend, off"):
+    with pytest.raises(ValueError, match=f"'magic' is not one of {', '.join(CORRECTORS)}"):
         make_corrector("magic")
     with pytest.raises(ValueError, match="'pray' is not one of negative, hold, none"):
         make_corrector("dispatch", "pray")

@@ -16,6 +16,7 @@ from flow_rag_vla.deliberation.care import paces
 from flow_rag_vla.deliberation.limits import RobotLimits, distance, time_limit
 from flow_rag_vla.deliberation.reading import second_reading
 from flow_rag_vla.deliberation.scene import Scene, needed_names
+from flow_rag_vla.failure.phase import PUSH_TASKS
 from flow_rag_vla.llm.feasibility import conflict
 from flow_rag_vla.llm.schemas import TaskPlan
 
@@ -192,7 +193,7 @@ def _present(
     number: int, goal: Goal, scene: Scene, robot: RobotLimits, settings: CheckSettings, moved: set[str]
 ) -> list[Check]:
     checks = []
-    if goal.task in ("pick_and_place", "stack", "open_drawer") and not robot.has_gripper:
+    if goal.task not in PUSH_TASKS and not robot.has_gripper:
         checks.append(Check("gripper", Finding.REFUSED, f"the {robot.name} has no gripper", number))
     if scene.passing:
         text = "what is seen now is not looked at: the simulator builds the scene of each task anew"

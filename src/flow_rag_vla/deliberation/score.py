@@ -19,6 +19,7 @@ from flow_rag_vla.deliberation.checks import CheckReport, places
 from flow_rag_vla.deliberation.history import SIDE_EFFECTS, CaseHistory, EpisodeFact, by_task
 from flow_rag_vla.deliberation.limits import RobotLimits, distance, time_limit
 from flow_rag_vla.deliberation.scene import Scene, needed_names
+from flow_rag_vla.failure.rules import PULL_TASKS
 from flow_rag_vla.failure.thresholds import RuleThresholds
 
 CRITERIA: Mapping[str, str] = {
@@ -227,7 +228,7 @@ def _intensity(
             return _unknown(
                 "intensity", "", f"the speed leaves {1.0 - speed:.2f} of its limit; no log of {task} holds forces"
             )
-        limit = thresholds.collision_force_pull if task == "open_drawer" else thresholds.collision_force_contact
+        limit = thresholds.collision_force_pull if task in PULL_TASKS else thresholds.collision_force_contact
         margins.append(1.0 - statistics.quantiles(forces, n=20)[-1] / limit)
         samples.append(len(forces))
     left = min(max(min(margins), 0.0), 1.0)
