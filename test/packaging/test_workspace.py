@@ -117,6 +117,12 @@ def test_colcon_test_finds_pytest(root, monkeypatch):
     assert "pytest" in setup_arguments(root, monkeypatch)["extras_require"]["test"]
 
 
+def test_the_extra_all_has_what_every_other_one_has(root, monkeypatch):
+    extras = dict(setup_arguments(root, monkeypatch)["extras_require"])
+    everything, _ = set(extras.pop("all")), extras.pop("test")
+    assert everything == {name for names in extras.values() for name in names}
+
+
 def test_every_executable_leads_to_a_function(root, monkeypatch):
     scripts = setup_arguments(root, monkeypatch)["entry_points"]["console_scripts"]
     targets = dict(re.split(r"\s*=\s*", script) for script in scripts)
