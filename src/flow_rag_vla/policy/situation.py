@@ -53,13 +53,13 @@ VERSION = 1
 FINE_SCALE = 0.03
 """Metres: near the tool this much is one unit more; farther off it makes no difference."""
 
-_TARGET_M, _OTHER_M = 0.10, 0.15
+TARGET_M, OTHER_M = 0.10, 0.15
 """Metres that are one unit: of the target's place; of the destination's, and of the hand's over the table."""
 
 _TARGET_HEADING, _DESTINATION_HEADING, _HAND_HEADING = 0.5, 0.3, 0.5
 """Units in which the cosine and the sine of a heading count."""
 
-_GRIP, _GOAL = 1.5, 3.0
+GRIP, _GOAL = 1.5, 3.0
 """Units that another state of the fingers, and another goal, are away."""
 
 _READOUT = "readout.network."
@@ -207,14 +207,14 @@ class SituationKey:
         wanted[goal] = _GOAL
         return np.concatenate(
             [
-                target[:3] / _TARGET_M,
+                target[:3] / TARGET_M,
                 np.tanh(target[:3] / FINE_SCALE),
                 target[3:] * _TARGET_HEADING,
-                destination[:3] / _OTHER_M,
+                destination[:3] / OTHER_M,
                 destination[3:] * _DESTINATION_HEADING,
-                proprioception[:2] / _OTHER_M,
+                proprioception[:2] / OTHER_M,
                 proprioception[HEADING] * _HAND_HEADING,
-                proprioception[FINGERS] * _GRIP,
+                proprioception[FINGERS] * GRIP,
                 proprioception[HEIGHT:],
                 wanted,
             ]

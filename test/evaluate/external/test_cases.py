@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flow_rag_vla.evaluate.external.cases import (
+    DoneWell,
     ExternalMemory,
     LabelledFailure,
     RecallSettings,
@@ -122,6 +123,18 @@ def test_a_calibrated_gate_leaves_calm_situations_alone(make_memory):
     assert all(fixed.recall(place) is not None for place in calm)
     assert sum(gated.recall(place) is not None for place in calm) <= 0.05 * len(calm)
     assert gated.recall(np.zeros(2)) is not None
+
+
+def test_the_consensus_is_between_corrections_and_what_went_well_nearby(make_memory):
+    memory = make_memory([failure([0.0, 0.0], correction=0.8)])
+    here, far = np.zeros(2, dtype=np.float32), np.array([30.0, 0.0], dtype=np.float32)
+    alone = memory.agreed(here, here)
+    np.testing.assert_allclose(alone.correction, 0.8, atol=1e-3)
+    assert alone.until == 1.0 and alone.case_ids == (1,)
+    assert memory.agreed(far, far) is None
+    memory.observe_done([DoneWell(1, here, here, np.full(SHAPE, -0.4, dtype=np.float32))])
+    between = memory.agreed(here, here).correction
+    np.testing.assert_allclose(between, 0.2, atol=0.05)
 
 
 def test_a_case_that_never_helped_is_trusted_less(make_memory):

@@ -1,25 +1,30 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from flow_rag_vla.evaluate.external import bench as bench_module
 from flow_rag_vla.evaluate.external.bench import Admission, ExternalBench, ExternalBenchSpec, read_admission
+from flow_rag_vla.evaluate.external.cases import DoneWell
 from flow_rag_vla.evaluate.external.environment import ExternalError
 from flow_rag_vla.evaluate.external.preparation import (
     FAILURE_SEEDS,
     FAILURES_FILE,
     SETTINGS_FILE,
+    FailureBank,
     Preparation,
     load_bank,
     load_prepared,
     prepare,
     save_bank,
 )
-from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Visit, label_visits, run_episode
+from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Labels, Visit, label_visits, run_episode
 from flow_rag_vla.evaluate.external.study import is_external, prepared_benches
 from flow_rag_vla.evaluate.external.training import ExternalTraining
 from flow_rag_vla.evaluate.trials.plan import make_plan
@@ -73,19 +78,56 @@ def test_failures_are_collected_with_corrections_that_were_seen_to_work(prepared
         assert ends[1] < ends[0]
 
 
-def test_a_moment_from_which_the_expert_fails_too_is_not_labelled(environment, point_module):
+class Wrong:
+    """Stands in for a policy that always does the same: half the largest step, along one axis."""
+
+    horizon = 8
+
+    def situation(self, observation):
+        return np.asarray(observation, dtype=np.float32)
+
+    def draw(self, situation, seed):
+        return SimpleNamespace(chosen=torch.tensor([[0.5, 0.0]]).repeat(self.horizon, 1))
+
+
+def away(environment, point=(-1.5, -1.5), goal=(1.5, 1.0)):
+    """The start of an episode whose goal is some 20 steps away; what the policy would do there."""
     environment.reset(1)
+    core = environment._environment
+    core.point, core.goal = np.array(point), np.array(goal)
+    return environment.step(np.zeros(2)).observation
+
+
+def test_a_moment_from_which_the_expert_fails_too_is_not_labelled(environment, point_module):
+    away(environment)
     visits = [
-        Visit(0, np.zeros(4), np.full(4, float(number)), np.ones((8, 2), dtype=np.float32), environment.snapshot())
+        Visit(0, np.zeros(4), np.full(4, float(number)), -np.ones((8, 2), dtype=np.float32), environment.snapshot())
         for number in range(4)
     ]
-    options = {"horizon": 8, "least_difference": 0.1, "apart": 0.1, "most": 9}
-    lost = label_visits(environment, lambda state: np.full(2, 2.0), 1, visits, **options)
-    found = label_visits(environment, point_module.straight_to_the_goal, 1, visits, **options)
-    assert lost == []
-    assert len(found) == 4
-    assert len(label_visits(environment, point_module.straight_to_the_goal, 1, visits, **{**options, "most": 2})) == 2
-    assert len(label_visits(environment, point_module.straight_to_the_goal, 1, visits, **{**options, "apart": 9})) == 1
+    options = {"execute": 100, "least_difference": 0.1, "apart": 0.1, "most": 9}
+    arguments = (1, visits, Wrong())
+    expert = point_module.straight_to_the_goal
+    assert label_visits(environment, lambda state: np.full(2, 2.0), *arguments, **options) == Labels((), ())
+    assert len(label_visits(environment, expert, *arguments, **options).wrong) == 4
+    assert len(label_visits(environment, expert, *arguments, **{**options, "most": 2}).wrong) == 2
+    assert len(label_visits(environment, expert, *arguments, **{**options, "apart": 9}).wrong) == 1
+    alike = label_visits(environment, expert, *arguments, **{**options, "least_difference": 2.1})
+    assert alike.wrong == () and alike.right == tuple(visits)
+
+
+def test_the_way_out_of_a_failure_is_labelled_from_the_last_moment_that_could_be_mended(environment, point_module):
+    policy = Wrong()
+    observation = away(environment)
+    visit = Visit(0, observation, observation, policy.draw(None, 0).chosen.numpy(), environment.snapshot())
+    options = {"execute": 4, "least_difference": 0.1, "apart": 0.0, "most": 1}
+    labels = label_visits(environment, point_module.straight_to_the_goal, 1, [visit], policy, **options).wrong
+    assert [label.step for label in labels] == [*range(0, labels[-1].step + 1, 4)] and len(labels) > 5
+    points = np.array([label.observation[2:] for label in labels])
+    assert (np.diff(np.linalg.norm(points - observation[:2], axis=1)) < 0.0).all(), "nearer to the goal at each"
+    for label in labels[:-2]:
+        straight = np.clip((label.observation[:2] - label.observation[2:]) / point_module.STRIDE, -1.0, 1.0)
+        np.testing.assert_allclose(label.correction[0], straight, atol=1e-5)
+        np.testing.assert_array_equal(label.failed, visit.chunk)
 
 
 def test_equal_trials_end_alike_whatever_ran_before(point_bench):
@@ -114,6 +156,40 @@ def test_a_memory_of_the_failed_start_is_used_there(point_bench, prepared):
     assert result.corrected > 0
     assert result.interventions[0].mode == "residual"
     assert point_bench.run(trial("residual:1", seed)).cases <= result.cases
+
+
+def test_the_consensus_of_the_running_graph_acts_where_something_failed(point_bench, prepared):
+    seed = prepared.bank.failures[0].seed
+    result = point_bench.run(trial("consensus", seed))
+    assert result.corrected > 0
+    assert result.interventions[0].mode == "consensus"
+    assert point_bench.run(trial("consensus", seed)) == result
+    assert point_bench.run(trial("consensus:1", seed)).cases <= result.cases
+    assert point_bench.run(trial("shuffled+consensus", seed)) != result
+
+
+def test_a_memory_of_the_first_failures_knows_what_went_well_until_then():
+    nothing = np.zeros(2, dtype=np.float32)
+    done = tuple(DoneWell(seed, nothing, nothing, nothing) for seed in (10, 11, 13, 15))
+    bank = FailureBank((), done, (12, 14), 6)
+    assert [item.seed for item in bank.done_by(1)] == [10, 11]
+    assert [item.seed for item in bank.done_by(2)] == [10, 11, 13]
+    assert bank.done_by(None) == list(done)
+
+
+def test_relations_of_a_task_are_what_its_situations_are_looked_up_by(point_bench, monkeypatch):
+    seed = FAILURE_SEEDS
+    plain = point_bench.run(trial("consensus", seed))
+    monkeypatch.setattr(
+        point_bench, "_task", dataclasses.replace(point_bench._task, relations=lambda seen: (seen[:2] - seen[2:]) / 0.3)
+    )
+    point_bench._memories.clear()
+    related = point_bench.run(trial("consensus", seed))
+    assert (related.ticks, related.interventions) != (plain.ticks, plain.interventions)
+    memory = point_bench._memories[None, False, True]
+    there = np.array([0.5, 0.5, 0.2, 0.2], dtype=np.float32)
+    moved = there + 0.1
+    np.testing.assert_allclose(memory._key_of(there, there), memory._key_of(moved, moved), atol=1e-5)
 
 
 def test_a_displaced_start_is_another_and_the_same_each_time(point_bench):

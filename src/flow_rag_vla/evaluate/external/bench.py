@@ -2,6 +2,8 @@
 
 What a variant means here:
 
+- ``consensus``: the answer of the running graph, ``memory.consensus``: all through the flow toward what failures'
+  corrections and successes nearby agree on
 - ``guide``: the flow is pulled early toward the kernel-weighted correction of the nearest credible cases
 - ``residual``: the kernel-weighted difference of correction and failed chunk is added, cut
 - ``negative``: away from the failed chunks of the nearest cases
@@ -21,6 +23,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from flow_rag_vla.core.files import file_revision, write_text
 from flow_rag_vla.evaluate.external.cases import ExternalMemory, RecallSettings, shuffled
 from flow_rag_vla.evaluate.external.environment import ExternalError
@@ -39,6 +43,7 @@ from flow_rag_vla.evaluate.external.rollout import EpisodeResult, EpisodeSetting
 from flow_rag_vla.evaluate.external.tasks import ExternalTask, external_task
 from flow_rag_vla.evaluate.trials.protocol import FailureSeen, Intervention, Start, Trial, TrialError, TrialResult
 from flow_rag_vla.evaluate.trials.variants import OFF, Variant, parse
+from flow_rag_vla.memory.consensus import ConsensusSettings
 
 USES: Mapping[str, Use] = {
     "guide": "guide",
@@ -47,14 +52,20 @@ USES: Mapping[str, Use] = {
     "blend": "blend",
     "rag_only": "replace",
     "dispatch": "residual",
+    "consensus": "consensus",
 }
 """Method of a variant to what is done with what is recalled."""
 SHUFFLE_SEED = 7
+RELATION_SCALE = 1.0
+"""Length of the key of relations, in their own units."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalBenchSpec:
-    """A prepared task, by its folder. length_scale: of the memory's key, in standard deviations."""
+    """A prepared task, by its folder.
+
+    length_scale: of the memory's key, in standard deviations; consensus: settings of the method of that name
+    """
 
     name: str
     folder: str
@@ -64,6 +75,7 @@ class ExternalBenchSpec:
     step_limit: int = 0
     length_scale: float = 3.0
     recall: RecallSettings = field(default_factory=RecallSettings)
+    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
 
     @classmethod
     def of(
@@ -178,7 +190,7 @@ class ExternalBench:
         self._task = task
         self._prepared = load_prepared(spec.folder)
         self._environment = task.make(self._prepared.preparation.observation)
-        self._memories: dict[tuple[int | None, bool], ExternalMemory] = {}
+        self._memories: dict[tuple[int | None, bool, bool], ExternalMemory] = {}
         self._alone: tuple[Start, EpisodeResult] | None = None
         self._admission: Admission | None = None
 
@@ -274,21 +286,31 @@ class ExternalBench:
         return Admission(ADMISSION_EPISODES, helped, hurt)
 
     def _memory(self, variant: Variant) -> ExternalMemory:
-        wanted = (variant.episodes, variant.shuffled)
+        agreeing = variant.method.name == "consensus"
+        wanted = (variant.episodes, variant.shuffled, agreeing)
         memory = self._memories.get(wanted)
         if memory is None:
             prepared, spec = self._prepared, self._spec
             config = prepared.policy.config.velocity
+            relations = self._task.relations if agreeing and spec.observation == "state" else None
+            key = KernelKey(config.condition_dim, spec.length_scale)
+            if relations is not None:
+                key = KernelKey(len(relations(np.zeros(config.condition_dim))), RELATION_SCALE)
             memory = ExternalMemory(
                 spec.name,
                 file_revision(Path(spec.folder) / POLICY_FOLDER / "policy.safetensors"),
-                KernelKey(config.condition_dim, spec.length_scale),
+                key,
                 (config.horizon, config.action_dim),
                 spec.recall,
+                consensus=spec.consensus,
+                relations=relations,
             )
             failures = prepared.bank.of_first(variant.episodes)
             memory.remember(shuffled(failures, SHUFFLE_SEED) if variant.shuffled else failures)
-            memory.calibrate(list(prepared.bank.calm))
+            if agreeing:
+                memory.observe_done(prepared.bank.done_by(variant.episodes))
+            else:
+                memory.calibrate(prepared.bank.calm)
             self._memories[wanted] = memory
         return memory
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM
+from flow_rag_vla.core.correction import EARLY
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.evaluate.external.key import KernelKey
-from flow_rag_vla.memory.case import ACTION_SCALE, FailureCase
+from flow_rag_vla.memory.case import ACTION_SCALE, EncoderStamp, FailureCase
+from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
+from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.store import FailureStore
@@ -63,6 +66,24 @@ class LabelledFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class DoneWell:
+    """What the policy did somewhere in an episode that succeeded, or where an expert would have done the same.
+
+    observation, situation, chunk: as of a labelled failure
+    """
+
+    seed: int
+    observation: Array
+    situation: Array
+    chunk: Array
+
+
+Relations = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+"""An observation (D,) to (K,): where things are to one another, in units in which 1 is about as far as two situations
+still count as alike. What the robot's own key is made of (``policy.situation``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recall:
     """What the memory says about a situation.
 
@@ -72,6 +93,7 @@ class Recall:
         as dense on), the nearest case's credit (1 from that of an unused case on), how well the corrections agree
     agreement: length of the mean offset over the mean length of the offsets; 1 when all point the same way, 0 for a
         single case, which agrees with nobody
+    until: share of the flow in which a correction acts that is guided to
     """
 
     correction: Array
@@ -81,6 +103,7 @@ class Recall:
     similarity: float
     agreement: float
     case_ids: tuple[int, ...]
+    until: float = EARLY
 
 
 def pack_chunk(chunk: NDArray[np.floating]) -> Array:
@@ -109,13 +132,27 @@ class ExternalMemory:
         shape: tuple[int, int],
         settings: RecallSettings | None = None,
         path: str | Path | None = None,
+        consensus: ConsensusSettings | None = None,
+        relations: Relations | None = None,
     ) -> None:
-        """Open it; ``shape`` is (H, A) of a chunk, ``path`` of the database, None for one that goes when it closes."""
+        """Open it.
+
+        Args:
+            task: of all cases.
+            policy_revision: whose failures they are.
+            key: of standardised situations, or of relations.
+            shape: (H, A) of a chunk.
+            settings: of ``recall``.
+            path: of the database; None for one that goes when it closes.
+            consensus: settings of ``agreed``.
+            relations: what situations are looked up by; None for the standardised observation.
+        """
         self.task = task
         self.settings = settings or RecallSettings()
         self.key = key
         self._revision = f"{policy_revision}-{key.revision}"
         self._shape = shape
+        self._relations = relations
         self._folder = tempfile.TemporaryDirectory(prefix="flow_rag_vla_external_") if path is None else None
         self._memory = FailureMemory(
             FailureStore(Path(self._folder.name) / "memory.sqlite" if self._folder is not None else Path(path or "")),
@@ -127,6 +164,7 @@ class ExternalMemory:
                 cache_size=1,
             ),
         )
+        self._consensus = ConsensusMemory(self._memory, consensus)
         self._failed = self._calm = np.zeros((0, key.dimension), dtype=np.float32)
         self._chunks: dict[int, tuple[Array, Array]] = {}
 
@@ -162,6 +200,40 @@ class ExternalMemory:
         keys = [self.key(situation) for situation in situations]
         self._calm = np.stack(keys) if keys else self._calm[:0]
         self._memory.observe_success([(self.task, "", key) for key in keys])
+
+    def observe_done(self, situations: Sequence[DoneWell]) -> None:
+        """Take in what was done where it went well: the consensus is between that and the corrections."""
+        self._memory.observe_done(
+            [
+                SuccessSituation(
+                    self.task, "", self._stamp, self._key(item), pack_chunk(item.chunk), item.seed, "practice"
+                )
+                for item in situations
+            ]
+        )
+
+    def agreed(self, observation: NDArray[np.floating], situation: NDArray[np.floating]) -> Recall | None:
+        """What failures and successes nearby agree on, as in the running graph; None where nothing failed nearby.
+
+        observation: (D,); situation: (D,) the same standardised. See ``memory.consensus``
+        """
+        key = self._key_of(observation, situation)
+        said = self._consensus.answer(key, stamp=self._stamp, task=self.task, phase="", stamp_ns=0)
+        correction = said.correction
+        if correction.actions is None or not correction.case_ids:
+            return None
+        chunk = unpack_chunk(correction.actions, self._shape)
+        failed = np.stack([self._pair(case_id)[0] for case_id in correction.case_ids])
+        return Recall(
+            chunk,
+            chunk - failed[0],
+            failed,
+            correction.strength,
+            float(said.found.cases[0].similarity),
+            said.confidence,
+            correction.case_ids,
+            correction.until,
+        )
 
     def recall(self, situation: NDArray[np.floating]) -> Recall | None:
         """What is known about a standardised situation (D,); None if no case is credible."""
@@ -202,6 +274,16 @@ class ExternalMemory:
         """Credit or debit the cases that shaped an episode."""
         self._memory.record_use(case_ids, success)
 
+    def _key(self, moment: LabelledFailure | DoneWell) -> Array:
+        return self._key_of(moment.observation, moment.situation)
+
+    def _key_of(self, observation: NDArray[np.floating], situation: NDArray[np.floating]) -> Array:
+        return self.key(situation if self._relations is None else self._relations(observation))
+
+    @property
+    def _stamp(self) -> EncoderStamp:
+        return EncoderStamp("kernel_key", self._revision, self.key.dimension)
+
     def _trust(self, key: Array) -> float:
         """Density of failures over that of failures and successes here, 0 to 1; each integrates to one."""
         failed, calm = (
@@ -217,7 +299,7 @@ class ExternalMemory:
             phase="",
             encoder="kernel_key",
             encoder_revision=self._revision,
-            embedding=self.key(failure.situation),
+            embedding=self._key(failure),
             failed_actions=pack_chunk(failure.failed),
             correction=pack_chunk(failure.correction),
             correction_source="expert",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.files import replaced_file, write_text
-from flow_rag_vla.evaluate.external.cases import LabelledFailure
+from flow_rag_vla.evaluate.external.cases import DoneWell, LabelledFailure
 from flow_rag_vla.evaluate.external.demonstrations import Demonstrations, collect, load_demonstrations
 from flow_rag_vla.evaluate.external.demonstrations import save_demonstrations as keep_demonstrations
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError
@@ -40,7 +40,9 @@ DEMONSTRATIONS_FILE = "demonstrations.npz"
 FAILURES_FILE = "failures.npz"
 POLICY_FOLDER = "policy"
 DAGGER_FOLDER = "dagger"
-_FORMAT = "flow_rag_vla.external_failures/1"
+_FORMAT = "flow_rag_vla.external_failures/2"
+
+_DONE = ("done_observations", "done_situations", "done_chunks")
 
 Report = Callable[[str], None]
 
@@ -55,7 +57,8 @@ class Preparation:
     episodes: of the policy alone, in which failures are looked for
     least_difference: root mean square, in -1..1, between failed chunk and correction from which a chunk was wrong
     apart: root mean square, in standard deviations, between labelled situations of an episode
-    labels: moments labelled in an episode at most, the earliest: where it went wrong, not where it ended up
+    labels: wrong moments on the way into an episode's failure at most, the earliest: where it went wrong, not where
+        it ended up; the expert's way out of it comes on top
     """
 
     demonstrations: int
@@ -74,19 +77,31 @@ class Preparation:
 class FailureBank:
     """What the policy's failures left behind.
 
-    failures: labelled, in the order of their episodes; calm: (N, D) standardised situations of successful episodes
+    failures: labelled, in the order of their episodes; done: what went well, of successful episodes, and where the
+        expert would have done the same in those that failed
     failed_seeds: starts that failed, in order; episodes: how many were run
     """
 
     failures: tuple[LabelledFailure, ...]
-    calm: NDArray[np.float32]
+    done: tuple[DoneWell, ...]
     failed_seeds: tuple[int, ...]
     episodes: int
+
+    @property
+    def calm(self) -> list[NDArray[np.float32]]:
+        """Standardised situations (D,) of successful episodes."""
+        failed = set(self.failed_seeds)
+        return [item.situation for item in self.done if item.seed not in failed]
 
     def of_first(self, episodes: int | None) -> list[LabelledFailure]:
         """Failures of the first failed episodes; None for all."""
         kept = set(self.failed_seeds[:episodes])
         return [failure for failure in self.failures if failure.seed in kept]
+
+    def done_by(self, episodes: int | None) -> list[DoneWell]:
+        """What went well until the policy had failed so often; None for all."""
+        until = self.failed_seeds[:episodes][-1:] if episodes is not None else ()
+        return [item for item in self.done if not until or item.seed <= until[0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,29 +194,32 @@ def collect_failures(
     first = FAILURE_SEEDS + POLICY_STRIDE * preparation.policy_seed
     failures: list[LabelledFailure] = []
     failed: list[int] = []
-    calm: list[NDArray[np.float32]] = []
+    done: list[DoneWell] = []
+    right: list[DoneWell] = []
     for seed in range(first, first + preparation.episodes):
         visits: list[Visit] = []
         result = run_episode(environment, policy, seed, settings=preparation.episode, visits=visits, snapshots=True)
         if result.success:
-            calm.extend(visit.situation for visit in visits)
+            done += [DoneWell(seed, visit.observation, visit.situation, visit.chunk) for visit in visits]
             continue
         failed.append(seed)
-        failures += label_visits(
+        labels = label_visits(
             environment,
             task.expert(),
             seed,
             visits,
-            horizon=policy.horizon,
+            policy,
+            execute=preparation.episode.execute,
             least_difference=preparation.least_difference,
             apart=preparation.apart,
             most=preparation.labels,
         )
+        failures += labels.wrong
+        right += [DoneWell(seed, visit.observation, visit.situation, visit.chunk) for visit in labels.right]
     report(f"{len(failed)} of {preparation.episodes} episodes failed, {len(failures)} moments labelled")
-    chosen = np.random.default_rng(preparation.policy_seed).permutation(len(calm))[:CALM_KEPT]
-    dimension = policy.config.velocity.condition_dim
-    kept = np.stack([calm[index] for index in sorted(chosen)]) if calm else np.zeros((0, dimension), dtype=np.float32)
-    return FailureBank(tuple(failures), kept, tuple(failed), preparation.episodes)
+    chosen = np.random.default_rng(preparation.policy_seed).permutation(len(done))[:CALM_KEPT]
+    kept = [done[index] for index in sorted(chosen)]
+    return FailureBank(tuple(failures), (*kept, *right), tuple(failed), preparation.episodes)
 
 
 def save_bank(bank: FailureBank, path: str | Path) -> None:
@@ -217,7 +235,10 @@ def save_bank(bank: FailureBank, path: str | Path) -> None:
             situations=_stacked([item.situation for item in failures]),
             failed=_stacked([item.failed for item in failures]),
             corrections=_stacked([item.correction for item in failures]),
-            calm=bank.calm,
+            done_seeds=np.array([item.seed for item in bank.done], dtype=np.int64),
+            done_observations=_stacked([item.observation for item in bank.done]),
+            done_situations=_stacked([item.situation for item in bank.done]),
+            done_chunks=_stacked([item.chunk for item in bank.done]),
             failed_seeds=np.array(bank.failed_seeds, dtype=np.int64),
             episodes=np.array(bank.episodes),
         )
@@ -235,20 +256,23 @@ def load_bank(path: str | Path) -> FailureBank:
             if str(stored["format"]) != _FORMAT:
                 raise ExternalError(f"{path} is of format {stored['format']}, expected {_FORMAT!r}; prepare anew")
             arrays = [stored[name].astype(np.float32) for name in names]
-            seeds, steps, calm = stored["seeds"], stored["steps"], stored["calm"].astype(np.float32)
+            seeds, steps, done_seeds = stored["seeds"], stored["steps"], stored["done_seeds"]
+            done_arrays = [stored[name].astype(np.float32) for name in _DONE]
             failed_seeds, episodes = stored["failed_seeds"], int(stored["episodes"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, ExternalError):
             raise
         problem = f"{type(error).__name__}: {error}"
         raise ExternalError(f"{path} holds no failures ({problem}); prepare anew") from error
-    if any(len(array) != len(seeds) or not np.isfinite(array).all() for array in (*arrays, steps)):
+    pairs = [(seeds, array) for array in (*arrays, steps)] + [(done_seeds, array) for array in done_arrays]
+    if any(len(array) != len(rows) or not np.isfinite(array).all() for rows, array in pairs):
         raise ExternalError(f"{path} is damaged: its arrays do not fit together or are not finite; prepare anew")
     failures = tuple(
         LabelledFailure(int(seed), int(step), *values)
         for seed, step, *values in zip(seeds, steps, *arrays, strict=True)
     )
-    return FailureBank(failures, calm, tuple(failed_seeds.tolist()), episodes)
+    done = tuple(DoneWell(int(seed), *values) for seed, *values in zip(done_seeds, *done_arrays, strict=True))
+    return FailureBank(failures, done, tuple(failed_seeds.tolist()), episodes)
 
 
 def _stacked(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

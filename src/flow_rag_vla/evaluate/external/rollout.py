@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.correction import EARLY
 from flow_rag_vla.evaluate.external.cases import ExternalMemory, LabelledFailure, Recall
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, Snapshot
 from flow_rag_vla.evaluate.external.policy import ChunkPolicy
@@ -19,9 +20,10 @@ from flow_rag_vla.policy.sampler import Attraction, Repulsion
 
 Array = NDArray[np.float32]
 
-Use = Literal["guide", "residual", "negative", "replace", "blend"]
+Use = Literal["guide", "residual", "negative", "replace", "blend", "consensus"]
 """guide: early in the flow; residual: added to the chunk, cut; negative: away from the failed chunks; replace: the
-correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design."""
+correction itself; blend: 0.7 of the chunk and 0.3 of the correction, the fixed weight of the first design; consensus:
+all through the flow, toward what failures and successes agree on."""
 
 RESIDUAL_LIMIT = 0.5
 """Of what a residual adds, in -1..1."""
@@ -65,6 +67,17 @@ class EpisodeResult:
     strength: float
     case_ids: tuple[int, ...] = ()
     broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What an expert says about a failed episode.
+
+    wrong: where it would have done otherwise; right: where it would not
+    """
+
+    wrong: tuple[LabelledFailure, ...]
+    right: tuple[Visit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,7 @@ def run_episode(
                 actions = _homing(environment, home)
             else:
                 situation = policy.situation(observation)
-                recall = memory.recall(situation) if memory is not None else None
+                recall = None if memory is None else _recalled(memory, observation, situation, settings.use)
                 if recall is not None:
                     strengths.append(recall.strength)
                     used.extend(recall.case_ids)
@@ -158,13 +171,18 @@ def run_episode(
     return EpisodeResult(seed, success, environment.steps, chunks, len(strengths), mean, used_once, broken)
 
 
+def _recalled(memory: ExternalMemory, observation: Array, situation: Array, use: Use) -> Recall | None:
+    return memory.agreed(observation, situation) if use == "consensus" else memory.recall(situation)
+
+
 def shaped_chunk(
     policy: ChunkPolicy, situation: Array, seed: int, recall: Recall | None, use: Use
 ) -> NDArray[np.float32]:
     """(H, A) float32 in -1..1: drawn by the policy, shaped by what is remembered."""
     attraction = repulsion = None
-    if recall is not None and use == "guide":
-        attraction = Attraction(torch.from_numpy(recall.correction), torch.ones(policy.horizon), recall.strength)
+    if recall is not None and use in ("guide", "consensus"):
+        until = EARLY if use == "guide" else recall.until
+        attraction = Attraction(torch.from_numpy(recall.correction), torch.ones(policy.horizon), recall.strength, until)
     if recall is not None and use == "negative":
         repulsion = Repulsion(torch.from_numpy(recall.failed[:FAILED_CHUNKS]), recall.strength)
     if recall is not None and use == "replace":
@@ -183,57 +201,95 @@ def label_visits(
     expert: Expert,
     seed: int,
     visits: list[Visit],
+    policy: ChunkPolicy,
     *,
-    horizon: int,
+    execute: int,
     least_difference: float,
     apart: float,
     most: int,
-) -> list[LabelledFailure]:
+) -> Labels:
     """What the expert would have done in the moments of a failed episode, played out in the environment itself.
 
-    A moment counts only if the expert succeeds from there: what it does where all is lost corrects nothing.
+    A moment counts only if the expert succeeds from there: what it does where all is lost corrects nothing. From the
+    last of these moments on the way out of the failure is labelled too: that is where a policy that was corrected gets.
 
     Args:
         environment: still in that episode; left somewhere in it.
         expert: acts from each moment on.
         seed: of the episode.
         visits: with snapshots.
-        horizon: rows of a chunk.
+        policy: asked what it would have done on the way out.
+        execute: steps between two moments of the way out.
         least_difference: root-mean-square difference, in -1..1, from which a chunk counts as wrong.
         apart: root-mean-square distance in standard deviations between one labelled situation and the next.
-        most: wrong moments that are kept, the earliest.
+        most: wrong moments on the way into the failure that are kept, the earliest.
     """
-    found: list[LabelledFailure] = []
+    wrong: list[LabelledFailure] = []
+    right: list[Visit] = []
+
+    def judge(visit: Visit, rows: list[Array]) -> None:
+        correction = np.stack([rows[min(index, len(rows) - 1)] for index in range(policy.horizon)])
+        if float(np.sqrt(np.mean((correction - visit.chunk) ** 2))) >= least_difference:
+            wrong.append(LabelledFailure(seed, visit.step, visit.observation, visit.situation, visit.chunk, correction))
+        else:
+            right.append(visit)
+
+    way_out: list[tuple[Visit, list[Array]]] = []
     last: Array | None = None
     lost = 0
     for visit in visits:
-        if len(found) >= most or lost >= LOST_AFTER:
+        if len(wrong) >= most or lost >= LOST_AFTER:
             break
-        if last is not None and float(np.sqrt(np.mean((visit.situation - last) ** 2))) < apart:
+        if last is not None and _apart(visit.situation, last) < apart:
             continue
         last = visit.situation
         if visit.snapshot is None:
             raise ValueError("visits have no snapshots; run the episode with snapshots=True")
         environment.restore(visit.snapshot)
-        rows = _played_out(environment, expert)
-        lost = lost + 1 if rows is None else 0
-        if rows is None:
-            continue
-        correction = np.stack([rows[min(index, len(rows) - 1)] for index in range(horizon)])
-        if float(np.sqrt(np.mean((correction - visit.chunk) ** 2))) >= least_difference:
-            found.append(LabelledFailure(seed, visit.step, visit.observation, visit.situation, visit.chunk, correction))
-    return found
+        played = _played_out(environment, expert, execute)
+        lost = lost + 1 if played is None else 0
+        if played is not None:
+            judge(visit, played.rows)
+            way_out = [
+                (_visit(policy, seed, visit.step + step, observation), played.rows[step:])
+                for step, observation in played.seen
+            ]
+    for visit, rows in way_out:
+        if last is None or _apart(visit.situation, last) >= apart:
+            last = visit.situation
+            judge(visit, rows)
+    return Labels(tuple(wrong), tuple(right))
 
 
-def _played_out(environment: BoxEnvironment, expert: Expert) -> list[Array] | None:
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """How an expert succeeded. rows: (A,) each; seen: observations on the way, with their step."""
+
+    rows: list[Array]
+    seen: list[tuple[int, Array]]
+
+
+def _visit(policy: ChunkPolicy, seed: int, step: int, observation: Array) -> Visit:
+    situation = policy.situation(observation)
+    return Visit(step, observation, situation, policy.draw(situation, noise_seed(seed, step)).chosen.numpy(), None)
+
+
+def _apart(one: Array, other: Array) -> float:
+    return float(np.sqrt(np.mean((one - other) ** 2)))
+
+
+def _played_out(environment: BoxEnvironment, expert: Expert, execute: int) -> _Played | None:
     """What the expert does from here on until it succeeds; None if it does not."""
-    rows: list[Array] = []
+    played = _Played([], [])
     try:
         while True:
-            rows.append(environment.normalised(expert(environment.state)))
-            step = environment.step(rows[-1], look=False)
+            played.rows.append(environment.normalised(expert(environment.state)))
+            look = len(played.rows) % execute == 0
+            step = environment.step(played.rows[-1], look=look)
             if step.ended:
-                return rows if step.success else None
+                return played if step.success else None
+            if look:
+                played.seen.append((len(played.rows), step.observation))
     except ExternalError:
         return None
 

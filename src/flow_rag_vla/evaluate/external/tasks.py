@@ -17,8 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.evaluate.external.cases import Relations
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, SuccessRule, success_rule
 from flow_rag_vla.evaluate.external.pixels import PixelObserver
+from flow_rag_vla.policy.situation import FINE_SCALE, GRIP, OTHER_M, TARGET_M, WIDTH
 
 Observation = Literal["state", "pixels"]
 OBSERVATIONS: tuple[Observation, ...] = ("state", "pixels")
@@ -36,6 +38,8 @@ STEP_LIMIT = 150
 HAND_COLUMNS = 4
 """Of a Meta-World observation: the hand's place (metres) and how far the fingers are open. What a robot feels."""
 
+HAND, FINGERS, THING, GOAL = slice(0, 3), slice(3, 4), slice(4, 7), slice(36, 39)
+"""Columns of a Meta-World observation: places of the hand, of the (first) thing and of its goal, and the fingers."""
 PICTURE_SIDE = 96
 """Pixels. Rendering in software costs most of a step with pictures."""
 
@@ -48,12 +52,14 @@ class ExternalTask:
     expert: makes a scripted expert; None where there is none
     home: makes, from the first observation of an episode, a controller that brings the robot back to where it began
         with its hand open (an action in -1..1 of each observation); None where that makes no sense
+    relations: what the memory looks situations up by under ``consensus``; None for the standardised observation
     """
 
     name: str
     make: Callable[[Observation], BoxEnvironment]
     expert: Callable[[], Expert] | None = None
     home: Callable[[Any], Expert] | None = None
+    relations: Relations | None = None
 
 
 def external_task(name: str, *, success: str = "", step_limit: int = 0) -> ExternalTask:
@@ -83,6 +89,7 @@ def task_of(
     step_limit: int,
     expert: Callable[[], Expert] | None = None,
     home: Callable[[Any], Expert] | None = None,
+    relations: Relations | None = None,
     cameras: Mapping[str, Callable[[Any], NDArray[np.uint8]]] | None = None,
 ) -> ExternalTask:
     """A task of an environment of your own.
@@ -94,6 +101,7 @@ def task_of(
         step_limit: of an episode.
         expert: makes a scripted expert, if there is one.
         home: see :class:`ExternalTask`.
+        relations: see :class:`ExternalTask`.
         cameras: for pixels, see :class:`PixelObserver`; None renders one picture.
     """
     rule = success_rule(success) if isinstance(success, str) else success
@@ -103,7 +111,7 @@ def task_of(
         observer = PixelObserver(name, cameras) if observation == "pixels" else None
         return BoxEnvironment(environment, name=name, success=rule, step_limit=step_limit, observer=observer)
 
-    return ExternalTask(name, made, expert, home)
+    return ExternalTask(name, made, expert, home, relations)
 
 
 def installed(module: str, extra: str) -> ModuleType:
@@ -189,7 +197,7 @@ def _metaworld(task: str, success: str, step_limit: int) -> ExternalTask:
 
         return act
 
-    return ExternalTask(name, make, expert, _hand_home)
+    return ExternalTask(name, make, expert, _hand_home, _hand_and_things)
 
 
 def _reseed(environment: Any, seed: int) -> Any:
@@ -201,6 +209,15 @@ def _reseed(environment: Any, seed: int) -> Any:
 def _upright(environment: Any) -> NDArray[np.uint8]:
     # This camera hangs upside down in Meta-World's scenes.
     return np.ascontiguousarray(environment.render()[::-1, ::-1])
+
+
+def _hand_and_things(observation: NDArray[np.floating]) -> NDArray[np.floating]:
+    # The robot's own units and fine scale; headings and goals, which these tasks lack, left out.
+    hand, fingers, thing, goal = (observation[columns] for columns in (HAND, FINGERS, THING, GOAL))
+    target = thing - hand
+    near = np.tanh(target / FINE_SCALE)
+    units = [target / TARGET_M, near, (goal - hand) / OTHER_M, hand[2:] / OTHER_M, 2.0 * fingers * GRIP]
+    return np.concatenate(units) / WIDTH
 
 
 def _hand_home(first: Any) -> Expert:
