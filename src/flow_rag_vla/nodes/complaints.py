@@ -9,6 +9,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 _EVERY_NS = 1_000_000_000
 _KINDS_KEPT = 64
+_LONGEST = 1000
+"""A message may hold a string of any length, and a refusal names it: in the log, and each second on /diagnostics."""
 _NUMBER = re.compile(r"[-+]?\d[\d.e+-]*")
 
 
@@ -27,6 +29,8 @@ class Complaints:
     def __call__(self, problem: str) -> None:
         """Count one refusal, and log it unless its kind was logged within the last second."""
         self.count += 1
+        if len(problem) > _LONGEST:
+            problem = f"{problem[:_LONGEST]}... ({len(problem)} characters)"
         self.last = problem
         kind, now = _NUMBER.sub("#", problem), time.monotonic_ns()
         due, left_out = self._kinds.get(kind, (0, 0))

@@ -43,6 +43,8 @@ from flow_rag_vla.nodes.wire import robot_state_from_wire
 from flow_rag_vla_interfaces import msg, srv
 
 _COMPLAINT_EVERY_NS = 1_000_000_000
+_LONGEST_COMPLAINT = 1000
+"""A refusal names what came, which may be a string of any length."""
 _SILENT = frozenset({ChunkRefusal.DUPLICATE, ChunkRefusal.OLDER, ChunkRefusal.NO_EPISODE})
 """Refusals that are everyday: they are counted, not logged."""
 
@@ -114,7 +116,10 @@ class Controller(Node):
         started = time.thread_time_ns()
         now_ns, steady_ns = self._clocks()
         loop = self._loop
-        self._take(now_ns, steady_ns)
+        try:
+            self._take(now_ns, steady_ns)
+        except Exception as error:  # Whatever came, a command leaves at every tick.
+            self._complain("input", f"internal error, what came was dropped: {type(error).__name__}: {error}")
         command = loop.tick(now_ns, steady_ns)
         self._commands.publish(self._filled(command))
         loop.statistics.record_cpu(time.thread_time_ns() - started)
@@ -242,7 +247,7 @@ class Controller(Node):
 
     def _complain(self, key: str, text: str) -> None:
         """Log after the command has left; once a second for each key, with the number left out since."""
-        self._pending.append((key, text))
+        self._pending.append((key, text[:_LONGEST_COMPLAINT]))
 
     def _after(self, command: Command, steady_ns: int) -> None:
         """What can wait until the command is out."""

@@ -124,7 +124,14 @@ class MockRobot(Node):
             self._tell()
 
     def _on_gripper(self, message: Any) -> None:
-        value = message.data[0] if isinstance(message, Float64MultiArray) else message.points[-1].positions[0]
+        if isinstance(message, Float64MultiArray):
+            values = message.data
+        else:
+            values = message.points[-1].positions if message.points else ()
+        if len(values) != 1:
+            self._complain(f"gripper command with {len(values)} positions refused, expected 1")
+            return
+        value = values[0]
         gripper = self._profile.gripper
         low, high = sorted((gripper.closed, gripper.opened))
         if np.isfinite(value) and low - 1e-6 <= value <= high + 1e-6:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -55,6 +56,7 @@ class NodeParameters(Generic[T]):
         for info in (*self._table.values(), *common):
             node.set_descriptor(info.name, _descriptor(info))
         guard_transitions(node)
+        _refuse_unknown_types(node)
         self._refusal = refusal_of(node)
         if self._refusal:
             node.get_logger().warning(f"changes of memory, motion and parameters are {self._refusal}")
@@ -92,6 +94,45 @@ class NodeParameters(Generic[T]):
         self.value = dataclasses.replace(self.value, **known)  # type: ignore[type-var]
         if self._on_change is not None:
             self._on_change(self.value)
+
+
+def _refuse_unknown_types(node: Node) -> None:
+    """Put a look at the values' types before the services that set parameters.
+
+    rclpy raises a ValueError at a number that is no type, which nobody catches: a request would end the node. Nothing
+    of such a request is set.
+    """
+    known = {kind.value for kind in Parameter.Type}
+
+    def problem(request: Any) -> str:
+        for item in request.parameters:
+            if item.value.type not in known:
+                return f"parameter {item.name!r}: type {item.value.type} is not one of {sorted(known)}; nothing was set"
+        return ""
+
+    for service in node.services:
+        if service.srv_type is SetParameters:
+            set_each = service.callback
+
+            def each(request: Any, response: Any, handler: Callable[..., Any] = set_each) -> Any:
+                reason = problem(request)
+                if not reason:
+                    return handler(request, response)
+                response.results = [SetParametersResult(reason=reason) for _ in request.parameters]
+                return response
+
+            service.callback = each
+        elif service.srv_type is SetParametersAtomically:
+            set_all = service.callback
+
+            def together(request: Any, response: Any, handler: Callable[..., Any] = set_all) -> Any:
+                reason = problem(request)
+                if not reason:
+                    return handler(request, response)
+                response.result = SetParametersResult(reason=reason)
+                return response
+
+            service.callback = together
 
 
 def _descriptor(info: ParameterInfo) -> ParameterDescriptor:

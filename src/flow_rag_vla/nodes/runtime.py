@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -22,6 +22,7 @@ from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE, end_with_parent
 from flow_rag_vla.nodes.clock_guard import ClockGuard
+from flow_rag_vla.nodes.executor import NodeExecutor
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
@@ -33,7 +34,7 @@ class StartError(RuntimeError):
 def run(
     make_node: Callable[[], Node],
     args: list[str] | None = None,
-    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+    make_executor: Callable[[], Executor] = NodeExecutor,
     *,
     shared_memory: bool = True,
 ) -> int:

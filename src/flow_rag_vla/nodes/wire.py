@@ -42,7 +42,7 @@ def robot_state_from_wire(data: bytes) -> RobotState:
         MessageError: as ``message_values.robot_state``, and if the data are truncated.
     """
     if data[:2] != _PLAIN_LITTLE_ENDIAN:
-        return robot_state(deserialize_message(data, msg.RobotState))
+        return robot_state(_deserialized(data))
     try:
         seconds, nanoseconds, length = struct.unpack_from("<iII", data, _HEADER)
         at = _aligned(_HEADER + 12 + length, 8)
@@ -70,6 +70,14 @@ def robot_state_from_wire(data: bytes) -> RobotState:
         np.array(wrench),
     )
     return checked_robot_state(state)
+
+
+def _deserialized(data: bytes) -> msg.RobotState:
+    try:
+        return deserialize_message(data, msg.RobotState)
+    except Exception as error:
+        # The middleware's own errors are a class that rclpy keeps to itself.
+        raise MessageError(f"robot state of {len(data)} bytes cannot be read: {error}") from error
 
 
 def _aligned(offset: int, size: int) -> int:
