@@ -321,6 +321,49 @@ def test_a_failure_without_anything_seen_is_refused_and_counted(bench):
     assert bench.listed() == []
 
 
+def test_a_robot_state_that_makes_no_sense_costs_neither_the_node_nor_what_the_episode_teaches(bench):
+    from flow_rag_vla.core.state import RobotState
+    from flow_rag_vla.nodes.conversions import robot_state_message
+    from flow_rag_vla_interfaces import msg
+
+    bench.start()
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS)
+    state = RobotState(START_NS, np.array([np.nan, 0.1, 0.2]), np.array([1.0, 0.0, 0.0, 0.0]))
+    bench.state.publish(robot_state_message(state, ["joint"] * 7, "base_link"))
+    # Truncated before its stamp ends, as of a sender that was built with other messages.
+    bench.state.publish(b"\x00\x01\x00\x00\x07")
+    bench.act(motion(0.001), START_NS)
+    bench.see(unit(1), START_NS)
+    bench.fail(START_NS, START_NS + TICK_NS)
+    bench.spin_until(bench.listed, what="the case")
+    bench.report(msg.EpisodeStatus.STATE_FAILED, START_NS + 2 * TICK_NS)
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS + 3 * TICK_NS, episode=2)
+    bench.state.publish(robot_state_message(state, ["joint"] * 7, "base_link"))
+    bench.act(motion(0.001), START_NS + 4 * TICK_NS)
+    bench.see(unit(2), START_NS + 4 * TICK_NS)
+    bench.report(msg.EpisodeStatus.STATE_SUCCEEDED, START_NS + 5 * TICK_NS, episode=2)
+    bench.spin_until(lambda: bench.statistics[-1].success_situations, what="what the success showed")
+    assert [len(case.proprioception) for case in bench.listed()] == [0]
+    code, output = bench.stop()
+    assert code == 0 and "internal error" not in output
+
+
+def test_an_id_that_no_case_can_have_is_answered_as_one_that_none_has(bench):
+    from flow_rag_vla.bringup import topics
+    from flow_rag_vla_interfaces import srv
+
+    bench.start()
+    for kind, name in (
+        (srv.GetFailureCase, topics.GET_CASE),
+        (srv.RetireFailureCase, topics.RETIRE_CASE),
+        (srv.EditFailureCase, topics.EDIT_CASE),
+    ):
+        answer = bench.call(kind, name, case_id=2**64 - 1)
+        assert answer.message.startswith(f"no failure case has id {2**64 - 1}")
+    code, output = bench.stop()
+    assert code == 0 and "internal error" not in output
+
+
 def test_services_change_what_a_search_finds(bench):
     from flow_rag_vla.bringup import topics
     from flow_rag_vla.nodes.conversions import floats

@@ -283,12 +283,13 @@ class Answering:
         if where is None or not where.instruction:
             raise NoKeyError("no_episode", "no episode status names a goal yet; start an episode manager")
         felt = self._episode.proprioception.nearest(stamp_ns, STATE_TOLERANCE_NS)
-        if felt is None:
+        feels = None if felt is None else felt[1]()
+        if feels is None or not feels.size:
             raise NoKeyError(
                 "no_state",
                 f"no robot state within {STATE_TOLERANCE_NS * 1e-9:g} s of the embedding; check the robot driver",
             )
-        feels, goal = felt[1](), self._goal(where.instruction)
+        goal = self._goal(where.instruction)
         read = None if self._keying.read is None else partial(self._keying.read, embedding, feels, goal)
         return SeenEmbedding(make(embedding, feels, goal), self._keying.stamp, read)
 

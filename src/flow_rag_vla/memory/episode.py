@@ -129,7 +129,7 @@ class EpisodeMemory:
         self.chunks: Series[ActionChunk] = Series(span_ns)
         self.phases: Series[str] = Series(span_ns)
         self.proprioception: Series[Callable[[], Array]] = Series(span_ns)
-        """How to get (P,) float32 of each robot state: most are never asked for."""
+        """How to get (P,) float32 of each robot state, (0,) of one that makes no sense: most are never asked for."""
         self.hand: Series[bool] = Series(span_ns)
         """Whether the hand is told to be closed, where that changes."""
         self._shares: Series[Mapping[int, float]] = Series(min(span_ns, SHARED_NS))

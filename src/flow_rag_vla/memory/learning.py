@@ -192,7 +192,8 @@ class Learner:
 
         def place(stamp_ns: int) -> Array | None:
             felt = episode.proprioception.nearest(stamp_ns, FELT_NS)
-            return None if felt is None else tool(felt[1]())
+            known = None if felt is None else felt[1]()
+            return None if known is None or not known.size else tool(known)
 
         grasp = grasp_of(takeover, episode.phases.between(takeover.start_ns - 1, LAST_NS), place)
         if grasp is None:

@@ -168,7 +168,8 @@ class Rewind:
 
     def _felt(self, stamp_ns: int) -> Array | None:
         found = self._episode.proprioception.nearest(stamp_ns, SEEN_NS)
-        return None if found is None else found[1]()
+        felt = None if found is None else found[1]()
+        return None if felt is None or not felt.size else felt
 
 
 def arrived(felt: Array, checkpoint: Array) -> bool:

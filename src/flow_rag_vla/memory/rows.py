@@ -24,6 +24,9 @@ COLUMNS = (
 IDS_AT_ONCE = 500
 """SQLite takes at least 999 values in one statement."""
 
+GREATEST_ID = 2**63 - 1
+"""SQLite's integers have a sign."""
+
 
 class RowError(ValueError):
     """A row that is not what was written."""
@@ -58,8 +61,10 @@ def load_cases(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
         RowError: if a row is not what was written.
     """
     found: dict[int, FailureCase] = {}
-    for start in range(0, len(ids), IDS_AT_ONCE):
-        some = ids[start : start + IDS_AT_ONCE]
+    # sqlite3 raises at a number that no row can have; messages have room for twice as many.
+    possible = [case_id for case_id in ids if case_id <= GREATEST_ID]
+    for start in range(0, len(possible), IDS_AT_ONCE):
+        some = possible[start : start + IDS_AT_ONCE]
         marks = ", ".join("?" * len(some))
         evidence: dict[int, list[Evidence]] = {}
         for row in connection.execute(

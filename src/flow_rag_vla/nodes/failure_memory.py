@@ -231,8 +231,13 @@ class FailureMemoryNode(ManagedNode):
 
     def _take_states(self) -> None:
         for data, _ in self._states.take_serialized():
+            try:
+                stamp_ns = stamp_from_wire(data)
+            except MessageError as error:
+                self._refuse(f"robot state: {error}")
+                continue
             # Kept as they came, a third of a message object, and read only if something asks for it: 40 come a second.
-            self._episode.proprioception.append(stamp_from_wire(data), _felt(data))
+            self._episode.proprioception.append(stamp_ns, _felt(data))
 
     def _take_commands(self) -> None:
         for message, _ in self._commands.take():
@@ -357,8 +362,17 @@ class FailureMemoryNode(ManagedNode):
 
 
 def _felt(data: bytes) -> Callable[[], NDArray[np.float32]]:
-    """How to get the proprioception (P,) of a serialized robot state."""
-    return lambda: proprioception(robot_state_from_wire(data))
+    """How to get the proprioception (P,) of a serialized robot state; (0,) of one that makes no sense."""
+
+    def read() -> NDArray[np.float32]:
+        try:
+            return proprioception(robot_state_from_wire(data))
+        except MessageError:
+            # It is read long after it came: what else was seen then, and the whole episode's lesson, must not go with
+            # it. The detector and the controller name such a state when it comes.
+            return np.zeros(0, dtype=np.float32)
+
+    return read
 
 
 def main(args: Sequence[str] | None = None) -> int:
