@@ -155,6 +155,14 @@ def test_the_loop_is_summed_up_over_the_episode_alone() -> None:
     assert tracker.instruction == "push the thing"
 
 
+def test_figures_of_the_loop_that_are_no_numbers_cost_no_record() -> None:
+    tracker = running()
+    for rate in (math.inf, 30.0, -math.inf, 50.0, math.nan):
+        tracker.observe_loop(LoopSample(rate, math.nan, math.nan, math.inf, rate, 1, 0, 0, 1, 10, 0))
+    loop = ended(tracker, 12 * S, Verdict(Outcome.SUCCESS, "success", "")).loop
+    assert loop is not None and (loop.rate_hz, loop.cpu_mean_ms) == (40.0, 40.0)
+
+
 def test_a_controller_that_restarts_within_an_episode_does_not_give_negative_counts() -> None:
     tracker = EpisodeTracker(1, "push", "plain", 3, "push it")
     tracker.run(0, 5.0, loop=sample(5000, 9))

@@ -309,11 +309,11 @@ class EpisodeTracker:
             # The controller restarted within the episode: its counters began anew.
             before = self._loop[0]
         return LoopSummary(
-            rate_hz=statistics.fmean(sample.rate_hz for sample in self._loop),
+            rate_hz=_mean([sample.rate_hz for sample in self._loop]),
             tick_error_p50_ms=statistics.median(sample.tick_error_p50_ms for sample in self._loop),
             tick_error_p99_ms=_greatest([sample.tick_error_p99_ms for sample in self._loop]),
             tick_error_max_ms=_greatest([sample.tick_error_max_ms for sample in self._loop]),
-            cpu_mean_ms=statistics.fmean(sample.cpu_mean_ms for sample in self._loop),
+            cpu_mean_ms=_mean([sample.cpu_mean_ms for sample in self._loop]),
             ticks=last.ticks - before.ticks,
             late_ticks=last.late_ticks - before.late_ticks,
             skipped_ticks=last.skipped_ticks - before.skipped_ticks,
@@ -326,6 +326,11 @@ class EpisodeTracker:
 def _close(use: CorrectionUse, now_ns: int) -> bool:
     """Whether a use goes on: chunks follow each other within a second."""
     return now_ns - use.last_ns < 1_000_000_000
+
+
+def _mean(values: Sequence[float]) -> float:
+    # A sum of infinities of both signs raises.
+    return statistics.fmean(finite) if (finite := [value for value in values if math.isfinite(value)]) else math.nan
 
 
 def _greatest(values: Sequence[float]) -> float:
