@@ -280,6 +280,21 @@ def test_an_emergency_stop_holds_until_the_next_command():
     assert bench.tick(bench.arm.pose(bench.joints)[0]).hold is None
 
 
+@pytest.mark.parametrize("mode", ["joint_position", "cartesian_twist"])
+def test_a_follower_that_ends_brings_the_arm_to_rest_whatever_is_commanded(mode):
+    bench = Bench(mode).warm()
+    assert bench.follower.at_rest, "nothing was told"
+    goal = bench.position + np.array([0.05, 0.0, 0.0])
+    for _ in range(4):
+        bench.tick(goal)
+    assert not bench.follower.at_rest
+    bench.follower.end()
+    for _ in range(20):
+        output = bench.tick(goal)
+    assert output.hold is Hold.NO_COMMAND and bench.follower.at_rest
+    assert np.abs(output.twist if output.joints is None else np.diff(bench.told[-2:], axis=0)).max() < 1e-9
+
+
 def test_a_measured_joint_outside_its_limits_is_named():
     bench = Bench().warm()
     bench.tick(bench.position)

@@ -199,6 +199,20 @@ def test_the_emergency_stop_and_silence_hold_the_arm_by_name_while_the_bridge_go
     assert heard["violations"][-1].data == 0
 
 
+def test_a_bridge_that_is_ended_while_the_arm_moves_brings_it_to_rest_first(arm, heard, wait):
+    position, orientation = arm["start"]
+    arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.2, 0.0, -0.1]), 0.004))
+    wait(lambda: robot_state(heard["state"][-1]).position[0] > position[0] + 0.02, "motion")
+    os.kill(arm["bridge"].popen.pid, signal.SIGINT)
+    wait(lambda: not arm["bridge"].alive, "the bridge's end")
+    assert arm["bridge"].wait() == 0
+    wait(lambda: all(not any(message.velocity) for message in heard["joints"][-100:]), "an arm at rest")
+    told = np.array([message.points[-1].positions for message in heard["told"]])
+    steps = np.abs(np.diff(told, axis=0)).max(axis=1)
+    assert steps.max() > 1e-3 and steps[-1] < 2e-3, "the last that it is told is where it is about to stand"
+    assert heard["violations"][-1].data == 0
+
+
 def test_a_bridge_that_is_killed_leaves_the_arm_to_its_own_watchdog(arm, heard, wait):
     position, orientation = arm["start"]
     arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.2, 0.0, -0.1]), 0.004))

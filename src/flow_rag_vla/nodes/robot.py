@@ -45,6 +45,11 @@ from flow_rag_vla.robot.follower import Follower, Hold
 from flow_rag_vla_interfaces.msg import ControlCommand
 from flow_rag_vla_interfaces.msg import RobotState as RobotStateMessage
 
+_ENDING_S = 1.0
+"""Longest time in which an arm is brought to rest before the bridge ends."""
+_REST_TOLD = 3
+"""How often an arm at rest is then told to stay."""
+
 
 class Robot(Node):
     """Owns the arm's command topic; nothing else in the graph writes to it."""
@@ -95,6 +100,18 @@ class Robot(Node):
         self._priority = RaisedPriority(self._params.value.niceness, self._params.value.realtime_priority)
         self.get_logger().info(self._priority.outcome)
         self.create_timer(1.0, self._renew_priority, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def destroy_node(self) -> None:
+        """Bring the arm to rest inside its limits, then destroy the node: a last twist would go on after it."""
+        period_s = 1.0 / self._profile.command_rate
+        self._follower.end()
+        deadline, told = time.monotonic() + _ENDING_S, 0
+        # More than once, as the last may be lost with its publisher.
+        while told < _REST_TOLD and time.monotonic() < deadline:
+            self._tick()
+            told += self._follower.at_rest
+            time.sleep(period_s)
+        super().destroy_node()
 
     def _renew_priority(self) -> None:
         if taken_back := self._priority.renew():

@@ -110,7 +110,7 @@ class Follower:
         self._facing = np.array([0.0, 0.0, 0.0, 1.0])
         self._turning = np.zeros(3)
         self._ticked_ns = 0
-        self._held = False
+        self._held = self._ended = False
         self._lost: tuple[int, str] | None = None
 
     @property
@@ -182,6 +182,16 @@ class Follower:
         """Hold for the emergency stop, until the next command."""
         self._target, self._command_fault = None, (Hold.EMERGENCY_STOP, "released by the controller's service")
 
+    def end(self) -> None:
+        """Come to rest, whatever is commanded after it: the last of what is told must not be a motion."""
+        self._ended = True
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether what is told stands still, or nothing was told yet."""
+        moving = self._joints if self._joint_mode else self._tool
+        return moving is None or (moving.at_rest and not self._turning.any())
+
     def tick(self, now_ns: int) -> Output:
         """What to tell the arm now, at most a reason why nothing. Call it at the profile's command rate."""
         elapsed = (now_ns - self._ticked_ns) / 1e9 if self._ticked_ns else self._period
@@ -217,6 +227,8 @@ class Follower:
                 f"{self._names[worst]} is at {self._measured[worst]:.3f} rad, limits {self._low[worst]:g} to "
                 f"{self._high[worst]:g}; move it back by hand or with the maker's tools"
             )
+        if self._ended:
+            return Hold.NO_COMMAND, "the bridge ends"
         if self._command_fault is not None:
             return self._command_fault
         if self._target is None:
