@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
+import numpy as np
 import pytest
 
 from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.gateway.server import Server
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
-from flow_rag_vla.labeling.registry.values import LabelDraft, ObjectChange, ReviewState
+from flow_rag_vla.labeling.registry.values import Embedder, LabelDraft, ObjectChange, ObjectDraft, ReviewState
+
+EMBEDDER = Embedder("shapes", "1", 8)
+"""Of the objects that the registry is filled with."""
 
 
 @pytest.fixture
@@ -323,3 +328,103 @@ def test_what_models_said_of_an_object_is_shown_taken_taken_off_and_brought_back
     assert [registry.get(name).category for name in ids[:2]] == ["red cube", "bin"]
     assert len(registry.labels([ids[0]])[ids[0]]) == 2
     assert registry.get(ids[1]).mask_path
+
+
+def test_groups_are_listed_with_pictures_and_a_picture_leads_to_its_object_with_its_group_behind_it(review):
+    page, registry, ids = review(Role.REVIEWER)
+    odd = ids[3]  # a red cube that somebody calls otherwise looks like red cubes all the same
+    registry.update(odd, ObjectChange(category="cup"), who="grace")
+    page.keyboard.press("g")
+    page.wait_for_selector("#groups-note:has-text('9 objects')")
+    page.select_option("#groups-count", "3")
+    page.wait_for_function("() => document.querySelectorAll('#groups article').length === 3")
+    page.wait_for_selector("#groups .members img[src^=blob]")
+    titles = page.locator("#groups h3").all_inner_texts()
+    assert sorted(text.split(maxsplit=1)[1].split("\n")[0].rstrip(" 0167%").strip() for text in titles) == [
+        "bin", "drawer", "red cube",
+    ]  # fmt: skip
+    cubes = page.locator("#groups article").filter(has=page.locator("h3", has_text="red cube"))
+    assert "3 objects, silhouette" in cubes.locator("p").inner_text()
+    assert sorted(cubes.locator(".detail").all_inner_texts()) == ["cup", "red cube", "red cube"]
+
+    page.keyboard.press("a")  # the bench's keys rest meanwhile
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#groups", state="hidden")
+    assert registry.get(ids[0]).version == 1
+    page.click("#groups-button")
+    cubes.locator(".odd").click()
+    showing(page, odd)
+    assert page.is_hidden("#groups") and page.input_value("#order") == "group"
+    names = page.locator("#queue .name").all_inner_texts()
+    assert sorted(text.split("\n")[0].split("0.")[0].strip() for text in names) == ["cup", "red cube", "red cube"]
+    assert "of its group" in page.locator("#facts").inner_text()
+    said_red = page.locator("#classes button", has_text="red cube").inner_text().split()[0]
+    page.keyboard.press(said_red)
+    settled(page, 1)
+    assert registry.get(odd).category == "red cube"
+
+    page.select_option("#category", label="bin")
+    page.wait_for_function("() => document.querySelector('#queue .name')?.textContent.startsWith('bin')")
+    assert page.input_value("#order") == "lowest_score", "of other objects there are other groups"
+
+
+def test_a_long_group_is_shown_in_pages_and_one_that_cannot_be_made_says_why(filled, review):
+    served = filled[0]
+    image = next(iter(served.registry.get_many([filled[2][0]]))).image_id
+    rng = np.random.default_rng(5)
+    many = []
+    for number in range(60):
+        vector = np.eye(8)[7] + 0.05 * rng.normal(size=8)
+        many.append(
+            ObjectDraft(
+                image, "nut", (2 + number, 2, 12 + number, 12), 0.9, ScoreKind.SOFTMAX, Origin("shapes", "1", "", 0.2),
+                embedding=(vector / np.linalg.norm(vector)).astype(np.float32), embedder=EMBEDDER,
+            )
+        )  # fmt: skip
+    served.registry.register(many, who="shapes")
+    page, _, _ = review(Role.VIEWER)
+    page.select_option("#category", label="nut")
+    page.click("#groups-button")
+    page.wait_for_selector("#groups-note:has-text('60 objects: one group')")
+    page.click("#groups article > button:has-text('all of it')")
+    page.wait_for_selector("#groups article > button:has-text('more (48 of 60)')")
+    page.click("#groups article > button:has-text('more')")
+    page.wait_for_function("() => document.querySelectorAll('#groups .members button').length === 60")
+    assert page.locator("#groups article > button").count() == 0
+    keys = page.eval_on_selector_all("#groups .members img", "all => all.map((image) => image.dataset.key)")
+    assert len(set(keys)) == 60
+    page.locator("#groups .members button").last.click()
+    showing(page, keys[-1].split("@")[0])
+    assert page.locator("#queue button").count() >= 51, "one of a later page stands before the first of them"
+
+    page.click("#groups-button")
+    page.select_option("#state", "accepted")
+    page.wait_for_selector("#groups-note.problem:has-text('too few to group')")
+
+
+def test_on_a_phone_nothing_lies_over_another_and_a_finger_redraws_the_box(review):
+    page, _, _ = review(Role.REVIEWER)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("() => document.documentElement.scrollWidth === 390")
+    parts = [page.locator(name).bounding_box() for name in ("header", "#queue", "#picture", "footer", "aside")]
+    for above, below in itertools.pairwise(parts):
+        assert above["y"] + above["height"] <= below["y"] + 1
+    assert parts[2]["height"] > 240 and parts[3]["y"] + parts[3]["height"] <= 845
+    assert page.evaluate("getComputedStyle(document.getElementById('picture')).touchAction") == "none"
+    page.click("#groups-button")
+    page.wait_for_selector("#groups article")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_where_a_picture_is_gone_that_is_said_and_the_one_before_does_not_stand_in_its_place(filled, review, tmp_path):
+    (tmp_path / "media" / "shapes" / "1.png").unlink()
+    page, _, ids = review(Role.VIEWER)
+    for name in ids[1:3]:
+        page.keyboard.press("ArrowRight")
+        showing(page, name)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#notice.problem")
+    assert page.evaluate("""() => {
+        const canvas = document.getElementById('picture');
+        return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.every((value) => !value);
+    }""")

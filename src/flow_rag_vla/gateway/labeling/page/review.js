@@ -5,6 +5,7 @@ import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFr
 import { distribution, progress } from "./counts.js";
 import { Drawing } from "./drawing.js";
 import { element, make } from "./elements.js";
+import { Groups } from "./groups.js";
 import { Said } from "./said.js";
 import { View, colourOf, tinted } from "./view.js";
 import { STATES, saidOf, whyOf } from "./words.js";
@@ -22,6 +23,7 @@ const bench = {
   place: 0,
   categories: [], // names, most frequent first
   done: [], // addresses that take back what was changed here, oldest first: [object id, query]
+  group: null, // whose members are in the queue: {number, query}
   unranked: 0, // changes since the queue was ranked
   counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
@@ -37,6 +39,7 @@ const said = new Said(element("said"), view, {
   take: ({ category, bbox }, withBox) => (withBox ? change({ category, bbox, ...corrected() }, { onward: true }) : relabel(category)),
   takeOff,
 });
+const groups = new Groups({ thumbnail, query: () => filters(["state", "category"]), jump: fromGroup, failed });
 const pictures = remembered((id) => picture(`images/${id}/picture`), 12, (bitmap) => bitmap.close());
 const crops = remembered((key) => blobAddress(`objects/${key.split("@")[0]}/crop`), 400, URL.revokeObjectURL);
 
@@ -83,13 +86,20 @@ element("sign-in").addEventListener("submit", (event) => {
 
 // The queue.
 
+function filters(wanted) {
+  const query = new URLSearchParams();
+  for (const name of wanted) if (element(name).value) query.set(name, element(name).value);
+  return query;
+}
+
 function address(cursor) {
   const order = element("order").value;
-  const query = new URLSearchParams(RANKED[order] ? { limit: PAGE } : { limit: PAGE, order });
-  // What is useful to review has not been reviewed.
-  const wanted = order === "next" ? ["category"] : ["state", "category"];
-  for (const name of wanted) if (element(name).value) query.set(name, element(name).value);
+  // What is useful to review has not been reviewed; a group is one of what it was asked for with.
+  const query = order === "group" ? new URLSearchParams(bench.group.query) : filters(order === "next" ? ["category"] : ["state", "category"]);
+  query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
+  if (order === "group") return `curation/groups/${bench.group.number}?${query}`;
+  if (!RANKED[order]) query.set("order", order);
   return `${RANKED[order] ?? "objects"}?${query}`;
 }
 
@@ -100,15 +110,29 @@ async function queued(cursor) {
   return { items, cursor: page.next_cursor ?? "" };
 }
 
-async function refill() {
+// wanted: the object to begin with; else the first.
+async function refill(wanted = null) {
   element("state").disabled = element("order").value === "next";
   try {
-    Object.assign(bench, await queued(""), { place: 0, unranked: 0 });
+    const page = await queued("");
+    if (wanted && !page.items.some((item) => item.object_id === wanted.object_id)) page.items.unshift(wanted);
+    const place = wanted ? page.items.findIndex((item) => item.object_id === wanted.object_id) : 0;
+    Object.assign(bench, page, { place, unranked: 0 });
     element("queue").replaceChildren(...bench.items.map(entry));
-    await show(0);
+    await show(place);
   } catch (error) {
     failed(error);
   }
+}
+
+// The members of a group as the queue, the one that was chosen first.
+function fromGroup(number, item, query) {
+  groups.close();
+  bench.group = { number, query };
+  element("order-group").textContent = `group ${number}, typical first`;
+  element("order-group").hidden = false;
+  element("order").value = "group";
+  return refill(item);
 }
 
 async function more() {
@@ -155,12 +179,16 @@ function crop(image, key) {
 
 const keyOf = (item) => `${item.object_id}@${item.bbox.join(",")}`;
 
-function entry(item, at) {
+function thumbnail(item) {
   const image = make("img", { alt: "" });
   image.dataset.key = keyOf(item);
   onSight.observe(image);
+  return image;
+}
+
+function entry(item, at) {
   const button = make("button", { type: "button", className: item.state });
-  button.append(image, make("span", { className: "name" }, item.category, make("span", { className: "detail" })));
+  button.append(thumbnail(item), make("span", { className: "name" }, item.category, make("span", { className: "detail" })));
   button.querySelector(".detail").textContent = `${item.confidence.toFixed(2)}  ${saidOf(item)}`;
   button.addEventListener("click", () => show(bench.items.findIndex((other) => other.object_id === item.object_id)));
   button.setAttribute("aria-current", String(at === bench.place));
@@ -188,7 +216,7 @@ async function show(at) {
   }
   const button = element("queue").children[bench.place];
   button?.setAttribute("aria-current", "true");
-  button?.scrollIntoView({ block: "nearest" });
+  button?.scrollIntoView({ block: "nearest", inline: "nearest" });
   facts(item);
   if (bench.place >= bench.items.length - 5) more();
   const late = () => ticket !== bench.shown;
@@ -215,7 +243,9 @@ async function show(at) {
     const following = bench.items[bench.place + 1];
     if (following) pictures(following.image_id).catch(() => {});
   } catch (error) {
-    if (!late()) failed(error);
+    if (late()) return;
+    if (element("picture").dataset.object !== item.object_id) view.show(null); // not the picture of the one before
+    failed(error);
   }
 }
 
@@ -452,6 +482,7 @@ const keys = {
   s: () => said.choose(),
   m: () => { view.masks = !view.masks; view.draw(); },
   f: () => { view.close = !view.close; view.draw(); },
+  g: () => groups.show(),
   arrowleft: () => show(bench.place - 1),
   arrowright: () => show(bench.place + 1),
   escape: () => view.cancel(),
@@ -462,6 +493,10 @@ document.addEventListener("keydown", (event) => {
   if (element("bench").hidden || event.ctrlKey || event.metaKey || event.altKey || element("help").open) return;
   if (event.target.closest("input, select")) {
     if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (groups.open) {
+    if (event.key === "Escape" || event.key.toLowerCase() === "g") groups.close();
     return;
   }
   if (drawing.editor) {
@@ -484,6 +519,7 @@ element("undo").addEventListener("click", keys.z);
 element("draw").addEventListener("click", keys.d);
 element("previous").addEventListener("click", keys.arrowleft);
 element("next").addEventListener("click", keys.arrowright);
+element("groups-button").addEventListener("click", () => (groups.open ? groups.close() : groups.show()));
 element("help-button").addEventListener("click", keys["?"]);
 element("relabel").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -493,7 +529,15 @@ element("relabel").addEventListener("submit", (event) => {
   if (word) relabel(word);
 });
 for (const id of ["state", "category", "order"]) {
-  element(id).addEventListener("change", () => { element(id).blur(); refill(); });
+  element(id).addEventListener("change", () => {
+    element(id).blur();
+    // Of other objects there are other groups.
+    if (id !== "order" && element("order").value === "group") element("order").value = "lowest_score";
+    element("order-group").hidden = element("order").value !== "group";
+    if (groups.open && id === "order") groups.close();
+    else if (groups.open) groups.refill();
+    refill();
+  });
 }
 
 window.addEventListener("hashchange", open); // a link with another token, opened in this tab

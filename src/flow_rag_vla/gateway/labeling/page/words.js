@@ -9,9 +9,22 @@ export function saidOf(item) {
   return STATES[item.state];
 }
 
+// Whether there are groups, and how much better they part than clouds without any.
+export function verdictOf({ groups, strength, silhouette, chance, compared }) {
+  const figures = chance || silhouette ? `; silhouette ${silhouette.toFixed(2)}, of clouds without groups at most ${chance.toFixed(2)}` : "";
+  const words = {
+    clear: `${groups} groups that lie apart`,
+    weak: `${groups} groups that run into each other`,
+    none: groups === 1 ? "one group: no partition is much better than that of a cloud without groups"
+      : `${groups} groups, as asked for, but they part hardly better than a cloud without groups`,
+  };
+  return `${compared} objects: ${words[strength]}${figures}`;
+}
+
 export function whyOf({ why: found }) {
   if (!found) return {};
   const share = (value) => `${Math.round(100 * value)} %`;
+  if (found.likeness !== undefined) return { typical: `${found.likeness.toFixed(2)} of its group` };
   if (found.suggested !== undefined) {
     const model = found.model === null ? "" : `, by the model ${share(found.model)}`;
     return { mistaken: `${share(found.score)}: by look-alikes ${share(found.neighbours)}${model}`, "look-alikes": found.suggested };
