@@ -337,6 +337,22 @@ def test_an_internal_error_still_gives_a_finite_command_and_stops(monkeypatch):
     assert rig.tick().mode is Mode.FOLLOW
 
 
+def test_an_internal_error_while_the_emergency_stop_is_latched_is_told_as_that(monkeypatch):
+    rig = following()
+    rig.tick()
+    rig.loop.emergency_stop("asked for", rig.steady)
+
+    def broken(*_arguments):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(rig.loop, "_anchor", broken)
+    command = rig.tick()
+    assert command.mode is Mode.EMERGENCY_STOP and "unforeseen" in command.reason_text
+    monkeypatch.undo()
+    rig.chunk()
+    assert rig.tick().mode is Mode.EMERGENCY_STOP
+
+
 def test_settings_change_while_the_loop_runs():
     rig = following(rows=16)
     limits = dataclasses.replace(rig.loop.settings.limits, translation=0.001)

@@ -58,9 +58,9 @@ class TargetIntegrator:
 
     From one tick to the next the target moves by at most ``translation`` metres and ``rotation`` radians, whatever
     the measured pose does. The step changes by at most ``translation_change``, except where the workspace or the
-    tracking distance ends it: a wall may stop the target short, never the other way round. A ``pace`` below 1 lowers
-    both, and the turn, by its share; only braking keeps the whole limit on change. A tool that starts
-    outside the workspace is not thrown back into it: its target may only come closer.
+    tracking distance ends it, along any axis: a wall may stop the target short, never set it going. A ``pace`` below 1
+    lowers both, and the turn, by its share; only braking keeps the whole limit on change. A tool that starts outside
+    the workspace is not thrown back into it: its target may only come closer.
     """
 
     def __init__(self, limits: MotionLimits | None = None) -> None:
@@ -145,8 +145,10 @@ class TargetIntegrator:
             position = measured + lead * (limits.tracking_distance / distance)
             clamps |= Clamp.TRACKING
         if clamps & (Clamp.WORKSPACE | Clamp.TRACKING):
-            # A measured pose that leaps must not make the target leap after it.
+            # A measured pose that leaps must not make the target leap after it, nor set it going at once.
             step = _shortened(position - before, limits.translation * self.pace)
+            ended = np.clip(step, np.minimum(self._last_step, 0.0), np.maximum(self._last_step, 0.0))
+            step = ended + _shortened(step - ended, limits.translation_change * self.pace)
             position = self._inside(before + step, before)
             step = position - before
         return position, step, clamps

@@ -111,8 +111,10 @@ class SafetyLadder:
             self.mode, self._stopped_ns = Mode.STOP, steady_ns
 
     def stop(self, steady_ns: int) -> None:
-        """Stop at once, without the steps before."""
-        if self._emergency_ns is None:
+        """Stop at once, without the steps before; a latched emergency stop stays that."""
+        if self._emergency_ns is not None:
+            self.mode = Mode.EMERGENCY_STOP
+        else:
             self.mode, self._stopped_ns = Mode.STOP, steady_ns
 
     def clock_jumped(self, steady_ns: int) -> None:
