@@ -85,6 +85,60 @@ def test_contradictions_are_settled_by_credit_and_reported(make, open_memory):
     assert "contradicts" in memory.get(3).retired_reason
 
 
+@pytest.mark.parametrize("credit", [(10, 9), (10, 0)])
+def test_a_correction_that_a_known_case_learns_is_settled_with_those_that_contradict_it(make, open_memory, credit):
+    uses, successes = credit
+    memory = open_memory()
+    memory.add(make.case(1))
+    beside = corrected(make, 1, 0.012, failed_actions=make.motion(-0.012), uses=uses, successes=successes)
+    assert memory.add(beside).accepted
+    report = merge_cases(memory, arrivals(corrected(make, 1, -0.012)), "left.npz")
+    assert len(report.conflicts) == 1 and report.imported == 0
+    learned, rival = memory.get(1), memory.get(2)
+    if successes:
+        assert "the correction of row 0 for case 1 contradicts case 2" in report.conflicts[0]
+        assert (learned.correction, learned.retired, rival.retired) == (None, False, False)
+    else:
+        assert "case 2 contradicts case 1, corrected by row 0" in report.conflicts[0]
+        assert learned.correction is not None and rival.retired
+    assert check_cases(memory) == []
+
+
+def test_a_correction_learned_from_a_file_is_settled_with_what_else_is_in_the_file(make, open_memory):
+    memory = open_memory()
+    memory.add(make.case(1))
+    # Another failure of the same situation, whose correction leads the other way.
+    other = corrected(make, 1, 0.012, failed_actions=make.motion(-0.012))
+    report = merge_cases(memory, arrivals(corrected(make, 1, -0.012), other), "left.npz")
+    assert (report.imported, len(report.conflicts)) == (1, 1)
+    assert [memory.get(case_id).retired for case_id in (1, 2)] == [False, True]
+    assert check_cases(memory) == []
+    # And the other way round: first what is new, then what is learned.
+    again = open_memory(memory.store.path.with_name("again.db"))
+    again.add(make.case(1))
+    report = merge_cases(again, arrivals(other, corrected(make, 1, -0.012)), "left.npz")
+    assert len(report.conflicts) == 1 and again.get(1).correction is None
+    assert check_cases(again) == []
+
+
+def test_what_another_robot_has_retired_is_not_learned_by_an_active_case(make, open_memory):
+    memory = open_memory()
+    memory.add(make.case(1))
+    hurts = corrected(
+        make, 1, 0.004, origin="left", uses=9, successes=0, misreading=np.array([0.03, 0.0, 0.0]), retired=True,
+        retired_reason="credit: it hurts",
+    )  # fmt: skip
+    report = merge_cases(memory, arrivals(hurts), "left.npz")
+    case = memory.get(1)
+    assert (case.correction, case.misreading, case.retired) == (None, None, False)
+    # What was made of it is known all the same.
+    assert (report.duplicates, report.united, case.uses) == (1, 1, 9)
+    # A retired one may, it does not act.
+    memory.retire(1, reason="tried")
+    merge_cases(memory, arrivals(hurts), "left.npz")
+    assert memory.get(1).correction is not None and memory.get(1).retired
+
+
 def test_contradictions_inside_one_file_leave_one_active(make, open_memory):
     memory = open_memory()
     pair = (

@@ -10,7 +10,7 @@ gives the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,7 +105,10 @@ def merge_cases(
 
 
 def united(known: FailureCase, other: FailureCase) -> FailureCase:
-    """One case of two that say the same: each robot's larger credit, and what one of them does not know."""
+    """One case of two that say the same: each robot's larger credit, and what one of them does not know.
+
+    What a retired case says was taken out on purpose: an active one does not learn it.
+    """
     shares = {item.origin: item for item in known.shares}
     for item in other.shares:
         mine = shares.get(item.origin)
@@ -120,6 +123,8 @@ def united(known: FailureCase, other: FailureCase) -> FailureCase:
             successes=sum(item.successes for item in credits),
             credits=tuple(item for item in credits if item.origin != known.origin),
         )
+    if other.retired and not known.retired:
+        return result
     if known.correction is None and other.correction is not None and other.horizon == known.horizon:
         result = dataclasses.replace(result, correction=other.correction, correction_source=other.correction_source)
     if known.misreading is None and other.misreading is not None:
@@ -136,6 +141,8 @@ class _Plan:
         self.images: dict[int, tuple[CaseImage, ...]] = {}
         self.report = MergeReport()
         self._memory, self._source, self._origin = memory, source, origin
+        self._gained: set[int] = set()
+        """Stored cases that have learned a correction: the index knows nothing of it yet."""
         self._arriving: CaseIndex | None = None
         self._guard: Guard | None = None
         self._distance = memory.settings.contradiction_distance
@@ -196,20 +203,26 @@ class _Plan:
         if after is not known:
             self.changed[case_id] = self._memory.revised(after, "merged", f"with {place} of {self._source}")
             self.report.united += 1
+            if known.correction is None and after.correction is not None:
+                self._gained.add(case_id)
 
     def _unite_fresh(self, row: int, case: FailureCase, place: str) -> None:
-        after = self._united(self.fresh[row], case, "an earlier one", place)
+        after = self._united(self.fresh[row], case, "an earlier one", place, row)
         if after is not self.fresh[row]:
             self.fresh[row] = after
             self.report.united += 1
 
-    def _united(self, known: FailureCase, case: FailureCase, name: str, place: str) -> FailureCase:
+    def _united(
+        self, known: FailureCase, case: FailureCase, name: str, place: str, row: int | None = None
+    ) -> FailureCase:
         after = united(known, case)
         if after.correction is not None and known.correction is None and not known.retired:
             refusal = None if self._guard is None else self._guard.refusal(after)
             if refusal is not None:
                 self.report.refused.append(Refused(place, f"its correction for {name}: {refusal.text}"))
                 after = dataclasses.replace(after, correction=None, correction_source="")
+            else:
+                after = self._prevailing(after, name, place, row)
         if after.misreading is not None and known.misreading is None:
             after = self._believed(after, f"{place}, for {name}")
         elif _misread_otherwise(known, case, self._memory.settings.guard.misreading.distance):
@@ -236,15 +249,46 @@ class _Plan:
         """The case, retired if a contradicting one prevails; those that it beats are retired."""
         if case.retired:
             return case
-        for rival in self._memory.rivals_of(case):
-            current = self.changed.get(rival.case_id, rival)
-            if not current.retired:
-                case = self._duel(current, case, f"case {rival.case_id}", place, rival.case_id)
-        for row in self._near(case) if case.correction is not None else ():
-            other = self.fresh[row]
-            if not other.retired and not case.retired and contradict(other, case, self._distance):
-                case = self._duel(other, case, "an earlier arrival", place, -1 - row)
+        for rival, name, where in self._rivals(case):
+            case = self._duel(rival, case, name, place, where)
         return case
+
+    def _prevailing(self, case: FailureCase, name: str, place: str, row: int | None) -> FailureCase:
+        """A known case with the correction that it has learned, or without if a contradicting one prevails."""
+        rivals = list(self._rivals(case, row))
+        for rival, whose, _ in rivals:
+            if prevails(rival, case, self._weight):
+                assert rival.correction is not None and case.correction is not None
+                distance = action_distance(rival.correction, case.correction)
+                self.report.conflicts.append(lost_to(f"the correction of {place} for {name}", rival, whose, distance))
+                return dataclasses.replace(case, correction=None, correction_source="")
+        for rival, whose, where in rivals:
+            self._duel(rival, case, whose, f"{name}, corrected by {place},", where)
+        return case
+
+    def _rivals(self, case: FailureCase, own: int | None = None) -> Iterator[tuple[FailureCase, str, int]]:
+        """Active cases as they are to be that contradict one, what they are called, and where they are.
+
+        own: row of the case, if it is an arrival itself. Where: the id of a stored case, -1 less the row of another.
+        """
+        if case.correction is None:
+            return
+        stored = {rival.case_id: rival for rival in self._memory.rivals_of(case)}
+        least = self._memory.settings.duplicate_similarity
+        for case_id in self._gained - stored.keys() - {case.case_id}:
+            other = self.changed[case_id]
+            if (other.task, other.phase) == (case.task, case.phase) and float(
+                other.embedding @ case.embedding
+            ) >= least:
+                stored[case_id] = other
+        for case_id, rival in stored.items():
+            current = self.changed.get(case_id, rival)
+            if not current.retired and contradict(current, case, self._distance):
+                yield current, f"case {case_id}", case_id
+        for row in self._near(case):
+            other = self.fresh[row]
+            if row != own and not other.retired and contradict(other, case, self._distance):
+                yield other, "an earlier arrival", -1 - row
 
     def _duel(self, first: FailureCase, case: FailureCase, name: str, place: str, where: int) -> FailureCase:
         if case.retired or first.correction is None or case.correction is None:
