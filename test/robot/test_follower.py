@@ -198,7 +198,7 @@ def moving() -> Bench:
     ("names", "positions", "said"),
     [
         (None, [math.nan] * 7, "not all finite"),
-        (["a", "b"], [0.0, 0.0], "panda_joint1"),
+        (["panda_joint1", "b"], [0.0, 0.0], "panda_joint2"),
         (None, [0.0] * 3, "3 positions"),
         (["panda_joint1"] * 7, [0.0] * 7, "7 positions"),
     ],
@@ -218,6 +218,19 @@ def test_a_joint_state_that_makes_no_sense_brings_the_arm_to_rest_until_only_goo
     assert np.abs(bench.told[-1] - bench.told[-2]).max() < 1e-9
     holds = [bench.tick(target).hold for _ in range(30)]
     assert holds[:5] == [Hold.JOINT_STATES_INVALID] * 5 and holds[-1] is None
+
+
+def test_joint_states_of_another_driver_on_the_topic_hold_nothing_and_are_named_if_they_are_all_that_comes():
+    bench = Bench()
+    for _ in range(20):
+        assert bench.follower.sense(["left_wheel", "right_wheel"], [math.nan, 4.0], bench.now) is None
+        output = bench.tick(bench.position, sense=False)
+    assert output.hold is Hold.NO_JOINT_STATES and "left_wheel" in output.text
+    holds = []
+    for _ in range(20):
+        bench.follower.sense(["left_wheel", "right_wheel"], [3.0, 4.0], bench.now)
+        holds.append(bench.tick(bench.position).hold)
+    assert holds == [Hold.NO_JOINT_STATES] * 2 + [None] * 18
 
 
 def test_good_joint_states_after_a_silence_are_believed_by_number_not_by_time_alone():

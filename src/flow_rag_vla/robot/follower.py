@@ -95,7 +95,7 @@ class Follower:
         self._measured: Array | None = None
         self._measured_ns = 0
         self._sample: tuple[Array, int] | None = None
-        self._bad_sample = ""
+        self._bad_sample = self._others = ""
         self._good_samples = 0
         self._bad_ns = 0
         self._beyond_limits = False
@@ -121,9 +121,14 @@ class Follower:
     def sense(self, names: Sequence[str], positions: Sequence[float], now_ns: int) -> Array | None:
         """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
 
+        One that names none of the arm's joints is another driver's and passed over.
         The first two make none yet. After one that makes no sense, or that is further from the one before than the arm
         can have gone, it is held until some in a row do, and nothing else comes for half a second.
         """
+        if names and set(names).isdisjoint(self._names):
+            # Another driver's on the same topic: a gripper, a mobile base.
+            self._others = f"; what comes names {', '.join(names)}: correct the profile's joint names"
+            return None
         problem = ""
         values = np.zeros(len(self._names))
         if len(positions) < len(names) or len(set(names)) != len(names):
@@ -215,7 +220,7 @@ class Follower:
         if self._bad_sample:
             return Hold.JOINT_STATES_INVALID, self._bad_sample
         if self._measured is None:
-            return Hold.NO_JOINT_STATES, f"expected on {profile.joint_states!r}"
+            return Hold.NO_JOINT_STATES, f"expected on {profile.joint_states!r}{self._others}"
         age = (now_ns - self._measured_ns) / 1e9
         if age > profile.state_timeout:
             return Hold.JOINT_STATES_STALE, f"the last is {age:.3f} s old, limit {profile.state_timeout:g} s"
