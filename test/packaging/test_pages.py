@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flow_rag_vla.bringup.resources import share_folder
+from flow_rag_vla.bringup.security.grants import enclave_nodes
 from flow_rag_vla.bringup.security.permission import CHANGING
 from flow_rag_vla.labeling.registry.migrating import HEAD
 
@@ -139,6 +140,12 @@ def test_the_example_of_the_registry_does_what_it_says(tmp_path, monkeypatch, ca
 
 def test_the_copy_before_an_upgrade_is_named_as_it_is_made():
     assert re.findall(r"registry\.db\.before-(\w+)", (ROOT / "docs/registry.md").read_text("utf-8")) == [HEAD]
+
+
+def test_there_are_as_many_enclaves_as_the_page_says():
+    assert re.findall(r"there are (\d+) now", (ROOT / "docs/security.md").read_text("utf-8")) == [
+        str(len(enclave_nodes()))
+    ]
 
 
 def test_every_service_that_needs_the_permission_is_on_the_page():
