@@ -46,10 +46,18 @@ class DeliberationParameters:
         0.5, "Certainty below which a thing of the scene does not count as seen", minimum=0.0, maximum=1.0
     )
     stop_distance: float = parameter(
-        0.5, "Distance of a person from the way below which a plan is refused", unit="m", minimum=0.0, maximum=10.0
+        0.5,
+        "Distance of a person from target or destination below which a plan is refused",
+        unit="m",
+        minimum=0.0,
+        maximum=10.0,
     )
     ask_distance: float = parameter(
-        1.5, "Distance of a person from the way below which a person is asked", unit="m", minimum=0.0, maximum=10.0
+        1.5,
+        "Distance of a person from target or destination below which a person is asked",
+        unit="m",
+        minimum=0.0,
+        maximum=10.0,
     )
     require_scene: bool = parameter(False, "Whether a command without a scene is refused")
     labels: bool = parameter(
