@@ -385,7 +385,9 @@ class DeliberationNode(Node):
             "last": self._last,
         }
         if self._waiting:
-            return WARN, f"{len(self._waiting)} plans wait for a person; see {PLAN_REVIEW}", figures
+            waiting = len(self._waiting)
+            told = "1 plan waits" if waiting == 1 else f"{waiting} plans wait"
+            return WARN, f"{told} for a person; see {PLAN_REVIEW}", figures
         return OK, "deliberating" if self._under_way else "idle", figures
 
 
