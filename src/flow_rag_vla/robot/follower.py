@@ -57,6 +57,8 @@ class Hold(Enum):
     NOT_TRACKING = "the arm does not go where it is told"
 
 
+_NOTHING = np.zeros(0)
+
 _BLIND = (Hold.NO_JOINT_STATES, Hold.JOINT_STATES_STALE, Hold.JOINT_STATES_INVALID)
 """Holds in which nobody knows where the arm is."""
 
@@ -121,29 +123,16 @@ class Follower:
     def sense(self, names: Sequence[str], positions: Sequence[float], now_ns: int) -> Array | None:
         """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
 
-        One that names none of the arm's joints is another driver's and passed over.
-        The first two make none yet. After one that makes no sense, or that is further from the one before than the arm
-        can have gone, it is held until some in a row do, and nothing else comes for half a second.
+        One that names none of the arm's joints is another driver's and passed over, and the first two are not believed
+        yet. After one that makes no sense, or that is further from the one before than the arm can have gone, the arm is
+        held until some in a row do, and nothing else comes for half a second.
         """
         if names and set(names).isdisjoint(self._names):
             # Another driver's on the same topic: a gripper, a mobile base.
             self._others = f"; what comes names {', '.join(names)}: correct the profile's joint names"
             return None
-        problem = ""
-        values = np.zeros(len(self._names))
-        if len(positions) < len(names) or len(set(names)) != len(names):
-            problem = f"{len(positions)} positions for the names {list(names)}"
-        else:
-            places = {name: index for index, name in enumerate(names)}
-            missing = [name for name in self._names if name not in places]
-            if missing:
-                problem = f"{', '.join(missing)} missing from {list(names)}; correct the profile's joint names"
-            else:
-                values = np.array([positions[places[name]] for name in self._names], dtype=np.float64)
-                if not np.isfinite(values).all():
-                    problem = f"joint positions {values.round(4).tolist()} are not all finite; check the driver"
-                else:
-                    problem = self._leap(values, now_ns)
+        values, problem = self._positions(names, positions)
+        problem = problem or self._leap(values, now_ns)
         if problem:
             self._bad_sample, self._good_samples, self._bad_ns = problem, 0, now_ns
             return None
@@ -153,6 +142,19 @@ class Follower:
         self._bad_sample = ""
         self._measured, self._measured_ns = values, now_ns
         return values
+
+    def _positions(self, names: Sequence[str], positions: Sequence[float]) -> tuple[Array, str]:
+        """(J,) radians in the profile's order, and what is wrong with them; empty if nothing is."""
+        if len(positions) < len(names) or len(set(names)) != len(names):
+            return _NOTHING, f"{len(positions)} positions for the names {list(names)}"
+        places = {name: index for index, name in enumerate(names)}
+        missing = [name for name in self._names if name not in places]
+        if missing:
+            return _NOTHING, f"{', '.join(missing)} missing from {list(names)}; correct the profile's joint names"
+        values = np.array([positions[places[name]] for name in self._names], dtype=np.float64)
+        if not np.isfinite(values).all():
+            return values, f"joint positions {values.round(4).tolist()} are not all finite; check the driver"
+        return values, ""
 
     def _leap(self, values: Array, now_ns: int) -> str:
         """How positions (J,), radians, are further from the sample before than the arm can have gone; empty if not."""
