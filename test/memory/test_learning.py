@@ -82,6 +82,28 @@ def test_the_way_into_a_failure_is_stored_and_a_later_success_corrects_all_of_it
         assert [use.mode for use in bench.memory.ledger.uses(case.case_id)] == [CorrectionMode.NONE]
 
 
+def test_an_attempt_that_went_further_and_failed_there_is_no_later_success(bench, make):
+    bench.status(0.0)
+    bench.see(make.unit(1), 0.2, 0.001)
+    bench.learner.remember(bench.learner.failed(bench.failure(0.2, 0.5)))
+    # The second attempt looks as the first did, grasps, and drops; the third goes well.
+    bench.see(make.turned(make.unit(1), 0.99), 2.0, 0.005)
+    bench.status(2.3, "transport")
+    bench.see(make.unit(2), 2.4, 0.005)
+    drop = Failure(int(2.5 * SECOND), int(2.4 * SECOND), FailureType.DROP, "push", "transport")
+    bench.learner.remember(bench.learner.failed(drop))
+    bench.status(3.0)
+    bench.see(make.turned(make.unit(1), 0.97), 5.0, 0.009)
+    lesson, result = bench.status(6.0, running=False, success=True)
+    bench.learner.learn(lesson, result)
+    first = bench.memory.get(1)
+    np.testing.assert_array_equal(first.correction, make.motion(0.009, 16))
+    # What the second attempt did there is the way into the drop, and corrected alike.
+    led_in = next(case for case in bench.stored() if case.failure_type is FailureType.DROP and case.phase == "reach")
+    np.testing.assert_array_equal(led_in.failed_actions, make.motion(0.005, 16))
+    np.testing.assert_array_equal(led_in.correction, make.motion(0.009, 16))
+
+
 def test_a_takeover_corrects_every_case_of_the_failure_and_its_way_becomes_cases_and_successes(bench, make):
     bench.status(0.0)
     for place in range(3):
@@ -113,6 +135,24 @@ def test_a_takeover_before_a_failure_is_split_into_cases(bench, make):
     bench.learner.learn_takeover(lesson)
     assert {case.note for case in bench.stored()} == {"ada took over before a failure was detected"}
     assert {case.failure_type for case in bench.stored()} == {FailureType.UNKNOWN}
+
+
+@pytest.mark.parametrize(("source", "learns"), [("", True), ("later_success", True), ("human", False)])
+def test_what_a_person_does_where_a_case_is_known_already_is_not_lost(bench, make, source, learns):
+    known = make.case(1, failure_type=FailureType.UNKNOWN, failed_actions=make.motion(0.001, 16))
+    if source:
+        known = replace(known, correction=make.motion(0.003, 16), correction_source=source)
+    assert bench.memory.add(known).accepted
+    bench.status(0.0)
+    bench.see(make.unit(0), 1.0, 0.001)
+    bench.see(make.unit(1), 1.2, 0.001)
+    lesson = bench.learner.taken_over(bench.takeover(1.0, 60, 0.006))
+    assert len(lesson.cases) == 2
+    bench.learner.learn_takeover(lesson)
+    case = bench.memory.get(1)
+    assert case.correction_source == "human"
+    np.testing.assert_allclose(case.correction, make.motion(0.006 if learns else 0.003, 16), atol=1e-7)
+    assert len(bench.stored()) == 2
 
 
 def test_a_grasp_of_a_takeover_says_how_far_the_target_was_misread_before(bench, make):

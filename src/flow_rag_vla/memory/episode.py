@@ -358,7 +358,7 @@ class EpisodeMemory:
         self._pending.append(pending)
         return pending
 
-    def end(self, success: bool, stamp_ns: int, threshold: float, window_ns: int) -> EpisodeLesson:
+    def end(self, success: bool, stamp_ns: int, threshold: float, window_ns: int, lead_in_ns: int = 0) -> EpisodeLesson:
         """Finish the episode and say what it teaches.
 
         Args:
@@ -366,6 +366,7 @@ class EpisodeMemory:
             stamp_ns: when it ended.
             threshold: cosine similarity from which two situations count as the same.
             window_ns: how long after a failure another attempt still speaks for it.
+            lead_in_ns: how long before the onset of a failure the way into it begins: no attempt that went well.
         """
         lesson = self.cancel()
         if not success or lesson.intervened:
@@ -374,7 +375,7 @@ class EpisodeMemory:
         corrections = [
             found
             for pending in self._pending
-            if (found := self._later_success(pending, stamp_ns, threshold, window_ns))
+            if (found := self._later_success(pending, stamp_ns, threshold, window_ns, lead_in_ns))
         ]
         return replace(
             lesson,
@@ -412,7 +413,7 @@ class EpisodeMemory:
         self._pending: list[PendingFailure] = []
 
     def _later_success(
-        self, pending: PendingFailure, end_ns: int, threshold: float, window_ns: int
+        self, pending: PendingFailure, end_ns: int, threshold: float, window_ns: int, lead_in_ns: int
     ) -> LaterSuccess | None:
         case = pending.case
         if case.correction is not None:
@@ -424,9 +425,13 @@ class EpisodeMemory:
             if failure is pending.failure or (self.phases.at(failure.onset_ns) or failure.phase) == case.phase
         )
         after = max(after, self._back_until_ns)
+        # One that got further may have failed by what it did here.
+        failed = [(failure.onset_ns - lead_in_ns, failure.stamp_ns) for failure in self._failures]
         best: tuple[float, int] | None = None
         for stamp_ns, seen in self.embeddings.between(after, min(end_ns, pending.failure.stamp_ns + window_ns)):
             if seen.stamp != case.stamp or (self.phases.at(stamp_ns) or case.phase) != case.phase:
+                continue
+            if any(begin_ns <= stamp_ns <= until_ns for begin_ns, until_ns in failed):
                 continue
             similarity = float(seen.values @ case.embedding)
             if similarity >= threshold and (best is None or similarity > best[0]):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.memory.case import Array, CaseError, FailureCase
+from flow_rag_vla.memory.case import CORRECTION_SOURCES, Array, CaseError, FailureCase
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
 from flow_rag_vla.memory.episode import FELT_NS, LAST_NS, EpisodeLesson, EpisodeMemory, Failure, PendingFailure
 from flow_rag_vla.memory.guard import STOPPED, ToolPosition
@@ -106,7 +106,8 @@ class Learner:
         if success is None:
             lesson, result = episode.cancel(), UseResult.CANCELLED
         else:
-            lesson = episode.end(success, stamp_ns, self._memory.threshold, self.settings.later_success_window_ns)
+            window_ns, lead_in_ns = self.settings.later_success_window_ns, self.settings.lead_in_ns
+            lesson = episode.end(success, stamp_ns, self._memory.threshold, window_ns, lead_in_ns)
             result = UseResult.SUCCESS if success else UseResult.FAILURE
         return lesson, UseResult.INTERVENED if lesson.intervened else result
 
@@ -245,7 +246,8 @@ class Learner:
         if not lesson.used and result in COUNTED and lesson.task:
             memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
         for later in lesson.corrections:
-            self._correct(later.pending, later.actions, "later_success", f"similarity {later.similarity:.3f}")
+            how = f"similarity {later.similarity:.3f}"
+            self._correct(later.pending.case_id, later.actions, "later_success", how)
         if lesson.situations and memory.stamp is not None:
             memory.observe_success(lesson.situations)
         self._succeeded(lesson.done)
@@ -257,23 +259,26 @@ class Learner:
             StoreError: if it cannot be written.
         """
         for pending, actions in lesson.corrections:
-            self._correct(pending, actions, "human", lesson.how)
+            self._correct(pending.case_id, actions, "human", lesson.how)
         stored = []
         for number, case in enumerate(lesson.cases):
             result = self._memory.add(case, images if number == 0 else ())
             stored.append(result)
-            self._place(case, result)
+            self._teach(case, result, lesson.how)
         if stored:
             self._told(lesson.cases[0], stored)
         self._succeeded(lesson.successes)
 
-    def _place(self, case: FailureCase, result: AddResult) -> None:
-        """A case that was known already learns how far the target was misread in it."""
-        if case.misreading is None or result.accepted or not result.case_id:
+    def _teach(self, case: FailureCase, result: AddResult, how: str) -> None:
+        """A case that was known already learns from a takeover what was right in it, and how far it was misread."""
+        if result.accepted or not result.case_id:
             return
         with suppress(UnknownCaseError):
             known = self._memory.get(result.case_id)
-            if known.misreading is None:
+            rank = CORRECTION_SOURCES.index
+            if case.correction is not None and rank(known.correction_source) < rank(case.correction_source):
+                self._correct(known.case_id, case.correction, case.correction_source, how)
+            if case.misreading is not None and known.misreading is None:
                 # What this robot saw for itself is not doubted for what others said.
                 self._memory.edit(known.case_id, misreading=case.misreading, force=True)
 
@@ -281,8 +286,7 @@ class Learner:
         if done:
             self._memory.observe_done([replace(item, origin=self.settings.origin) for item in done])
 
-    def _correct(self, pending: PendingFailure, actions: Array, source: str, how: str) -> None:
-        case_id = pending.case_id
+    def _correct(self, case_id: int, actions: Array, source: str, how: str) -> None:
         try:
             if not case_id or (source != "human" and self._memory.get(case_id).correction is not None):
                 return
