@@ -124,8 +124,8 @@ class Follower:
         """Take a joint state in any order of names; (J,) radians in the profile's, or None if it makes no sense.
 
         One that names none of the arm's joints is another driver's and passed over, and the first two are not believed
-        yet. After one that makes no sense, or that is further from the one before than the arm can have gone, the arm is
-        held until some in a row do, and nothing else comes for half a second.
+        yet. After one that makes no sense, or that is further from the one before than the arm can have gone, the arm
+        is held until some in a row do, and nothing else comes for half a second.
         """
         if names and set(names).isdisjoint(self._names):
             # Another driver's on the same topic: a gripper, a mobile base.
