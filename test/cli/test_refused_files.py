@@ -11,6 +11,7 @@ import pytest
 
 from flow_rag_vla.bringup.log_folder import LOG_FOLDER, choose_log_folder
 from flow_rag_vla.cli import main
+from flow_rag_vla.core.files import write_text
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
@@ -24,6 +25,25 @@ def test_a_refused_file_is_named_in_one_line(number, monkeypatch, capsys):
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith(f"/lab/[run]/out.json: {os.strerror(number)}; ")
+
+
+def test_a_folder_in_a_files_place_is_named_as_the_person_named_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(main, "app", lambda: write_text(tmp_path, "a page"))
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith(f"{tmp_path}: ") and "name a file in it" in said
+
+
+def test_a_file_in_a_folders_place_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr(main, "app", lambda: (tmp_path / "taken").mkdir(parents=True, exist_ok=True))
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith(f"{tmp_path / 'taken'}: ") and "name another place" in said
 
 
 def test_ctrl_c_before_a_command_begins_says_nothing(monkeypatch, capsys):

@@ -171,7 +171,7 @@ def test_the_graph_is_as_declared_and_ctrl_c_in_an_episode_ends_it_cleanly(sim, 
     except pytest.fail.Exception:
         pytest.fail("the graph is not as declared: " + "; ".join(left))
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(60) == 0, run.text
+    assert run.process.wait(60) == 130, run.text
     assert not any(map(alive, nodes))
     assert "Traceback" not in run.text + run.logs()
     assert list(read_bag(run.folder / "bag", topics=[f"/{topics.COMMAND}"])), "the bag was not closed"
@@ -214,7 +214,7 @@ def test_a_killed_policy_is_started_again_and_the_loop_never_pauses(sim, status,
     assert ticks == sorted(set(ticks))
     assert "flow_policy ended with code -9; starting it again" in run.text
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(60) == 0, run.text
+    assert run.process.wait(60) == 130, run.text
 
 
 def test_an_emergency_stop_ends_the_episode_and_holds_the_arm(sim, status, ros_node, spin_until):

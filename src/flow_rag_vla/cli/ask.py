@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from flow_rag_vla.cli.model_options import ALLOWED_TOOLS, KEY_VARIABLE, TOOLS, ask_model
 from flow_rag_vla.cli.saying import complain, warn
+from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 
 if TYPE_CHECKING:
     from flow_rag_vla.llm.provider import ProviderSettings
@@ -125,7 +126,7 @@ def _make_sure(console: Console, command: str, plan: TaskPlan, answer_within: fl
                 said = said_yes(console, "do it", answer_within)
             except KeyboardInterrupt:
                 console.print("\n[red]not done[/red]: withdrawn")
-                raise typer.Exit(130) from None
+                raise typer.Exit(INTERRUPTED) from None
             problem = f"nobody answered within {answer_within:g} s" if said is None else "" if said else "you said no"
         if problem:
             console.print(f"[red]not done[/red]: {problem}")
@@ -173,7 +174,6 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
     from flow_rag_vla.bringup.resources import default_params_file
     from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.cli.graph_run import START_TIMEOUT_S, GraphEnded, GraphRun, new_run_folder
-    from flow_rag_vla.cli.signals import interruptible, uninterrupted
     from flow_rag_vla.nodes.operator import Operator, OperatorError
 
     graph: GraphRun | None = None
@@ -200,6 +200,7 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
             return _do(console, operator, steps, pace, seed, graph.check)
     except KeyboardInterrupt:
         console.print("stopping")
+        return INTERRUPTED
     except (OperatorError, GraphEnded) as error:
         complain(console, error)
     finally:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.cli.graph_run import new_run_folder
 from flow_rag_vla.cli.saying import complain
-from flow_rag_vla.cli.signals import interruptible, uninterrupted
+from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def chaos(
                     _inject(console, run, seed, rounds, tuple(only), minutes)
             except KeyboardInterrupt:
                 console.print("stopping; the report covers the rounds so far")
+                code = INTERRUPTED
             except ChaosError as error:
                 complain(console, f"the graph ended: {error}")
                 run.rounds[-1].problems.append(("graph ended", str(error)))
@@ -91,7 +92,7 @@ def chaos(
                 run.__exit__(None, None, None)
     except KeyboardInterrupt:
         console.print("stopped before the first fault")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     except ChaosError as error:
         complain(console, error)
         raise typer.Exit(1) from None

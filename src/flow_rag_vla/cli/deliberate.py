@@ -18,6 +18,7 @@ from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.asking import said_yes, somebody_there
 from flow_rag_vla.cli.model_options import KEY_VARIABLE
 from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from flow_rag_vla.deliberation.scene import Scene
@@ -108,7 +109,7 @@ def deliberate(
         decision = asyncio.run(deliberation.decide(Question("here", command, robot, known, deadline)))
     except KeyboardInterrupt:
         console.print("[yellow]held[/yellow]: withdrawn; nothing was decided")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(plain(decision), ensure_ascii=False, indent=2))
     else:

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flow_rag_vla.cli.signals import INTERRUPTED
+
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.evaluation.evaluate import Evaluation
 
@@ -94,7 +96,7 @@ def train(
     trained = run.trained
     if not trained.finished:
         console.print(f"interrupted at step {trained.steps} of {trained.total}; the same command goes on: {folder}")
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     why = ", as no try was better for a while" if trained.early else ""
     console.print(f"{trained.steps} steps{why}; best mAP on the validation pictures {trained.best:.3f}")
     if run.evaluation is not None:
@@ -151,7 +153,7 @@ def evaluate(
                 )  # fmt: skip
         except InterruptedError as error:
             console.print("interrupted; nothing was written")
-            raise typer.Exit(130) from error
+            raise typer.Exit(INTERRUPTED) from error
     _tell(console, scores)
     console.print(f"page: {page}")
 

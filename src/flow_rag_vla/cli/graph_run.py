@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain, warn
-from flow_rag_vla.cli.signals import interruptible, uninterrupted
+from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
@@ -30,7 +30,7 @@ class GraphEnded(RuntimeError):
 class GraphRun:
     """The processes of one run, not started yet.
 
-    code: what the command is to exit with; 1 once the graph ended early or a node had to be killed
+    code: what the command is to exit with; 1 once the graph ended early or a node had to be killed, 130 after Ctrl-C
     """
 
     def __init__(self, supervisor: Supervisor, names: Sequence[str]) -> None:
@@ -63,7 +63,12 @@ class GraphRun:
 
 @contextmanager
 def graph_run(
-    console: Console, processes: Sequence[Process], logs: Path, *, stopping: str = "stopping"
+    console: Console,
+    processes: Sequence[Process],
+    logs: Path,
+    *,
+    stopping: str = "stopping",
+    until_interrupted: bool = False,
 ) -> Iterator[GraphRun]:
     """A graph that ends with the block, however that ends.
 
@@ -74,6 +79,7 @@ def graph_run(
         processes: of the graph.
         logs: folder that gets a file a node.
         stopping: said where a person ends it.
+        until_interrupted: whether that is how it is meant to end, which leaves ``code`` at 0.
     """
     from flow_rag_vla.bringup.supervisor import Supervisor
     from flow_rag_vla.nodes.operator import OperatorError
@@ -85,6 +91,7 @@ def graph_run(
             yield run
     except KeyboardInterrupt:
         console.print(stopping)
+        run.code = 0 if until_interrupted else INTERRUPTED
     except (OperatorError, GraphEnded) as error:
         complain(console, error)
         run.code = 1

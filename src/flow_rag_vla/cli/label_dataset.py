@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flow_rag_vla.cli.signals import INTERRUPTED
+
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.datasets.dataset import LabelDataset
     from flow_rag_vla.labeling.datasets.store import DatasetStore
@@ -29,7 +31,6 @@ STORE = typer.Option(..., "--store", "-s", help="Folder of datasets, such as REG
 DATASET = typer.Argument(help="A dataset's folder; or, with --store, name or name@vN (no version: the newest).")
 IN_STORE = typer.Option(None, "--store", "-s", help="Folder of datasets in which the name is looked up.")
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
-_CANCELED = 130
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def _checked() -> Iterator[Console]:
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("stopped; what was not finished was not kept")
-        raise typer.Exit(_CANCELED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager

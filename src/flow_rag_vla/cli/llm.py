@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flow_rag_vla.cli.progress import counted
 from flow_rag_vla.cli.saying import warn
+from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from flow_rag_vla.data.episode_record import EpisodeRecord
@@ -167,7 +168,7 @@ def train(
     console.print(f"{result.adapter}: {result.steps} steps, loss {first:.3f} to {last:.3f}, {result.left_out} left out")
     if result.steps < planned:
         console.print("[yellow]stopped[/yellow]; the same command goes on")
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

@@ -42,6 +42,7 @@ from flow_rag_vla.cli.review import review
 from flow_rag_vla.cli.robot import robot
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.security import app as security
+from flow_rag_vla.cli.signals import INTERRUPTED
 from flow_rag_vla.cli.sim import sim
 from flow_rag_vla.cli.soak import soak
 from flow_rag_vla.cli.teleop import teleop
@@ -60,9 +61,6 @@ RUN, EXPLAIN, REMEMBER = "Run the graph", "Look into a run", "Remember failures"
 LABEL, MEASURE, ABOUT = "Label", "Train and measure", "About the graph"
 """Headings of the list of commands, in its order."""
 
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
-
 _ELSEWHERE = "name another place, or change who may write there"
 _ROOM = "make room there, or name another place"
 REFUSED = {
@@ -72,6 +70,8 @@ REFUSED = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.ENOTDIR: "a file is where a folder is wanted: name another place",
+    errno.EEXIST: "it is there already, and is not what is wanted there: name another place",
+    errno.EISDIR: "a folder is where a file is wanted: name a file in it, or another place",
     errno.ENAMETOOLONG: "take a shorter name",
 }
 """What the system may say of a file, and what a person can do about it. Anything else is a fault of the program."""
@@ -137,7 +137,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        where = error.filename if error.filename is not None else "a file"
+        # Of a file that takes another's place the second is the one that the person named.
+        named = error.filename2 if error.filename2 is not None else error.filename
+        where = named if named is not None else "a file"
         complain(Console(stderr=True), f"{where}: {error.strerror}; {REFUSED[error.errno]}")
         sys.exit(1)
 

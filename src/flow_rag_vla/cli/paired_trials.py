@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from flow_rag_vla.cli.progress import progress_display
+from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from flow_rag_vla.evaluate.trials.analysis import Summary
@@ -106,7 +107,7 @@ def run_paired(console: Console, specs: Sequence[SimulatedSpec], trials: PairedT
             )  # fmt: skip
     except KeyboardInterrupt:
         console.print(f"stopped; what was done is in {trials.folder}: go on with --resume", highlight=False)
-        return 130
+        return INTERRUPTED
     print_summary(console, summary)
     for line in summary.broken[:BROKEN_SHOWN]:
         console.print(f"[red]broken: {line}")

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain, warn
+from flow_rag_vla.cli.signals import INTERRUPTED
 
 
 def record(
@@ -78,13 +79,15 @@ def record(
                     break
                 time.sleep(0.1)
         except KeyboardInterrupt:
-            pass
+            # Without --duration that is how a recording ends.
+            code = INTERRUPTED if duration else 0
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             killed = supervisor.stop()
             signal.signal(signal.SIGTERM, before)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        for line in (Path(logs) / "recorder.log").read_text(errors="replace").splitlines():
+        log = Path(logs) / "recorder.log"
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
             if "dropped" in line or "[WARN]" in line or "[ERROR]" in line:
                 console.print(line.split("]: ", 1)[-1], markup=False)
     if killed:

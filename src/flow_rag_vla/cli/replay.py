@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
 from flow_rag_vla.cli.saying import complain, warn
+from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 
 if TYPE_CHECKING:
     from flow_rag_vla.bringup.graph import Process
@@ -126,7 +127,9 @@ def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: 
         raise typer.BadParameter(str(error)) from None
     if folder is not None:
         console.print(f"run [bold]{folder}[/bold]")
-    return _supervise(console, processes, folder, arguments["namespace"], rate, arguments["paused"] == "true")
+    code = _supervise(console, processes, folder, arguments["namespace"], rate, arguments["paused"] == "true")
+    # A bag that is played again and again ends when a person ends it.
+    return 0 if code == INTERRUPTED and arguments["loop"] == "true" else code
 
 
 def _supervise(
@@ -143,7 +146,7 @@ def _supervise(
         code = 0
         try:
             supervisor.start()
-            with PlayerControl(namespace, rate) as control, _keys() as keyboard:
+            with interruptible(), PlayerControl(namespace, rate) as control, _keys() as keyboard:
                 control.paused = paused
                 if keyboard:
                     console.print(KEYS)
@@ -166,8 +169,10 @@ def _supervise(
                 console.print(last_line(log).split(": ", 1)[-1], markup=False)
         except KeyboardInterrupt:
             console.print("stopping")
+            code = INTERRUPTED
         finally:
-            killed = supervisor.stop()
+            with uninterrupted():
+                killed = supervisor.stop()
         if killed:
             console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
             code = 1

@@ -107,7 +107,7 @@ def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace
     from flow_rag_vla.nodes.operator import Operator
 
     started = time.monotonic()
-    with graph_run(console, processes, logs) as graph:
+    with graph_run(console, processes, logs, until_interrupted=not instruction) as graph:
         graph.start()
         with Operator(namespace) as operator:
             graph.wait_until_up(operator)

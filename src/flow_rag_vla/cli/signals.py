@@ -7,6 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C cut short, as shells have it. One that runs until Ctrl-C ends with 0."""
+
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 

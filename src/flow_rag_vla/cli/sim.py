@@ -28,6 +28,7 @@ from flow_rag_vla.cli.graph_options import (
 )
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
 from flow_rag_vla.cli.saying import warn
+from flow_rag_vla.cli.signals import INTERRUPTED
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError, check_task, task_names
 
@@ -173,8 +174,8 @@ def sim(
     if memory and record:
         _keep_memory(console, memory_database(memory), folder)
     code = _run(console, folder, processes, plan, namespace)
-    if report:
-        _report(console, folder)
+    if report and not _report(console, folder):
+        code = code or INTERRUPTED
     raise typer.Exit(code)
 
 
@@ -272,7 +273,7 @@ def _run(console: Console, folder: Path, processes: Sequence[Process], plan: Pla
     progress = Progress(plan)
     console.print(f"run [bold]{folder}[/bold]")
     started = time.monotonic()
-    with graph_run(console, processes, folder / "log") as graph:
+    with graph_run(console, processes, folder / "log", until_interrupted=plan.waits) as graph:
         graph.start()
         with Operator(namespace) as operator:
             with console.status(f"starting {len(processes)} nodes"):
@@ -331,7 +332,8 @@ def _summary(console: Console, progress: Progress) -> None:
     console.print(table)
 
 
-def _report(console: Console, folder: Path) -> None:
+def _report(console: Console, folder: Path) -> bool:
+    """Make the report page and the animated picture; False if Ctrl-C ended that."""
     from flow_rag_vla.evaluate.report import make_report
 
     try:
@@ -339,6 +341,7 @@ def _report(console: Console, folder: Path) -> None:
             made = make_report(folder)
     except KeyboardInterrupt:
         console.print(f"report left out; make it with: flow_rag_vla report {folder}")
-        return
+        return False
     for path in made:
         console.print(f"[bold]{path}[/bold]")
+    return True

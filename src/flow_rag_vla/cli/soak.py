@@ -86,7 +86,7 @@ def soak(
         if asking is not None:
             content["words"] = dict(asking.outcomes)
     if not content["nodes"]:
-        raise typer.Exit(1)
+        raise typer.Exit(graph.code or 1)
     content["restarts"] = graph.supervisor.restarts
     content["about"] = {
         "command": " ".join(["flow_rag_vla", *sys.argv[1:]]),
