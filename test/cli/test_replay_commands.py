@@ -63,11 +63,18 @@ def test_why_prints_and_writes_a_page(bag, tmp_path):
     assert "Path of the tool" in page.read_text()
 
 
+def test_why_says_when_there_are_no_pictures_to_save(bag, tmp_path):
+    result = runner.invoke(app, ["why", str(bag), "1", "--frames", str(tmp_path / "frames")])
+    assert result.exit_code == 0 and "there are no pictures to save" in result.output, result.output
+    assert not (tmp_path / "frames").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["why", "BAG", "999"], "holds ticks"),
         (["why", "/nowhere", "1"], "holds no .mcap"),
+        (["why", "BAG", "90", "--memory", "/nowhere.db"], "/nowhere.db is not there"),
         (["replay", "BAG", "--memory", "off,on,empty"], "expected one or two"),
         (["replay", "BAG", "--memory", "magic"], "not one of"),
         (["replay", "/nowhere"], "does not exist"),

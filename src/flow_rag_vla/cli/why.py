@@ -41,6 +41,8 @@ def why(
     from flow_rag_vla.policy.checkpoint import CheckpointError
     from flow_rag_vla.policy.policy import FlowPolicy
 
+    if memory and not Path(memory).expanduser().is_file():
+        raise typer.BadParameter(f"--memory {memory} is not there; name a database, or leave it out for the run's own")
     try:
         recording = read_recording(run, namespace)
         index, failure = find_tick(recording, tick)
@@ -71,8 +73,10 @@ def why(
     if frames is not None:
         from PIL import Image
 
-        frames.mkdir(parents=True, exist_ok=True)
+        if not found.frames:
+            warn(console, f"{frames}: there are no pictures to save, as no observation stands behind this command")
         for camera, pixels in found.frames.items():
+            frames.mkdir(parents=True, exist_ok=True)
             path = frames / f"tick_{found.command.tick}_{camera}.png"
             Image.fromarray(pixels).save(path)
             console.print(str(path))

@@ -104,7 +104,7 @@ def test_ticks_are_found_by_number_time_and_episode(perform):
     [
         ("999", "holds ticks 1 to 40"),
         ("99s", "lasts"),
-        ("failure:1", "has 0 failure events"),
+        ("failure:1", "nothing failed in this run: name episode:1"),
         ("episode:9", "episodes: 1"),
         ("yesterday", "names no tick"),
         ("failure:x", "names no tick"),

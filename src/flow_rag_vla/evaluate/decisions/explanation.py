@@ -220,7 +220,8 @@ def explain(
 def _at_failure(recording: DecisionRecording, stamps: list[int], number: int) -> tuple[int, Any]:
     count = len(recording.failures)
     if not 1 <= number <= count:
-        raise TickError(f"failure:{number} is not on record; this run has {count} failure events")
+        known = f"failures: 1 to {count}" if count else "nothing failed in this run: name episode:1, or a tick"
+        raise TickError(f"failure:{number} is not on record; {known}")
     event = recording.failures[number - 1].message
     onset = stamp_ns(event.onset) or stamp_ns(event.header)
     return max(0, bisect_right(stamps, onset) - 1), event

@@ -64,7 +64,9 @@ def _command(found: Explanation) -> list[str]:
     else:
         lines.append("no target: no robot state had arrived, so no pose was safe to name")
     status = found.status
-    if status is not None:
+    if status is not None and not status.episode_id:
+        lines.append("no episode had begun")
+    elif status is not None:
         lines.append(
             f"episode {status.episode_id} ({status.task}, {_EPISODE.get(status.state, str(status.state))}"
             + (f", phase {status.phase}" if status.phase else "")
