@@ -120,3 +120,12 @@ def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowle
 def test_what_goes_wrong_is_one_line(knowledge, words, said):
     code, output = knowledge(*words)
     assert code == 2 and said in output and output.count("\n") == 1
+
+
+def test_a_wrong_document_is_named_before_a_model_is_loaded(knowledge, tmp_path, monkeypatch):
+    good, missing = tmp_path / "good.md", tmp_path / "missing.md"
+    good.write_text(MANUAL)
+    monkeypatch.setattr(commands, "_embedder", lambda *_: pytest.fail("a model was loaded"))
+    code, said = knowledge("add", str(good), str(missing))
+    assert code == 2 and f"{missing} cannot be read as text" in said
+    assert not (tmp_path / "known.db").exists()

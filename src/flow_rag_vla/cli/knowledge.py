@@ -17,6 +17,7 @@ from rich.table import Table
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.model_options import ALLOWED_TOOLS, KEY_VARIABLE, TOOLS, ask_model
 from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from flow_rag_vla.llm.embedding.base import TextEmbedder
@@ -55,7 +56,7 @@ def _told() -> Iterator[Console]:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print("stopped; what was kept stays")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _embedder(name: str, model: str) -> TextEmbedder:
@@ -81,10 +82,13 @@ def add(
 
       flow_rag_vla knowledge add building_code.md -c building_rule --store postgresql://lab@server/texts
     """
-    from flow_rag_vla.llm.knowledge import read_document
+    from flow_rag_vla.llm.knowledge import document_text, read_document
     from flow_rag_vla.llm.text_store import TextStore
 
     with _told() as console:
+        for document in documents:
+            # A wrong name is said before a model is loaded for the right ones.
+            document_text(document.expanduser())
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:
             for document in documents:

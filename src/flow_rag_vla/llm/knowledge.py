@@ -68,17 +68,25 @@ def _words_within(sentence: str, room: int) -> Iterable[str]:
         yield sentence
 
 
+def document_text(path: Path) -> str:
+    """The words of a text or Markdown file.
+
+    Raises:
+        BadRequestError: for a file that is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"{path} cannot be read as text: {error}") from error
+
+
 def read_document(store: TextStore, collection: str, path: Path) -> int:
     """Put a text or Markdown file into a store; return how many passages it made.
 
     Raises:
         BadRequestError: for a file that is no UTF-8 text.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequestError(f"{path} cannot be read as text: {error}") from error
-    return store.add(collection, path.name, passages(text))
+    return store.add(collection, path.name, passages(document_text(path)))
 
 
 def quoted(found: Sequence[Passage]) -> tuple[Message, ...]:
