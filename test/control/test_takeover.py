@@ -105,6 +105,34 @@ def test_the_emergency_stop_goes_before_a_person(rig):
     assert rig.tick().mode is Mode.TAKEOVER
 
 
+def test_controls_that_are_still_deflected_when_the_emergency_stop_is_reset_move_nothing(rig):
+    ask(rig, gripper=0.3)
+    rig.run(3)
+    rig.loop.emergency_stop("asked for", rig.steady)
+    rig.run(2)
+    rig.loop.reset_emergency_stop(rig.steady)
+    for _ in range(4):
+        ask(rig, gripper=0.9)
+        still = rig.tick()
+        assert not still.action[:6].any() and still.action[6] == np.float32(0.3)
+    assert still.mode is Mode.TAKEOVER and "must let go of the controls" in still.reason_text
+    ask(rig, 0, 0, 0, 0, 0, 0, gripper=0.3)
+    rig.tick()
+    ask(rig, gripper=0.9)
+    moving = rig.tick()
+    assert moving.action[0] > 0.0 and moving.action[6] == np.float32(0.9)
+    assert moving.reason_text == "ada has the robot"
+
+
+def test_a_person_who_takes_the_robot_after_the_reset_is_followed_at_once(rig):
+    rig.loop.emergency_stop("asked for", rig.steady)
+    rig.tick()
+    rig.loop.reset_emergency_stop(rig.steady)
+    rig.tick()
+    ask(rig)
+    assert rig.tick().action[0] > 0.0
+
+
 def test_a_person_may_move_the_robot_between_episodes_but_not_while_it_is_put_into_its_start(rig):
     rig.episode(running=False)
     ask(rig)

@@ -34,6 +34,7 @@ __all__ = ["SQUEEZE_N", "Command", "ControlLoop", "Episode", "LoopSettings"]
 SQUEEZE_N = 1.0
 """Effort above which a gripper is taken to hold something."""
 
+_LET_GO = " and must let go of the controls, which were deflected when the emergency stop was reset"
 _LONGEST_S = 1e9
 """Keeps an absurd time limit inside the range of integer nanoseconds."""
 
@@ -209,6 +210,7 @@ class ControlLoop:
         self.ladder.reset_emergency_stop(steady_ns)
         if latched:
             self._account.stopped = (Reason.EMERGENCY_STOP, "emergency stop was reset")
+            self.takeover.wait_for_rest()
         return latched
 
     def tick(self, now_ns: int, steady_ns: int) -> Command:
@@ -292,7 +294,7 @@ class ControlLoop:
             target=target,
             mode=mode,
             reason=Reason.TAKEOVER,
-            reason_text=f"{takeover.person} has the robot",
+            reason_text=f"{takeover.person} has the robot{_LET_GO if takeover.to_let_go else ''}",
             clamps=clamps,
             observation_age_ms=takeover.age_ns(steady_ns) / 1e6,
             provenance=takeover.provenance,

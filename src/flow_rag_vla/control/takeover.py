@@ -1,7 +1,9 @@
 """A person at the controls: who has the robot, what they ask for, and whether they are still heard.
 
 From the first active request on the robot belongs to its person, until that person says that it is released. A stream
-that falls silent is no release: the loop then holds for a named reason, and a new active request goes on.
+that falls silent is no release: the loop then holds for a named reason, and a new active request goes on. After an
+emergency stop was reset the person must first let go of the controls: what they were still deflected to when somebody
+reset it must not move the robot.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, MOTION, TICK_S, Provenance
+
+AT_REST = 1e-3
+"""Metres and radians per second below which the controls count as let go of: sticks seldom rest at zero exactly."""
 
 HUMAN = "human"
 """The policy that the provenance of a person's commands names; its revision is the person's name."""
@@ -55,6 +60,7 @@ class Takeover:
         self.person = ""
         self.provenance = Provenance()
         self._held = False
+        self._to_let_go = False
         self._request: TakeoverRequest | None = None
         self._arrival_ns = self._age_on_arrival_ns = 0
         self._newest_ns: int | None = None
@@ -63,6 +69,15 @@ class Takeover:
     def held(self) -> bool:
         """Whether a person has the robot, heard or not."""
         return self._held
+
+    @property
+    def to_let_go(self) -> bool:
+        """Whether the person must let go of the controls before anything is followed."""
+        return self._to_let_go
+
+    def wait_for_rest(self) -> None:
+        """Follow nothing that a person asks for until they have let go of the controls once."""
+        self._to_let_go = self._held
 
     @property
     def arrival_steady_ns(self) -> int | None:
@@ -90,8 +105,10 @@ class Takeover:
         if request.stamp_ns:
             self._newest_ns = request.stamp_ns
         if not request.active:
-            self._held, self._request = False, None
+            self._held, self._to_let_go, self._request = False, False, None
             return None
+        if np.linalg.norm(request.velocity) < AT_REST:
+            self._to_let_go = False
         if not self._held:
             self._held, self.person = True, request.person
             self.taken += 1
@@ -105,7 +122,7 @@ class Takeover:
         action = np.zeros(ACTION_DIM)
         action[GRIPPER] = opening
         request = self._request
-        if request is not None:
+        if request is not None and not self._to_let_go:
             action[MOTION] = request.velocity * TICK_S
             if request.gripper >= 0.0:
                 action[GRIPPER] = request.gripper
