@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +287,60 @@ def test_an_arm_that_is_held_fast_is_pushed_again_only_after_half_a_second():
     assert all(len(spell) * PERIOD >= 0.5 for spell in spells if spell[-1] < len(holds) - 1)
 
 
+@pytest.mark.parametrize(
+    ("states_every", "commands_every", "hold"), [(8, 1, Hold.JOINT_STATES_STALE), (1, 6, Hold.NO_COMMAND)]
+)
+def test_what_comes_now_and_then_does_not_move_the_arm_in_starts_and_stops(states_every, commands_every, hold):
+    bench = moving()
+    target = bench.position + np.array([0.1, 0.0, 0.0])
+    holds = []
+    for tick in range(1, 97):
+        output = bench.tick(target if tick % commands_every == 0 else None, sense=tick % states_every == 0)
+        holds.append(output.hold)
+    assert set(holds[24:]) == {hold}
+    assert np.abs(np.diff(bench.told[-60:], axis=0)).max() < 1e-9
+    for _ in range(4):
+        output = bench.tick(bench.arm.pose(bench.joints)[0])
+    assert output.hold is None
+
+
+def test_a_driver_that_is_too_slow_is_named_as_that():
+    bench = Bench()
+    for _ in range(6):
+        bench.now += 300 * MS
+        bench.sense(bench.joints)
+    assert "fewer than 3 came within 0.15 s" in bench.follower.tick(bench.now).text
+
+
+@pytest.mark.parametrize("ends", ["emergency stop", "silence"])
+def test_an_arm_that_is_held_fast_time_and_again_is_not_pushed_until_a_person_or_a_silence_ended_it(ends):
+    bench = Bench().warm()
+    stuck = bench.joints.copy()
+    turn = quaternion_from_rotation_vector(np.array([0.3, 0.0, 0.0]))
+    facing = quaternion_multiply(turn, bench.arm.pose(stuck)[1])
+
+    def push(ticks, joints):
+        found = []
+        for _ in range(ticks):
+            bench.now += 25 * MS
+            bench.sense(joints)
+            bench.follower.command(CartesianTarget(bench.position, facing, 0.05), bench.now)
+            found.append(bench.follower.tick(bench.now))
+        return found
+
+    outputs = push(400, stuck)
+    last = outputs[-200:]
+    assert {output.hold for output in last} == {Hold.NOT_TRACKING}, "it is pushed no more"
+    assert "free the arm" in last[-1].text
+    assert sum(one.hold is None and other.hold is not None for one, other in pairwise(outputs)) == 3
+    if ends == "emergency stop":
+        bench.follower.stop()
+    else:
+        bench.now += 500 * MS
+        bench.follower.tick(bench.now)
+    assert any(output.hold is None for output in push(40, stuck))
+
+
 def test_an_emergency_stop_holds_until_the_next_command():
     bench = moving()
     bench.follower.stop()
@@ -360,7 +415,7 @@ def test_a_tool_whose_joint_states_stopped_is_not_told_to_go_back_to_where_it_wa
         output = bench.tick(goal, sense=tick < 8 or tick >= 30)
         told.append(output.position[0])
         bench.joints = bench.arm.solve(output.position, bench.orientation, bench.joints).joints
-        assert (output.hold is Hold.JOINT_STATES_STALE) == (14 <= tick < 30)
+        assert (output.hold is Hold.JOINT_STATES_STALE) == (14 <= tick < 32)
     steps = np.diff(told)
     assert steps.min() > -1e-6 and np.abs(np.diff(steps)).max() <= bench.profile.tool_acceleration * PERIOD**2
 
@@ -378,7 +433,8 @@ def test_a_tool_that_others_moved_while_it_was_held_is_led_on_from_there(mode, s
         bench.joints = bench.arm.solve(place, bench.orientation, bench.joints).joints
         output = bench.tick(sense=seen)
     assert output.hold is (Hold.NO_COMMAND if seen else Hold.JOINT_STATES_STALE)
-    output = bench.tick(there)
+    for _ in range(3):
+        output = bench.tick(there)
     assert output.hold is None
     if mode == "cartesian_twist":
         assert np.abs(output.twist).max() < 0.02

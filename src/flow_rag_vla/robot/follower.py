@@ -30,10 +30,13 @@ _POSITION_TOLERANCE = 2e-3
 _ORIENTATION_TOLERANCE = 0.02
 """How far, in metres and radians, a solution may be from its target."""
 _GOOD_IN_A_ROW = 3
-"""Joint states that make them believable at all: a driver's first may be what it began with, not what it measured."""
+"""Joint states that make them believable, at first and after a silence: a driver's first may be what it began with, not
+what it measured. As many commands, after a silence of theirs: single ones would move the arm in starts and stops."""
 _SETTLED_NS = 500_000_000
 """How long nothing else was seen until the arm moves again after joint states that made no sense, or after it did not
 go where it was told. Without it, what is wrong now and then would move the arm in starts and stops."""
+_STUCK_AFTER, _STUCK_WITHIN_NS = 3, 10_000_000_000
+"""So many times in so many nanoseconds that the arm did not go where it was told are a case for a person."""
 _MEASURED_MARGIN = 0.02
 """Radians by which a measured joint may be outside its limits: calibration and noise. Half of it ends the hold."""
 _MOVED = 0.5
@@ -103,6 +106,7 @@ class Follower:
         self._beyond_limits = False
         self._target: CartesianTarget | None = None
         self._target_ns = 0
+        self._awaited = 0
         self._command_fault: tuple[Hold, str] | None = None
         self._refused: tuple[Hold, str] | None = None
         self._gripper: float | None = None
@@ -114,6 +118,7 @@ class Follower:
         self._ticked_ns = 0
         self._held = self._ended = False
         self._lost: tuple[int, str] | None = None
+        self._losses: tuple[int, ...] = ()
 
     @property
     def measured(self) -> Array | None:
@@ -131,6 +136,8 @@ class Follower:
             # Another driver's on the same topic: a gripper, a mobile base.
             self._others = f"; what comes names {', '.join(names)}: correct the profile's joint names"
             return None
+        if self._sample is not None and now_ns - self._sample[1] > self._profile.state_timeout * 1e9:
+            self._good_samples = 0
         values, problem = self._positions(names, positions)
         problem = problem or self._leap(values, now_ns)
         if problem:
@@ -173,7 +180,13 @@ class Follower:
         )
 
     def command(self, target: CartesianTarget, now_ns: int) -> None:
-        """Take the controller's newest target. One that makes no sense holds the arm until the next."""
+        """Take the controller's newest target. One that makes no sense holds the arm until the next.
+
+        After a silence some in a row must come before the arm moves again.
+        """
+        if self._target_ns and now_ns - self._target_ns > self._profile.command_timeout * 1e9:
+            self._awaited, self._losses = _GOOD_IN_A_ROW, ()
+        self._awaited = max(0, self._awaited - 1)
         numbers = np.concatenate([target.position, target.orientation, [target.gripper_width]])
         length = float(np.linalg.norm(target.orientation))
         self._target_ns = now_ns
@@ -188,6 +201,7 @@ class Follower:
     def stop(self) -> None:
         """Hold for the emergency stop, until the next command."""
         self._target, self._command_fault = None, (Hold.EMERGENCY_STOP, "released by the controller's service")
+        self._losses = ()
 
     def end(self) -> None:
         """Come to rest, whatever is commanded after it: the last of what is told must not be a motion."""
@@ -222,7 +236,9 @@ class Follower:
         if self._bad_sample:
             return Hold.JOINT_STATES_INVALID, self._bad_sample
         if self._measured is None:
-            return Hold.NO_JOINT_STATES, f"expected on {profile.joint_states!r}{self._others}"
+            few = f"; fewer than {_GOOD_IN_A_ROW} came within {profile.state_timeout:g} s of each other"
+            seen = self._others if self._sample is None else few
+            return Hold.NO_JOINT_STATES, f"expected on {profile.joint_states!r}{seen}"
         age = (now_ns - self._measured_ns) / 1e9
         if age > profile.state_timeout:
             return Hold.JOINT_STATES_STALE, f"the last is {age:.3f} s old, limit {profile.state_timeout:g} s"
@@ -243,6 +259,8 @@ class Follower:
         age = (now_ns - self._target_ns) / 1e9
         if age > profile.command_timeout:
             return Hold.NO_COMMAND, f"the last is {age:.3f} s old, limit {profile.command_timeout:g} s"
+        if self._awaited:
+            return Hold.NO_COMMAND, f"they begin anew: {self._awaited} more in a row are awaited"
         return self._refused or self._outside(self._target)
 
     def _outside(self, target: CartesianTarget) -> tuple[Hold, str] | None:
@@ -286,13 +304,21 @@ class Follower:
     def _lost_at(self, lag: Array) -> str | None:
         """How joints that lag (J,), radians, behind what they were told are held fast, or None.
 
-        Until they were well inside for a while: a threshold alone would let the arm be pushed in small steps.
+        Until they were well inside for a while: a threshold alone would let the arm be pushed in small steps. Whoever
+        or whatever holds it fast time and again is not pushed any more, until a person or a silence has ended it.
         """
-        limit, worst = self._profile.tracking, int(lag.argmax())
+        limit, worst, now_ns = self._profile.tracking, int(lag.argmax()), self._ticked_ns
         if lag[worst] > (limit if self._lost is None else 0.5 * limit):
+            if self._lost is None:
+                self._losses = (*(then for then in self._losses if now_ns - then < _STUCK_WITHIN_NS), now_ns)
             text = f"{self._names[worst]} is {lag[worst]:.3f} rad from what it was told, limit {limit:g} rad"
-            self._lost = self._ticked_ns, text
-        elif self._lost is not None and self._ticked_ns - self._lost[0] >= _SETTLED_NS:
+            if len(self._losses) >= _STUCK_AFTER:
+                text += (
+                    f"; that was so {len(self._losses)} times in {_STUCK_WITHIN_NS / 1e9:g} s: free the arm, then "
+                    "press and reset the emergency stop"
+                )
+            self._lost = now_ns, text
+        elif self._lost is not None and now_ns - self._lost[0] >= _SETTLED_NS and len(self._losses) < _STUCK_AFTER:
             self._lost = None
         return None if self._lost is None else self._lost[1]
 
