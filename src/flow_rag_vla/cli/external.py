@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flow_rag_vla.cli.saying import complain
 
-MEMORY = "residual,dispatch,shuffled+residual,guide,dagger"
+MEMORY = "consensus,shuffled+consensus,residual,dagger"
 
 
 def external(

@@ -58,6 +58,9 @@ USES: Mapping[str, Use] = {
 SHUFFLE_SEED = 7
 RELATION_SCALE = 1.0
 """Length of the key of relations, in their own units."""
+AGREED_SCALE = 0.3
+"""Length of the key of a standardised observation under ``consensus``, times the root of how many numbers it has: how far
+apart two of them are grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +299,8 @@ class ExternalBench:
             key = KernelKey(config.condition_dim, spec.length_scale)
             if relations is not None:
                 key = KernelKey(len(relations(np.zeros(config.condition_dim))), RELATION_SCALE)
+            elif agreeing:
+                key = KernelKey(config.condition_dim, AGREED_SCALE * config.condition_dim**0.5)
             memory = ExternalMemory(
                 spec.name,
                 file_revision(Path(spec.folder) / POLICY_FOLDER / "policy.safetensors"),
