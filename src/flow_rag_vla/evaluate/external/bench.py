@@ -59,8 +59,8 @@ SHUFFLE_SEED = 7
 RELATION_SCALE = 1.0
 """Length of the key of relations, in their own units."""
 AGREED_SCALE = 0.3
-"""Length of the key of a standardised observation under ``consensus``, times the root of how many numbers it has: how far
-apart two of them are grows with it."""
+"""Length of the key of a standardised observation under ``consensus``, times the root of how many numbers it has: how
+far apart two of them are grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
