@@ -113,7 +113,7 @@ def test_documents_and_cases_are_found_asked_embedded_anew_and_taken_back(knowle
         (("migrate", "--to", "minilm"), "there is no text store at"),
         (("rollback", "--to", "minilm"), "there is no text store at"),
         (("add", "nowhere.md"), "nowhere.md cannot be read"),
-        (("add", "nowhere.md", "-e", "oracle"), "unknown embedder 'oracle'; known: minilm"),
+        (("add", __file__, "-e", "oracle"), "unknown embedder 'oracle'; known: minilm"),
         (("cases", "nowhere.db"), "nowhere.db"),
     ],
 )

@@ -13,6 +13,7 @@ from flow_rag_vla.evaluate.external import bench as bench_module
 from flow_rag_vla.evaluate.external.bench import Admission, ExternalBench, ExternalBenchSpec, read_admission
 from flow_rag_vla.evaluate.external.cases import DoneWell
 from flow_rag_vla.evaluate.external.environment import ExternalError
+from flow_rag_vla.evaluate.external.labels import Labels, label_visits
 from flow_rag_vla.evaluate.external.preparation import (
     FAILURE_SEEDS,
     FAILURES_FILE,
@@ -24,7 +25,7 @@ from flow_rag_vla.evaluate.external.preparation import (
     prepare,
     save_bank,
 )
-from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Labels, Visit, label_visits, run_episode
+from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Visit, run_episode
 from flow_rag_vla.evaluate.external.study import is_external, prepared_benches
 from flow_rag_vla.evaluate.external.training import ExternalTraining
 from flow_rag_vla.evaluate.trials.plan import make_plan

@@ -19,8 +19,9 @@ from flow_rag_vla.evaluate.external.cases import DoneWell, LabelledFailure
 from flow_rag_vla.evaluate.external.demonstrations import Demonstrations, collect, load_demonstrations
 from flow_rag_vla.evaluate.external.demonstrations import save_demonstrations as keep_demonstrations
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError
+from flow_rag_vla.evaluate.external.labels import label_visits
 from flow_rag_vla.evaluate.external.policy import ChunkPolicy, ExternalPolicyConfig, load_policy, save_policy
-from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Visit, label_visits, run_episode
+from flow_rag_vla.evaluate.external.rollout import EpisodeSettings, Visit, run_episode
 from flow_rag_vla.evaluate.external.tasks import ExternalTask, Observation
 from flow_rag_vla.evaluate.external.training import ExternalTraining, fine_tune, train
 
