@@ -200,6 +200,8 @@ def test_a_node_outlives_whatever_is_sent_to_it(
     files = {key: str(tmp_path / value) for key, value in FILES.get(name, {}).items()}
     node = start_node(name, **NODES[name], **files)
     known_by(name)
+    # That a node answers does not say that its name and what belongs to it have arrived, too.
+    spin_until(lambda: name in ros_node.get_node_names(), what=f"the name of {name}")
     drawn, random = Drawn(7), np.random.default_rng(7)
 
     def entities(ask):
