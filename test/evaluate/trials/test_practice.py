@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ SOLVED = 200_000
 
 
 class Impaired:
-    """The shipped policy, but it reads the target elsewhere, or leaves the hand open whatever it reads."""
+    """The shipped policy, but it reads the target elsewhere, or leaves the hand open whatever it reads.
 
-    def __init__(self, policy: FlowPolicy, *, misread: float = 0.0, limp: bool = False) -> None:
+    limp: in so many attempts, the first
+    """
+
+    def __init__(self, policy: FlowPolicy, *, misread: float = 0.0, limp: float = 0) -> None:
         self._policy, self._limp = policy, limp
+        self._attempts, self._last_ns = 0, 0
         self._shift = np.zeros(SHIFT_SHAPE)
         self._shift[0, 0] = misread
 
@@ -44,7 +49,9 @@ class Impaired:
 
     def act(self, *given: Any, **named: Any) -> ActionChunk:
         chunk = self._policy.act(*given, **{**named, "shift": self._shift})
-        if self._limp:
+        self._attempts += chunk.stamp_ns < self._last_ns
+        self._last_ns = chunk.stamp_ns
+        if self._attempts < self._limp:
             chunk.actions[:, 6] = 1.0
         return chunk
 
@@ -79,7 +86,12 @@ def test_a_policy_that_misreads_the_target_leaves_cases_that_know_by_how_much(ri
 
 
 def test_a_policy_that_reads_well_and_does_the_wrong_thing_leaves_no_misreadings(rig: Rig, tmp_path: Path) -> None:
-    cases = practised(rig, tmp_path, Impaired(rig.policy, limp=True))
+    cases = practised(rig, tmp_path, Impaired(rig.policy, limp=math.inf))
+    assert cases and all(case.misreading is None for case in cases)
+
+
+def test_a_policy_that_does_it_the_next_time_without_being_told_leaves_no_misreadings(rig: Rig, tmp_path: Path) -> None:
+    cases = practised(rig, tmp_path, Impaired(rig.policy, limp=1))
     assert cases and all(case.misreading is None for case in cases)
 
 
