@@ -1,17 +1,21 @@
-"""Goals that a thread beside the executor's sends are answered, each of them."""
+"""Goals are answered, each of them: those of a thread beside the executor's, and those whose answer got lost."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from rclpy.action import ActionClient, ActionServer, GoalResponse
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient, ActionServer, CancelResponse, GoalResponse
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from flow_rag_vla.nodes import goals
 from flow_rag_vla.nodes.goals import send_goal
 from flow_rag_vla_interfaces.action import ExecuteTask
 
@@ -51,7 +55,7 @@ def test_every_goal_of_another_thread_is_answered(ros_node: Node, hasty: None) -
         assert client.wait_for_server(60.0)
         for _ in range(GOALS):
             answered = threading.Event()
-            answer = send_goal(executors[1], client, ExecuteTask.Goal())
+            answer = send_goal(asking, client, ExecuteTask.Goal())
             answer.add_done_callback(lambda done, event=answered: event.set())
             assert answered.wait(60.0)
             assert answer.result().accepted is False
@@ -70,10 +74,146 @@ def test_what_cannot_be_sent_is_told_to_whoever_waits(ros_node: Node) -> None:
     executor = SingleThreadedExecutor(context=ros_node.context)
     executor.add_node(ros_node)
     try:
-        answer = send_goal(executor, client, "no goal")
+        answer = send_goal(ros_node, client, "no goal")
         while not answer.done():
             executor.spin_once(1.0)
         assert isinstance(answer.exception(), TypeError)
     finally:
         executor.shutdown(timeout_sec=10.0)
         client.destroy()
+
+
+def test_a_node_that_nobody_spins_sends_nothing_and_says_so(ros_context: object) -> None:
+    import rclpy
+
+    node = rclpy.create_node("alone")
+    client = ActionClient(node, ExecuteTask, "refuse")
+    try:
+        with pytest.raises(RuntimeError, match="no executor has the node 'alone'"):
+            send_goal(node, client, ExecuteTask.Goal())
+    finally:
+        client.destroy()
+        node.destroy_node()
+
+
+class _Deaf:
+    """An action server's own handle, of which the first answers to goals do not arrive."""
+
+    def __init__(self, handle: Any, lost: int) -> None:
+        self._handle, self.lost = handle, lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handle, name)
+
+    def send_goal_response(self, *message: Any) -> None:
+        if self.lost > 0:
+            self.lost -= 1
+        else:
+            self._handle.send_goal_response(*message)
+
+    def __enter__(self) -> Any:
+        return self._handle.__enter__()
+
+    def __exit__(self, *error: object) -> Any:
+        return self._handle.__exit__(*error)
+
+
+@dataclass
+class _World:
+    """A server of which answers get lost, and a client."""
+
+    node: Node
+    client: ActionClient[Any, Any, Any]
+    server: ActionServer[Any, Any, Any]
+    asked: list[str] = field(default_factory=list)
+    taken: list[Any] = field(default_factory=list)
+    withdrawn: list[Any] = field(default_factory=list)
+    accept: bool = True
+
+    def lose(self, answers: int) -> None:
+        self.server._handle = _Deaf(self.server._handle, answers)
+
+    def ask(self, goal: ExecuteTask.Goal) -> GoalResponse:
+        self.asked.append(goal.instruction)
+        return GoalResponse.ACCEPT if self.accept else GoalResponse.REJECT
+
+    def cancel(self, handle: Any) -> CancelResponse:
+        self.withdrawn.append(handle)
+        return CancelResponse.ACCEPT
+
+
+@pytest.fixture
+def world(ros_node: Node, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[_World]:
+    monkeypatch.setattr(goals, "RESEND_S", 0.2)
+    made: list[_World] = []
+
+    def execute(handle: Any) -> ExecuteTask.Result:
+        handle.publish_feedback(ExecuteTask.Feedback(message="begun"))
+        handle.succeed()
+        return ExecuteTask.Result(reason="done")
+
+    server = ActionServer(
+        ros_node,
+        ExecuteTask,
+        "lossy",
+        execute,
+        goal_callback=lambda goal: made[0].ask(goal),
+        cancel_callback=lambda handle: made[0].cancel(handle),
+        handle_accepted_callback=lambda handle: made[0].taken.append(handle),
+    )
+    made.append(_World(ros_node, ActionClient(ros_node, ExecuteTask, "lossy"), server))
+    spin_until(made[0].client.server_is_ready, what="the action")
+    yield made[0]
+    made[0].client.destroy()
+    server.destroy()
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_goal_whose_acceptance_got_lost_is_carried_out_once_and_its_result_comes(
+    world: _World, spin_until: Callable[..., None], lost: int
+) -> None:
+    world.lose(lost)
+    told: list[str] = []
+    answer = send_goal(
+        world.node, world.client, ExecuteTask.Goal(instruction="go"), lambda said: told.append(said.feedback.message)
+    )
+    spin_until(answer.done, what="the handle")
+    handle = answer.result()
+    assert handle.accepted and world.asked == ["go"]
+    done = handle.get_result_async()
+    world.taken[0].execute()
+    spin_until(done.done, what="the result")
+    assert done.result().status == GoalStatus.STATUS_SUCCEEDED and done.result().result.reason == "done"
+    assert told == ["begun"] and len(world.taken) == 1
+
+
+def test_a_goal_whose_refusal_got_lost_is_refused(world: _World, spin_until: Callable[..., None]) -> None:
+    world.accept = False
+    world.lose(1)
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(answer.done, what="the handle")
+    assert not answer.result().accepted and world.asked == ["go", "go"] and not world.taken
+
+
+def test_a_goal_that_nobody_waits_for_is_cancelled_and_not_sent_again(
+    world: _World, spin_until: Callable[..., None]
+) -> None:
+    world.lose(1000)
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(lambda: world.taken, what="the goal at the server")
+    answer.cancel()
+    spin_until(lambda: world.withdrawn, what="the cancellation")
+    sends: list[object] = []
+    world.client.send_goal_async = lambda *goal: sends.append(goal)  # type: ignore[method-assign, assignment]
+    later: list[bool] = []
+    world.node.create_timer(4 * goals.RESEND_S, lambda: later.append(True))
+    spin_until(lambda: later, what="the time of two more sends")
+    assert not sends and world.asked == ["go"] and not answer.done()
+
+
+def test_a_goal_withdrawn_before_it_was_sent_is_never_sent(world: _World, spin_until: Callable[..., None]) -> None:
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="late"))
+    answer.cancel()
+    second = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="next"))
+    spin_until(second.done, what="the next goal's handle")
+    assert world.asked == ["next"] and not world.withdrawn

@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.goals import send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics, MemoryStatistics
@@ -151,7 +152,7 @@ class ChaosClient(GraphClient):
             return
         self._asked_s = now
         goal = ExecuteTask.Goal(instruction=INSTRUCTION, timeout=_LIMIT_S)
-        self._goals.send_goal_async(goal).add_done_callback(self._on_answer)
+        send_goal(self._node, self._goals, goal).add_done_callback(self._on_answer)
 
     def _on_answer(self, answer: Future[Any]) -> None:
         with suppress(Exception):

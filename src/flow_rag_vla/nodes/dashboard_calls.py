@@ -92,10 +92,13 @@ class GraphCalls:
             timeout=order.timeout,
         )
         what = order.instruction or order.task
-        executor = self._node.executor
-        if executor is None:
-            raise _down("the live page's own executor")
-        handle: Any = await _answer(send_goal(executor, self._task, goal), "episode_manager")
+        sent = send_goal(self._node, self._task, goal)
+        try:
+            handle = await _answer(sent, "episode_manager")
+        except GatewayError:
+            # Who was told that there is no answer must not see the arm begin later.
+            sent.cancel()
+            raise
         if not handle.accepted:
             raise conflict(
                 "refused",

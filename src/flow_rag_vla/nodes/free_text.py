@@ -12,6 +12,7 @@ less careful. What is not decided in time, withdrawn or lost is refused, and the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock
@@ -143,6 +144,7 @@ class FreeText:
         from rclpy.action import ActionClient
 
         from flow_rag_vla.nodes.free_text_answer import decided_step
+        from flow_rag_vla.nodes.goals import send_goal
         from flow_rag_vla_interfaces.action import DeliberateTask
 
         client = self._actions = self._actions or ActionClient(self._node, DeliberateTask, topics.DELIBERATE_TASK)
@@ -164,7 +166,7 @@ class FreeText:
             late = f"instruction {said} is held: {who} does not answer; {remedy}"
             await self._until(client.server_is_ready, done, _APPEARANCE_S, late)
             goal = DeliberateTask.Goal(instruction=instruction, deadline=seconds)
-            sent = self._sent = client.send_goal_async(goal, on_feedback)
+            sent = self._sent = send_goal(self._node, client, goal, on_feedback)
             await self._until(sent.done, done, _APPEARANCE_S, late)
             handle: Any = sent.result()
             if not handle.accepted:
@@ -209,18 +211,19 @@ class FreeText:
 
     def _withdraw(self) -> None:
         """Cancel a deliberation that nobody waits for any more: no person is to approve it later."""
-        if self._sent is not None:
-            self._sent.add_done_callback(_cancel)
-        self._sent = None
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        if not sent.done():
+            sent.cancel()
+            return
+        with suppress(Exception):
+            handle = sent.result()
+            if handle is not None and handle.accepted:
+                handle.cancel_goal_async()
 
     def _timer(self, seconds: float, callback: Callable[[], None]) -> Any:
         return self._node.create_timer(seconds, callback, clock=self._steady)
 
     def _steady_ns(self) -> int:
         return int(self._steady.now().nanoseconds)
-
-
-def _cancel(sent: Future[Any]) -> None:
-    handle = sent.result()
-    if handle is not None and handle.accepted:
-        handle.cancel_goal_async()

@@ -1,46 +1,158 @@
-"""Sends an action's goal from another thread than the executor's."""
+"""Sends an action's goal so that its answer is not lost: from any thread, and to a server that only just appeared."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.executors import Executor
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
 from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 
 GoalT = TypeVar("GoalT")
-Handle = ClientGoalHandle[Any, Any, Any]
+
+RESEND_S = 1.0
+"""Seconds without an answer after which a goal is sent again; twice as long after each further time, to 8 s."""
+
+_LONGEST_S = 8.0
+
+_Sent = ClientGoalHandle[Any, Any, Any]
 
 
-def send_goal(executor: Executor, client: ActionClient[GoalT, Any, Any], goal: GoalT) -> Future[Handle]:
+@dataclass(frozen=True)
+class Handle:
+    """A goal that its server has answered."""
+
+    accepted: bool
+    goal: _Sent
+
+    def get_result_async(self) -> Future[Any]:
+        """The result's response, once there is one."""
+        return self.goal.get_result_async()
+
+    def cancel_goal_async(self) -> Future[Any]:
+        """The response to a request to cancel it."""
+        return self.goal.cancel_goal_async()
+
+
+def send_goal(
+    node: Node,
+    client: ActionClient[GoalT, Any, Any],
+    goal: GoalT,
+    feedback: Callable[[Any], None] | None = None,
+) -> Future[Handle]:
     """The handle of a goal that the executor's own thread sends, once the server has answered.
 
-    ``ActionClient.send_goal_async`` sends the goal first and enters the future that it returns after that, without a
-    lock (rclpy 9 and 10). An answer that another thread takes in between is lost: the future never ends, or entering it
-    raises ``ValueError: list.remove(x): x not in list``. The thread that takes answers cannot be in between.
+    Two ways in which ``ActionClient.send_goal_async`` alone loses an answer:
+
+    - It sends the goal first and enters the future that it returns after that, without a lock (rclpy 9 and 10). An
+      answer that another thread takes in between is lost: the future never ends, or entering it raises ``ValueError:
+      list.remove(x): x not in list``. The thread that takes answers cannot be in between.
+    - A client counts a server as ready once it knows it. Whether the server knows the client too is another message,
+      and an answer to one that it does not know within 0.1 s is dropped ("failed to send response (timeout)"); the
+      goal is carried out nevertheless. So a goal without an answer is sent again under the same id, which a server
+      carries out once at most.
+
+    The future waits as long as the node lives; an error in sending is its exception. Who waits no longer cancels it:
+    then the goal is not sent again, and cancelled if the server took it. What nobody waits for must not begin late.
 
     Args:
-        executor: of the client's node.
+        node: the client's, in an executor that spins.
         client: may belong to any thread.
         goal: is sent at the executor's next turn.
+        feedback: takes the feedback messages of this goal.
+
+    Raises:
+        RuntimeError: if no executor has the node.
     """
-    answer: Future[Handle] = Future()
+    executor = node.executor
+    if executor is None:
+        raise RuntimeError(f"no executor has the node {node.get_name()!r}, so no goal can be sent; add it to one first")
+    sending = _Sending(node, client, goal, feedback)
 
-    def hand_over(sent: Future[Handle]) -> None:
-        error = sent.exception()
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(sent.result())  # type: ignore[arg-type]
+    def withdraw(answer: Future[Handle]) -> None:
+        if answer.cancelled():
+            executor.create_task(sending.withdraw)
 
-    def send() -> None:
-        try:
-            sent = client.send_goal_async(goal)
-        except Exception as error:
-            answer.set_exception(error)
+    sending.answer.add_done_callback(withdraw)
+    executor.create_task(sending.start)
+    return sending.answer
+
+
+class _Sending(Generic[GoalT]):
+    """One goal on its way; everything on the executor's thread."""
+
+    def __init__(
+        self, node: Node, client: ActionClient[GoalT, Any, Any], goal: GoalT, feedback: Callable[[Any], None] | None
+    ) -> None:
+        self.answer: Future[Handle] = Future()
+        self._node, self._client, self._goal, self._feedback = node, client, goal, feedback
+        self._id = UUID(uuid=list(uuid4().bytes))
+        self._tries = 0
+        self._probed = False
+        self._timer: Any = None
+
+    @property
+    def _is_over(self) -> bool:
+        # To rclpy a future that was cancelled is not done.
+        return self.answer.done() or self.answer.cancelled()
+
+    def start(self) -> None:
+        """Send it, and again while it is not answered."""
+        first = self._tries == 0
+        self._rest()
+        if self._is_over:
             return
-        sent.add_done_callback(hand_over)
+        try:
+            sent = self._client.send_goal_async(self._goal, self._feedback, self._id)
+        except Exception as error:
+            self.answer.set_exception(error)
+            return
+        self._again_after(min(RESEND_S * 2**self._tries, _LONGEST_S), self.start)
+        self._tries += 1
+        sent.add_done_callback(lambda done: self._take(done, first))
 
-    executor.create_task(send)
-    return answer
+    def withdraw(self) -> None:
+        """Send it no more, and have the server cancel what it may have taken."""
+        self._rest()
+        if self._tries:
+            # Nothing may be left to ask with: then the node ends, or its client was destroyed.
+            with suppress(Exception):
+                ClientGoalHandle(self._client, self._id, None).cancel_goal_async()  # type: ignore[arg-type]
+
+    def _take(self, sent: Future[_Sent], first: bool) -> None:
+        if self._is_over:
+            return
+        handle: Any = sent.result()
+        if handle.accepted or first:
+            self._settle(Handle(bool(handle.accepted), handle))
+        elif not self._probed:
+            # Refused for what it is, or because the server has it already and that answer was lost. Asked for its
+            # result, a server says at once that it does not know a goal; one that it has is done, or not yet.
+            self._probed = True
+            self._again_after(RESEND_S, lambda: self._settle(Handle(True, handle)))
+            handle.get_result_async().add_done_callback(
+                lambda done: self._settle(Handle(done.result().status != GoalStatus.STATUS_UNKNOWN, handle))
+            )
+
+    def _settle(self, handle: Handle) -> None:
+        self._rest()
+        if not self._is_over:
+            self.answer.set_result(handle)
+
+    def _again_after(self, seconds: float, step: Callable[[], None]) -> None:
+        self._rest()
+        self._timer = self._node.create_timer(seconds, step, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._timer = None

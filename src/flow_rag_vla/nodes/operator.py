@@ -13,13 +13,12 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
-from rclpy.action.client import ClientGoalHandle
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import ACTIVE, STATE_FIGURE
-from flow_rag_vla.nodes.goals import send_goal
+from flow_rag_vla.nodes.goals import Handle, send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
@@ -144,7 +143,12 @@ class Operator(GraphClient):
         Raises:
             OperatorError: if the goal is refused.
         """
-        handle: ClientGoalHandle[Any, Any, Any] = self._wait(send_goal(self._executor, self._client, goal), check)
+        sent = send_goal(self._node, self._client, goal)
+        try:
+            handle: Handle = self._wait(sent, check)
+        except BaseException:
+            sent.cancel()
+            raise
         if not handle.accepted:
             raise OperatorError(f"the episode manager refused {goal.instruction or goal.task!r}; its log says why")
         outcome: Future[Any] = handle.get_result_async()

@@ -10,6 +10,7 @@ from rclpy.action import ActionClient
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.nodes.goals import send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import DeliberateTask
 from flow_rag_vla_interfaces.msg import SceneObject
@@ -48,7 +49,7 @@ class WordsClient(GraphClient):
         self._number += 1
         things = [SceneObject(name=name, certainty=0.9, source="soak") for name in ("red cube", "blue box", "bin")]
         goal = DeliberateTask.Goal(instruction=words, deadline=10.0, scene_known=self._number % 2 == 0, scene=things)
-        self._goals.send_goal_async(goal).add_done_callback(self._on_accepted)
+        send_goal(self._node, self._goals, goal).add_done_callback(self._on_accepted)
 
     def _on_accepted(self, sent: Future[Any]) -> None:
         handle = sent.result()
