@@ -207,6 +207,31 @@ def test_an_emergency_stop_by_topic_is_heard_from_any_publisher(
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
 
 
+def test_one_publisher_does_not_take_back_the_emergency_stop_of_another(
+    following, robot, ros_node, ros_executor, spin_until, call
+):
+    import rclpy
+
+    button = rclpy.create_node("button", context=ros_node.context)
+    ros_executor.add_node(button)
+    held = button.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
+    other = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
+    spin_until(lambda: min(end.get_subscription_count() for end in (held, other)) >= 2, what="the controller")
+    held.publish(Bool(data=True))
+    spin_until(lambda: robot.said(Command.MODE_EMERGENCY_STOP), what="the emergency stop")
+
+    def refusal():
+        answer = call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
+        assert not answer.success
+        return answer.message
+
+    other.publish(Bool(data=False))
+    spin_until(lambda: "/button still says true" in refusal(), what="the refusal that names who still says it")
+    button.destroy_publisher(held)
+    spin_until(lambda: call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success, what="the reset without the button")
+    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
+
+
 def malformed_chunks(robot):
     def changed(**fields):
         chunk = robot.chunk_message()

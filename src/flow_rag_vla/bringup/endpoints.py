@@ -81,7 +81,7 @@ TOPICS: tuple[Topic, ...] = (
           ("flow_policy", "failure_memory", "failure_detector", "controller"),
           "which episode runs, in which phase"),
     Topic(topics.EMERGENCY_STOP, "std_msgs/msg/Bool", "STATE", (), ("controller", "episode_manager"),
-          "true latches the emergency stop; anyone may publish it"),
+          "true latches the emergency stop; anyone may publish it, and takes back only its own"),
     Topic(topics.READY, "std_msgs/msg/Bool", "STATE", ("lifecycle_manager",), (),
           "whether all managed nodes work"),
     Topic(topics.TAKEOVER, f"{_OWN}/msg/Takeover", "SENSOR", (), ("controller",),

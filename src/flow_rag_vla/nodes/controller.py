@@ -79,7 +79,9 @@ class Controller(Node):
         self._stops = [
             PolledSubscription(self, Bool, topics.EMERGENCY_STOP, profile) for profile in (qos.STATE, qos.PLAN)
         ]
-        self._stop_asked = False
+        self._stop_said = False
+        self._stop_sayers: set[bytes] = set()
+        """Publishers whose last word on the topic was true; some may be gone."""
         # Handlers of publisher events are looked at by the executor at every wake-up: a fifth of what the loop costs.
         # Subscribers with other quality of service still hear of it: their own side warns.
         quiet = PublisherEventCallbacks(use_default_callbacks=False)
@@ -136,9 +138,10 @@ class Controller(Node):
     def _take(self, now_ns: int, steady_ns: int) -> None:
         """Offer the loop what has arrived since the last tick."""
         for stops in self._stops:
-            for stop, _ in stops.take():
+            for stop, sender in stops.take_with_sender():
                 self._taken.append((msg.TickInputs.KIND_EMERGENCY_STOP, int(stop.data), 0))
-                self._stop_asked = bool(stop.data)
+                self._stop_said = bool(stop.data)
+                (self._stop_sayers.add if stop.data else self._stop_sayers.discard)(sender)
                 if stop.data:
                     self._loop.emergency_stop(_ASKED_BY_TOPIC, steady_ns)
                     self._unkept = _ASKED_BY_TOPIC
@@ -328,9 +331,19 @@ class Controller(Node):
         return response
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._stop_asked:
+        if self._stop_said:
             response.success = False
             response.message = f"topic {topics.EMERGENCY_STOP} still says true; publish false on it first"
+            return response
+        # One that is gone cannot take its word back; that of one that is there is not another's to take back.
+        there = self._stops[0].publishers()
+        self._stop_sayers &= there.keys()
+        if self._stop_sayers:
+            names = ", ".join(sorted({there[sayer] for sayer in self._stop_sayers}))
+            response.success = False
+            response.message = (
+                f"{names} still says true on topic {topics.EMERGENCY_STOP}; publish false from there, or end it"
+            )
             return response
         steady_ns = self._clocks()[1]
         latched = self._loop.reset_emergency_stop(steady_ns)

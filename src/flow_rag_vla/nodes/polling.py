@@ -48,25 +48,44 @@ class PolledSubscription(Generic[T]):
 
     def take(self) -> list[tuple[T, int]]:
         """The waiting messages, oldest first, each with when it came (system clock, nanoseconds)."""
-        return self._take(False)
+        return [(message, _came(info)) for message, info in self._take(False)]
+
+    def take_with_sender(self) -> list[tuple[T, bytes]]:
+        """Like ``take``, but with the publisher's id in the graph; empty where the middleware tells none."""
+        return [(message, _sender(info)) for message, info in self._take(False)]
+
+    def publishers(self) -> dict[bytes, str]:
+        """Whoever publishes on the topic now, by id: the node's name with its namespace. A look at the graph."""
+        infos = self._node.get_publishers_info_by_topic(self._subscription.topic_name)
+        return {bytes(info.endpoint_gid): f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
 
     def take_serialized(self) -> list[tuple[bytes, int]]:
         """Like ``take``, but the messages as they came over the wire."""
-        return self._take(True)
+        return [(message, _came(info)) for message, info in self._take(True)]
 
     def destroy(self) -> None:
         """Stop receiving."""
         self._node.destroy_subscription(self._subscription)
 
-    def _take(self, raw: bool) -> list[tuple[Any, int]]:
+    def _take(self, raw: bool) -> list[tuple[Any, Any]]:
         handle, messages = self._subscription.handle, []
         with handle:
             for _ in range(self._depth):
                 taken = handle.take_message(self._type, raw)
                 if taken is None:
                     break  # type: ignore[unreachable]  # rclpy's stub leaves out that nothing may be waiting.
-                messages.append((taken[0], taken[1]["received_timestamp"] or 0))
+                messages.append(taken)
         return messages
+
+
+def _came(info: Any) -> int:
+    return int(info["received_timestamp"] or 0)
+
+
+def _sender(info: Any) -> bytes:
+    # Not every distribution's rclpy tells it.
+    gid = info.get("publisher_gid")
+    return bytes(gid["data"]) if gid else b""
 
 
 def _ignore(_message: Any) -> None:
