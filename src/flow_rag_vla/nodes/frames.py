@@ -16,7 +16,6 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.task import Future
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
@@ -27,6 +26,7 @@ from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.robot_graph import ROBOT
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.asking import Asking
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.robot.description import DescriptionError, Transform
 from flow_rag_vla.robot.fields import ProfileError
@@ -53,7 +53,7 @@ class Frames:
         self._simulated = False
         self._given_up = self._left = False
         self._profile_of_robot: Client[Any, Any] = node.create_client(GetParameters, f"{ROBOT.name}/get_parameters")
-        self._asked: Future[Any] | None = None
+        self._asking = Asking(self._profile_of_robot, self._told)
         self._states: PolledSubscription[msg.RobotState] | None = None
         self._timer: Timer | None = None
         self._camera_frames: dict[str, str] = {}
@@ -97,15 +97,12 @@ class Frames:
             return
         publishers = {info.node_name for info in self._node.get_publishers_info_by_topic(topics.ROBOT_STATE)}
         if ROBOT.name in publishers:
-            if self._profile_of_robot.service_is_ready() and (self._asked is None or self._asked.done()):
-                self._asked = self._profile_of_robot.call_async(GetParameters.Request(names=["profile"]))
-                self._asked.add_done_callback(self._told)
+            self._asking.turn(GetParameters.Request(names=["profile"]))
         elif publishers:
             self._show(simulated_arm, simulated=True)
 
-    def _told(self, done: Future[Any]) -> None:
-        answer = done.result() if done.exception() is None else None
-        if answer is not None and self._arm is None:
+    def _told(self, answer: GetParameters.Response) -> None:
+        if self._arm is None:
             self._load(answer.values[0].string_value)
 
     def _load(self, profile: str) -> None:

@@ -22,6 +22,7 @@ from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError
+from flow_rag_vla.nodes.asking import Meeting
 from flow_rag_vla_interfaces.srv import Ask
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _APPEARANCE_S = 5.0
 _GRACE_S = 1.0
 _LOOK_S = 0.05
 _KNOWN = frozenset(goal.instruction for goal in GOALS)
+_LANGUAGE_MODEL = topics.ASK.partition("/")[0]
 _SEND_GOAL = f"{topics.DELIBERATE_TASK}/_action/send_goal"
 
 Tell = Callable[[str], None]
@@ -59,6 +61,7 @@ class FreeText:
         """
         self._node, self._plan_deadline = node, plan_deadline
         self._client = node.create_client(Ask, topics.ASK)
+        self._meeting = Meeting(node, _LANGUAGE_MODEL)
         self._actions: ActionClient[Any, Any, Any] | None = None
         self._sent: Future[Any] | None = None
         self._done: Future[None] | None = None
@@ -121,6 +124,12 @@ class FreeText:
 
     async def _read(self, instruction: str, done: Future[None]) -> PlanStep:
         """By the language model and the grammar."""
+        self._meeting.begin(self._look)
+        timer = self._timer(_LOOK_S, self._look)
+        try:
+            await self._until(self._meeting.is_over, done, _APPEARANCE_S, f"{self._client.srv_name} does not answer")
+        finally:
+            self._node.destroy_timer(timer)
         reply = self._client.call_async(Ask.Request(question=instruction, schema="TaskPlan", deadline=DEADLINE_S))
         reply.add_done_callback(lambda _reply: self.cancel())
         # Its own deadline ends a slow answer; this one a node that is gone.

@@ -14,6 +14,7 @@ from rclpy.task import Future
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.deliberation.stages import Planned
 from flow_rag_vla.llm.request import Message
+from flow_rag_vla.nodes.asking import Meeting
 from flow_rag_vla.nodes.deliberation_messages import plan_of
 from flow_rag_vla.nodes.event_loop import EventLoopThread
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -63,6 +64,7 @@ class LlmClient:
 
     def __init__(self, node: Node, loop: EventLoopThread) -> None:
         self._client = node.create_client(Ask, topics.ASK)
+        self._meeting = Meeting(node, LLM)
         self._executor = loop
 
     async def ask(self, request: Ask.Request) -> Ask.Response:
@@ -79,6 +81,7 @@ class LlmClient:
                     "provider_down", f"{self._client.srv_name} does not answer; start the node llm (argument llm:=true)"
                 )
             await asyncio.sleep(_PAUSE_S)
+        await self._meet()
         answer: asyncio.Future[Any] = loop.create_future()
         calls: list[Future[Any]] = []
 
@@ -108,6 +111,26 @@ class LlmClient:
         if not response.ok:
             raise AskError(response.kind, response.message, response.provider, response.model)
         return response
+
+    async def _meet(self) -> None:
+        loop = asyncio.get_running_loop()
+        met: asyncio.Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if not met.done():
+                met.set_result(None)
+
+        def look() -> None:
+            if self._meeting.is_over():
+                come()
+
+        def come() -> None:
+            loop.call_soon_threadsafe(settle)
+
+        self._executor.post(lambda: self._meeting.begin(come))
+        while not met.done():
+            self._executor.post(look)
+            await asyncio.wait([met], timeout=_PAUSE_S)
 
     async def plan(self, instruction: str, data: Sequence[Message], deadline: float) -> Planned:
         """See ``deliberation.stages.Planner``.

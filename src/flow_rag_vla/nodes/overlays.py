@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.task import Future
 
 from flow_rag_vla.bringup import live, topics
 from flow_rag_vla.gateway.live.board import Board
 from flow_rag_vla.gateway.live.geometry import box_edges, committed_path, path_ahead, planned_path
+from flow_rag_vla.nodes.asking import Asking
 from flow_rag_vla.nodes.stamps import to_stamp
 
 WORKSPACE_PARAMETERS = ("workspace_low", "workspace_high")
@@ -38,7 +38,7 @@ class Overlays:
         }
         self._box = node.create_publisher(PolygonStamped, live.WORKSPACE_TOPIC, 2)
         self._limits = node.create_client(GetParameters, "controller/get_parameters")
-        self._asked: Future[Any] | None = None
+        self._asking = Asking(self._limits, self._told)
         self._edges: NDArray[np.float64] | None = None
 
     @property
@@ -68,7 +68,7 @@ class Overlays:
         if not _heard(self._box):
             return
         if self._edges is None:
-            self._ask()
+            self._asking.turn(GetParameters.Request(names=list(WORKSPACE_PARAMETERS)))
             return
         message = PolygonStamped()
         message.header.frame_id = topics.BASE_FRAME
@@ -76,16 +76,7 @@ class Overlays:
         message.polygon.points = [Point32(x=float(x), y=float(y), z=float(z)) for x, y, z in self._edges]
         self._box.publish(message)
 
-    def _ask(self) -> None:
-        if self._limits.service_is_ready() and (self._asked is None or self._asked.done()):
-            request = GetParameters.Request(names=list(WORKSPACE_PARAMETERS))
-            self._asked = self._limits.call_async(request)
-            self._asked.add_done_callback(self._told)
-
-    def _told(self, done: Future[Any]) -> None:
-        answer = None if done.exception() is not None else done.result()
-        if answer is None:
-            return
+    def _told(self, answer: GetParameters.Response) -> None:
         low, high = (np.array(value.double_array_value) for value in answer.values)
         if low.shape == high.shape == (3,):
             self._edges = box_edges(low, high)

@@ -12,6 +12,7 @@ from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 
+from flow_rag_vla.nodes.asking import Asking
 from flow_rag_vla.nodes.stamps import to_stamp
 
 
@@ -19,7 +20,9 @@ from flow_rag_vla.nodes.stamps import to_stamp
 class _Asked:
     listing: Any
     getting: Any
-    sent: bool = False
+    names: Asking[Any, Any]
+    values: Asking[Any, Any]
+    known: list[str] | None = None
     done: bool = False
 
 
@@ -43,31 +46,39 @@ class ParameterSnapshot:
         for name in present:
             asked = self._asked.get(name)
             if asked is None:
-                asked = self._asked[name] = _Asked(
-                    self._node.create_client(ListParameters, f"{name}/list_parameters"),
-                    self._node.create_client(GetParameters, f"{name}/get_parameters"),
-                )
-            if not asked.sent and asked.listing.service_is_ready() and asked.getting.service_is_ready():
-                asked.sent = True
-                future = asked.listing.call_async(ListParameters.Request())
-                future.add_done_callback(lambda answer, name=name: self._on_names(name, answer))
+                asked = self._asked[name] = self._new(name)
+            if asked.done:
+                continue
+            if asked.known is None:
+                asked.names.turn(ListParameters.Request())
+            else:
+                asked.values.turn(GetParameters.Request(names=asked.known))
 
-    def _on_names(self, name: str, answer: Any) -> None:
-        asked, result = self._asked.get(name), answer.result()
-        if asked is None or result is None:
+    def _new(self, name: str) -> _Asked:
+        listing = self._node.create_client(ListParameters, f"{name}/list_parameters")
+        getting = self._node.create_client(GetParameters, f"{name}/get_parameters")
+        return _Asked(
+            listing,
+            getting,
+            Asking(listing, lambda answer: self._on_names(name, answer)),
+            Asking(getting, lambda answer: self._on_values(name, answer)),
+        )
+
+    def _on_names(self, name: str, answer: ListParameters.Response) -> None:
+        asked = self._asked.get(name)
+        if asked is None:
             return
-        names = list(result.result.names)
-        future = asked.getting.call_async(GetParameters.Request(names=names))
-        future.add_done_callback(lambda values: self._on_values(name, names, values))
+        asked.known = list(answer.result.names)
+        asked.values.turn(GetParameters.Request(names=asked.known))
 
-    def _on_values(self, name: str, names: list[str], answer: Any) -> None:
-        asked, result = self._asked.get(name), answer.result()
-        if asked is None or result is None:
+    def _on_values(self, name: str, answer: GetParameters.Response) -> None:
+        asked = self._asked.get(name)
+        if asked is None or asked.known is None:
             return
         now_ns = time.time_ns()
         event = ParameterEvent(stamp=to_stamp(now_ns), node=name)
         event.new_parameters = [
-            Parameter(name=key, value=value) for key, value in zip(names, result.values, strict=False)
+            Parameter(name=key, value=value) for key, value in zip(asked.known, answer.values, strict=False)
         ]
         self._put(serialize_message(event), now_ns)
         self._close(asked)

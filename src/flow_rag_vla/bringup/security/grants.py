@@ -96,13 +96,16 @@ REMOTE_POLICY = "remote_policy"
 
 _IMAGES = (topics.FRONT_IMAGE, topics.WRIST_IMAGE)
 _CASES = (topics.LIST_CASES, topics.GET_CASE, topics.EDIT_CASE, topics.RETIRE_CASE, topics.EXPORT_CASES)
+_LANGUAGE_MODEL = (topics.ASK, f"{topics.ASK.partition('/')[0]}/get_parameters")
+"""What asks it asks first whether it is known there."""
+
 _STOP = (topics.EMERGENCY_STOP_SERVICE, topics.EMERGENCY_STOP_RESET_SERVICE)
 
 _BESIDES: tuple[Grant, ...] = (
     Grant(
         "episode_manager",
         serves=(SCORE_EPISODE,),
-        requests=(topics.RESET_SIMULATION, topics.ASK),
+        requests=(topics.RESET_SIMULATION, *_LANGUAGE_MODEL),
         calls=(topics.DELIBERATE_TASK,),
     ),
     Grant(
@@ -117,7 +120,7 @@ _BESIDES: tuple[Grant, ...] = (
             topics.FRONT_INFO,
             topics.DIAGNOSTICS,
         ),
-        requests=(topics.ASK, topics.EMBED_TEXT),
+        requests=(*_LANGUAGE_MODEL, topics.EMBED_TEXT),
     ),
     Grant(LABELING, subscribes=(*_IMAGES, topics.LOOP_STATISTICS)),
     Grant(
