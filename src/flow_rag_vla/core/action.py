@@ -41,7 +41,10 @@ class CorrectionMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Why an action is what it is; carried from the observation to the command."""
+    """Why an action is what it is; carried from the observation to the command.
+
+    state_stamp_ns: stamp of the robot state that the policy went by; 0: not said
+    """
 
     observation_stamp_ns: int = 0
     policy: str = ""
@@ -50,6 +53,7 @@ class Provenance:
     correction: CorrectionMode = CorrectionMode.NONE
     correction_strength: float = 0.0
     case_ids: tuple[int, ...] = ()
+    state_stamp_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

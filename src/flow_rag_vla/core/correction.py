@@ -41,6 +41,7 @@ class Correction:
         is read; None if not known
     until: share of the flow, from its start, during which guidance acts: EARLY chooses among what the policy would do,
         1 leads to ``actions`` whatever the policy sees
+    state_stamp_ns: stamp of the robot state that was part of the situation; 0: none was, or not said
     """
 
     stamp_ns: int
@@ -51,3 +52,4 @@ class Correction:
     case_ids: tuple[int, ...] = ()
     until: float = EARLY
     shift: NDArray[np.float32] | None = None
+    state_stamp_ns: int = 0

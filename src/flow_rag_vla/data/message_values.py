@@ -163,6 +163,7 @@ def correction(message: Any) -> Correction:
         tuple(int(case.case_id) for case in message.cases),
         _until(message, name),
         _shift(message, name),
+        _state_stamp(message),
     )
 
 
@@ -192,6 +193,7 @@ def provenance(message: Any) -> Provenance:
         correction_mode(message.correction),
         float(message.correction_strength),
         tuple(int(case) for case in message.case_ids),
+        _state_stamp(message),
     )
 
 
@@ -210,6 +212,12 @@ def correction_mode(value: int) -> CorrectionMode:
         return CorrectionMode(value)
     except ValueError:
         raise MessageError(f"correction {value} is not one of {[int(mode) for mode in CorrectionMode]}") from None
+
+
+def _state_stamp(message: Any) -> int:
+    # As below.
+    said = getattr(message, "state_stamp", None)
+    return 0 if said is None else stamp_ns(said)
 
 
 def _shift(message: Any, name: str) -> NDArray[np.float32] | None:

@@ -173,7 +173,13 @@ class Answering:
             self._consensus.renew(stamp)
 
     def answer(
-        self, stamp_ns: int, values: ArrayLike, encoder: str, revision: str, where: Whereabouts | None
+        self,
+        stamp_ns: int,
+        values: ArrayLike,
+        encoder: str,
+        revision: str,
+        where: Whereabouts | None,
+        felt: tuple[int, Array] | None = None,
     ) -> MemoryAnswer:
         """What to do about what is seen; it is kept in the episode's memory.
 
@@ -183,6 +189,7 @@ class Answering:
             encoder: whose it is.
             revision: of that encoder.
             where: newest episode status; None if there is no episode manager, then cases of any task are looked at.
+            felt: stamp and (P,) float32 proprioception of the robot state to go by; None: of the nearest that came.
 
         Raises:
             NoKeyError: if no key can be made of it.
@@ -190,15 +197,14 @@ class Answering:
             CaseError: if it is no unit vector.
             StoreError: if the cases cannot be read.
         """
-        answer = self._known(stamp_ns, values, encoder, revision, where)
+        state_ns, seen = self._seen(stamp_ns, values, encoder, revision, where, felt)
+        answer = self._known(stamp_ns, seen, where)
         # Between episodes nothing is sampled, so there is nothing to go back for.
-        return replace(answer, correction=self.rewind.correct(stamp_ns, answer.correction))
+        correction = self.rewind.correct(stamp_ns, answer.correction)
+        return replace(answer, correction=replace(correction, state_stamp_ns=state_ns))
 
-    def _known(
-        self, stamp_ns: int, values: ArrayLike, encoder: str, revision: str, where: Whereabouts | None
-    ) -> MemoryAnswer:
+    def _known(self, stamp_ns: int, seen: SeenEmbedding, where: Whereabouts | None) -> MemoryAnswer:
         """What the cases say."""
-        seen = self._seen(stamp_ns, values, encoder, revision, where)
         self._episode.embeddings.append(stamp_ns, seen)
         self.check(seen.stamp)
         task, phase = self._place(stamp_ns, where)
@@ -268,11 +274,18 @@ class Answering:
         return where.task, self._episode.phases.at(stamp_ns) or where.phase
 
     def _seen(
-        self, stamp_ns: int, values: ArrayLike, encoder: str, revision: str, where: Whereabouts | None
-    ) -> SeenEmbedding:
+        self,
+        stamp_ns: int,
+        values: ArrayLike,
+        encoder: str,
+        revision: str,
+        where: Whereabouts | None,
+        felt: tuple[int, Array] | None,
+    ) -> tuple[int, SeenEmbedding]:
+        """What is compared, and the stamp of the robot state in it; 0 if there is none."""
         embedding = unit_embedding(values)
         if self._keying is None:
-            return SeenEmbedding(embedding, EncoderStamp(encoder, revision, len(embedding)))
+            return 0, SeenEmbedding(embedding, EncoderStamp(encoder, revision, len(embedding)))
         make = self._keying.make
         if revision != make.encoder_revision:
             raise EncoderMismatchError(
@@ -282,16 +295,18 @@ class Answering:
             )
         if where is None or not where.instruction:
             raise NoKeyError("no_episode", "no episode status names a goal yet; start an episode manager")
-        felt = self._episode.proprioception.nearest(stamp_ns, STATE_TOLERANCE_NS)
-        feels = None if felt is None else felt[1]()
-        if feels is None or not feels.size:
+        if felt is None:
+            found = self._episode.proprioception.nearest(stamp_ns, STATE_TOLERANCE_NS)
+            felt = None if found is None else (found[0], found[1]())
+        if felt is None or not felt[1].size:
             raise NoKeyError(
                 "no_state",
                 f"no robot state within {STATE_TOLERANCE_NS * 1e-9:g} s of the embedding; check the robot driver",
             )
+        state_ns, feels = felt
         goal = self._goal(where.instruction)
         read = None if self._keying.read is None else partial(self._keying.read, embedding, feels, goal)
-        return SeenEmbedding(make(embedding, feels, goal), self._keying.stamp, read)
+        return state_ns, SeenEmbedding(make(embedding, feels, goal), self._keying.stamp, read)
 
     def _goal(self, instruction: str) -> Goal:
         goal = self._goals.get(instruction)

@@ -73,6 +73,7 @@ def provenance_message(provenance: Provenance) -> msg.Provenance:
         correction=int(provenance.correction),
         correction_strength=float(provenance.correction_strength),
         case_ids=array.array("Q", provenance.case_ids),
+        state_stamp=to_stamp(provenance.state_stamp_ns),
     )
 
 

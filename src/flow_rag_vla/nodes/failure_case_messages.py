@@ -183,6 +183,7 @@ def correction_message(
         guidance_until=float(correction.until),
         threshold=float(threshold),
         search_ms=float(search_ms),
+        state_stamp=to_stamp(correction.state_stamp_ns),
     )
     message.header = embedding.header
     if correction.shift is not None:

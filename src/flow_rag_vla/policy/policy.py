@@ -194,7 +194,7 @@ class FlowPolicy:
             task=goal.task,
             uncertainty=drawn.spread.cpu().numpy().astype(np.float32),
             committed=committed,
-            provenance=self._provenance(stamp, seed, correction, corrected),
+            provenance=self._provenance(stamp, state.stamp_ns, seed, correction, corrected),
         )
 
     def _check_embedding(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -294,9 +294,15 @@ class FlowPolicy:
         weights[:known] = 1.0
         return torch.from_numpy(padded).to(self._device), torch.from_numpy(weights).to(self._device)
 
-    def _provenance(self, stamp_ns: int, seed: int, correction: Correction | None, corrected: bool) -> Provenance:
+    def _provenance(
+        self, stamp_ns: int, state_ns: int, seed: int, correction: Correction | None, corrected: bool
+    ) -> Provenance:
         made = Provenance(
-            observation_stamp_ns=stamp_ns, policy=self.name, policy_revision=self.revision, noise_seed=seed
+            observation_stamp_ns=stamp_ns,
+            policy=self.name,
+            policy_revision=self.revision,
+            noise_seed=seed,
+            state_stamp_ns=state_ns,
         )
         if correction is None:
             return made

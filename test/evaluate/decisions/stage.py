@@ -57,6 +57,8 @@ class Stage:
         lose_states: float = 0.0,
         other_state: float = 0.0,
         late_states: float = 0.0,
+        says_states: bool = False,
+        late_statuses: bool = False,
         slowdown: float = 0.0,
     ) -> None:
         self.made = Made(folder / "bag")
@@ -68,7 +70,8 @@ class Stage:
         for topic, kind in TYPES.items():
             self._writer.add_topic(self._prefix + topic, f"{OWN}/{kind}")
         self._inputs, self._lose_states, self._other_state = inputs, lose_states, other_state
-        self._late_states = late_states
+        self._late_states, self._says_states, self._late_statuses = late_states, says_states, late_statuses
+        self._felt_before: list[RobotState] = []
         # As the message carries it: single precision.
         self._pace = 1.0 - float(np.float32(slowdown))
         self._before: RobotState | None = None
@@ -123,8 +126,10 @@ class Stage:
         state = 0 if tick < 10 else 1 if tick < 16 else 2
         elapsed = max(0, tick - 16) * 0.025
         self._episode = Episode(int(tick >= 10), state == 2, state == 1, GOAL.task, self._now, 12.0 - elapsed)
+        # Later than what was decided four ticks on, which knew it.
+        log_ns = self._now + (110_000_000 if self._late_statuses else 0)
         self._write(
-            "episode_status", self._now, header=self._header(self._now), episode_id=int(tick >= 10), state=state,
+            "episode_status", log_ns, header=self._header(self._now), episode_id=int(tick >= 10), state=state,
             task=GOAL.task, instruction=GOAL.instruction, elapsed=elapsed, timeout=12.0, phase="reach",
             slowdown=1.0 - self._pace,
         )  # fmt: skip
@@ -141,6 +146,7 @@ class Stage:
         stamp = self._now - 2_000_000
         width = float(np.float32(0.08))
         self._before = getattr(self, "_felt", None)
+        self._felt_before = [*self._felt_before[-7:], *([] if self._before is None else [self._before])]
         self._felt = RobotState(
             stamp, self._position.copy(), np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(7), np.zeros(7), width
         )
@@ -188,6 +194,9 @@ class Stage:
         if self._before is not None and self._rng.random() < self._other_state:
             # The state of this moment was lost on its way to the policy.
             felt = self._before
+            if self._says_states:
+                # Farther back than a search would look.
+                felt = self._felt_before[0]
         chunk = self._policy.act(
             values, felt, GOAL, seed=noise_seed(0, stamp), stamp_ns=stamp,
             previous=carried(self._previous, stamp, self._pace),
@@ -233,12 +242,14 @@ class Stage:
 
     def _provenance(self, source: Any) -> Any:
         message, stamp = self._definitions.message, source.observation_stamp_ns
+        state = source.state_stamp_ns if self._says_states else 0
         return message(
             f"{OWN}/Provenance",
             observation_stamp=message("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9),
             policy=source.policy, policy_revision=source.policy_revision, noise_seed=source.noise_seed,
             correction=int(source.correction), correction_strength=source.correction_strength,
             case_ids=np.array(source.case_ids, np.uint64),
+            state_stamp=message("builtin_interfaces/msg/Time", sec=state // 10**9, nanosec=state % 10**9),
         )  # fmt: skip
 
     def _arrivals(self, tick: int) -> list[tuple[int, int, int]]:

@@ -14,6 +14,7 @@ from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.evaluate.decisions.comparison import compare
 from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
 from flow_rag_vla.evaluate.decisions.fingerprint import chunk_bytes, command_bytes, correction_bytes
+from flow_rag_vla.evaluate.decisions.inputs import STATE_REACH_NS
 from flow_rag_vla.evaluate.decisions.memory import LivingMemory, MemoryReplaySettings, NoMemory, RecordedMemory
 from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.replay import PolicySettings, Replay, recorded_decisions
@@ -144,6 +145,28 @@ def test_a_chunk_made_with_a_later_state_than_the_nearest_is_found_out(perform, 
     assert chunks == [chunk_bytes(chunk) for chunk in made.chunks]
     nearest = {state.stamp_ns for state in recording.states_used.values() if state is not None}
     assert nearest != set(recording.states_used), "each chunk used the state of its own stamp: nothing was tested"
+
+
+def test_a_chunk_that_says_by_which_state_it_was_made_is_made_by_that(perform, policy):
+    made = perform(80, other_state=0.5, says_states=True)
+    recording = read_recording(made.bag)
+    said = [item.value.provenance.state_stamp_ns for item in recording.chunks]
+    assert said == [chunk.provenance.state_stamp_ns for chunk in made.chunks]
+    assert min(stamp - chunk.stamp_ns for stamp, chunk in zip(said, made.chunks, strict=True)) < -STATE_REACH_NS
+    decisions = Replay(recording, RecordedMemory(recording), policy).run()
+    chunks = [chunk_bytes(decisions.chunks[chunk.stamp_ns].chunk) for chunk in made.chunks]
+    assert chunks == [chunk_bytes(chunk) for chunk in made.chunks]
+    assert not recording.states_used, "nothing was searched"
+
+
+def test_an_episode_that_came_late_to_the_recorder_is_known_where_it_was_known(perform, policy):
+    made = perform(80, late_statuses=True)
+    recording = read_recording(made.bag)
+    first = next(item for item in recording.statuses if item.running)
+    assert first.log_ns <= recording.chunks[0].log_ns
+    decisions = Replay(recording, RecordedMemory(recording), policy).run()
+    chunks = [chunk_bytes(decisions.chunks[chunk.stamp_ns].chunk) for chunk in made.chunks]
+    assert chunks == [chunk_bytes(chunk) for chunk in made.chunks] and not decisions.notes
 
 
 def test_a_chunk_whose_state_was_written_after_it_is_made_again(perform, policy):

@@ -278,6 +278,7 @@ def _chunk(
     inputs = chunk_inputs(recording, planned, policy)
     if isinstance(inputs, str):
         return dataclasses.replace(result, problem=inputs)
+    result = dataclasses.replace(result, state=inputs[1])
     if policy is None:
         return dataclasses.replace(result, problem="no policy was loaded, so the chunk was not made again")
     if policy.revision != chunk.provenance.policy_revision:

@@ -22,20 +22,22 @@ def chunk_inputs(
 ) -> tuple[Seen, RobotState, Goal] | str:
     """Embedding, robot state and goal that a chunk was made of; a sentence if one of them is not in the bag.
 
-    The policy goes by the state whose stamp is nearest among those that had reached it. On a loaded machine the nearest
-    one may have been late or lost on the way to the policy, though not to the recorder, or the other way round: with
-    ``policy`` the state is found with which the recorded chunk comes out, bit for bit.
+    The chunk says by which state the policy went. In bags from before it did, it is the one whose stamp is nearest
+    among those that had reached the policy. On a loaded machine that may have been late or lost on the way to the
+    policy, though not to the recorder, or the other way round: with ``policy`` the state is found with which the
+    recorded chunk comes out, bit for bit.
     """
     seen = recording.embedding(planned.stamp_ns)
     if seen is None:
         return "the embedding of a chunk is not in the bag; the chunk is taken as recorded"
-    state = recording.state_near(planned.stamp_ns, planned.log_ns)
+    said = None if planned.value is None else recording.state(planned.value.provenance.state_stamp_ns)
+    state = said or recording.state_near(planned.stamp_ns, planned.log_ns)
     if state is None:
         return "the robot state of a chunk is not in the bag; the chunk is taken as recorded"
     goal = goal_at(recording, planned)
     if goal is None:
         return "the episode of a chunk is not in the bag; the chunk is taken as recorded"
-    if policy is not None:
+    if policy is not None and said is None:
         state = _state_used(recording, planned, policy, seen, goal) or state
     return seen, state, goal
 

@@ -52,8 +52,8 @@ class Answer:
 class CorrectionSource(Protocol):
     """Gives the answer to each embedding; hears in the order of the recording what a memory hears."""
 
-    def answer(self, seen: Seen) -> Answer:
-        """The answer to an embedding."""
+    def answer(self, seen: Seen, state: RobotState | None = None) -> Answer:
+        """The answer to an embedding. state: by which the live memory went, where that is on record."""
         ...
 
     def on_status(self, status: Status) -> None:
@@ -80,7 +80,7 @@ class CorrectionSource(Protocol):
 class NoMemory:
     """Has nothing to say."""
 
-    def answer(self, seen: Seen) -> Answer:
+    def answer(self, seen: Seen, state: RobotState | None = None) -> Answer:
         """Say NONE."""
         return Answer(Correction(seen.stamp_ns))
 
@@ -106,7 +106,7 @@ class RecordedMemory(NoMemory):
     def __init__(self, recording: DecisionRecording) -> None:
         self._recording = recording
 
-    def answer(self, seen: Seen) -> Answer:
+    def answer(self, seen: Seen, state: RobotState | None = None) -> Answer:
         """The recorded answer; NONE where none is on record."""
         told = self._recording.told(seen.stamp_ns)
         if told is None or told.value is None:
@@ -175,12 +175,13 @@ class LivingMemory(NoMemory):
             self._memory.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def answer(self, seen: Seen) -> Answer:
+    def answer(self, seen: Seen, state: RobotState | None = None) -> Answer:
         """Search and correct, as the node does on an embedding."""
         status = self._status
         where = None if status is None else Whereabouts(status.task, status.phase, status.instruction)
         try:
-            found = self._answering.answer(seen.stamp_ns, seen.values, seen.encoder, seen.revision, where)
+            felt = None if state is None else (state.stamp_ns, proprioception(state))
+            found = self._answering.answer(seen.stamp_ns, seen.values, seen.encoder, seen.revision, where, felt)
         except NoKeyError:
             return Answer(Correction(seen.stamp_ns), threshold=self._answering.threshold)
         except (CaseError, StoreError, ValueError) as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from flow_rag_vla.evaluate.decisions.recording import (
     EMERGENCY_STOP,
     EMERGENCY_STOP_RESET,
     EPISODE,
+    HELD_UP_NS,
     STATE,
     TAKEOVER,
     ByStamp,
@@ -76,11 +80,13 @@ def read_recording(path: str | Path, namespace: str = "") -> DecisionRecording:
         found[kinds.get(entry.topic, entry.topic)].append(entry)
     for entries in found.values():
         entries.sort(key=lambda item: item.log_ns)
-    statuses = tuple(_status(entry) for entry in found["episode_status"])
     states = tuple(_states(found["robot_state"]))
     embeddings = tuple(_seen(entry) for entry in found["embedding"])
     corrections = tuple(_told(entry) for entry in found["correction"])
     chunks = tuple(_planned(entry) for entry in found["action_chunk"])
+    statuses = tuple(
+        _not_held_up([_status(entry) for entry in found["episode_status"]], [*embeddings, *corrections, *chunks])
+    )
     stops = tuple((entry.log_ns, bool(entry.message.data)) for entry in found["emergency_stop"])
     commands = [(entry.log_ns, command_of(entry.message)) for entry in found["command"]]
     exact = bool(found["tick_inputs"])
@@ -105,6 +111,7 @@ def read_recording(path: str | Path, namespace: str = "") -> DecisionRecording:
             {item.stamp_ns: item for item in embeddings},
             {item.stamp_ns: item for item in corrections},
             {item.stamp_ns: item for item in chunks},
+            {state.stamp_ns: state for _, state in states},
             [item.log_ns for item in statuses],
             [log_ns for log_ns, _ in states],
         ),
@@ -311,6 +318,22 @@ def _status(entry: BagMessage) -> Status:
         message.outcome,
         1.0 - float(getattr(message, "slowdown", 0.0)),
     )
+
+
+def _not_held_up(statuses: Sequence[Status], decided: Sequence[Seen | Told | Planned]) -> Iterator[Status]:
+    """Statuses in the order in which they came, those that came to the recorder late as early as they were known.
+
+    One that was sent before a picture was taken was known where that picture was decided about. A recorder on a loaded
+    machine may have received what was decided first.
+    """
+    ordered = sorted(decided, key=lambda item: item.stamp_ns)
+    stamps = [item.stamp_ns for item in ordered]
+    # When the first of all that were taken from there on was received.
+    first = [*reversed(list(accumulate((item.log_ns for item in reversed(ordered)), min)))]
+    for status in statuses:
+        place = bisect_left(stamps, status.stamp_ns)
+        late = place < len(first) and first[place] < status.log_ns <= first[place] + HELD_UP_NS
+        yield dataclasses.replace(status, log_ns=first[place]) if late else status
 
 
 def _states(entries: list[BagMessage]) -> Iterator[tuple[int, RobotState]]:

@@ -163,6 +163,10 @@ class DecisionRecording:
         """The embedding of a stamp."""
         return self.by_stamp.embeddings.get(stamp)
 
+    def state(self, stamp: int) -> RobotState | None:
+        """The robot state of a stamp."""
+        return self.by_stamp.states.get(stamp)
+
     def told(self, stamp: int) -> Told | None:
         """What the memory answered to the embedding of a stamp."""
         return self.by_stamp.corrections.get(stamp)
@@ -228,6 +232,7 @@ class ByStamp:
     embeddings: Mapping[int, Seen]
     corrections: Mapping[int, Told]
     chunks: Mapping[int, Planned]
+    states: Mapping[int, RobotState]
     status_logs: list[int]
     state_logs: list[int]
 

@@ -188,7 +188,9 @@ class Replay:
     def _answer(self, seen: Seen) -> Answer:
         known = self._answers.get(seen.stamp_ns)
         if known is None:
-            known = self._answers[seen.stamp_ns] = self._source.answer(seen)
+            told = self._recording.told(seen.stamp_ns)
+            state = None if told is None or told.value is None else self._recording.state(told.value.state_stamp_ns)
+            known = self._answers[seen.stamp_ns] = self._source.answer(seen, state)
         return known
 
     def _correction(self, planned: Planned, chunk: ActionChunk) -> Correction | None:
