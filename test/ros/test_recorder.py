@@ -173,6 +173,15 @@ def test_a_bag_is_never_overwritten(load: Load, start: Start, spin_until: Spin, 
     assert Bag(tmp_path / "bag_2").complete
 
 
+def test_a_recorder_that_nobody_publishes_for_says_so_once(start: Start, spin_until: Spin, tmp_path: Path) -> None:
+    process, log = start(), tmp_path / "log"
+    words = "nobody publishes what is to be recorded yet (namespace '/', ROS_DOMAIN_ID "
+    spin_until(lambda: words in log.read_text(encoding="utf-8"), what="the warning")
+    process.send_signal(signal.SIGINT)
+    spin_until(lambda: process.poll() is not None, what="the end of the recorder")
+    assert process.returncode == 0 and log.read_text(encoding="utf-8").count(words) == 1
+
+
 def test_a_full_disk_is_said_and_the_node_lives(load: Load, start: Start, spin_until: Spin, tmp_path: Path) -> None:
     free_mb = shutil.disk_usage(tmp_path).free / 1e6
     process = start(minimum_free=min(1e6, free_mb + 10_000.0), checkpoint_period=0.5)

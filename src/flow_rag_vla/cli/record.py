@@ -62,6 +62,7 @@ def record(
     code = 0
     with tempfile.TemporaryDirectory(prefix="flow_rag_vla_record_") as logs:
         supervisor = Supervisor([process], Path(logs), lambda sentence: warn(console, sentence))
+        log, said = Path(logs) / "recorder.log", set[str]()
 
         def interrupt(_number: int, _frame: object) -> None:
             raise KeyboardInterrupt
@@ -72,6 +73,7 @@ def record(
             console.print(f"recording {profile} into [bold]{folder}[/bold]; Ctrl-C ends")
             started = time.monotonic()
             while not duration or time.monotonic() - started < duration:
+                _tell(console, log, said)
                 reason = supervisor.poll()
                 if reason is not None:
                     complain(console, reason)
@@ -86,11 +88,16 @@ def record(
             killed = supervisor.stop()
             signal.signal(signal.SIGTERM, before)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        log = Path(logs) / "recorder.log"
-        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-            if "dropped" in line or "[WARN]" in line or "[ERROR]" in line:
-                console.print(line.split("]: ", 1)[-1], markup=False)
+        _tell(console, log, said, "dropped")
     if killed:
         console.print("[red]the recorder had to be killed; the bag is read by scanning[/red]")
         code = 1
     raise typer.Exit(code)
+
+
+def _tell(console: Console, log: Path, said: set[str], *words: str) -> None:
+    """Print the recorder's warnings, and lines with one of these words, each once."""
+    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+        if line not in said and any(word in line for word in ("[WARN]", "[ERROR]", *words)):
+            said.add(line)
+            console.print(line.split("]: ", 1)[-1], markup=False)

@@ -9,6 +9,7 @@ batching does not show in them.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ from flow_rag_vla.nodes.runtime import StartError, run
 FETCH_PERIOD_S = 0.05
 DEPTH = 200
 """Messages of a topic that the middleware keeps between two fetches: 50 ms of a 4 kHz topic."""
+
+ALONE_S = 5.0
+"""Seconds after which a recorder that nobody publishes for says so."""
 
 LOOKED_AT_EVERY = 10
 """Discoveries after which a topic's publishers are asked for what they offer, though they are as many as before: to ask
@@ -71,6 +75,8 @@ class Recorder(Node):
         self._fetching = threading.Lock()
         self._publisher_counts: dict[str, int] = {}
         self._discoveries = 0
+        self._alone = True
+        self._began_s = time.monotonic()
         self._unsupported: set[str] = set()
         folder = free_folder(Path(settings.bag).expanduser())
         try:
@@ -123,8 +129,17 @@ class Recorder(Node):
                 if publishers:
                     with self._fetching:
                         self._listen(topic, types[0], publishers)
+                    # Every node has these two.
+                    others = any(info.node_name != self.get_name() for info in publishers)
+                    self._alone = self._alone and not (others and topic not in (PARAMETER_EVENTS, "/rosout"))
         if PARAMETER_EVENTS in self._sources:
             self._snapshot.look()
+        if self._alone and time.monotonic() - self._began_s >= ALONE_S:
+            self._alone = False
+            self.get_logger().warning(
+                f"nobody publishes what is to be recorded yet (namespace {self.get_namespace()!r}, ROS_DOMAIN_ID "
+                f"{os.environ.get('ROS_DOMAIN_ID') or 0}); it is recorded as soon as somebody does"
+            )
 
     def _put_parameters(self, data: bytes, received_ns: int) -> None:
         self._recording.put(PARAMETER_EVENTS, received_ns, data)
