@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,9 @@ def test_a_replaced_file_follows_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that takes no files")
+def test_a_folder_that_takes_no_files_is_a_refusal_with_the_files_name():
+    with pytest.raises(PermissionError, match=r"no file can be made there: '/proc/figures\.json'"):
+        write_text("/proc/figures.json", "{}")

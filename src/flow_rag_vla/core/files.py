@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -17,7 +18,8 @@ OFF = "off"
 def replaced_file(path: str | Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to it.
 
-    A crash or an exception leaves the old file, if any, as it was.
+    A crash or an exception leaves the old file, if any, as it was. A folder that takes no files, such as /proc, is a
+    ``PermissionError``.
 
     synced: False does not wait for the disk: a process that dies loses nothing, a machine that loses its power may
         leave an empty file.
@@ -26,7 +28,11 @@ def replaced_file(path: str | Path, *, synced: bool = True) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp, whose files only their owner may read: these follow the umask like any other.
     temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}{target.suffix}"
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileNotFoundError as error:
+        # The folder is there: one of a file system that takes no files, such as /proc.
+        raise PermissionError(errno.EPERM, "no file can be made there", str(target)) from error
     try:
         yield temporary
         if synced:

@@ -102,8 +102,8 @@ class GraphCalls:
         if not handle.accepted:
             raise conflict(
                 "refused",
-                f"the episode manager refused {what!r}: an episode is running, or an emergency stop is latched",
-                "stop the running episode first; /diagnostics names the reason under last_rejection",
+                f"the episode manager refused {what!r}: an episode runs, a plan waits, or an emergency stop is latched",
+                "stop the running episode or answer the plan first; /diagnostics names the reason under last_rejection",
             )
         self._board.set_part("task", {"asked": what, "outcome": "", "reason": ""})
         handle.get_result_async().add_done_callback(lambda done: self._ended(what, done))

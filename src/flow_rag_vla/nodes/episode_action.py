@@ -105,7 +105,10 @@ class EpisodeAction:
         reserved = self._steady_ns() < self._reserved_until_ns
         if running or reserved or self.free_text.asking:
             self.refused += 1
-            self.last_refusal = f"{running or 'an episode'} is running; cancel it or wait for its end"
+            if not running and self.free_text.asking:
+                self.last_refusal = "what another command means is being decided; wait for that, or cancel it"
+            else:
+                self.last_refusal = f"{running or 'an episode'} is running; cancel it or wait for its end"
             self._node.get_logger().warning(
                 f"goal {request.instruction or request.task!r} rejected: {self.last_refusal}"
             )
