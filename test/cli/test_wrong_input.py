@@ -28,7 +28,7 @@ WRONG = (
     ("robot --profile frank --runs runs", "did you mean 'franka'?"),
     ("robot --check empty", "profile 'empty' is not known; shipped: franka"),
     ("live --new-token a:king --tokens t.json", "with a role of viewer, labeller"),
-    ("live --new-token a:viewer --tokens /proc/t.json", "cannot be written: No such file or directory; name another"),
+    ("live --new-token a:viewer --tokens /proc/t.json", "cannot be written: no file can be made there; name another"),
     ("ask 'make me coffee'", "did you mean 'take'?"),
     ("report nope", "nope is no run folder; give one of those below runs/"),
     ("report empty", "empty holds no run.json, episodes or bag"),

@@ -22,6 +22,20 @@ def complete_node(incomplete: str) -> list[str]:
     return [name for name in ON_REQUEST if name.startswith(incomplete)]
 
 
+CORRECTORS = ("consensus", "dispatch", "rules_blend", "off")
+"""What the memory's parameter takes; a test holds it to that, which would cost a second of imports here."""
+
+
+def complete_corrector(incomplete: str) -> list[str]:
+    """Names for the shell's completion."""
+    return [name for name in CORRECTORS if name.startswith(incomplete)]
+
+
+CORRECTOR = typer.Option(
+    "consensus",
+    help=f"How the memory acts: {', '.join(CORRECTORS[:-1])} or {CORRECTORS[-1]}.",
+    autocompletion=complete_corrector,
+)
 ALSO = typer.Option(
     [],
     "--with",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.graph_options import PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
+from flow_rag_vla.cli.graph_options import CORRECTOR, PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
 from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 
@@ -45,7 +45,7 @@ def replay(
     loop: bool = typer.Option(False, "--loop", help="Begin again at the end."),
     paused: bool = typer.Option(False, "--paused", help="Begin paused."),
     database: str = typer.Option("", help="With --graph: failure memory to use and extend; empty: a new one."),
-    corrector: str = typer.Option("consensus", help="With --graph: consensus, dispatch, rules_blend or off."),
+    corrector: str = CORRECTOR,
     checkpoint: str = typer.Option("", help="Policy checkpoint; empty: the one that the bag names, or that ships."),
     seed: int = typer.Option(-1, help="With --memory: base of the noise seeds; -1: the noise that was recorded."),
     namespace: str = typer.Option("", help="Namespace of the graph."),

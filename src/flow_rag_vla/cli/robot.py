@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.graph_options import ALSO, PARAMS_FILE, POLICY_PRESET, POLICY_SERVER, also_started
+from flow_rag_vla.cli.graph_options import ALSO, CORRECTOR, PARAMS_FILE, POLICY_PRESET, POLICY_SERVER, also_started
 from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
@@ -35,7 +35,7 @@ def robot(
     instruction: str = typer.Option("", "--instruction", "-i", help="Do this once the graph is up, then end."),
     encoder: str = typer.Option("compact", help="Vision backbone: compact, dinov2, mobilenet, a folder or a hub id."),
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
-    corrector: str = typer.Option("consensus", help="How the memory acts: consensus, dispatch, rules_blend or off."),
+    corrector: str = CORRECTOR,
     memory: str = typer.Option(
         "", help="Failure memory to use and extend, a database or its folder; empty: one in the run folder."
     ),

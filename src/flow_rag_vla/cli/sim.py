@@ -20,6 +20,7 @@ from rich.text import Text
 
 from flow_rag_vla.cli.graph_options import (
     ALSO,
+    CORRECTOR,
     PARAMS_FILE,
     POLICY_PRESET,
     POLICY_PROFILE,
@@ -76,7 +77,7 @@ def sim(
     duration: float = typer.Option(0.0, min=0.0, help="Start episodes for so many seconds, instead of --episodes."),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
     gui: bool = typer.Option(False, "--gui", help="Open PyBullet's window (needs a screen)."),
-    corrector: str = typer.Option("consensus", help="How the memory acts: consensus, dispatch, rules_blend or off."),
+    corrector: str = CORRECTOR,
     memory: str = typer.Option(
         "", help="Failure memory to use and extend, a database or its folder; empty: a new one."
     ),
