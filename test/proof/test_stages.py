@@ -101,7 +101,7 @@ def test_the_control_can_be_made_of_any_bank_and_its_policy(work: Path, tmp_path
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (replace(TINY, practice=3), "'episodes': 2}, not with .*'episodes': 3"),
+        (replace(TINY, practice=3), "'episodes': 2, 'rounds': 0}, not with .*'episodes': 3"),
         (replace(TINY, demonstrations=2), "'demonstrations': 1, .* another --work"),
         (replace(TINY, tuning=21), "dagger-0-open_drawer-object_size was made with"),
     ],

@@ -31,6 +31,14 @@ def practice(
             "a shifted perception"
         ),
     ] = "expert",
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="With expert and takeover: how often a start that failed is tried again with what is remembered by "
+            "then, at most; default: 3 with expert",
+        ),
+    ] = None,
     attempts: Annotated[int, typer.Option(min=2, help="With search: attempts after a failure, at most")] = 8,
     tries: Annotated[int, typer.Option(min=1, help="With rehearsal: what is tried in a copy, at most")] = 12,
     in_place: Annotated[
@@ -54,10 +62,10 @@ def practice(
     """Let a policy practise, and remember its failures with what would have been right.
 
     With --source expert the simulator's scripted expert takes over where the policy is stuck, and says what would have
-    been right before that too. With --source takeover only what it does then counts, and where its hand closed, as with
-    a person and a robot. With --source rehearsal nobody helps: a simulated copy is fitted to what was seen, what would
-    have been right is searched for in it, and done. With --source search the policy tries with a shifted perception
-    until it succeeds twice.
+    been right before that too; then the start is tried again with what is remembered by then. With --source takeover
+    only what it does then counts, and where its hand closed, as with a person and a robot. With --source rehearsal
+    nobody helps: a simulated copy is fitted to what was seen, what would have been right is searched for in it, and
+    done. With --source search the policy tries with a shifted perception until it succeeds twice.
 
     Examples:
       flow_rag_vla practice --task open_drawer --episodes 80 --output runs/bank
@@ -98,8 +106,9 @@ def practice(
             settings = SearchSettings(attempts=attempts, reset=not in_place, relabel=relabel, copies=copies)
             rehearsing = RehearsalSettings(tries=tries, reset=not in_place)
             failed = practise(
-                output, spec, episodes, seed, source=source, search=settings, rehearsal=rehearsing, progress=note
-            )
+                output, spec, episodes, seed, source=source, rounds=rounds, search=settings, rehearsal=rehearsing,
+                progress=note,
+            )  # fmt: skip
         tuned = "" if fine_tune is None else _fine_tuned(checkpoint, output, fine_tune)
         cases = open_bank(output).cases()
         searches, rehearsals = read_searches(output), read_rehearsals(output)

@@ -33,6 +33,9 @@ def proof(
     ] = None,
     training_seed: Annotated[list[int] | None, typer.Option(min=0, help="Seed of a policy; repeat for several")] = None,
     practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="How often a start that failed in practice is tried again, at most")
+    ] = None,
     variants: Annotated[str | None, typer.Option(help="What the memory does, as in evaluate --memory")] = None,
     repeated: Annotated[
         str | None, typer.Option(help="The same for the starts that failed in practice, tried again")
@@ -71,7 +74,7 @@ def proof(
             chosen = tuple(Ground(check_task(task), check_scene(scene)) for task, _, scene in named)
             settings = replace(settings, grounds=chosen)
         given: dict[str, Any] = {
-            "episodes": episodes, "practice": practice, "variants": variants, "repeated": repeated,
+            "episodes": episodes, "practice": practice, "rounds": rounds, "variants": variants, "repeated": repeated,
             "demonstrations": demonstrations, "training_seeds": tuple(training_seed) if training_seed else None,
         }  # fmt: skip
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})

@@ -57,6 +57,7 @@ class ProofSettings:
     """Everything that decides the outcome.
 
     demonstrations: of each goal, for each training seed; practice: episodes from which each bank is made
+    rounds: how often a start that failed in practice is tried again with what is remembered by then, at most
     iterations, tuning: of a policy's training, and of the control's fine-tuning
     episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
     repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
@@ -68,6 +69,7 @@ class ProofSettings:
     iterations: int = 3000
     tuning: int = 800
     practice: int = 100
+    rounds: int = 0
     episodes: int = 134
     repeats: int = 1
     repeated: str = "off,by_cause"
@@ -110,7 +112,10 @@ def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progres
     _run(
         "Practice",
         [
-            (_practise, (bank_path(work, seed, ground), policy_path(work, seed), ground, settings.practice))
+            (
+                _practise,
+                (bank_path(work, seed, ground), policy_path(work, seed), ground, settings.practice, settings.rounds),
+            )
             for seed, ground in pairs
         ],
         workers,
@@ -164,8 +169,9 @@ def _train(folder: Path, demonstrations: int, seed: int, iterations: int) -> str
     return f"seed {seed}"
 
 
-def _practise(folder: Path, policy: Path, ground: Ground, episodes: int) -> str:
-    failed = practise(folder, simulated_spec(ground.task, ground.scene, checkpoint=policy), episodes, PRACTICE_SEED)
+def _practise(folder: Path, policy: Path, ground: Ground, episodes: int, rounds: int) -> str:
+    spec = simulated_spec(ground.task, ground.scene, checkpoint=policy)
+    failed = practise(folder, spec, episodes, PRACTICE_SEED, rounds=rounds)
     return f"{policy.name} {ground}: failed {failed} of {episodes}"
 
 

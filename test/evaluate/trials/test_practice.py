@@ -63,13 +63,18 @@ def rig() -> Iterator[Rig]:
     found.close()
 
 
-def practised(rig: Rig, tmp_path: Path, policy: Impaired, *, by_hand: bool = False) -> list[FailureCase]:
+def practised(
+    rig: Rig, tmp_path: Path, policy: Impaired, *, by_hand: bool = False, rounds: int = 0
+) -> list[FailureCase]:
     """What is known after one start with this policy."""
+    tmp_path.mkdir(exist_ok=True)
     memory = FailureMemory(FailureStore(tmp_path / "cases.db"), SETTINGS)
     sound = rig.policy
     rig.policy = policy  # type: ignore[assignment]
     try:
-        episode = Practice(rig, Keeper(memory, rig.key), by_hand=by_hand).episode(0, Start(SOLVED, SOLVED))
+        episode = Practice(rig, Keeper(memory, rig.key), by_hand=by_hand, rounds=rounds).episode(
+            0, Start(SOLVED, SOLVED)
+        )
         assert not episode.success and episode.cases
         return memory.page(CaseFilter(include_retired=True))[1]
     finally:
@@ -93,6 +98,35 @@ def test_a_policy_that_reads_well_and_does_the_wrong_thing_leaves_no_misreadings
 def test_a_policy_that_does_it_the_next_time_without_being_told_leaves_no_misreadings(rig: Rig, tmp_path: Path) -> None:
     cases = practised(rig, tmp_path, Impaired(rig.policy, limp=1))
     assert cases and all(case.misreading is None for case in cases)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_start_that_failed_is_tried_again_with_what_is_remembered_until_it_is_done(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    played: list[tuple[bool, bool]] = []
+    play = Practice._play
+
+    def watched(self: Practice, *given: Any, remembering: bool = False) -> Any:
+        found = play(self, *given, remembering=remembering)
+        played.append((remembering, found.success))
+        # Whatever the memory led to, a case says what the policy alone does.
+        assert not remembering or all(not item.chunk.provenance.correction for item in found.seen)
+        return found
+
+    monkeypatch.setattr(Practice, "_play", watched)
+    cases = practised(rig, tmp_path, Impaired(rig.policy, misread=0.05), rounds=rounds)
+    assert played[0] == (False, False) and 2 <= len(played) <= 1 + rounds
+    assert all(remembering for remembering, _ in played[1:])
+    assert all(not success for _, success in played[:-1]), "it goes on after it was done"
+    assert played[-1][1] or len(played) == 1 + rounds
+    assert cases
+
+
+def test_a_start_that_never_gets_done_leaves_cases_of_every_attempt(rig: Rig, tmp_path: Path) -> None:
+    once = practised(rig, tmp_path / "once", Impaired(rig.policy, limp=math.inf))
+    again = practised(rig, tmp_path / "again", Impaired(rig.policy, limp=math.inf), rounds=1)
+    assert len(again) > len(once)
 
 
 def test_the_hand_that_closed_at_last_says_the_same_as_the_simulator(rig: Rig, tmp_path: Path) -> None:

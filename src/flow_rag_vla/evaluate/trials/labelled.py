@@ -92,7 +92,8 @@ class Keeper:
     def __init__(self, memory: FailureMemory, key: SituationKey) -> None:
         """Keep under the keys of this policy."""
         self.memory, self._key = memory, key
-        self._stamp = EncoderStamp(NAME, key.revision, DIMENSION)
+        self.stamp = EncoderStamp(NAME, key.revision, DIMENSION)
+        """Whose vectors the memory holds."""
         self.labels = Labels()
         self.refused = 0
         """Cases that the memory did not take as they are: stopped by its guard, or known already."""
@@ -161,7 +162,7 @@ class Keeper:
         """An observation as the memory compares it."""
         felt = proprioception(item.state)
         vector = self._key(item.embedding, felt, goal)
-        return Situation(item.chunk.stamp_ns, item.phase, vector, self._stamp, item.chunk.actions, proprioception=felt)
+        return Situation(item.chunk.stamp_ns, item.phase, vector, self.stamp, item.chunk.actions, proprioception=felt)
 
 
 def within_limits(actions: NDArray[np.float32]) -> NDArray[np.float32]:

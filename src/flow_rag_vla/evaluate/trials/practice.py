@@ -5,9 +5,14 @@ task. All of that is worth keeping: what would have been right in each situation
 way out of it, where the policy has never been. Situations in which the policy does as the expert would, and all those
 of its successes, are kept beside them: they say where nothing needs to be corrected.
 
-Then the start is run again, the policy told where the target is. If that is all that it lacked, the cases also say by
-how much it had misread the target in each situation: that is remembered better than any action. A policy that fails now
-and then may do it the next time without being told anything, so it is tried with other noise, told and untold.
+What was learned of a failure leads the policy to where it has never been. There it may fail anew, and nothing is known.
+So a start that failed is tried again with what is remembered by then, until it is done or a few times, and each further
+failure is learned in the same way: labelled are the situations that the memory leads to (the idea of DAgger, Ross et
+al. 2011, arXiv 1011.0686, with a memory in place of the training).
+
+The start is also run with the policy told where the target is. If that is all that it lacked, the cases say by how much
+it had misread the target in each situation: that is remembered better than any action. A policy that fails now and then
+may do it the next time without being told anything, so it is tried with other noise, told and untold.
 
 On a robot no start comes twice and nobody knows where things are. ``takeover`` is what is left there: what was done
 from the takeover on, and where the target was by where the hand closed at last (see ``memory.hindsight``).
@@ -45,12 +50,13 @@ from flow_rag_vla.evaluate.trials.search import Search, SearchSettings
 from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescription
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
+from flow_rag_vla.memory.consensus import ConsensusMemory
 from flow_rag_vla.memory.hindsight import CLOSED_BELOW, explained, grasp_of
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.memory.takeover import Takeover, done_in
 from flow_rag_vla.policy.follower import ChunkFollower, noise_seed
-from flow_rag_vla.policy.observation import SITUATION_COLUMNS
+from flow_rag_vla.policy.observation import SITUATION_COLUMNS, proprioception
 from flow_rag_vla.sim.camera import FRONT, WRIST
 from flow_rag_vla.sim.expert import ScriptedExpert
 from flow_rag_vla.sim.scene import SceneSpec
@@ -60,6 +66,9 @@ OTHER_NOISES = 3
 """Noises with which a failed start is tried again, told where the target is and untold. Told it must be done more
 often: a policy that does every second one either way is then said to have misread it in 17 of 100 starts, without these
 tries in 50; one that does every second one told, and none untold, in 44."""
+
+ROUNDS = 3
+"""How often a start that failed is tried again with what is remembered by then, unless something else is asked."""
 
 PATIENCE_S = (4.5, 6.0)
 """Seconds after which the expert takes over, drawn for each episode: about twice what a task takes."""
@@ -95,6 +104,7 @@ def practise(
     first_seed: int,
     *,
     source: str = "expert",
+    rounds: int | None = None,
     search: SearchSettings | None = None,
     rehearsal: RehearsalSettings | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -107,6 +117,8 @@ def practise(
         episodes: how many.
         first_seed: of the first start.
         source: who says what would have been right, one of ``SOURCES``.
+        rounds: how often a start that failed is tried again with what is remembered by then, at most, for the sources
+            ``expert`` and ``takeover``; None: ``ROUNDS`` for the first, 0 for the second, since no start comes twice.
         search: how far is searched, for source ``search``; None: as by default.
         rehearsal: the same for source ``rehearsal``.
         progress: (done, episodes, failures so far).
@@ -115,8 +127,12 @@ def practise(
         How many episodes the policy failed.
 
     Raises:
-        TrialError: if the folder holds a bank, or nobody is called ``source``.
+        TrialError: if the folder holds a bank, nobody is called ``source``, or ``rounds`` mean nothing to it.
     """
+    if rounds and source not in ("expert", "takeover"):
+        raise TrialError(f"rounds {rounds}: source {source!r} tries again by itself; leave them out")
+    if rounds is None:
+        rounds = ROUNDS if source == "expert" else 0
     if source not in SOURCES:
         raise TrialError(f"source of corrections {source!r} is not known; known: {', '.join(SOURCES)}")
     root = Path(folder)
@@ -131,7 +147,7 @@ def practise(
     elif source == "rehearsal":
         practice = Rehearsal(rig, keeper, rehearsal)
     else:
-        practice = Practice(rig, keeper, by_hand=source == "takeover")
+        practice = Practice(rig, keeper, by_hand=source == "takeover", rounds=rounds)
     lines: list[BankEpisode] = []
     try:
         for place, start in enumerate(fresh_starts(episodes, first_seed)):
@@ -183,31 +199,67 @@ class _Record:
         return np.asarray(self.positions[tick], dtype=np.float32) if tick < len(self.positions) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """One attempt: whether the policy did it, what was seen, what was done, and which failure was reported first."""
+
+    success: bool
+    seen: list[Seen]
+    record: _Record
+    kind: FailureType
+
+
 class Practice:
     """See the module."""
 
-    def __init__(self, rig: Rig, keeper: Keeper, *, by_hand: bool = False) -> None:
-        """by_hand: keep only what a robot can know of somebody who takes over."""
-        self._rig, self._keeper, self._by_hand = rig, keeper, by_hand
+    def __init__(self, rig: Rig, keeper: Keeper, *, by_hand: bool = False, rounds: int = 0) -> None:
+        """Practise with this rig.
+
+        Args:
+            rig: policy and world.
+            keeper: gets what is learned.
+            by_hand: keep only what a robot can know of somebody who takes over.
+            rounds: how often a start that failed is tried again with what is remembered by then, at most.
+        """
+        self._rig, self._keeper, self._by_hand, self._rounds = rig, keeper, by_hand, rounds
+        self._consensus = ConsensusMemory(keeper.memory)
         self._embedding: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def finish(self, folder: Path) -> None:
         """Nothing to add."""
 
     def episode(self, place: int, start: Start) -> BankEpisode:
-        """One start: the policy alone, then, if it is stuck, the expert."""
-        rig, world = self._rig, self._rig.world
-        spec, settings = rig.spec, rig.spec.settings
+        """One start: the policy alone, then, if it is stuck, the expert; and again with what was learned of it."""
+        spec = self._rig.spec
         scene = scene_of(spec.task, spec.scene, start)
+        limit = round(TASK_RULES[scene.task].time_limit_s * CONTROL_RATE_HZ)
+        played = self._play(scene, start, start.noise, limit)
+        if played.success:
+            done = [(item, item.chunk.actions) for item in played.seen]
+            self._keeper.success(place, scene.task, scene.goal, done)
+            return BankEpisode(place, spec.key, start, True)
+        # Before anything else is played: the moments of an attempt are of this world.
+        labelled = self._labelled(scene, played)
+        misread = not self._by_hand and self._misread(scene, start, limit)
+        ids = self._learned(place, scene, played.kind, labelled, misread)
+        for turn in range(1, self._rounds + 1):
+            again = self._play(scene, start, noise_seed(start.noise, -OTHER_NOISES - turn), limit, remembering=True)
+            if again.success:
+                break
+            ids += self._learned(place, scene, again.kind, self._labelled(scene, again), misread)
+        return BankEpisode(place, spec.key, start, False, tuple(dict.fromkeys(ids)))
+
+    def _play(self, scene: SceneSpec, start: Start, noise: int, limit: int, *, remembering: bool = False) -> _Played:
+        """The policy, and the expert once it is stuck. remembering: with what the memory says by now."""
+        rig, world, settings = self._rig, self._rig.world, self._rig.spec.settings
         state = world.reset(scene)
         detector, integrator = FailureDetector(), TargetIntegrator()
-        limit = round(TASK_RULES[scene.task].time_limit_s * CONTROL_RATE_HZ)
         detector.start(Episode(1, scene.task, state.stamp_ns, limit * TICK_S, scene.goal))
         detector.update(state)
+        corrector = partial(self._remember, scene.task, lambda: detector.phase.value) if remembering else self._look
         follower = ChunkFollower(
-            rig.policy, rig.encoder, scene.goal, seed=start.noise, delay_ticks=settings.delay_ticks,
-            corrector=self._look,
-        )  # fmt: skip
+            rig.policy, rig.encoder, scene.goal, seed=noise, delay_ticks=settings.delay_ticks, corrector=corrector
+        )
         expert = ScriptedExpert(world, scene.goal, np.random.default_rng(0))
         patience = np.random.default_rng((start.seed, 29)).uniform(*PATIENCE_S)
         seen: list[Seen] = []
@@ -216,14 +268,13 @@ class Practice:
         while tick < limit and not world.success():
             if tick % settings.replan_ticks == 0:
                 images = {"front": world.render(FRONT), "wrist": world.render(WRIST)}
-                if taken_over:
-                    chunk = rig.policy.act(
-                        rig.encoder.encode(images), state, scene.goal, stamp_ns=tick * TICK_NS,
-                        seed=noise_seed(start.noise, tick),
-                    )  # fmt: skip
+                chunk = None if taken_over else follower.observe(tick, images, state)
+                if chunk is None or remembering:
+                    # What the policy alone would do here.
                     self._embedding = rig.encoder.encode(images)
-                else:
-                    chunk = follower.observe(tick, images, state)
+                    chunk = rig.policy.act(
+                        self._embedding, state, scene.goal, stamp_ns=tick * TICK_NS, seed=noise_seed(noise, tick)
+                    )
                 seen.append(Seen(self._embedding, state, detector.phase.value, chunk, world.save()))
             action = expert.action() if taken_over else follower.action(tick, state)
             record.add(action, detector.phase.value, state, taken_over)
@@ -235,25 +286,29 @@ class Practice:
             if reports and not taken_over:
                 kind = reports[0].failure_type
             taken_over = taken_over or tick * TICK_S > patience
-        if not taken_over:
-            self._keeper.success(place, scene.task, scene.goal, [(item, item.chunk.actions) for item in seen])
-            return BankEpisode(place, spec.key, start, True)
-        note = f"taken over in episode {place}"
+        return _Played(not taken_over, seen, record, kind)
+
+    def _labelled(self, scene: SceneSpec, played: _Played) -> list[Labelled]:
+        """What was right at each moment of an attempt in which the expert took over."""
         if self._by_hand:
-            labelled = self._known_by_hand(seen, record, scene.goal)
-            ids = self._keeper.failure(place, scene.task, scene.goal, kind, labelled, source="expert", note=note)
-            return BankEpisode(place, spec.key, start, False, ids)
-        labelled = []
-        for item in seen:
+            return self._known_by_hand(played.seen, played.record, scene.goal)
+        world, labelled = self._rig.world, []
+        for item in played.seen:
             assert item.moment is not None
             right = expert_chunk(world, scene, item.moment, item.chunk.horizon)
             there = target_place(world, scene, item.moment)
             misreading = None if there is None else self._misreading(item.embedding, item.state, scene.goal, there)
             labelled.append(Labelled(item, item.chunk.actions, right, misreading=misreading))
-        if not self._misread(scene, start, limit):
+        return labelled
+
+    def _learned(
+        self, place: int, scene: SceneSpec, kind: FailureType, labelled: list[Labelled], misread: bool
+    ) -> tuple[int, ...]:
+        """Ids of the cases that an attempt leaves. misread: whether its misreadings explain it, where they are told."""
+        if not misread and not self._by_hand:
             labelled = [replace(item, misreading=None) for item in labelled]
-        ids = self._keeper.failure(place, scene.task, scene.goal, kind, labelled, source="expert", note=note)
-        return BankEpisode(place, spec.key, start, False, ids)
+        note = f"taken over in episode {place}"
+        return self._keeper.failure(place, scene.task, scene.goal, kind, labelled, source="expert", note=note)
 
     def _known_by_hand(self, seen: Sequence[Seen], record: _Record, goal: Goal) -> list[Labelled]:
         """What was done from the takeover on, and how far the target was misread there and before.
@@ -309,6 +364,20 @@ class Practice:
         read = self._rig.policy.reading(embedding, state)[SITUATION_COLUMNS[goal.index]][:3]
         misreading = np.asarray(there - state.position - read, dtype=np.float32)
         return misreading if float(np.linalg.norm(misreading)) <= FARTHEST_SHIFT else None
+
+    def _remember(
+        self,
+        task: str,
+        phase: Callable[[], str],
+        embedding: NDArray[np.float32],
+        state: RobotState,
+        goal: Goal,
+        stamp_ns: int,
+    ) -> Correction | None:
+        key = self._rig.key(embedding, proprioception(state), goal)
+        return self._consensus.answer(
+            key, stamp=self._keeper.stamp, task=task, phase=phase(), stamp_ns=stamp_ns
+        ).correction
 
     def _look(self, embedding: NDArray[np.float32], state: RobotState, goal: object, stamp_ns: int) -> None:
         self._embedding = embedding
