@@ -212,6 +212,22 @@ def test_a_goal_that_nobody_waits_for_is_cancelled_and_not_sent_again(
     assert not sends and world.asked == ["go"] and not answer.done()
 
 
+def test_a_goal_withdrawn_while_it_is_on_its_way_is_cancelled(world: _World, spin_until: Callable[..., None]) -> None:
+    sent: list[object] = []
+    send = world.client.send_goal_async
+
+    def watched(*goal: Any) -> Any:
+        sent.append(goal)
+        return send(*goal)
+
+    world.client.send_goal_async = watched  # type: ignore[method-assign]
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(lambda: sent, what="the goal on its way")
+    answer.cancel()
+    spin_until(lambda: world.withdrawn, what="the cancellation")
+    assert world.asked == ["go"] and not answer.done()
+
+
 def test_a_goal_withdrawn_before_it_was_sent_is_never_sent(world: _World, spin_until: Callable[..., None]) -> None:
     answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="late"))
     answer.cancel()

@@ -129,9 +129,12 @@ class _Sending(Generic[GoalT]):
                 ClientGoalHandle(self._client, self._id, None).cancel_goal_async()  # type: ignore[arg-type]
 
     def _take(self, sent: Future[_Sent], first: bool) -> None:
-        if self._is_over:
-            return
         handle: Any = sent.result()
+        if self._is_over:
+            if self.answer.cancelled() and handle.accepted:
+                # It was taken after the request to cancel it had been answered.
+                handle.cancel_goal_async()
+            return
         if handle.accepted or first:
             self._settle(Handle(bool(handle.accepted), handle))
         elif not self._probed:
