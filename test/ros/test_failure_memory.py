@@ -27,6 +27,8 @@ class Bench:
     """A memory node in a process, and everything that talks to it."""
 
     def __init__(self, node: Any, spin_until: Callable[..., None], folder: Path) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+
         from flow_rag_vla.bringup import topics
         from flow_rag_vla.nodes import qos
         from flow_rag_vla_interfaces import msg
@@ -35,8 +37,10 @@ class Bench:
         self.database = folder / "memory.db"
         self.corrections: list[Any] = []
         self.statistics: list[Any] = []
+        self.health: list[Any] = []
         node.create_subscription(msg.Correction, topics.CORRECTION, self.corrections.append, qos.PLAN)
         node.create_subscription(msg.MemoryStatistics, topics.MEMORY_STATISTICS, self.statistics.append, qos.STATE)
+        node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self.health.append, 10)
         # Reliable, so that a test's few messages all arrive.
         self.embedding = node.create_publisher(msg.Embedding, topics.EMBEDDING, qos.PLAN)
         self.state = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.PLAN)
@@ -466,6 +470,39 @@ def test_a_write_that_hangs_delays_no_answer_and_is_acknowledged_only_when_done(
     bench.spin_until(waiting.done, what="the acknowledgement")
     assert waiting.result().accepted
     assert len(bench.listed()) == 2
+
+
+def test_what_is_learned_while_another_program_holds_the_database_is_kept_and_written_after_it(bench):
+    import sqlite3
+
+    from flow_rag_vla_interfaces.msg import EpisodeStatus
+
+    bench.start()
+    bench.report(EpisodeStatus.STATE_RUNNING, START_NS)
+    for place in (1, 2):
+        bench.feel(START_NS + place * 100_000_000)
+        bench.see(unit(place), START_NS + place * 100_000_000)
+        bench.act(motion(0.001 * place), START_NS + place * 100_000_000)
+    bench.settle()
+    holder = sqlite3.connect(bench.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    bench.fail(START_NS + 110_000_000, START_NS + 300_000_000)
+    bench.fail(START_NS + 210_000_000, START_NS + 900_000_000, failure_type=2)
+
+
+    def waiting():
+        values = [value for array in bench.health for status in array.status for value in status.values]
+        return [value.value for value in values if value.key == "lessons_waiting"]
+
+    bench.spin_until(lambda: "2" in waiting(), what="both lessons waiting")
+    assert not bench.listed()
+    holder.execute("ROLLBACK")
+    holder.close()
+    bench.spin_until(lambda: len(bench.listed()) >= 2, what="the cases")
+    assert {case.failure_type for case in bench.listed()} == {1, 2}
+    code, output = bench.stop()
+    assert code == 0 and "2 lessons that had waited for the disk are written" in output
+    assert "another program holds it" in output and "lost" not in output
 
 
 def test_a_change_by_another_program_is_taken_up(bench):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
-from trajectory_msgs.msg import JointTrajectory
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC
@@ -19,15 +18,26 @@ from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.data.message_values import robot_state
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import pose_message
+from flow_rag_vla.nodes.robot_messages import ARM_TYPES
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import ControlCommand, RobotState
 
 PATIENCE_S = 60.0
-JOINTS, TRAJECTORY = "mock/joint_states", "mock/joint_trajectory"
+JOINTS, TOLD = "mock/joint_states", "mock/joint_trajectory"
+ROBOTS = Path(__file__).parents[2] / "config" / "robots"
+MOCK = (ROBOTS / "mock.yaml").read_text(encoding="utf-8").replace("../../urdf", str(ROBOTS.parents[1] / "urdf"))
+
+in_every_other_mode = pytest.mark.parametrize("mode", ["joint_position", "cartesian_pose", "cartesian_twist"])
 
 
 @pytest.fixture
-def heard(ros_node):
+def mode():
+    """What the arm is told: the mock's own profile, unless a test names another."""
+    return "joint_trajectory"
+
+
+@pytest.fixture
+def heard(ros_node, mode):
     """What the bridge and the mock say: states, holds, violations, watchdog stops, what the arm is told."""
     found = {}
     for kind, name, key, profile in (
@@ -36,7 +46,7 @@ def heard(ros_node):
         (UInt64, VIOLATIONS_TOPIC, "violations", qos.STATE),
         (UInt64, WATCHDOG_STOPS_TOPIC, "stops", qos.STATE),
         (JointState, JOINTS, "joints", qos.SENSOR),
-        (JointTrajectory, TRAJECTORY, "told", qos.PLAN),
+        (ARM_TYPES[mode], TOLD, "told", qos.PLAN),
     ):
         found[key] = []
         ros_node.create_subscription(kind, name, found[key].append, profile)
@@ -50,16 +60,18 @@ def wait(spin_until):
 
 
 @pytest.fixture
-def arm(start_node, heard, ros_node, wait):
+def arm(start_node, heard, ros_node, wait, mode, tmp_path):
     """The mock and the bridge, up and matched with everything in this test; ``fed`` sends a pose at 40 Hz."""
-    mock, bridge = start_node("mock_robot"), start_node("robot")
+    profile = tmp_path / "mock.yaml"
+    profile.write_text(MOCK.replace("mode: joint_trajectory", f"mode: {mode}"), encoding="utf-8")
+    mock, bridge = (start_node(node, profile=str(profile)) for node in ("mock_robot", "robot"))
     publisher = ros_node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
     stops = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
     wait(lambda: mock.said("mock of") and bridge.said("waiting for"), "both nodes")
     wait(lambda: publisher.get_subscription_count() == 1 and stops.get_subscription_count() == 1, "the bridge")
     wait(lambda: all(heard[key] for key in ("state", "hold", "violations", "stops", "joints")), "the arm")
     wait(lambda: heard["hold"][-1].data.startswith("NO_COMMAND"), "the bridge, waiting for commands")
-    wait(lambda: ros_node.count_publishers(TRAJECTORY) == 1, "the bridge's topic")
+    wait(lambda: ros_node.count_publishers(TOLD) == 1, "the bridge's topic")
     fed = {"target": None, "tick": 0, "step": None}
 
     def send():
@@ -88,6 +100,12 @@ def toward(goal, step):
         return (target[0] + away * min(1.0, step / max(length, 1e-9)), target[1])
 
     return advance
+
+
+def at_rest(heard, states=10):
+    """Whether the last so many joint states have no velocity."""
+    last = heard["joints"][-states:]
+    return len(last) == states and not any(any(message.velocity) for message in last)
 
 
 def follow(arm, heard, wait):
@@ -130,6 +148,46 @@ def test_commands_move_the_tool_along_their_path_and_states_come_as_the_driver_s
     assert list(heard["state"][-1].joint_names) == [f"panda_joint{number}" for number in range(1, 8)]
 
 
+@in_every_other_mode
+def test_an_arm_that_takes_something_else_goes_the_same_way_and_an_emergency_stop_brings_it_to_rest(
+    arm, heard, wait, mode
+):
+    position, orientation = arm["start"]
+    goal = position + np.array([0.08, 0.06, -0.05])
+    assert heard["told"] == [], "nobody is moved before a command is there"
+    arm["fed"].update(target=(position, orientation), step=toward(goal, 0.004))
+
+    def away():
+        return np.linalg.norm(robot_state(heard["state"][-1]).position - goal)
+
+    wait(lambda: away() < 5e-3, "the tool at the goal")
+    assert {type(message) for message in heard["told"]} == {ARM_TYPES[mode]}
+    arm["fed"].update(step=toward(position, 0.004))
+    wait(lambda: away() > 0.03, "the way back")
+    arm["stops"].publish(Bool(data=True))
+    wait(lambda: heard["hold"][-1].data.startswith("EMERGENCY_STOP"), "the emergency stop")
+    wait(lambda: at_rest(heard), "an arm at rest")
+    stopped = robot_state(heard["state"][-1]).position
+    assert np.linalg.norm(stopped - position) > 0.01, "it stopped on its way"
+    told = len(heard["told"])
+    wait(lambda: len(heard["told"]) > told + 20, "commands to stay")
+    assert at_rest(heard) and np.linalg.norm(robot_state(heard["state"][-1]).position - stopped) < 2e-3
+    assert heard["violations"][-1].data == 0
+
+
+@in_every_other_mode
+def test_an_arm_that_takes_something_else_rests_when_its_bridge_is_killed(arm, heard, wait, mode):
+    position, orientation = arm["start"]
+    arm["fed"].update(target=(position, orientation), step=toward(position + np.array([0.2, 0.0, -0.1]), 0.004))
+    wait(lambda: robot_state(heard["state"][-1]).position[0] > position[0] + 0.02, "motion")
+    stops = heard["stops"][-1].data
+    os.kill(arm["bridge"].popen.pid, signal.SIGKILL)
+    # A velocity that is told once goes on until somebody ends it.
+    wait(lambda: heard["stops"][-1].data > stops, "the mock's watchdog")
+    wait(lambda: at_rest(heard, 100), "an arm that stays at rest")
+    assert arm["mock"].alive and heard["violations"][-1].data == 0
+
+
 def test_targets_that_may_not_be_followed_are_refused_by_name_and_the_arm_stays(arm, heard, wait):
     position, orientation = arm["start"]
     for offset, reason in (
@@ -166,11 +224,11 @@ def test_joint_states_that_are_not_numbers_hold_the_arm_and_it_goes_on_after_the
     ros_node.create_subscription(JointState, JOINTS, intrude, qos.SENSOR)
     wait(lambda: heard["hold"][-1].data.startswith("JOINT_STATES_INVALID"), "the hold")
 
-    def at_rest():
+    def stands():
         real = [message for message in heard["joints"] if len(message.velocity)]
         return max(abs(value) for value in real[-1].velocity) < 1e-3
 
-    wait(at_rest, "the arm at rest")
+    wait(stands, "the arm at rest")
     # An intruder that stalls lets the arm go on: what counts is the state that was published before the rest.
     wait(lambda: robot_state(heard["state"][-1]).position[0] < position[0] + 0.095, "the arm at rest short of its goal")
     assert arm["bridge"].said("not all finite")
@@ -206,7 +264,7 @@ def test_a_bridge_that_is_ended_while_the_arm_moves_brings_it_to_rest_first(arm,
     os.kill(arm["bridge"].popen.pid, signal.SIGINT)
     wait(lambda: not arm["bridge"].alive, "the bridge's end")
     assert arm["bridge"].wait() == 0
-    wait(lambda: all(not any(message.velocity) for message in heard["joints"][-100:]), "an arm at rest")
+    wait(lambda: at_rest(heard, 100), "an arm at rest")
     told = np.array([message.points[-1].positions for message in heard["told"]])
     steps = np.abs(np.diff(told, axis=0)).max(axis=1)
     assert steps.max() > 1e-3 and steps[-1] < 2e-3, "the last that it is told is where it is about to stand"
@@ -221,16 +279,14 @@ def test_a_bridge_that_is_killed_leaves_the_arm_to_its_own_watchdog(arm, heard, 
     os.kill(arm["bridge"].popen.pid, signal.SIGKILL)
     wait(lambda: heard["stops"][-1].data > stops, "the mock's watchdog")
     # What the bridge had sent may still arrive behind a stall; then there is silence, and a second of rest.
-    wait(lambda: all(not any(message.velocity) for message in heard["joints"][-100:]), "an arm that stays at rest")
+    wait(lambda: at_rest(heard, 100), "an arm that stays at rest")
     assert arm["mock"].alive and heard["violations"][-1].data == 0
 
 
 def test_a_profile_that_is_wrong_ends_the_node_with_one_line(start_node, tmp_path):
-    robots = Path(__file__).parents[2] / "config" / "robots"
-    text = (robots / "mock.yaml").read_text(encoding="utf-8").replace("../../urdf", str(robots.parents[1] / "urdf"))
-    blind = text[: text.index("cameras:")] + text[text.index("motion:") :]
+    blind = MOCK[: MOCK.index("cameras:")] + MOCK[MOCK.index("motion:") :]
     (tmp_path / "mine.yaml").write_text(
-        text.replace("mode: joint_trajectory", "mode: joint_velocity"), encoding="utf-8"
+        MOCK.replace("mode: joint_trajectory", "mode: joint_velocity"), encoding="utf-8"
     )
     (tmp_path / "blind.yaml").write_text(blind, encoding="utf-8")
     wrong = start_node("robot", profile=str(tmp_path / "mine.yaml"))

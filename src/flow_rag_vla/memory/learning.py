@@ -2,7 +2,8 @@
 
 The memory's node and a replay follow the graph's messages with this, practice in the simulator learns by the same
 :mod:`lesson`. Two kinds of methods: those that *follow* are quick, for the one thread that feeds the episode's memory;
-those that *write* change the store and may take a while, for another.
+those that *write* change the store and may take a while, for another. What is to be written can be had as steps too, so
+that a lesson which a full disk interrupts goes on where it stopped (see :mod:`backlog`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.memory.backlog import Step
 from flow_rag_vla.memory.case import CORRECTION_SOURCES, Array, CaseError, FailureCase
 from flow_rag_vla.memory.credit import COUNTED, CaseUse, UseResult
-from flow_rag_vla.memory.episode import FELT_NS, LAST_NS, EpisodeLesson, EpisodeMemory, Failure, PendingFailure
+from flow_rag_vla.memory.episode import (
+    FELT_NS,
+    LAST_NS,
+    EpisodeLesson,
+    EpisodeMemory,
+    Failure,
+    LaterSuccess,
+    PendingFailure,
+)
 from flow_rag_vla.memory.guard import STOPPED, ToolPosition
 from flow_rag_vla.memory.hindsight import explained, grasp_of
 from flow_rag_vla.memory.images import CaseImage
@@ -22,7 +33,7 @@ from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.lesson import Occasion, Situation, other_than_person, split
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.results import AddResult
-from flow_rag_vla.memory.store import StoreError, UnknownCaseError
+from flow_rag_vla.memory.store import StoreError, StoreUnavailableError, UnknownCaseError
 from flow_rag_vla.memory.takeover import Takeover, correction_of, done_in
 
 BEFORE_NS = 1_000_000_000
@@ -222,13 +233,20 @@ class Learner:
         Raises:
             StoreError: if they cannot be written; those before are kept.
         """
+        _do(self.remembering(pending, lambda: images))
+
+    def remembering(self, pending: Sequence[PendingFailure], images: Callable[[], tuple[CaseImage, ...]]) -> list[Step]:
+        """The steps of :meth:`remember`; the pictures are asked for as the first is written."""
         stored: list[AddResult] = []
-        for number, item in enumerate(pending):
-            result = self._memory.add(item.case, images if number == 0 else ())
+
+        def store(number: int) -> None:
+            item = pending[number]
+            result = self._memory.add(item.case, images() if number == 0 else ())
             item.case_id = result.case_id
             stored.append(result)
-        if stored:
-            self._told(pending[0].case, stored)
+
+        steps: list[Step] = [partial(store, number) for number in range(len(pending))]
+        return [*steps, lambda: self._told(pending[0].case, stored)] if steps else []
 
     def learn(self, lesson: EpisodeLesson, result: UseResult) -> None:
         """Take in what an episode teaches: credit, corrections of its failures, successes.
@@ -236,21 +254,34 @@ class Learner:
         Raises:
             StoreError: if it cannot be written.
         """
+        _do(self.learning(lesson, result))
+
+    def learning(self, lesson: EpisodeLesson, result: UseResult) -> list[Step]:
+        """The steps of :meth:`learn`."""
         memory = self._memory
-        # The episode that a case was made of is the first in which its situation came up and nothing followed it.
-        known = {use.case_id for use in lesson.uses}
-        founded = sorted({item.case_id for item in lesson.failures if item.case_id} - known)
-        uses = (*lesson.uses, *(CaseUse(case_id) for case_id in founded))
-        for case in memory.record_uses(uses, result, lesson.episode_id):
-            self._tell(f"case {case.case_id} is retired: {case.retired_reason}", True)
-        if not lesson.used and result in COUNTED and lesson.task:
-            memory.ledger.record_baseline(lesson.task, lesson.phases, result is UseResult.SUCCESS)
-        for later in lesson.corrections:
+
+        def credit() -> None:
+            # The episode that a case was made of is the first in which its situation came up and nothing followed it.
+            known = {use.case_id for use in lesson.uses}
+            founded = sorted({item.case_id for item in lesson.failures if item.case_id} - known)
+            uses = (*lesson.uses, *(CaseUse(case_id) for case_id in founded))
+            for case in memory.record_uses(uses, result, lesson.episode_id):
+                self._tell(f"case {case.case_id} is retired: {case.retired_reason}", True)
+
+        def correct(later: LaterSuccess) -> None:
             how = f"similarity {later.similarity:.3f}"
             self._correct(later.pending.case_id, later.actions, "later_success", how)
-        if lesson.situations and memory.stamp is not None:
-            memory.observe_success(lesson.situations)
-        self._succeeded(lesson.done)
+
+        def observe() -> None:
+            if lesson.situations and memory.stamp is not None:
+                memory.observe_success(lesson.situations)
+
+        steps: list[Step] = [credit]
+        if not lesson.used and result in COUNTED and lesson.task:
+            success = result is UseResult.SUCCESS
+            steps.append(lambda: memory.ledger.record_baseline(lesson.task, lesson.phases, success))
+        steps += [partial(correct, later) for later in lesson.corrections]
+        return [*steps, observe, lambda: self._succeeded(lesson.done)]
 
     def learn_takeover(self, lesson: TakeoverLesson, images: tuple[CaseImage, ...] = ()) -> None:
         """Take in what a person did.
@@ -258,16 +289,28 @@ class Learner:
         Raises:
             StoreError: if it cannot be written.
         """
-        for pending, actions in lesson.corrections:
+        _do(self.learning_takeover(lesson, lambda: images))
+
+    def learning_takeover(self, lesson: TakeoverLesson, images: Callable[[], tuple[CaseImage, ...]]) -> list[Step]:
+        """The steps of :meth:`learn_takeover`; the pictures are asked for as the first case is written."""
+        stored: list[AddResult] = []
+
+        def store(number: int) -> None:
+            stored.append(self._memory.add(lesson.cases[number], images() if number == 0 else ()))
+
+        def teach(number: int) -> None:
+            self._teach(lesson.cases[number], stored[number], lesson.how)
+
+        def correct(pending: PendingFailure, actions: Array) -> None:
             self._correct(pending.case_id, actions, "human", lesson.how)
-        stored = []
-        for number, case in enumerate(lesson.cases):
-            result = self._memory.add(case, images if number == 0 else ())
-            stored.append(result)
-            self._teach(case, result, lesson.how)
-        if stored:
-            self._told(lesson.cases[0], stored)
-        self._succeeded(lesson.successes)
+
+        steps: list[Step] = [partial(correct, *item) for item in lesson.corrections]
+        for number in range(len(lesson.cases)):
+            steps.append(partial(store, number))
+            steps.append(partial(teach, number))
+        if lesson.cases:
+            steps.append(lambda: self._told(lesson.cases[0], stored))
+        return [*steps, lambda: self._succeeded(lesson.successes)]
 
     def _teach(self, case: FailureCase, result: AddResult, how: str) -> None:
         """A case that was known already learns from a takeover what was right in it, and how far it was misread."""
@@ -294,6 +337,8 @@ class Learner:
             if case.retired and case.retired_reason.startswith(STOPPED):
                 # It was kept out for what it lacked: with this correction it changes no success.
                 self._memory.retire(case_id, False, f"its correction by {source} passes the guard")
+        except StoreUnavailableError:
+            raise
         except (CaseError, StoreError, UnknownCaseError) as error:
             # Dropped meanwhile, stopped, or a known case of another horizon: nothing lost but this one lesson.
             self._tell(f"case {case_id} did not learn its correction: {error}", True)
@@ -307,3 +352,8 @@ class Learner:
         if len(stored) > 1:
             outcome += f"; {len(others)} of {len(stored) - 1} more situations of it are cases too"
         self._tell(f"{case.failure_type.name.lower()} in {case.task}/{case.phase}: {outcome}", False)
+
+
+def _do(steps: Sequence[Step]) -> None:
+    for step in steps:
+        step()

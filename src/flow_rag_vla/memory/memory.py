@@ -35,7 +35,7 @@ from flow_rag_vla.memory.results import AddResult, MemorySettings
 from flow_rag_vla.memory.salvage import SalvageReport, open_or_salvage
 from flow_rag_vla.memory.shelf import NEIGHBOURS_COMPARED
 from flow_rag_vla.memory.statistics import MemoryStatistics
-from flow_rag_vla.memory.store import CaseSummary, FailureStore, StoreError
+from flow_rag_vla.memory.store import CaseSummary, FailureStore, StoreError, StoreUnavailableError
 
 
 class FailureMemory(CaseReader):
@@ -379,7 +379,11 @@ class FailureMemory(CaseReader):
                 if not case.retired and (found := self.worth(case)).retires(self.settings.credit):
                     retired[case_id] = self._as_retired(case, f"credit: {found}")
             if retired:
-                self.apply([], retired)
+                try:
+                    self.apply([], retired)
+                except StoreUnavailableError:
+                    # The uses are counted; whoever counts again would count them twice. It retires with its next use.
+                    return []
             return list(retired.values())
 
     def observe_done(self, situations: Sequence[SuccessSituation]) -> None:

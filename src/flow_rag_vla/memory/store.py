@@ -43,6 +43,13 @@ class StoreError(RuntimeError):
     """The store cannot do what was asked; the text names the file and the remedy."""
 
 
+class StoreUnavailableError(StoreError):
+    """The file cannot be used now: its disk is full, another program holds it, or it may not be written.
+
+    Nothing was changed, and the same may succeed later.
+    """
+
+
 class CorruptStoreError(StoreError):
     """The database file is damaged."""
 
@@ -451,14 +458,16 @@ class FailureStore:
         if isinstance(error, sqlite3.OperationalError):
             text = str(error)
             if "full" in text or "I/O" in text:
-                return StoreError(
+                return StoreUnavailableError(
                     f"{self.path} could not be {doing}: {text}; nothing was changed; free space on its disk, try again"
                 )
             if "locked" in text or "busy" in text:
-                return StoreError(
+                return StoreUnavailableError(
                     f"{self.path} could not be {doing}: another program holds it for {BUSY_TIMEOUT_S:g} s; end that one"
                 )
-            return StoreError(f"{self.path} could not be {doing}: {text}; check the path and its permissions")
+            return StoreUnavailableError(
+                f"{self.path} could not be {doing}: {text}; check the path and its permissions"
+            )
         if type(error) is sqlite3.DatabaseError:
             return CorruptStoreError(self._corrupt(str(error)))
         return StoreError(f"{self.path} could not be {doing}: {error}")

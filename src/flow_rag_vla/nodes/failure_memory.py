@@ -28,6 +28,7 @@ from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.memory.answering import Answering, MemoryAnswer, NoKeyError, Whereabouts
+from flow_rag_vla.memory.backlog import Backlog, Step
 from flow_rag_vla.memory.consensus import Consensus
 from flow_rag_vla.memory.episode import EpisodeMemory
 from flow_rag_vla.memory.index import make_backend
@@ -107,6 +108,8 @@ class FailureMemoryNode(ManagedNode):
         except StoreError as error:
             raise StartError(f"parameter database: {error}") from error
         self._learner = Learner(self._memory, self._episode, learning_settings(settings), self._tell)
+        self._backlog = Backlog()
+        self._held.callback(self._give_up)
         self._writer = JobThread(self, "memory writer")
         self._reader = JobThread(self, "memory reader")
         # What is queued is written before the memory is closed.
@@ -143,7 +146,7 @@ class FailureMemoryNode(ManagedNode):
             self._episode,
             self._learner,
             CaseCameras(self) if self._node_parameters.value.keep_images else None,
-            write=self._write,
+            write=self._learn,
             refuse=self._refuse,
             learns=lambda: self._node_parameters.value.learn,
         )
@@ -274,6 +277,17 @@ class FailureMemoryNode(ManagedNode):
         else:
             self.get_logger().info(what)
 
+    def _learn(self, what: str, steps: Sequence[Step]) -> None:
+        self._write(what, lambda: self._backlog.write(steps))
+
+    def _give_up(self) -> None:
+        """The last try to write what waits, as the node ends."""
+        try:
+            self._backlog.retry()
+        except EXPECTED as error:
+            if self._backlog.waiting:
+                self.get_logger().error(f"{self._backlog.waiting} lessons are lost: {error}")
+
     def _write(self, what: str, job: Callable[[], None]) -> None:
         try:
             answer = self._writer.submit(job)
@@ -302,6 +316,8 @@ class FailureMemoryNode(ManagedNode):
             self._write("a look at the database", self._refresh)
 
     def _refresh(self) -> None:
+        if written := self._backlog.retry():
+            self.get_logger().info(f"{written} lessons that had waited for the disk are written")
         if self._memory.refresh():
             self.get_logger().info(f"{self._memory.store.path} was changed by another program: loaded again")
 
@@ -318,6 +334,7 @@ class FailureMemoryNode(ManagedNode):
             "rewinds": self._source.rewind.attempts,
             "after_failure": self._source.rewind.stage.value,
             "jobs_waiting": self._writer.waiting + self._reader.waiting,
+            "lessons_waiting": self._backlog.waiting,
             "encoder": str(statistics.stamp or ""),
             "database": str(self._memory.store.path),
         }
@@ -325,6 +342,8 @@ class FailureMemoryNode(ManagedNode):
             return ERROR, self._mismatch, figures
         if statistics.damage:
             return ERROR, statistics.damage, figures
+        if waiting := self._backlog.waiting:
+            return WARN, f"{waiting} lessons wait to be written: {self._backlog.reason}", figures
         if statistics.index.problem:
             return WARN, statistics.index.problem, figures
         if self._salvaged is not None:

@@ -1,14 +1,17 @@
-"""How the failure memory learns: episodes, failures and takeovers become jobs for the writer's thread."""
+"""How the failure memory learns: episodes, failures and takeovers become lessons for the writer's thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.memory.backlog import Step
 from flow_rag_vla.memory.episode import EpisodeMemory
 from flow_rag_vla.memory.hindsight import CLOSED_BELOW
+from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.learning import Learner
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.takeover import TakeoverRecorder
@@ -18,8 +21,8 @@ from flow_rag_vla.nodes.failure_memory_services import EXPECTED
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces import msg
 
-Write = Callable[[str, Callable[[], None]], None]
-"""(what, job): have it done on the writer's thread, and say what went wrong with it."""
+Write = Callable[[str, Sequence[Step]], None]
+"""(what, steps): have a lesson written on the writer's thread, and say what went wrong with it."""
 
 PICTURE_NS = 1_000_000_000
 """How far the pictures of a takeover may be from its first command."""
@@ -89,7 +92,7 @@ class MemoryLearning:
         )
         if found is not None and self._learns():
             lesson, result = found
-            self._write("an episode's lesson", lambda: self._learner.learn(lesson, result))
+            self._write("an episode's lesson", self._learner.learning(lesson, result))
 
     def on_failure(self, message: msg.FailureEvent) -> None:
         """The detector reported a failure."""
@@ -106,10 +109,8 @@ class MemoryLearning:
             self._refuse(f"failure event {message.event_id} made no case: {error}")
             return
         pictures = self._pictures(failure.onset_ns, self._learner.settings.onset_tolerance_ns)
-        self._write(
-            f"failure event {message.event_id}",
-            lambda: self._learner.remember(pending, encoded_pictures(pictures)),
-        )
+        steps = self._learner.remembering(pending, _encoded_once(pictures))
+        self._write(f"failure event {message.event_id}", steps)
 
     def _on_release(self) -> None:
         """A takeover has ended."""
@@ -123,7 +124,12 @@ class MemoryLearning:
             return
         pictures = self._pictures(takeover.start_ns, PICTURE_NS)
         # After the failure's own cases, which may still wait to be written.
-        self._write("a takeover", lambda: self._learner.learn_takeover(lesson, encoded_pictures(pictures)))
+        self._write("a takeover", self._learner.learning_takeover(lesson, _encoded_once(pictures)))
 
     def _pictures(self, stamp_ns: int, tolerance_ns: int) -> Pictures:
         return () if self._cameras is None else self._cameras.near(stamp_ns, tolerance_ns)
+
+
+def _encoded_once(pictures: Pictures) -> Callable[[], tuple[CaseImage, ...]]:
+    """Encodes them on the thread that asks first."""
+    return lru_cache(maxsize=1)(lambda: encoded_pictures(pictures))
