@@ -10,6 +10,7 @@ import yaml
 
 from flow_rag_vla.bringup import endpoints, topics
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NODES, GraphError, default_arguments, node_spec, sim_graph
+from flow_rag_vla.bringup.reference import CONFIGURED
 from flow_rag_vla.bringup.replay_graph import replay_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.robot_graph import robot_graph
@@ -124,8 +125,8 @@ def test_arguments_are_described_and_their_defaults_valid():
 def test_the_shipped_parameter_file_holds_every_parameter_at_its_default_and_nothing_else():
     loaded = yaml.safe_load(default_params_file().read_text())
     # Parameters on a command line are put into the entry of all nodes, and lose against entries after it.
-    assert list(loaded) == [*(f"/**/{spec.name}" for spec in EVERY_NODE), "/**"]
-    for spec in EVERY_NODE:
+    assert list(loaded) == [*(f"/**/{spec.name}" for spec in CONFIGURED), "/**"]
+    for spec in CONFIGURED:
         values = loaded[f"/**/{spec.name}"]["ros__parameters"]
         assert list(values) == [info.name for info in parameter_table(spec.parameters)]
         assert load_parameters(spec.parameters, values) == spec.parameters()

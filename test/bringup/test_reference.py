@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.bringup.graph import EVERY_NODE
+from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE
 from flow_rag_vla.bringup.reference import parameters_file, reference_page
+from flow_rag_vla.bringup.replay_graph import PLAYER, REPLAY_ARGUMENTS
 from flow_rag_vla.bringup.resources import share_folder
+from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, ROBOT_NODES
 from flow_rag_vla.core.parameters import parameter_table
 
 
@@ -18,7 +20,16 @@ def test_the_parameter_file_is_the_one_the_declarations_make():
 
 def test_the_page_has_every_parameter_of_every_node():
     page = reference_page()
-    for spec in EVERY_NODE:
+    for spec in (*EVERY_NODE, PLAYER, *ROBOT_NODES):
         section = page.split(f"### {spec.name}\n")[1].split("\n### ")[0]
         for info in parameter_table(spec.parameters):
             assert f"| `{info.name}` |" in section
+
+
+def test_the_page_has_every_argument_of_every_launch_file():
+    files = {"sim": ARGUMENTS, "robot": ROBOT_ARGUMENTS, "replay": REPLAY_ARGUMENTS}
+    assert {path.name.removesuffix(".launch.py") for path in (share_folder() / "launch").iterdir()} == set(files)
+    for name, arguments in files.items():
+        section = reference_page().split(f"`ros2 launch flow_rag_vla {name}.launch.py ")[1].split("`ros2 launch")[0]
+        for argument in arguments:
+            assert f"| `{argument.name}` |" in section, f"{name}: {argument.name}"

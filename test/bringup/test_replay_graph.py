@@ -41,6 +41,18 @@ def test_only_what_is_asked_for_is_made_anew(tmp_path):
     assert set(alone) == {"bag_player"} and "wait_for" not in alone["bag_player"].overrides
 
 
+def test_the_live_page_of_a_replay_follows_the_bags_time_and_misses_only_who_is_there(tmp_path):
+    nodes = graph(
+        tmp_path, remake="chunk,command", dashboard="true", policy_server="ws://a:8000", policy_preset="plain"
+    )
+    values = nodes["dashboard"].overrides
+    assert values["expected"] == ["bag_player", "remote_policy", "controller"] and values["use_sim_time"] is True
+    alone = graph(tmp_path, remake="none", dashboard="true")
+    assert alone["dashboard"].overrides["expected"] == ["bag_player"]
+    assert alone["bag_player"].overrides["wait_for"] == ["dashboard"]
+    assert "dashboard" not in graph(tmp_path)
+
+
 def test_a_policy_server_makes_the_chunks_anew(tmp_path):
     nodes = graph(tmp_path, remake="chunk,command", policy_server="ws://a:8000", policy_preset="plain")
     assert set(nodes) == {"bag_player", "remote_policy", "controller"}
@@ -51,7 +63,9 @@ def test_a_policy_server_makes_the_chunks_anew(tmp_path):
 
 
 def test_every_override_is_a_declared_parameter_of_its_node(tmp_path):
-    for process in graph(tmp_path, run_folder=str(tmp_path), topics="a,b", remap="a:=b", memory="m.db").values():
+    for process in graph(
+        tmp_path, run_folder=str(tmp_path), topics="a,b", remap="a:=b", memory="m.db", dashboard="true"
+    ).values():
         values = {name: value for name, value in process.overrides.items() if name != "use_sim_time"}
         load_parameters(process.spec.parameters, values)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flow_rag_vla.bringup.endpoints import ARM_TOPICS
 from flow_rag_vla.bringup.loop_settings import loop_settings
 from flow_rag_vla.bringup.memory_settings import memory_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
+from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.bringup.profiles import PROFILES
 from flow_rag_vla.bringup.resources import robots_folder
-from flow_rag_vla.bringup.robot_graph import ROBOT, ROBOT_CAMERA, ROBOT_NODES, robot_graph
+from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, ROBOT, ROBOT_CAMERA, ROBOT_NODES, robot_graph
 from flow_rag_vla.core.parameters import load_parameters
 
 PARAMS = Path("parameters.yaml")
@@ -56,6 +59,23 @@ def test_who_decides_about_an_arm_holds_plans_against_its_profile_and_sees_what_
     assert not {"llm", "deliberation", "labeling"} & set(none)
 
 
+def test_the_live_page_of_an_arm_is_started_on_request_and_misses_its_bridge_and_cameras(tmp_path):
+    def expected(**arguments):
+        processes = robot_graph({"dashboard": "true", **arguments}, PARAMS)
+        names = [process.spec.name for process in processes]
+        values = next(process.overrides for process in processes if process.spec.name == "dashboard")
+        load_parameters(DashboardParameters, _declared(values))
+        assert set(values["expected"]) <= set(names), "nobody waits for a node that is not there"
+        return values["expected"]
+
+    assert expected(profile="franka")[:2] == ["robot", "robot_camera"]
+    assert "robot_camera" not in expected(profile=blind(tmp_path))
+    assert "mock_robot" not in expected(profile="mock", mock="true")
+    served = expected(profile="mock", policy_server="ws://a:8000", policy_preset="plain")
+    assert "remote_policy" in served and "flow_policy" not in served
+    assert "dashboard" not in [process.spec.name for process in robot_graph({"profile": "franka"}, PARAMS)]
+
+
 @pytest.mark.parametrize("profile", ["franka", "so101", "ur5e"])
 def test_the_memorys_guard_lets_pass_what_this_arms_controller_does_and_nothing_else(profile):
     processes = {process.spec.name: process.overrides for process in robot_graph({"profile": profile}, PARAMS)}
@@ -69,6 +89,11 @@ def test_the_memorys_guard_lets_pass_what_this_arms_controller_does_and_nothing_
 
 def _declared(overrides):
     return {name: value for name, value in overrides.items() if name != "use_sim_time"}
+
+
+def test_why_the_bridge_holds_is_recorded_by_every_profile_that_has_commands():
+    assert HOLD_TOPIC in {topic.name for topic in ARM_TOPICS}
+    assert [name for name, names in PROFILES.items() if HOLD_TOPIC in names] == ["graph", "control", "everything"]
 
 
 def test_an_arm_without_cameras_has_no_process_for_them(tmp_path):

@@ -94,6 +94,12 @@ TOPICS: tuple[Topic, ...] = (
           "one line of health a node a second"),
 )  # fmt: skip
 
+ARM_TOPICS: tuple[Topic, ...] = (
+    Topic("robot/hold", "std_msgs/msg/String", "STATE", ("robot",), (),
+          "why the bridge to an arm holds it; empty while it follows"),
+)  # fmt: skip
+"""Of the nodes in the simulator's place."""
+
 SERVICES: tuple[Service, ...] = (
     Service(topics.RESET_SIMULATION, f"{_OWN}/srv/ResetSimulation", "simulator", "builds the start of an episode"),
     Service(topics.STEP_SIMULATION, f"{_OWN}/srv/StepSimulation", "simulator", "advances a stepped simulator"),

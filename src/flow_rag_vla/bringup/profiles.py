@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.bringup.endpoints import TOPICS
+from flow_rag_vla.bringup.endpoints import ARM_TOPICS, TOPICS
 
 PARAMETER_EVENTS = "/parameter_events"
 """Where ROS itself tells of parameters."""
 
 _IMAGES = (topics.FRONT_IMAGE, topics.FRONT_INFO, topics.WRIST_IMAGE, topics.WRIST_INFO)
-_GRAPH = (*(topic.name for topic in TOPICS), "/rosout", PARAMETER_EVENTS)
+_GRAPH = (*(topic.name for topic in (*TOPICS, *ARM_TOPICS)), "/rosout", PARAMETER_EVENTS)
 
 PROFILES: Mapping[str, tuple[str, ...]] = {
     "graph": _GRAPH,

@@ -38,7 +38,7 @@ STAGES: Mapping[str, str] = {
 
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
-    "record", "policy_server", "policy_preset", "policy_profile",
+    "record", "policy_server", "policy_preset", "policy_profile", "dashboard",
 )  # fmt: skip
 
 REPLAY_ARGUMENTS: tuple[Argument, ...] = (
@@ -75,8 +75,11 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
     policy = chosen_policy(values)
     makers = {**STAGES, "chunk": policy.node}
     specs = [node_spec(makers[stage]) for stage in stages]
+    decides = [spec.name for spec in specs]
     if folder is not None and values["record"] == "true":
         specs.append(node_spec("recorder"))
+    if values["dashboard"] == "true":
+        specs.append(node_spec("dashboard"))
     overrides: dict[str, Parameters] = {spec.name: {"use_sim_time": True} for spec in specs}
     overrides["bag_player"] = {
         "bag": values["bag"],
@@ -111,7 +114,9 @@ def replay_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proce
     for name, chosen in settings.items():
         if name in overrides:
             overrides[name] |= chosen
-    if not stages:
+    if "dashboard" in overrides:
+        overrides["dashboard"]["expected"] = [PLAYER.name, *decides]
+    if not specs:
         del overrides["bag_player"]["wait_for"]
     return tuple(
         Process(

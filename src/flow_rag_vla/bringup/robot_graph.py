@@ -25,6 +25,7 @@ from flow_rag_vla.bringup.graph import (
     memory_database,
     node_spec,
 )
+from flow_rag_vla.bringup.parameters.dashboard import DashboardParameters
 from flow_rag_vla.bringup.parameters.robot import MockRobotParameters, RobotCameraParameters, RobotParameters
 from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.run_folders import own_folder
@@ -54,9 +55,9 @@ _NODES = (
 )  # fmt: skip
 _SHARED = (
     "namespace", "params_file", "log_level", "encoder", "checkpoint", "device", "corrector", "run_folder", "memory",
-    "record", "policy_server", "policy_preset", "llm", "deliberation", "labeling",
+    "record", "policy_server", "policy_preset", "llm", "deliberation", "labeling", "dashboard",
 )  # fmt: skip
-_ON_REQUEST = ("llm", "deliberation", "labeling")
+_ON_REQUEST = ("llm", "deliberation", "labeling", "dashboard")
 """Started if the argument of the same name says so."""
 
 ROBOT_ARGUMENTS: tuple[Argument, ...] = (
@@ -112,6 +113,10 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
         overrides["remote_policy"]["gripper_width"] = max(profile.gripper.width_open, 0.001)
     for name in overrides.keys() & chosen.overrides.keys():
         overrides[name] |= chosen.overrides[name]
+    if "dashboard" in overrides:
+        # An arm without its bridge is not ready, whatever decides about it.
+        expected = overrides["dashboard"].get("expected", DashboardParameters().expected)
+        overrides["dashboard"]["expected"] = [*(spec.name for spec in arm if spec != MOCK_ROBOT), *expected]
     overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
     if values["memory"]:
         overrides["failure_memory"]["database"] = memory_database(values["memory"])

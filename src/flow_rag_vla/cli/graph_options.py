@@ -42,6 +42,8 @@ ALSO = typer.Option(
     help="Start this node too: llm, deliberation (llm comes with it) or labeling; repeat it.",
     autocompletion=complete_node,
 )
+LIVE = typer.Option(False, "--live", help="Serve the live page too; its address is printed.")
+LIVE_PORT = typer.Option(8600, min=1, max=65535, help="Port of the live page.")
 PARAMS_FILE = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.graph_options import CORRECTOR, PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
+from flow_rag_vla.cli.graph_options import CORRECTOR, LIVE, LIVE_PORT, PARAMS_FILE, POLICY_PRESET, POLICY_PROFILE
+from flow_rag_vla.cli.live import with_page
 from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 
@@ -57,6 +59,8 @@ def replay(
     params_file: str = PARAMS_FILE,
     runs: Path = typer.Option(Path("runs"), help="With --graph: folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="With --graph: write an MCAP bag of the replay."),
+    live: bool = LIVE,
+    live_port: int = LIVE_PORT,
     html: Path | None = typer.Option(None, "--html", help="With --memory: write the comparison as a page."),
     output: Path | None = typer.Option(None, "--json", help="With --memory: write the comparison as JSON."),
 ) -> None:
@@ -69,6 +73,8 @@ def replay(
       flow_rag_vla replay runs/DAY/bag --mute command         commands are left to the controller that runs
 
       flow_rag_vla replay --graph runs/DAY --rate 2           player, encoder, policy, memory, detector, controller
+
+      flow_rag_vla replay --graph runs/DAY --live             the same, with the live page
 
       flow_rag_vla replay --memory off,on runs/DAY --html d.html   two variants, tick by tick
 
@@ -101,15 +107,16 @@ def replay(
         "policy_preset": policy_preset,
         "policy_profile": policy_profile,
         "record": "true" if record else "false",
+        "dashboard": "true" if live else "false",
     }
     if not graph:
         arguments |= {"remake": "none"}
     elif remake:
         arguments |= {"remake": remake}
-    raise typer.Exit(_play(console, arguments, runs if graph else None, rate))
+    raise typer.Exit(_play(console, arguments, runs if graph else None, rate, live_port))
 
 
-def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: float) -> int:
+def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: float, live_port: int) -> int:
     from flow_rag_vla.bringup.graph import GraphError
     from flow_rag_vla.bringup.replay_graph import replay_graph
     from flow_rag_vla.bringup.resources import default_params_file
@@ -127,55 +134,55 @@ def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: 
         raise typer.BadParameter(str(error)) from None
     if folder is not None:
         console.print(f"run [bold]{folder}[/bold]")
-    code = _supervise(console, processes, folder, arguments["namespace"], rate, arguments["paused"] == "true")
+    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_replay_") as temporary:
+        if arguments["dashboard"] == "true":
+            processes = with_page(console, processes, folder or Path(temporary), live_port)
+        logs = folder / "log" if folder is not None else Path(temporary)
+        code = _supervise(console, processes, logs, arguments["namespace"], rate, arguments["paused"] == "true")
     # A bag that is played again and again ends when a person ends it.
     return 0 if code == INTERRUPTED and arguments["loop"] == "true" else code
 
 
 def _supervise(
-    console: Console, processes: tuple[Process, ...], folder: Path | None, namespace: str, rate: float, paused: bool
+    console: Console, processes: tuple[Process, ...], logs: Path, namespace: str, rate: float, paused: bool
 ) -> int:
-    import tempfile
-
     from flow_rag_vla.bringup.supervisor import Supervisor, last_line
     from flow_rag_vla.nodes.player_control import PlayerControl
 
-    with tempfile.TemporaryDirectory(prefix="flow_rag_vla_replay_") as temporary:
-        logs = folder / "log" if folder is not None else Path(temporary)
-        supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
-        code = 0
-        try:
-            supervisor.start()
-            with interruptible(), PlayerControl(namespace, rate) as control, _keys() as keyboard:
-                control.paused = paused
-                if keyboard:
-                    console.print(KEYS)
-                while True:
-                    # Asked before the look at all of them, which then says how it ended.
-                    ended = supervisor.pid("bag_player") is None
-                    reason = supervisor.poll()
-                    if reason is not None and not reason.startswith("bag_player ended with code 0"):
-                        complain(console, reason.replace("bag_player: ", "", 1))
-                        code = 1
-                        break
-                    if ended or (keyboard and not _handle_key(console, control)):
-                        break
-                    time.sleep(0.05)
-            log = logs / "bag_player.log"
-            for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-                if "[WARN]" in line or "[ERROR]" in line:
-                    warn(console, line.split(": ", 1)[-1])
-            if code == 0:
-                console.print(last_line(log).split(": ", 1)[-1], markup=False)
-        except KeyboardInterrupt:
-            console.print("stopping")
-            code = INTERRUPTED
-        finally:
-            with uninterrupted():
-                killed = supervisor.stop()
-        if killed:
-            console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
-            code = 1
+    supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
+    code = 0
+    try:
+        supervisor.start()
+        with interruptible(), PlayerControl(namespace, rate) as control, _keys() as keyboard:
+            control.paused = paused
+            if keyboard:
+                console.print(KEYS)
+            while True:
+                # Asked before the look at all of them, which then says how it ended.
+                ended = supervisor.pid("bag_player") is None
+                reason = supervisor.poll()
+                if reason is not None and not reason.startswith("bag_player ended with code 0"):
+                    complain(console, reason.replace("bag_player: ", "", 1))
+                    code = 1
+                    break
+                if ended or (keyboard and not _handle_key(console, control)):
+                    break
+                time.sleep(0.05)
+        log = logs / "bag_player.log"
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+            if "[WARN]" in line or "[ERROR]" in line:
+                warn(console, line.split(": ", 1)[-1])
+        if code == 0:
+            console.print(last_line(log).split(": ", 1)[-1], markup=False)
+    except KeyboardInterrupt:
+        console.print("stopping")
+        code = INTERRUPTED
+    finally:
+        with uninterrupted():
+            killed = supervisor.stop()
+    if killed:
+        console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
+        code = 1
     return code
 
 

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from flow_rag_vla.cli.graph_options import ALSO, CORRECTOR, PARAMS_FILE, POLICY_PRESET, POLICY_SERVER, also_started
+from flow_rag_vla.cli.graph_options import (
+    ALSO,
+    CORRECTOR,
+    LIVE,
+    LIVE_PORT,
+    PARAMS_FILE,
+    POLICY_PRESET,
+    POLICY_SERVER,
+    also_started,
+)
 from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
+from flow_rag_vla.cli.live import with_page
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
 
@@ -46,6 +56,8 @@ def robot(
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
     log_level: str = typer.Option("info", help="Severity from which nodes log."),
     runs: Path | None = typer.Option(None, help="Record the run into a folder of its own inside this one."),
+    live: bool = LIVE,
+    live_port: int = LIVE_PORT,
 ) -> None:
     """Run the graph over an arm that takes joint or tool commands, until Ctrl-C.
 
@@ -58,6 +70,8 @@ def robot(
       flow_rag_vla robot --profile my_arm.yaml --mock    your profile, before the real arm
 
       flow_rag_vla robot --profile my_arm.yaml           the real arm
+
+      flow_rag_vla robot --profile my_arm.yaml --live    the same, with the page: cameras, loop, emergency stop
 
       flow_rag_vla robot --profile franka --policy-server ws://10.0.0.5:8000 --policy-preset droid   an openpi policy
     """
@@ -80,17 +94,22 @@ def robot(
         "params_file": params_file,
         "namespace": namespace,
         "log_level": log_level,
+        "dashboard": "true" if live else "false",
         **also_started(also),
     }
     try:
         processes = robot_graph(arguments, default_params_file())
         if runs is None:
             with tempfile.TemporaryDirectory(prefix="flow_rag_vla_robot_") as temporary:
+                if live:
+                    processes = with_page(console, processes, Path(temporary), live_port)
                 raise typer.Exit(_run(console, processes, Path(temporary), namespace, instruction))
         folder = new_run_folder(runs)
         processes = robot_graph({**arguments, "run_folder": str(folder)}, default_params_file())
     except GraphError as error:
         raise typer.BadParameter(str(error)) from None
+    if live:
+        processes = with_page(console, processes, folder, live_port)
     about = {
         "command": ["flow_rag_vla", *sys.argv[1:]],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

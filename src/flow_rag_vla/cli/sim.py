@@ -21,6 +21,8 @@ from rich.text import Text
 from flow_rag_vla.cli.graph_options import (
     ALSO,
     CORRECTOR,
+    LIVE,
+    LIVE_PORT,
     PARAMS_FILE,
     POLICY_PRESET,
     POLICY_PROFILE,
@@ -93,8 +95,8 @@ def sim(
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="Write an MCAP bag of all topics."),
     report: bool = typer.Option(True, help="Make the report page and the animated picture at the end."),
-    live: bool = typer.Option(False, "--live", help="Serve the live page too; its address is printed."),
-    live_port: int = typer.Option(8600, min=1, max=65535, help="Port of the live page."),
+    live: bool = LIVE,
+    live_port: int = LIVE_PORT,
     wait: bool = typer.Option(False, "--wait", help="Start no episodes: leave that to the live page or others."),
 ) -> None:
     """Run the whole graph in PyBullet: each node its own process, episodes one after the other.

@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.bringup.endpoints import TOPICS
+from flow_rag_vla.bringup.endpoints import ARM_TOPICS, TOPICS
 from flow_rag_vla.bringup.parameters.bag_player import BagPlayerParameters
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.definitions import UnknownTypeError
@@ -123,7 +123,7 @@ class BagPlayer(Node):
         """As recorded; a bag that does not say gets what the graph declares for the topic."""
         if channel.qos:
             return offered_profile(channel.qos)
-        for topic in TOPICS:
+        for topic in (*TOPICS, *ARM_TOPICS):
             if topic.type == channel.msgtype and channel.topic.endswith("/" + topic.name):
                 return qos.by_name(topic.qos)
         return offered_profile(())
