@@ -9,10 +9,13 @@ import os
 import numpy as np
 import pytest
 
-from flow_rag_vla.data.bag import BagError
+from flow_rag_vla.control.ladder import Mode
+from flow_rag_vla.control.takeover import HUMAN
+from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import installed_definitions
-from flow_rag_vla.data.recorded_episode import RecordedEpisode, episodes_of_bag, write_episodes
+from flow_rag_vla.data.recorded_episode import PERSON, RecordedEpisode, episodes_of_bag, write_episodes
 
 pytest.importorskip("pyarrow", reason="data sets are an extra")
 pytest.importorskip("av", reason="data sets are an extra")
@@ -38,7 +41,7 @@ def episode(
     failures = np.full(ticks, -1, dtype=np.int64)
     interventions = np.zeros(ticks, dtype=np.int64)
     if number == 2:
-        failures[10], interventions[15:20] = 3, 1
+        failures[10], interventions[15:20], interventions[22:26] = 3, 1, PERSON
     smooth = np.linspace(0, 255, size * size).reshape(size, size).astype(np.uint8)
     pictures = np.stack(
         [np.stack([smooth, smooth.T, np.full_like(smooth, 3 * index)], 2) for index in range(len(frames))]
@@ -77,6 +80,10 @@ def test_a_bag_becomes_a_data_set_and_a_bag_again_without_losing_a_bit(tmp_path)
         same(original, first)
         same(first, second)
         same(second, third)
+    commands = [entry.message for entry in Bag(tmp_path / "again").messages(["command"])]
+    taken = [message for message in commands if message.mode == Mode.TAKEOVER]
+    assert len(taken) == 4 and {message.provenance.policy for message in taken} == {HUMAN}
+    assert not any(message.provenance.correction for message in taken)
 
 
 def test_the_layout_is_that_of_lerobot_v3(tmp_path):
@@ -100,7 +107,7 @@ def test_the_layout_is_that_of_lerobot_v3(tmp_path):
     assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in episodes] == [(0, 40), (40, 71), (71, 83)]
     assert episodes[0]["tasks"] == ["put the red cube into the bin"]
     assert [row["success"] for row in episodes] == [True, False, None]
-    assert [(row["failure_events"], row["interventions"]) for row in episodes] == [(0, 0), (1, 5), (0, 0)]
+    assert [(row["failure_events"], row["interventions"]) for row in episodes] == [(0, 0), (1, 9), (0, 0)]
     tasks = pq.read_table(root / "meta/tasks.parquet")
     assert tasks.to_pylist() == [{"task_index": 0, "task": "put the red cube into the bin"}]
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
@@ -185,3 +192,7 @@ def test_a_bag_without_episodes_says_what_it_lacks(tmp_path):
 def test_parts_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="actions has shape"):
         dataclasses.replace(EPISODES[0], actions=EPISODES[0].actions[:-1])
+
+
+def test_what_a_person_did_is_told_from_every_correction():
+    assert PERSON not in {int(mode) for mode in CorrectionMode}

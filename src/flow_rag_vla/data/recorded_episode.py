@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.control.ladder import Mode
+from flow_rag_vla.control.takeover import HUMAN
 from flow_rag_vla.core.action import ACTION_DIM, TICK_NS, CorrectionMode
 from flow_rag_vla.data.bag import Bag, BagError, BagMessage
 from flow_rag_vla.data.bag_writer import BagWriter
@@ -21,6 +23,9 @@ NO_FAILURE = -1
 RUNNING, SUCCEEDED, FAILED, CANCELED = 2, 3, 4, 5
 """Values equal EpisodeStatus.STATE_*."""
 
+PERSON = 100
+"""Intervention of a tick at which a person was followed; above every value that Provenance correction may get."""
+
 _OWN = "flow_rag_vla_interfaces/msg"
 CAMERA_TOPICS: Mapping[str, str] = {"front": "camera/front/image_raw", "wrist": "camera/wrist/image_raw"}
 
@@ -31,7 +36,8 @@ class RecordedEpisode:
 
     stamps_ns: (T,) int64, node clock; states: (T, STATE_DIM) float32; actions: (T, 7) float32, as sent after the limits
     failures: (T,) int64, FailureEvent type at the tick at which one began, else -1
-    interventions: (T,) int64, how the memory shaped the command: Provenance correction, 0 for none
+    interventions: (T,) int64, PERSON where a person had the robot, else how the memory shaped the command: Provenance
+        correction, 0 for none
     phases: T names; frame_ticks: (F,) int32, rising; images: camera to (F, H, W, 3) uint8
     success: None if nobody judged it; truths: ground truth messages by frame, empty if none was recorded
     """
@@ -168,6 +174,8 @@ def _states(bag: Bag, start_ns: int, stop_ns: int) -> tuple[NDArray[np.int64], N
 
 
 def _intervention(message: Any) -> int:
+    if int(message.mode) == Mode.TAKEOVER:
+        return PERSON
     mode = int(message.provenance.correction)
     return 0 if mode == CorrectionMode.TIMEOUT else mode
 
@@ -297,12 +305,17 @@ def _write_episode(
                 )  # fmt: skip
         _write_state(writer, make, header(stamp), stamp, episode.states[place])
         tick += 1
+        intervention = int(episode.interventions[place])
+        shaped = intervention != PERSON
         writer.write_message(
             "/command",
             stamp,
             make(
-                f"{_OWN}/ControlCommand", header=header(stamp), tick=tick, action=episode.actions[place], mode=1,
-                provenance=make(f"{_OWN}/Provenance", correction=int(episode.interventions[place])),
+                f"{_OWN}/ControlCommand", header=header(stamp), tick=tick, action=episode.actions[place],
+                mode=int(Mode.FOLLOW if shaped else Mode.TAKEOVER),
+                provenance=make(
+                    f"{_OWN}/Provenance", correction=intervention if shaped else 0, policy="" if shaped else HUMAN
+                ),
             ),
         )  # fmt: skip
         if episode.failures[place] != NO_FAILURE:
