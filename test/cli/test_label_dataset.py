@@ -78,10 +78,14 @@ def test_filters_and_refusals(labels, tmp_path):
     one_split = ("--split", "1,0,0", "-r", labels)
     assert "3 annotations" in run("build", "sure", *one_split, "--min-score", "0.5")
     assert "3 annotations" in run("build", "trays", *one_split, "-c", "tray")
+    assert "6 annotations" in run("build", "large", *one_split, "--min-area", "1")
     assert "6 annotations" in run("build", "dated", *one_split, "--since", "2001-09-09", "--until", "2001-09-09T02:00")
     for arguments, code in (
         (("build", "x", *one_split, "--since", "2001-09-10"), "dataset_empty"),
         (("build", "x", *one_split, "--validated"), "dataset_empty"),
+        (("build", "x", *one_split, "--max-area", "1"), "dataset_empty"),
+        (("build", "x", *one_split, "--attribute", "look=2"), "dataset_empty"),
+        (("build", "x", *one_split, "--attribute", "look"), "invalid_value"),
         (("build", "x", *one_split, "-c", "spoon"), "unknown_category"),
         (("build", "../x", *one_split), "dataset_invalid"),
         (("build", "x", "-r", labels, "--split", "1,2"), "dataset_invalid"),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
     Embedder,
@@ -73,6 +74,21 @@ def test_objects_are_listed_page_by_page_and_by_likeness(folder):
     assert [item["category"] for item in similar["objects"]] == ["cup"]
     assert similar["way"] == "exact_filtered"
     assert "exact_filtered" in run("search", str(folder), "--like", like, "--category", "cup")
+
+
+def test_objects_of_a_look_or_a_size_are_listed(folder):
+    with Registry(folder) as registry:
+        (tray,) = registry.list_objects(ObjectFilter(categories=("tray",))).objects
+        registry.update(tray.object_id, ObjectChange(attributes={"look": 2, "pose": "open"}), who="anna")
+
+    def listed(*options: str) -> list[str]:
+        found = json.loads(run("search", str(folder), "--json", *options))
+        return [item["category"] for item in found["objects"]]
+
+    assert listed("--attribute", "look=2", "--attribute", "pose=open") == ["tray"]
+    assert listed("--attribute", "look=3") == listed("--attribute", 'look="2"') == []
+    assert len(listed("--max-area", "25")) == 3 and listed("--min-area", "26") == []
+    assert "[invalid_value]" in run("search", str(folder), "--attribute", "look", code=1)
     assert "no category 'plate'" in run("search", str(folder), "--category", "plate", code=1)
     run("search", str(folder), "--order", "sideways", code=2)
 

@@ -82,6 +82,11 @@ def build(
     min_score: float | None = typer.Option(None, min=0.0, max=1.0, help="Least score."),
     max_score: float | None = typer.Option(None, min=0.0, max=1.0, help="Greatest score."),
     validated: bool | None = typer.Option(None, "--validated/--not-validated", help="What a person stands behind."),
+    min_area: float | None = typer.Option(None, min=0.0, help="Least area of a box, square pixels."),
+    max_area: float | None = typer.Option(None, min=0.0, help="Greatest area of a box, square pixels."),
+    attributes: list[str] = typer.Option(
+        [], "--attribute", help="name=value, such as look=3; several times: then each must hold."
+    ),
     sources: list[str] = typer.Option([], "--source", help="Only these sources (ids); several times."),
     episodes: list[str] = typer.Option([], "--episode", help="Only these episodes; several times."),
     since: str = typer.Option("", help="Pictures taken from this UTC time on, such as 2026-11-20T14:30."),
@@ -112,21 +117,24 @@ def build(
     """
     from flow_rag_vla.labeling.datasets.splits import parse_ratios
     from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore
-    from flow_rag_vla.labeling.registry.queries import ObjectFilter
+    from flow_rag_vla.labeling.registry.queries import ObjectFilter, parse_attributes
     from flow_rag_vla.labeling.registry.registry import Registry
 
-    where = ObjectFilter(
-        project=project,
-        categories=tuple(categories),
-        min_score=min_score,
-        max_score=max_score,
-        validated=validated,
-        source_ids=tuple(sources),
-        episodes=tuple(episodes),
-        captured_from_ns=_nanoseconds(since, "--since"),
-        captured_until_ns=_nanoseconds(until, "--until"),
-    )
     with _checked() as console:
+        where = ObjectFilter(
+            project=project,
+            categories=tuple(categories),
+            min_score=min_score,
+            max_score=max_score,
+            validated=validated,
+            source_ids=tuple(sources),
+            episodes=tuple(episodes),
+            captured_from_ns=_nanoseconds(since, "--since"),
+            captured_until_ns=_nanoseconds(until, "--until"),
+            min_area=min_area,
+            max_area=max_area,
+            attributes=parse_attributes(attributes),
+        )
         order = DatasetOrder(name, where, parse_ratios(split), seed, keep, link, without_duplicates)
         with Registry(registry, files=files, create=False) as opened, _bar(console, name) as bar:
             made = DatasetStore.of(opened).build(opened, order, who=who, progress=bar)

@@ -119,6 +119,11 @@ def search(
     category: list[str] = typer.Option([], help="Only this category; may be given again."),
     state: list[str] = typer.Option([], help="unreviewed, accepted, rejected or relabelled; may be given again."),
     min_score: float = typer.Option(0.0, min=0.0, max=1.0, help="Only as sure as this."),
+    min_area: float | None = typer.Option(None, min=0.0, help="Only boxes of so many square pixels."),
+    max_area: float | None = typer.Option(None, min=0.0, help="Only boxes of at most so many square pixels."),
+    attribute: list[str] = typer.Option(
+        [], help="name=value, such as look=3 or pose=open; may be given again: then each must hold."
+    ),
     order: str = typer.Option(
         "newest", help="newest, oldest, lowest_score, highest_quality and so on; not with --like."
     ),
@@ -133,15 +138,25 @@ def search(
 
       flow_rag_vla registry search ~/labels --category cup --state unreviewed --order lowest_score
 
+      flow_rag_vla registry search ~/labels --category gripper --attribute look=2 --max-area 1024
+
       flow_rag_vla registry search ~/labels --like 01a1fd2de09aaba2cd64ab8bd2ae9159 --category mug
     """
-    from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+    from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, parse_attributes
     from flow_rag_vla.labeling.registry.values import ReviewState
 
     states = tuple(_word(ReviewState, name, "--state") for name in state)
     chosen = _word(Order, order, "--order")
-    where = ObjectFilter(project=project, categories=tuple(category), states=states, min_score=min_score or None)
     with _opened(registry, files, index) as opened:
+        where = ObjectFilter(
+            project=project,
+            categories=tuple(category),
+            states=states,
+            min_score=min_score or None,
+            min_area=min_area,
+            max_area=max_area,
+            attributes=parse_attributes(attribute),
+        )
         if like:
             with _working("searching"):
                 _show_similar(opened.similar(like, k=min(limit, 999), where=where), as_json)

@@ -26,7 +26,7 @@ from flow_rag_vla.labeling.registry.errors import (
     disk_error,
 )
 from flow_rag_vla.labeling.registry.masks import mask_png
-from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, parse_attributes
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
     BoxConvention,
@@ -163,6 +163,11 @@ def test_questions_out_of_range_are_refused(registry, image, make):
         lambda: registry.list_objects(limit=0),
         lambda: registry.list_objects(limit=1_001),
         lambda: registry.list_objects(ObjectFilter(min_score=NAN)),
+        lambda: registry.list_objects(ObjectFilter(min_area=NAN)),
+        lambda: registry.list_objects(ObjectFilter(max_area=-1.0)),
+        lambda: parse_attributes(["pose"]),
+        lambda: parse_attributes(["=open"]),
+        lambda: parse_attributes(["pose=open", "pose=shut"]),
         lambda: registry.list_objects(ObjectFilter(attributes={"a b": 1})),
         lambda: registry.list_objects(ObjectFilter(source_ids=("0",) * 501)),
         lambda: registry.list_objects(ObjectFilter(created_from_ns=1 << 70)),

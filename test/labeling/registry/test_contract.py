@@ -235,7 +235,7 @@ def mixed(registry, make):
         make.draft(one, "tray", score=0.3, embedding=make.unit(3)),
         make.draft(two, "tray", score=0.4, origin=Origin("other"), attributes={"n": "1"}),
         make.draft(two, "mug", score=0.5, track="t", score_kind=ScoreKind.HUMAN),
-        make.draft(two, "mug", score=0.5, attributes={"wet": False}),
+        make.draft(two, "mug", score=0.5, attributes={"wet": False}, box=(4.0, 4.0, 30.0, 30.0)),
     ]
     ids = registry.register(drafts, who="a").object_ids
     registry.update(ids[0], ObjectChange(state=ReviewState.ACCEPTED), who="anna")
@@ -271,6 +271,9 @@ def test_filters_select_what_they_say(registry, make, mixed):
         (ObjectFilter(has_mask=False), {0, 2, 3, 4, 5}),
         (ObjectFilter(has_embedding=True), {2}),
         (ObjectFilter(has_embedding=False), {0, 1, 3, 4, 5}),
+        (ObjectFilter(max_area=192.0), {0, 1, 2, 3, 4}),
+        (ObjectFilter(min_area=192.5, max_area=676.0), {5}),
+        (ObjectFilter(min_area=676.5), set()),
         (ObjectFilter(attributes={"n": 1}), {0}),
         (ObjectFilter(attributes={"n": "1"}), {3}),
         (ObjectFilter(attributes={"wet": True}), {0}),

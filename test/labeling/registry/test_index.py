@@ -170,7 +170,7 @@ def test_searches_are_right_for_every_class_and_say_how_they_were_answered(fille
 def test_every_filter_counts_the_same_in_a_search_and_in_a_listing(filled, ids, vectors):
     registry = filled()
     registry.update(ids[5], ObjectChange(state=ReviewState.ACCEPTED, category="c3", attributes={"n": 1}), who="b")
-    registry.update(ids[6], ObjectChange(state=ReviewState.REJECTED), who="b")
+    registry.update(ids[6], ObjectChange(state=ReviewState.REJECTED, box=(1.0, 1.0, 40.0, 40.0)), who="b")
     registry.delete(ids[7], who="b")
     source = registry.sources()[0].source_id
     for where in (
@@ -181,6 +181,8 @@ def test_every_filter_counts_the_same_in_a_search_and_in_a_listing(filled, ids, 
         ObjectFilter(states=(ReviewState.ACCEPTED, ReviewState.REJECTED)),
         ObjectFilter(validated=True),
         ObjectFilter(min_score=0.5, max_score=0.9),
+        ObjectFilter(min_area=1521.0),
+        ObjectFilter(max_area=1520.0, validated=True),
         ObjectFilter(attributes={"n": 1}),
         ObjectFilter(categories=("c3",), attributes={"n": 1}),
         ObjectFilter(models=("detector",), min_score=0.5),

@@ -114,6 +114,18 @@ def checked_share(value: float, field: str) -> float:
     return number
 
 
+def checked_area(value: float, field: str) -> float:
+    """A number of square pixels.
+
+    Raises:
+        InvalidInputError: it is negative or not finite.
+    """
+    number = float(value)
+    if not 0.0 <= number < math.inf:
+        raise InvalidInputError(ErrorCode.INVALID_VALUE, f"{field} is {number}", "give square pixels, 0 or more")
+    return number
+
+
 def checked_box(box: Box, convention: BoxConvention, width: int, height: int, field: str) -> Box:
     """A box as left, top, right, bottom in pixels, right and bottom exclusive.
 

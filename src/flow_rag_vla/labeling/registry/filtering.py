@@ -11,7 +11,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.catalogue import IDS_AT_ONCE, project_row
-from flow_rag_vla.labeling.registry.checks import checked_attributes, checked_name, checked_share, checked_whole
+from flow_rag_vla.labeling.registry.checks import (
+    checked_area,
+    checked_attributes,
+    checked_name,
+    checked_share,
+    checked_whole,
+)
 from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import ReviewState
@@ -108,7 +114,7 @@ def _judgement(where: ObjectFilter) -> list[Clause]:
 
 
 def _rest(connection: sa.Connection, where: ObjectFilter) -> list[Clause]:
-    """Model, time of registration, mask, embedding, attributes."""
+    """Model, time of registration, mask, embedding, size, attributes."""
     terms = _between(_o.created_ns, where.created_from_ns, where.created_until_ns)
     if where.models:
         origins = sa.select(t.origins.c.origin_id).where(t.origins.c.model.in_(where.models))
@@ -117,6 +123,10 @@ def _rest(connection: sa.Connection, where: ObjectFilter) -> list[Clause]:
         terms.append(_o.mask_path != "" if where.has_mask else _o.mask_path == "")
     if where.has_embedding is not None:
         terms.append(_o.embedder_id.is_not(None) if where.has_embedding else _o.embedder_id.is_(None))
+    if where.min_area is not None:
+        terms.append(_o.area >= checked_area(where.min_area, "min_area"))
+    if where.max_area is not None:
+        terms.append(_o.area <= checked_area(where.max_area, "max_area"))
     for name, value in checked_attributes(where.attributes, "attributes").items():
         if connection.dialect.name == "postgresql":
             terms.append(sa.type_coerce(_o.attributes, JSONB).contains({name: value}))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from flow_rag_vla.labeling.detections import ScoreKind
+from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.values import Attribute, LabelledObject, ReviewState
 
 
@@ -15,6 +18,7 @@ class ObjectFilter:
     """Which objects are meant; empty fields mean any. Fields are joined with AND, the values of one field with OR.
 
     min_score, max_score: inclusive; captured_*_ns, created_*_ns: from inclusive, until exclusive, 0 for open
+    min_area, max_area: of the box, square pixels, inclusive
     attributes: each name must have this value; validated: True for ACCEPTED and RELABELLED, False for the others
     """
 
@@ -37,7 +41,41 @@ class ObjectFilter:
     created_until_ns: int = 0
     has_mask: bool | None = None
     has_embedding: bool | None = None
+    min_area: float | None = None
+    max_area: float | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+def parse_attributes(entries: Iterable[str]) -> dict[str, Attribute]:
+    """``name=value`` entries as the attributes of a filter.
+
+    A value that reads as a number, true or false is that; in double quotes it stays a text.
+
+    Raises:
+        InvalidInputError: an entry of another form, or a name twice: an object has one value of each.
+    """
+    found: dict[str, Attribute] = {}
+    for entry in entries:
+        name, separator, text = entry.partition("=")
+        if not (name and separator) or name in found:
+            raise InvalidInputError(
+                ErrorCode.INVALID_VALUE,
+                f"{entry[:80]!r} says nothing of an attribute, or says it again",
+                "give name=value, such as look=3 or pose=open, each name once",
+            )
+        found[name] = _plain_value(text)
+    return found
+
+
+def _plain_value(text: str) -> Attribute:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    # NaN and Infinity, which Python takes for JSON, are words here.
+    if isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return text
 
 
 class Order(str, Enum):
