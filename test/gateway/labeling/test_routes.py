@@ -71,6 +71,7 @@ ROUTES = [
     ("POST", "sources/upload", Role.LABELLER),
     ("GET", "sources", Role.VIEWER),
     ("GET", "sources/{id}", Role.VIEWER),
+    ("POST", "sources/{id}/images", Role.LABELLER),
     ("GET", "sources/{id}/images", Role.VIEWER),
     ("GET", "sources/{id}/tracks", Role.VIEWER),
     ("GET", "images/{id}", Role.VIEWER),
@@ -161,6 +162,10 @@ def test_a_picture_is_found_cut_out_and_registered_once(labelling, seen):
     kind = found["labels"][0]
     one = labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes=kind, confidence=0.4)).json()
     assert set(one["labels"]) == {kind}
+    both = found["labels"][:2]
+    for words in (both, ",".join(both)):
+        two = labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes=words, confidence=0.4)).json()
+        assert set(two["labels"]) == set(both) and len(set(both)) == 2
     cut = labelling.ask(Role.LABELLER, "POST", "detect_and_segment", **upload(seen)).json()
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(cut["masks"][0]))))
     assert mask.shape == (240, 320) and set(np.unique(mask)) == {0, 255}
@@ -272,7 +277,99 @@ def test_a_path_is_taken_below_the_shown_folders_only(server, tmp_path):
     for path, code in (("text.png", "image_corrupt"), ("none.png", "image_missing")):
         answer = server.ask(Role.LABELLER, "POST", "sources", json={"source_type": "image", "file_path": path})
         assert answer.json()["code"] == code and answer.status_code in (404, 422)
+    for kind, path in (("folder", "a.png"), ("video", "none.mp4"), ("bag", "none")):
+        answer = server.ask(Role.LABELLER, "POST", "sources", json={"source_type": kind, "file_path": path})
+        refused(answer, 404, "source_missing")
     assert server.registry.statistics().sources == 1
+
+
+def test_what_another_detector_saw_in_a_video_is_registered_frame_by_frame_and_followed(server, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "drive.mp4").write_bytes(b"not looked at")
+    body = {"source_type": "video", "file_path": "drive.mp4", "width": 640, "height": 480}
+    source = server.ask(Role.LABELLER, "POST", "sources", json=body).json()
+    thing = {"category": "cup", "bbox": [10, 10, 60, 60], "confidence": 0.8, "model": "mine", "score_kind": "sigmoid"}
+    alone = {"source_id": source["source_id"], "objects": [thing]}
+    refused(server.ask(Role.LABELLER, "POST", "objects/batch", json=alone), 422, "image_needed")
+    path = f"sources/{source['source_id']}/images"
+    sent = {"images": [{"frame": frame, "stamp_ns": frame * 40_000_000} for frame in (2, 0, 1)]}
+    made = server.ask(Role.LABELLER, "POST", path, json=sent)
+    assert made.status_code == 201, made.text
+    frames = made.json()["items"]
+    assert [(item["frame"], item["width"], item["name"]) for item in frames] == [
+        (2, 640, "drive.mp4"),
+        (0, 640, "drive.mp4"),
+        (1, 640, "drive.mp4"),
+    ]
+    assert server.ask(Role.LABELLER, "POST", path, json=sent).json()["items"] == frames
+    listed = server.ask(Role.VIEWER, "GET", path).json()["items"]
+    assert [item["frame"] for item in listed] == [0, 1, 2]
+    objects = [{**thing, "image_id": item["image_id"]} for item in frames]
+    batch = {"source_id": source["source_id"], "objects": objects}
+    ids = server.ask(Role.LABELLER, "POST", "objects/batch", json=batch).json()["object_ids"]
+    body = {"source_id": source["source_id"], "object_ids": ids}
+    track = server.ask(Role.LABELLER, "POST", "tracks", json=body).json()
+    assert [item["object_id"] for item in track["objects"]] == [ids[1], ids[2], ids[0]]
+    assert (track["start_frame"], track["end_frame"], track["end_ns"]) == (0, 2, 80_000_000)
+
+
+def test_pictures_of_a_folder_are_measured_and_stay_below_it(server, tmp_path):
+    media = tmp_path / "media"
+    (media / "run").mkdir(parents=True)
+    (media / "run" / "1.png").write_bytes(png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    (media / "run" / "text.png").write_text("no picture")
+    (tmp_path / "secret.png").write_bytes(png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    (media / "run" / "link.png").symlink_to(tmp_path / "secret.png")
+
+    def add(kind, path, **picture):
+        body = {"source_type": kind, "file_path": path}
+        source = server.ask(Role.LABELLER, "POST", "sources", json=body).json()["source_id"]
+        return server.ask(Role.LABELLER, "POST", f"sources/{source}/images", json={"images": [picture]})
+
+    (made,) = add("folder", "run", name="1.png", width=5, height=5).json()["items"]
+    assert (made["width"], made["height"]) == (WIDTH, HEIGHT)
+    assert server.ask(Role.VIEWER, "GET", f"images/{made['image_id']}/picture").status_code == 200
+    (media / "v.mp4").write_bytes(b"not looked at")
+    for kind, path, picture, status, code in (
+        ("folder", "run", {"name": "link.png"}, 422, "unsafe_path"),
+        ("folder", "run", {"name": "../../secret.png"}, 422, "unsafe_path"),
+        ("folder", "run", {"name": "text.png"}, 422, "image_corrupt"),
+        ("folder", "run", {"name": "none.png"}, 404, "image_missing"),
+        ("folder", "run", {}, 422, "name_needed"),
+        ("bag", "run", {"width": 5, "height": 5}, 422, "name_needed"),
+        ("video", "v.mp4", {"frame": 1}, 422, "size_needed"),
+        ("video", "v.mp4", {"name": "../x", "width": 5, "height": 5}, 422, "unsafe_path"),
+        ("image", "run/1.png", {"name": "1.png"}, 422, "one_picture"),
+    ):
+        refused(add(kind, path, **picture), status, code)
+    nowhere = server.ask(Role.LABELLER, "POST", f"sources/{'0' * 32}/images", json={"images": [{"frame": 1}]})
+    refused(nowhere, 404, "unknown_source")
+
+
+def test_a_parameter_that_is_misspelt_is_refused_and_not_passed_over(filled):
+    server = filled[0]
+    answer = server.ask(Role.VIEWER, "GET", "objects?min_confidnce=0.9")
+    refused(answer, 422, "unknown_parameter")
+    assert "min_confidnce" in answer.json()["message"] and "min_confidence" in answer.json()["remedy"]
+    refused(server.ask(Role.VIEWER, "GET", "stats?limit=3"), 422, "unknown_parameter")
+    # Who may not ask at all is not told what could be asked.
+    refused(server.ask(Role.VIEWER, "POST", "sources?x=1", json={}), 403, "role_too_low")
+
+
+def test_tracks_and_classes_come_in_pages(filled):
+    server, source, ids = filled
+    for place in range(3):
+        body = {"source_id": source.source_id, "object_ids": ids[place::3], "name": f"thing {place}"}
+        server.ask(Role.LABELLER, "POST", "tracks", json=body)
+    for path, key, count in ((f"sources/{source.source_id}/tracks", "track_id", 3), ("categories", "name", 3)):
+        whole = server.ask(Role.VIEWER, "GET", path).json()
+        assert len(whole["items"]) == count and not whole["next_cursor"]
+        first = server.ask(Role.VIEWER, "GET", f"{path}?limit=2").json()
+        rest = server.ask(Role.VIEWER, "GET", f"{path}?limit=2&cursor={first['next_cursor']}").json()
+        assert [item[key] for item in first["items"] + rest["items"]] == [item[key] for item in whole["items"]]
+        assert len(first["items"]) == 2 and not rest["next_cursor"]
+        refused(server.ask(Role.VIEWER, "GET", f"{path}?cursor=nothing"), 422, "invalid_cursor")
 
 
 def test_objects_are_found_page_by_page_and_by_every_condition(filled):
@@ -286,6 +383,7 @@ def test_objects_are_found_page_by_page_and_by_every_condition(filled):
             break
     assert collected == ids
     server.ask(Role.REVIEWER, "PATCH", f"objects/{ids[0]}", json={"is_validated": True})
+    server.ask(Role.LABELLER, "PATCH", f"objects/{ids[1]}", json={"attributes": {"look": 2, "pose": "open"}})
     for query, count in (
         ("category=bin", 3),
         ("category=bin&category=drawer", 6),
@@ -299,6 +397,12 @@ def test_objects_are_found_page_by_page_and_by_every_condition(filled):
         ("captured_from_ns=40000000&captured_until_ns=80000000", 3),
         ("model=shapes&has_mask=true&has_embedding=true", 9),
         ("model=other", 0),
+        ("min_area=4900&max_area=4900", 9),
+        ("min_area=4901", 0),
+        ("attribute=look%3D2", 1),
+        ("attribute=look%3D2&attribute=pose%3Dopen", 1),
+        ("attribute=look%3D2&attribute=pose%3Dshut", 0),
+        ("attribute=look%3D%222%22", 0),
     ):
         assert len(server.ask(Role.VIEWER, "GET", f"objects?{query}").json()["items"]) == count, query
     for query, status, code in (
@@ -307,6 +411,9 @@ def test_objects_are_found_page_by_page_and_by_every_condition(filled):
         ("min_confidence=nan", 422, "invalid_request"),
         ("project=moon", 404, "unknown_project"),
         ("source_id=1", 422, "invalid_request"),
+        ("min_area=-1", 422, "invalid_request"),
+        ("attribute=look", 422, "invalid_value"),
+        ("attribute=a%20b%3D1", 422, "invalid_value"),
     ):
         refused(server.ask(Role.VIEWER, "GET", f"objects?{query}"), status, code)
     sources = server.ask(Role.VIEWER, "GET", "sources?limit=1").json()

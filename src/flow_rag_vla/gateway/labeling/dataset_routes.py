@@ -178,6 +178,9 @@ def _order(sent: schemas.DatasetSent) -> DatasetOrder:
         validated=said.is_validated,
         min_score=said.min_confidence,
         max_score=said.max_confidence,
+        min_area=said.min_area,
+        max_area=said.max_area,
+        attributes=said.attributes,
         captured_from_ns=said.captured_from_ns,
         captured_until_ns=said.captured_until_ns,
     )

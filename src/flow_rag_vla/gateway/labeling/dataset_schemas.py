@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import Field
 
-from flow_rag_vla.gateway.labeling.schemas import Given, Identity, Nanoseconds, Sent, Share, Word
+from flow_rag_vla.gateway.labeling.schemas import Area, Attributes, Given, Identity, Nanoseconds, Sent, Share, Word
 from flow_rag_vla.labeling.registry.values import ReviewState
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
@@ -29,6 +29,9 @@ class FilterSent(Sent):
     is_validated: bool | None = None
     min_confidence: Share | None = None
     max_confidence: Share | None = None
+    min_area: Area | None = None
+    max_area: Area | None = None
+    attributes: Attributes = Field(default_factory=dict, description="each name must have this value")
     captured_from_ns: Nanoseconds = 0
     captured_until_ns: Nanoseconds = 0
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import Field
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
@@ -25,7 +27,11 @@ from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
 
 Classes = Annotated[
-    str, Form(max_length=4000, description="words for what is looked for, comma between; empty: all that is known")
+    list[Annotated[str, Field(max_length=4000)]],
+    Form(
+        max_length=100,
+        description="words for what is looked for, comma between or sent one by one; none: all that is known",
+    ),
 ]
 Confidence = Annotated[float, Form(ge=0.0, le=1.0, allow_inf_nan=False, description="least score that is kept")]
 Upload = Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP")]
@@ -44,7 +50,12 @@ def model_routes(labels: Labels) -> APIRouter:
         return labels.models.run(_described)
 
     @router.post("/detect")
-    def detect(image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5) -> schemas.Found:
+    def detect(
+        image: Upload,
+        _person: Labeller,
+        classes: Classes = [],  # noqa: B006
+        confidence: Confidence = 0.5,
+    ) -> schemas.Found:
         """Boxes, labels and scores of what is in a picture."""
         pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
         found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=False))
@@ -52,7 +63,10 @@ def model_routes(labels: Labels) -> APIRouter:
 
     @router.post("/detect_and_segment")
     def detect_and_segment(
-        image: Upload, _person: Labeller, classes: Classes = "", confidence: Confidence = 0.5
+        image: Upload,
+        _person: Labeller,
+        classes: Classes = [],  # noqa: B006
+        confidence: Confidence = 0.5,
     ) -> schemas.FoundWithMasks:
         """The same, with a mask of each."""
         pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
@@ -82,7 +96,7 @@ def model_routes(labels: Labels) -> APIRouter:
     def auto_label(
         image: Upload,
         person: Labeller,
-        classes: Classes = "",
+        classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
         project: Annotated[str, Form(min_length=1, max_length=schemas.LONGEST_WORD)] = "default",
         idempotency_key: IdempotencyKey = None,
@@ -146,14 +160,14 @@ def _described(pipeline: LabelingPipeline) -> schemas.Models:
     return schemas.Models(ready=True, name=pipeline.name, revision=pipeline.revision, vocabulary=words, problem="")
 
 
-def request_of(classes: str, confidence: float) -> LabelRequest:
-    """What is asked of the models.
+def request_of(classes: Sequence[str], confidence: float) -> LabelRequest:
+    """What is asked of the models; each text may hold several words with commas between.
 
     Raises:
         PromptError: a word between two commas is empty.
     """
-    words = tuple(word.strip() for word in classes.split(",")) if classes.strip() else ()
-    return LabelRequest(words, confidence)
+    words = [word.strip() for text in classes if text.strip() for word in text.split(",")]
+    return LabelRequest(tuple(words), confidence)
 
 
 def _labelled(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import Field
 
 from flow_rag_vla.gateway.access import Labeller, Person, Reviewer, Role, Viewer
 from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict
@@ -23,12 +24,17 @@ from flow_rag_vla.gateway.labeling.paging import (
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import change_given, label_given, object_given, png_of, search_given
 from flow_rag_vla.labeling.detections import ScoreKind
-from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, parse_attributes
 from flow_rag_vla.labeling.registry.values import ChangeKind, LabelledObject, ObjectChange, ObjectDraft, ReviewState
 
+LONGEST_TERM = 5_000
 ObjectId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
 Words = Annotated[list[schemas.Word], Query(max_length=50)]
 Ids = Annotated[list[schemas.Identity], Query(max_length=200)]
+AttributeTerms = Annotated[
+    list[Annotated[str, Field(max_length=LONGEST_TERM)]],
+    Query(max_length=64, description='name=value, such as look=3 or pose=open; name="3" for the text'),
+]
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "A PNG file."}}
 
 
@@ -84,6 +90,9 @@ def object_routes(labels: Labels) -> APIRouter:
         max_confidence: schemas.Share | None = None,
         has_mask: bool | None = None,
         has_embedding: bool | None = None,
+        min_area: schemas.Area | None = None,
+        max_area: schemas.Area | None = None,
+        attribute: AttributeTerms = [],  # noqa: B006
         captured_from_ns: schemas.Nanoseconds = 0,
         captured_until_ns: schemas.Nanoseconds = 0,
         created_from_ns: schemas.Nanoseconds = 0,
@@ -92,7 +101,7 @@ def object_routes(labels: Labels) -> APIRouter:
         limit: Limit = USUAL_PAGE,
         cursor: Cursor = "",
     ) -> schemas.ObjectPage:
-        """A page of objects that meet every condition; values of one condition are alternatives."""
+        """A page of objects that meet every condition; values of one condition are alternatives, attributes add up."""
         where = ObjectFilter(
             project=project,
             categories=tuple(category),
@@ -113,6 +122,9 @@ def object_routes(labels: Labels) -> APIRouter:
             created_until_ns=created_until_ns,
             has_mask=has_mask,
             has_embedding=has_embedding,
+            min_area=min_area,
+            max_area=max_area,
+            attributes=parse_attributes(attribute),
         )
         page = registry.list_objects(where, order=order, limit=limit, cursor=cursor)
         return schemas.ObjectPage(items=[object_given(item) for item in page.objects], next_cursor=page.cursor)

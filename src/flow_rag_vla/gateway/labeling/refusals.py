@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from flow_rag_vla.gateway.access import admitted, required
@@ -62,18 +63,23 @@ def outward(error: GatewayError) -> GatewayError:
 
 
 class LabelRoute(APIRoute):
-    """A route that asks for its role before it reads a body, and whose refusals keep their codes."""
+    """A route that asks for its role before it reads a body, and whose refusals keep their codes.
+
+    A parameter of the address that it does not know is refused: a misspelt filter would let everything pass.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As FastAPI, with the domain's errors translated."""
         answer = super().get_route_handler()
         role = required(dependency.call for dependency in self.dependant.dependencies)
+        known = sorted(set(_parameters(self.dependant)))
 
         async def translated(request: Request) -> Response:
             try:
                 if role is not None:
                     # FastAPI would parse an upload of megabytes first.
                     admitted(request, role)
+                _check_parameters(request, known)
                 return await answer(request)
             except (RegistryError, LabelingError) as error:
                 raise outward(refusal_of(error)) from error
@@ -81,3 +87,21 @@ class LabelRoute(APIRoute):
                 raise outward(error) from error
 
         return translated
+
+
+def _parameters(dependant: Dependant) -> Iterator[str]:
+    """Names that a route takes behind the ``?`` of its address."""
+    yield from (field.alias for field in dependant.query_params)
+    for further in dependant.dependencies:
+        yield from _parameters(further)
+
+
+def _check_parameters(request: Request, known: list[str]) -> None:
+    strange = sorted(set(request.query_params) - set(known))
+    if strange:
+        raise GatewayError(
+            422,
+            "unknown_parameter",
+            f"this address takes no parameter {strange[0][:80]!r}",
+            f"leave it out; known: {', '.join(known) or 'none'}",
+        )

@@ -22,6 +22,7 @@ LONGEST_PATH = 1000
 
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+Area = Annotated[float, Field(ge=0.0, allow_inf_nan=False, description="of the box, square pixels")]
 Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD)]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Nanoseconds = Annotated[int, Field(ge=0, lt=1 << 62)]
@@ -167,6 +168,31 @@ class PictureGiven(Given):
     stamp_ns: int
     width: int
     height: int
+
+
+class PictureSent(Sent):
+    """A picture of a folder, or a frame of a video or bag.
+
+    name: path within the folder, or topic of the bag; width and height: 0 for those of the source; files are measured.
+    """
+
+    name: Annotated[str, Field(max_length=LONGEST_PATH)] = ""
+    frame: Count = 0
+    stamp_ns: Nanoseconds = Field(0, description="time of a frame: by it the frame is found again in its video or bag")
+    width: Annotated[int, Field(ge=0, le=65_536)] = 0
+    height: Annotated[int, Field(ge=0, le=65_536)] = 0
+
+
+class PicturesSent(Sent):
+    """Pictures of one source, all of them or none."""
+
+    images: Annotated[list[PictureSent], Field(min_length=1, max_length=MOST_OBJECTS)]
+
+
+class PictureList(Given):
+    """Pictures in the order in which they were sent."""
+
+    items: list[PictureGiven]
 
 
 class PicturePage(Given):
@@ -377,10 +403,11 @@ class TrackGiven(TrackSummary):
     objects: list[ObjectGiven]
 
 
-class TrackList(Given):
-    """The tracks of a source, by when they begin."""
+class TrackPage(Given):
+    """Some tracks of a source, by when they begin."""
 
     items: list[TrackSummary]
+    next_cursor: str = Field(description="empty: this was the last page")
 
 
 class StatisticsGiven(Given):
@@ -408,7 +435,8 @@ class CategoryGiven(Given):
     objects: int
 
 
-class CategoryList(Given):
-    """All categories, by name."""
+class CategoryPage(Given):
+    """Some categories, by name."""
 
     items: list[CategoryGiven]
+    next_cursor: str = Field(description="empty: this was the last page")

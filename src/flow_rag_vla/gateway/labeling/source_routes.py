@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
+from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.labels import Labels, kept_upload
 from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, Cursor, Limit
@@ -14,9 +16,12 @@ from flow_rag_vla.gateway.labeling.pictures import encoded
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.uploads import decoded
 from flow_rag_vla.gateway.labeling.views import picture_given, source_given, source_made
+from flow_rag_vla.labeling.datasets.folders import file_digest
+from flow_rag_vla.labeling.pipeline.errors import SourceError
 from flow_rag_vla.labeling.pipeline.images import read_image
-from flow_rag_vla.labeling.registry.values import ImageDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import ImageDraft, Source, SourceDraft, SourceKind
 
+_SINGLE = (SourceKind.IMAGE, SourceKind.UPLOAD)
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
 
 
@@ -30,9 +35,11 @@ def source_routes(labels: Labels) -> APIRouter:
         """Register a picture, folder, video or bag below a folder that the server shows. Twice gives the same one."""
         path = labels.pictures.allowed(sent.file_path)
         width, height = sent.width, sent.height
-        single = sent.source_type in (SourceKind.IMAGE, SourceKind.UPLOAD)
+        single = sent.source_type in _SINGLE
         if single:
             height, width = read_image(path).shape[:2]
+        else:
+            _check_kind(path, sent.source_type)
         source = registry.add_source(
             SourceDraft(
                 kind=sent.source_type,
@@ -78,6 +85,13 @@ def source_routes(labels: Labels) -> APIRouter:
         """One source."""
         return source_given(registry.source(source_id), places)
 
+    @router.post("/sources/{source_id}/images", status_code=201)
+    def add_images(source_id: Id, sent: schemas.PicturesSent, _person: Labeller) -> schemas.PictureList:
+        """Say which pictures of a folder, or frames of a video or bag, there are. The same one twice gives that one."""
+        source = registry.source(source_id)
+        made = registry.add_images(source_id, [_draft(labels, source, item) for item in sent.images])
+        return schemas.PictureList(items=[picture_given(item) for item in made])
+
     @router.get("/sources/{source_id}/images")
     def find_images(
         source_id: Id, _person: Viewer, limit: Limit = USUAL_PAGE, cursor: Cursor = ""
@@ -104,3 +118,35 @@ def source_routes(labels: Labels) -> APIRouter:
         return Response(data, media_type=kind)
 
     return router
+
+
+def _check_kind(path: FilePath, kind: SourceKind) -> None:
+    """Refuse a folder, video or bag that is not there: nothing could ever be shown of it."""
+    found = {SourceKind.FOLDER: path.is_dir(), SourceKind.VIDEO: path.is_file()}.get(kind, path.exists())
+    if not found:
+        raise SourceError(f"there is no {kind.value} {path}: copy it there first")
+
+
+def _draft(labels: Labels, source: Source, sent: schemas.PictureSent) -> ImageDraft:
+    """A picture or frame as the registry takes it; a file is measured, a frame has the size of its source unless said.
+
+    Raises:
+        GatewayError: 422 ``one_picture``, ``name_needed``, ``size_needed`` or ``unsafe_path``.
+        ImageError: a file that is no picture.
+    """
+    if source.kind in _SINGLE:
+        message = f"source {source.source_id} is one picture, which it has already"
+        raise GatewayError(422, "one_picture", message, "see its image_id")
+    name = sent.name or (FilePath(source.path).name if source.kind is SourceKind.VIDEO else "")
+    if not name:
+        wanted = "the file's path within the folder" if source.kind is SourceKind.FOLDER else "the topic of the bag"
+        raise GatewayError(422, "name_needed", f"a picture of a {source.kind.value} has no name", f"send {wanted}")
+    if source.kind is SourceKind.FOLDER:
+        file = labels.pictures.allowed(str(FilePath(source.path) / name))
+        height, width = read_image(file).shape[:2]
+        return ImageDraft(name, width, height, sent.frame, sent.stamp_ns, file_digest(file))
+    width, height = sent.width or source.width, sent.height or source.height
+    if not (width and height):
+        message = f"neither the frame nor source {source.source_id} says how large it is"
+        raise GatewayError(422, "size_needed", message, "send width and height")
+    return ImageDraft(name.strip("/"), width, height, sent.frame, sent.stamp_ns)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
+from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.paging import MOST_IN_PAGE, USUAL_PAGE, Cursor, Limit
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import category_given, object_given, statistics_given, track_given
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Track
@@ -36,9 +39,15 @@ def summary_routes(labels: Labels) -> APIRouter:
         return _track(labels, registry.track(track_id))
 
     @router.get("/sources/{source_id}/tracks")
-    def tracks(source_id: SourceId, _person: Viewer) -> schemas.TrackList:
-        """The tracks of a source, by when they begin."""
-        return schemas.TrackList(items=[track_given(item) for item in registry.tracks(source_id)])
+    def tracks(
+        source_id: SourceId, _person: Viewer, limit: Limit = USUAL_PAGE, cursor: Cursor = ""
+    ) -> schemas.TrackPage:
+        """A page of a source's tracks, by when they begin."""
+        found = registry.tracks(source_id)
+        start = _place_after(cursor, [item.track_id for item in found])
+        shown = found[start : start + limit]
+        following = shown[-1].track_id if start + limit < len(found) else ""
+        return schemas.TrackPage(items=[track_given(item) for item in shown], next_cursor=following)
 
     @router.get("/stats")
     def statistics(_person: Viewer, project: Project = "") -> schemas.StatisticsGiven:
@@ -46,12 +55,31 @@ def summary_routes(labels: Labels) -> APIRouter:
         return statistics_given(registry.statistics(project))
 
     @router.get("/categories")
-    def categories(_person: Viewer, project: Project = DEFAULT_PROJECT) -> schemas.CategoryList:
-        """The classes of a project, with how many objects each has."""
+    def categories(
+        _person: Viewer, project: Project = DEFAULT_PROJECT, limit: Limit = MOST_IN_PAGE, cursor: Cursor = ""
+    ) -> schemas.CategoryPage:
+        """A page of a project's classes, by name, with how many objects each has."""
         found = registry.categories(project, counted=True)
-        return schemas.CategoryList(items=[category_given(category) for category in found])
+        start = _place_after(cursor, [item.name for item in found])
+        shown = found[start : start + limit]
+        following = shown[-1].name if start + limit < len(found) else ""
+        return schemas.CategoryPage(items=[category_given(item) for item in shown], next_cursor=following)
 
     return router
+
+
+def _place_after(cursor: str, names: Sequence[str]) -> int:
+    """Where a listing goes on after the name that a page ended with.
+
+    Raises:
+        GatewayError: 422 ``invalid_cursor``: it is of another listing, or what it names is gone.
+    """
+    if not cursor:
+        return 0
+    if cursor not in names:
+        message = f"{cursor[:80]!r} is no cursor of this listing"
+        raise GatewayError(422, "invalid_cursor", message, "begin again without a cursor")
+    return names.index(cursor) + 1
 
 
 def _track(labels: Labels, track: Track) -> schemas.TrackGiven:

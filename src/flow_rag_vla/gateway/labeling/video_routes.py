@@ -53,7 +53,7 @@ def video_routes(jobs: VideoJobs) -> APIRouter:
     def send(
         video: Annotated[UploadFile, File(description="MP4, QuickTime, Matroska, WebM, AVI or MPEG")],
         person: Labeller,
-        classes: Classes = "",
+        classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
         every: Annotated[
             float, Form(ge=0.0, le=3600.0, allow_inf_nan=False, description="least seconds between frames; 0: all")
