@@ -18,6 +18,7 @@ from flow_rag_vla.labeling.registry.values import (
     ImageDraft,
     ObjectChange,
     ObjectDraft,
+    ReviewState,
     SourceDraft,
     SourceKind,
 )
@@ -109,6 +110,24 @@ def test_the_doctor_names_what_is_wrong_and_repairs_it(folder):
     (found,) = json.loads(run("doctor", str(folder), "--repair", "--json"))
     assert (found["finding"], found["repaired"]) == ("missing_masks", True)
     assert json.loads(run("doctor", str(folder), "--json")) == []
+
+
+def test_scores_are_calibrated_on_what_was_judged(folder, tmp_path):
+    file = tmp_path / "calibration.json"
+    assert "nobody has judged" in run("calibrate", str(folder), "-o", str(file), code=1) and not file.exists()
+    with Registry(folder) as registry:
+        image = registry.list_objects().objects[0].image_id
+        drafts = [
+            ObjectDraft(image, "cup", (4, 4, 9, 9), 0.02 * n, ScoreKind.SIGMOID, Origin("detector", "", "", 0.1))
+            for n in range(5, 45)
+        ]
+        for n, object_id in enumerate(registry.register(drafts, who="pipeline").object_ids):
+            state = ReviewState.ACCEPTED if n >= 20 else ReviewState.REJECTED
+            registry.update(object_id, ObjectChange(state=state), who="anna")
+    said = run("calibrate", str(folder), "-o", str(file))
+    assert "40 judged of detector" in said and "20 right" in said and "95 % right: from a score of 0.500 on" in said
+    assert json.loads(file.read_text())["samples"] == 40
+    assert "cannot be written" in run("calibrate", str(folder), "-o", str(folder / "registry.db" / "x"), code=1)
 
 
 def test_an_index_is_built_and_saved(folder):

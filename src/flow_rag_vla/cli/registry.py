@@ -299,6 +299,52 @@ def doctor(
 
 
 @app.command()
+def calibrate(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    output: Path = typer.Option(Path("calibration.json"), "--output", "-o", help="File to be written."),
+    detector: str = typer.Option("", help="Whose scores, such as florence2; may be left out where one was judged."),
+    revision: str = typer.Option("", help="Of its weights; may be left out where one was judged."),
+    project: str = PROJECT,
+) -> None:
+    """Fit how often a detector is right at which score, to what people accepted, corrected and rejected.
+
+    Labelling with --calibration then gives shares of correct ones as scores, and --threshold 0.95 keeps what is right
+    in 95 of 100. Review what was found at a low threshold: of what is less sure nothing is known, and none is kept.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla registry calibrate ~/labels -o calibration.json
+
+      flow_rag_vla registry calibrate ~/labels --detector florence2 -o florence2.json
+    """
+    from flow_rag_vla.labeling.pipeline.errors import LabelingError
+    from flow_rag_vla.labeling.reviewed_scores import reviewed_scores
+
+    with _opened(registry, files) as opened, _working("reading what was judged"):
+        try:
+            found = reviewed_scores(opened, detector=detector, revision=revision, project=project)
+            fitted = found.calibration()
+            fitted.save(output)
+        except LabelingError as error:
+            typer.echo(f"{error} [{error.code}]", err=True)
+            raise typer.Exit(1) from error
+        except OSError as error:
+            typer.echo(f"{output} cannot be written: {error.strerror}", err=True)
+            raise typer.Exit(1) from error
+    typer.echo(
+        f"{len(found.scores)} judged of {found.detector} {found.revision} ({found.kind.value}), "
+        f"{int(found.correct.sum())} right"
+    )
+    for share in (0.8, 0.9, 0.95, 0.99):
+        least = fitted.threshold_for(share)
+        typer.echo(
+            f"{100 * share:.0f} % right: " + ("at no score" if least is None else f"from a score of {least:.3f} on")
+        )
+    typer.echo(f"{output}: flow_rag_vla label ... --calibration {output} --threshold 0.9")
+
+
+@app.command()
 def index(
     registry: str = REGISTRY,
     files: Path | None = FILES,

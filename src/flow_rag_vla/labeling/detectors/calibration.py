@@ -89,6 +89,8 @@ def fit_calibration(
     correct: Sequence[bool] | NDArray[np.bool_],
     kind: ScoreKind,
     revision: str,
+    *,
+    threshold: float = 0.0,
 ) -> ScoreCalibration:
     """The rising line that fits checked detections best, by squares.
 
@@ -97,6 +99,7 @@ def fit_calibration(
         correct: whether a person, or ground truth, agreed.
         kind: of the scores.
         revision: of the detector.
+        threshold: score below which nobody looked: nothing there counts as right, rather than as much as just above.
 
     Raises:
         SettingError: for fewer than ``LEAST_SAMPLES`` detections, or lists that differ in length.
@@ -119,6 +122,9 @@ def fit_calibration(
             total = low[3] + high[3]
             blocks[-2:] = [(low[0], high[1], (low[2] * low[3] + high[2] * high[3]) / total, total)]
     corners: dict[float, float] = {}
+    unseen = float(np.nextafter(np.float32(min(threshold, unique[0])), np.float32(0.0)))
+    if unseen > 0.0:
+        corners[unseen] = 0.0
     for first, last, value, _ in blocks:
         corners[first] = corners[last] = value
     return ScoreCalibration(tuple(corners), tuple(corners.values()), kind, revision, int(values.size))
