@@ -36,7 +36,7 @@ def export(
     from flow_rag_vla.data.lerobot.writing import write_dataset
 
     console = Console(soft_wrap=True, highlight=False)
-    episodes = _episodes(bags)
+    episodes = recorded_episodes(bags)
     if successes:
         episodes = [episode for episode in episodes if episode.success]
     try:
@@ -76,7 +76,7 @@ def import_(
 @app.command()
 def shards(
     sources: list[Path] = typer.Argument(..., help="Bags, run folders or LeRobot v3 data sets."),
-    folder: Path = typer.Option(..., "--to", help="Folder for the shard that `flow_rag_vla train` reads."),
+    folder: Path = typer.Option(..., "--to", help="Folder for the shard that `flow_rag_vla train --from` reads."),
     failed: bool = typer.Option(False, "--failed", help="Take episodes that failed, too."),
 ) -> None:
     """Write demonstrations to train from. Stretches around failures are marked as not to be learned.
@@ -88,7 +88,7 @@ def shards(
     from flow_rag_vla.data.demonstrations import DemonstrationError, write_shard
     from flow_rag_vla.learn.bag_demonstrations import demonstrations
 
-    found = list(demonstrations(_episodes(sources), only_successes=not failed))
+    found = list(demonstrations(recorded_episodes(sources), only_successes=not failed))
     path = folder / "recorded.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,12 @@ def shards(
     Console(soft_wrap=True, highlight=False).print(f"{path}: {len(found)} demonstrations")
 
 
-def _episodes(sources: list[Path]) -> list[RecordedEpisode]:
+def recorded_episodes(sources: list[Path]) -> list[RecordedEpisode]:
+    """The episodes of bags, run folders and data sets.
+
+    Raises:
+        typer.BadParameter: for one that cannot be read.
+    """
     from flow_rag_vla.data.bag import BagError
     from flow_rag_vla.data.lerobot.layout import DatasetError
     from flow_rag_vla.data.lerobot.reading import read_dataset

@@ -6,15 +6,18 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flow_rag_vla.cli.progress import StageBars, progress_display
-from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import task_names
+
+if TYPE_CHECKING:
+    from flow_rag_vla.data.demonstrations import Demonstration
 
 OUTPUT = Path("runs/train/checkpoints")
 WORK = Path("runs/train/work")
@@ -32,10 +35,17 @@ def train(
         float, typer.Option(min=0.01, max=100.0, help="Times the default demonstrations and iterations")
     ] = 1.0,
     test_episodes: Annotated[int, typer.Option(min=0, help="Test episodes a task for the model card")] = 50,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Train on these instead: bags, run folders, data sets, shards; may be repeated"),
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="With --from: policy to begin with; empty: the one that ships")] = "",
+    iterations: Annotated[int, typer.Option(min=1, help="With --from: steps of the training")] = 800,
 ) -> None:
     """Train the encoder and the policy from scripted demonstrations and write a checkpoint with its model card.
 
-    Ctrl-C loses only the stage under way: the same command goes on from --work.
+    Ctrl-C loses only the stage under way: the same command goes on from --work. With --from a policy is trained further
+    on recorded episodes that succeeded; its encoder stays as it is.
 
     [bold]Examples[/bold]
 
@@ -44,7 +54,12 @@ def train(
       flow_rag_vla train --scale 0.1 --output runs/try/checkpoints --work runs/try/work   a quick try
 
       flow_rag_vla train --encoder dinov2 --output runs/dinov2 --work runs/dinov2/work
+
+      flow_rag_vla train --from runs/A --from my_set --output runs/tuned     what was recorded
     """
+    if sources:
+        _train_on_recordings(sources, checkpoint, encoder, output / "policy", iterations, seed, workers)
+        return
     from flow_rag_vla.data.demonstrations import DemonstrationError
     from flow_rag_vla.evaluate.model_card import score_table, write_model_card
     from flow_rag_vla.evaluate.rollout import TEST_SEEDS, RolloutResult, rollout_jobs, run_jobs
@@ -90,3 +105,61 @@ def train(
     for line in score_table(results):
         console.print(line, highlight=False)
     console.print(f"checkpoint: {made.policy_folder}, model card: {card}", highlight=False)
+
+
+def _train_on_recordings(
+    sources: list[Path], checkpoint: str, encoder: str, folder: Path, iterations: int, seed: int, workers: int
+) -> None:
+    import torch
+
+    from flow_rag_vla.data.demonstrations import DemonstrationError
+    from flow_rag_vla.learn.recordings import train_on_recordings
+    from flow_rag_vla.policy.checkpoint import CheckpointError
+    from flow_rag_vla.policy.encoders import EncoderError, make_encoder
+
+    if folder.exists():
+        raise typer.BadParameter(f"--output: {folder} is there already; name another folder")
+    console = Console(soft_wrap=True, highlight=False)
+    torch.set_num_threads(workers)
+    try:
+        found = _recorded(sources)
+        with progress_display(console) as display:
+            done = train_on_recordings(
+                found,
+                make_encoder(encoder),
+                checkpoint or None,
+                folder,
+                iterations=iterations,
+                seed=seed,
+                progress=StageBars(display).bar("Policy"),
+            )
+    except (DemonstrationError, CheckpointError, EncoderError) as error:
+        complain(console, error)
+        raise typer.Exit(2) from error
+    for instruction, count in sorted(done.episodes.items()):
+        console.print(f"{count} episodes: {instruction}")
+    console.print(f"{done.samples} situations recorded, beside {done.before} of the earlier training")
+    if not done.before:
+        warn(
+            console,
+            f"policy {done.start} keeps nothing of its training: what it knows of other tasks may be lost; "
+            "look with `flow_rag_vla evaluate --checkpoint`",
+        )
+    console.print(f"checkpoint: {folder}, revision {done.revision}, begun with {done.start}")
+
+
+def _recorded(sources: list[Path]) -> list[Demonstration]:
+    """Demonstrations of shards as they are, and those of recordings that succeeded."""
+    from flow_rag_vla.cli.dataset import recorded_episodes
+    from flow_rag_vla.data.demonstrations import read_shard, shard_paths
+    from flow_rag_vla.learn.bag_demonstrations import demonstrations
+
+    found: list[Demonstration] = []
+    for source in sources:
+        if source.suffix == ".npz":
+            found += read_shard(source)
+        elif source.is_dir() and any(source.glob("*.npz")):
+            found += [item for path in shard_paths(source) for item in read_shard(path)]
+        else:
+            found += demonstrations(recorded_episodes([source]))
+    return found

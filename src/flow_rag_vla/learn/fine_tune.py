@@ -25,7 +25,7 @@ LATE_WEIGHT = 0.4
 def fine_tune(
     checkpoint: str | Path | None,
     labels: ChunkSamples,
-    before: ChunkSamples,
+    before: ChunkSamples | None,
     folder: str | Path,
     *,
     iterations: int = 800,
@@ -36,10 +36,12 @@ def fine_tune(
 ) -> str:
     """Train a checkpoint's velocity network on, half of each batch from the labels, half from what it knew.
 
+    Without what it knew the labels are all of each batch, and what they do not show may be lost.
+
     Args:
         checkpoint: what to start from; None: the policy that ships.
         labels: situations with the expert's chunks.
-        before: what the policy was trained on.
+        before: what the policy was trained on; None if that is not known.
         folder: gets the new checkpoint.
         iterations: steps; the learning rate falls linearly to 0.
         batch: samples a step.
@@ -57,14 +59,16 @@ def fine_tune(
         raise ValueError("there are no labels to fine-tune on; collect failures first")
     network, config, _ = load_checkpoint(checkpoint)
     network.train()
-    known = [(_conditions(network, part), torch.from_numpy(part.chunks)) for part in (labels, before)]
+    known = [
+        (_conditions(network, part), torch.from_numpy(part.chunks)) for part in (labels, before) if part is not None
+    ]
     kept = copy.deepcopy(network)
     trained = list(network.velocity.requires_grad_(True).parameters())
     optimiser = torch.optim.AdamW(trained, lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
     rows_weight = torch.linspace(1.0, LATE_WEIGHT, labels.chunks.shape[1])[None, :, None]
     for iteration in range(iterations):
-        chosen = [torch.randint(len(chunks), (batch // 2,), generator=generator) for _, chunks in known]
+        chosen = [torch.randint(len(chunks), (batch // len(known),), generator=generator) for _, chunks in known]
         condition = torch.cat([part[rows] for (part, _), rows in zip(known, chosen, strict=True)])
         chunks = torch.cat([part[rows] for (_, part), rows in zip(known, chosen, strict=True)])
         embedded = network.velocity.embed(condition)

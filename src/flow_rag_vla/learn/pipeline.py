@@ -23,6 +23,7 @@ from flow_rag_vla.core.files import replaced_file, write_text
 from flow_rag_vla.core.goal import task_names
 from flow_rag_vla.data.demonstrations import read_shard, shard_paths
 from flow_rag_vla.learn.collect import CollectSettings, collect, collect_jobs
+from flow_rag_vla.learn.few_demonstrations import SAMPLES
 from flow_rag_vla.learn.progress import Progress
 from flow_rag_vla.learn.samples import (
     ChunkSamples,
@@ -275,6 +276,7 @@ class _Run:
         first, _, _ = load_checkpoint(self.work / "first_policy")
         network = train_policy(samples, first.readout, self.settings.policy, progress=progress)
         revision = self._save(network, encoder, self.output / "policy")
+        write_samples(self.output / "policy" / SAMPLES, samples)
         return {
             "samples": len(samples),
             "revision": revision,
