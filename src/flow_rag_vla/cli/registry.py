@@ -345,6 +345,29 @@ def calibrate(
 
 
 @app.command()
+def actions(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    output: Path = typer.Option(..., "--output", "-o", help="Folder to be written."),
+    project: str = PROJECT,
+) -> None:
+    """Write what robots did with which objects, and what can be done with them, as lines of JSON.
+
+    sequences.jsonl has a line for each action sequence: its steps, and its objects with role, class, box, frame and
+    affordances. affordances.jsonl has one for each affordance, with its object.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla registry actions ~/labels -o actions/
+    """
+    from flow_rag_vla.labeling.action_export import export_actions
+
+    with _opened(registry, files) as opened, _working("writing"):
+        done = export_actions(opened, output, project=project)
+    typer.echo(f"{done.sequences} action sequences and {done.affordances} affordances written to {output}")
+
+
+@app.command()
 def index(
     registry: str = REGISTRY,
     files: Path | None = FILES,

@@ -36,6 +36,30 @@ def test_what_can_be_done_with_an_object_is_found_by_its_name(registry, ids):
         registry.actions.add_affordance(Affordance(ids[0], "graspable", 2, ScoreKind.HUMAN), who="a")
 
 
+def test_all_that_was_recorded_is_listed_in_parts_by_project(registry, image, ids, make, monkeypatch):
+    monkeypatch.setattr("flow_rag_vla.labeling.registry.actions._AT_ONCE", 2)
+    registry.add_project("other")
+    elsewhere = make.image(registry, "/elsewhere", 0, project="other")
+    (theirs,) = registry.register([make.draft(elsewhere)], who="a").object_ids
+    for number, object_id in enumerate((*ids, theirs)):
+        said = Affordance(object_id, "graspable", 0.1 * number, ScoreKind.HUMAN)
+        registry.actions.add_affordance(said, who="a")
+    steps = np.zeros((1, 7), np.float32)
+    made = [
+        registry.actions.add_sequence(ActionSequence(source, str(number), steps, 9 - number, 1), who="a").sequence_id
+        for number, source in enumerate([image.source_id] * 3 + [elsewhere.source_id])
+    ]
+    assert [item.sequence_id for item in registry.actions.all_sequences()] == made
+    assert [item.sequence_id for item in registry.actions.all_sequences("default")] == made[:3]
+    assert [item.object_id for item in registry.actions.all_affordances()] == [*ids, theirs]
+    assert [item.object_id for item in registry.actions.all_affordances("other")] == [theirs]
+    registry.delete(ids[1], who="a")
+    assert [item.object_id for item in registry.actions.all_affordances("default")] == [ids[0], ids[2]]
+    for listing in (registry.actions.all_sequences, registry.actions.all_affordances):
+        with pytest.raises(UnknownError):
+            next(listing("moon"))
+
+
 def test_what_a_robot_did_comes_back_with_the_objects_it_did_it_to(registry, image, ids):
     actions = np.arange(14, dtype=np.float32).reshape(2, 7)
     objects = ((ids[0], Role.TARGET), (ids[1], Role.DESTINATION), (ids[0], Role.TOOL))

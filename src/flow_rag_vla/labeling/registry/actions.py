@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.labeling.detections import ScoreKind
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.catalogue import new_id, source_row
+from flow_rag_vla.labeling.registry.catalogue import new_id, project_row, source_row
 from flow_rag_vla.labeling.registry.checks import (
     LONGEST_TEXT,
     MOST_NUMBERS,
@@ -29,6 +29,8 @@ from flow_rag_vla.labeling.registry.rows import object_row
 from flow_rag_vla.labeling.registry.values import Attribute
 
 MOST_STEPS = 1_000_000
+_AT_ONCE = 100
+"""Rows that are read while one transaction is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,47 @@ class ActionRecords:
             links = sa.select(t.sequence_objects.c.sequence_row).where(t.sequence_objects.c.row_id == row_id)
             return _sequences(connection, t.sequences.c.sequence_row.in_(links))
 
+    def all_sequences(self, project: str = "") -> Iterator[ActionSequence]:
+        """Every action sequence, of one project or of all, in the order in which they were recorded.
+
+        Raises:
+            UnknownError: there is no such project.
+        """
+        row_of = t.sequences.c.sequence_row
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                where = row_of > after, *_of_project(connection, t.sources.c.project_id, project)
+                statement = _select_sequences().where(*where).order_by(row_of).limit(_AT_ONCE)
+                rows = connection.execute(statement).all()
+                found = [_sequence(connection, row) for row in rows]
+            yield from found
+            if len(found) < _AT_ONCE:
+                return
+            after = rows[-1].sequence_row
+
+    def all_affordances(self, project: str = "") -> Iterator[Affordance]:
+        """What can be done with live objects, of one project or of all, in the order in which it was first said.
+
+        Raises:
+            UnknownError: there is no such project.
+        """
+        a, o = t.affordances.c, t.objects.c
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                where = o.deleted_ns.is_(None), *_of_project(connection, o.project_id, project)
+                statement = _select_affordances().where(a.affordance_id > after, *where)
+                rows = connection.execute(statement.order_by(None).order_by(a.affordance_id).limit(_AT_ONCE)).all()
+            yield from (_affordance(row) for row in rows)
+            if len(rows) < _AT_ONCE:
+                return
+            after = rows[-1].affordance_id
+
+
+def _of_project(connection: sa.Connection, column: sa.Column[Any], project: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (column == project_row(connection, project).project_id,) if project else ()
+
 
 def _select_affordances() -> sa.Select[Any]:
     joined = t.affordances.join(t.objects, t.objects.c.row_id == t.affordances.c.row_id)
@@ -226,9 +269,13 @@ def _affordance(row: Any) -> Affordance:
     )
 
 
-def _sequences(connection: sa.Connection, where: sa.ColumnElement[bool]) -> tuple[ActionSequence, ...]:
+def _select_sequences() -> sa.Select[Any]:
     joined = t.sequences.join(t.sources, t.sources.c.source_row == t.sequences.c.source_row)
-    statement = sa.select(t.sequences, t.sources.c.source_id).select_from(joined).where(where)
+    return sa.select(t.sequences, t.sources.c.source_id).select_from(joined)
+
+
+def _sequences(connection: sa.Connection, where: sa.ColumnElement[bool]) -> tuple[ActionSequence, ...]:
+    statement = _select_sequences().where(where)
     rows = connection.execute(statement.order_by(t.sequences.c.start_ns, t.sequences.c.sequence_row)).all()
     return tuple(_sequence(connection, row) for row in rows)
 
