@@ -74,3 +74,26 @@ def test_a_stretched_arm_moves_its_tool_out_without_a_leap_of_its_joints():
     solution = arm.solve(position + np.array([0.003, 0.0, 0.0]), orientation, stretched)
     assert solution.smallest_singular_value < 0.05
     assert np.abs(solution.joints - stretched).max() < 0.5
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1))
+def test_a_wrench_of_any_frame_is_told_at_the_tool_in_the_axes_of_the_base(seed):
+    _, arm = arm_of("ur5e")
+    random = np.random.default_rng(seed)
+    joints, wrench = random.uniform(-1.0, 1.0, 6), random.uniform(-10.0, 10.0, 6)
+    position, orientation = arm.pose(joints)
+    x, y, z, w = orientation
+    turn = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    at_tool = arm.wrench_at_tool(wrench, "tool0", joints)
+    assert np.allclose(at_tool, [*(turn @ wrench[:3]), *(turn @ wrench[3:])], atol=1e-9)
+    # A force at the base's origin pulls at the tool with the lever between the two.
+    at_base = arm.wrench_at_tool(wrench, "base_link", joints)
+    assert np.allclose(at_base, [*wrench[:3], *(wrench[3:] - np.cross(position, wrench[:3]))], atol=1e-9)
+    assert arm.has_frame("wrist_3_link") and not arm.has_frame("ft_sensor")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Vector3, WrenchStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
 
@@ -20,6 +21,7 @@ from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import pose_message
 from flow_rag_vla.nodes.robot_messages import ARM_TYPES
 from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.robot.profile import load_profile
 from flow_rag_vla_interfaces.msg import ControlCommand, RobotState
 
 PATIENCE_S = 60.0
@@ -281,6 +283,46 @@ def test_a_bridge_that_is_killed_leaves_the_arm_to_its_own_watchdog(arm, heard, 
     # What the bridge had sent may still arrive behind a stall; then there is silence, and a second of rest.
     wait(lambda: at_rest(heard, 100), "an arm that stays at rest")
     assert arm["mock"].alive and heard["violations"][-1].data == 0
+
+
+def test_a_force_is_told_in_the_axes_of_the_base_and_is_forgotten_when_its_sensor_falls_silent(
+    start_node, ros_node, wait, tmp_path
+):
+    profile = tmp_path / "felt.yaml"
+    profile.write_text(MOCK.replace("wrench: mock/wrench", "wrench: felt"), encoding="utf-8")
+    bridge = start_node("robot", profile=str(profile))
+    arm = load_profile(profile)
+    joints = ros_node.create_publisher(JointState, JOINTS, qos.SENSOR)
+    forces = ros_node.create_publisher(WrenchStamped, "felt", qos.SENSOR)
+    states, feeling = [], {"frame": "panda_tcp"}
+    ros_node.create_subscription(RobotState, topics.ROBOT_STATE, states.append, qos.SENSOR)
+
+    def sense():
+        stamp = ros_node.get_clock().now().to_msg()
+        message = JointState(name=list(arm.joint_names), position=arm.limits("home").tolist())
+        message.header.stamp = stamp
+        joints.publish(message)
+        if feeling["frame"]:
+            felt = WrenchStamped()
+            felt.header.stamp, felt.header.frame_id, felt.wrench.force.z = stamp, feeling["frame"], 5.0
+            forces.publish(felt)
+
+    ros_node.create_timer(0.02, sense)
+
+    def force():
+        found = states[-1].wrench.force if states else Vector3()
+        return found.x, found.y, found.z
+
+    # The tool looks down: what presses along its own axis presses down.
+    wait(lambda: force()[2] < -4.9, "the force")
+    assert max(map(abs, force()[:2])) < 0.5
+    feeling["frame"] = "panda_link0"
+    wait(lambda: force() == (0.0, 0.0, 5.0), "a force of the base frame, as it is")
+    feeling["frame"] = ""
+    wait(lambda: force() == (0.0, 0.0, 0.0) and bridge.said("no contact is felt"), "nothing felt")
+    feeling["frame"] = "ft_sensor"
+    wait(lambda: bridge.said("wrench refused: it is of frame 'ft_sensor'"), "the refusal")
+    assert force() == (0.0, 0.0, 0.0)
 
 
 def test_a_profile_that_is_wrong_ends_the_node_with_one_line(start_node, tmp_path):

@@ -49,6 +49,8 @@ _ENDING_S = 1.0
 """Longest time in which an arm is brought to rest before the bridge ends."""
 _REST_TOLD = 3
 """How often an arm at rest is then told to stay."""
+_WRENCH_SILENCE_S = 0.5
+"""Silence after which a force is no longer felt: the last one would be a contact, or none, for ever."""
 
 
 class Robot(Node):
@@ -73,7 +75,7 @@ class Robot(Node):
         self._before: tuple[int, NDArray[np.float64]] | None = None
         self._gripper_width = profile.gripper.width_open
         self._gripper_effort = 0.0
-        self._wrench = np.zeros(6)
+        self._wrench, self._wrench_frame, self._wrench_ns = np.zeros(6), "", 0
 
         self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
         self._hold_publisher = self.create_publisher(String, HOLD_TOPIC, qos.STATE)
@@ -141,7 +143,14 @@ class Robot(Node):
         velocities = self._velocities(message, names, stamp_ns, joints)
         position, orientation = self._arm.pose(joints)
         state = RobotState(
-            stamp_ns, position, orientation, joints, velocities, self._gripper_width, self._gripper_effort, self._wrench
+            stamp_ns,
+            position,
+            orientation,
+            joints,
+            velocities,
+            self._gripper_width,
+            self._gripper_effort,
+            self._felt(joints, now),
         )
         self._state_publisher.publish(robot_state_message(state, profile.joint_names, profile.base_frame))
 
@@ -167,10 +176,32 @@ class Robot(Node):
     def _on_wrench(self, message: WrenchStamped) -> None:
         force, torque = message.wrench.force, message.wrench.torque
         values = np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z])
-        if np.isfinite(values).all():
-            self._wrench = values
-        else:
+        frame = message.header.frame_id.removeprefix("/")
+        if not np.isfinite(values).all():
             self._complain(f"wrench refused: {values.tolist()} is not all finite")
+        elif frame and not self._arm.has_frame(frame):
+            self._complain(
+                f"wrench refused: it is of frame {frame!r}, which the URDF has not; add it there with a fixed joint "
+                "that says where the sensor is"
+            )
+        else:
+            self._wrench, self._wrench_frame, self._wrench_ns = values, frame, time.monotonic_ns()
+
+    def _felt(self, joints: NDArray[np.float64], now_ns: int) -> NDArray[np.float64]:
+        """(6,) force and torque at the tool, base frame; zeros where nothing is felt."""
+        if not self._feels(now_ns):
+            return np.zeros(6)
+        if self._wrench_frame in ("", self._profile.base_frame):
+            return self._wrench
+        return self._arm.wrench_at_tool(self._wrench, self._wrench_frame, joints)
+
+    def _feels(self, now_ns: int) -> bool:
+        if self._wrench_ns and now_ns - self._wrench_ns <= _WRENCH_SILENCE_S * 1e9:
+            return True
+        if self._wrench_ns:
+            self._wrench_ns = 0
+            self._complain(f"no wrench on {self._profile.wrench} for {_WRENCH_SILENCE_S:g} s: no contact is felt")
+        return False
 
     def _on_command(self, command: ControlCommand) -> None:
         steady_ns = time.monotonic_ns()
@@ -251,6 +282,8 @@ class Robot(Node):
             return WARN, f"no joint state on {self._profile.joint_states}", figures
         if self._hold is not None:
             return WARN, f"holding: {self._hold.value}", figures
+        if self._profile.wrench and not self._feels(time.monotonic_ns()):
+            return WARN, f"no wrench on {self._profile.wrench}: no contact is felt", figures
         return OK, "following" if self._sent else "ready", figures
 
 

@@ -107,6 +107,19 @@ class Arm:
         """(6, J): tool velocity (m/s, rad/s; axes of the base frame) of each joint's 1 rad/s."""
         return self._placed(joints)[1]
 
+    def has_frame(self, name: str) -> bool:
+        """Whether the URDF has a link or joint of that name."""
+        return bool(self._model.existFrame(name))
+
+    def wrench_at_tool(self, wrench: Array, frame: str, joints: Array) -> Array:
+        """(6,) force (N) and torque (N m) at the tool, base frame, of what is felt at ``frame`` in its own axes."""
+        place, _ = self._placed(joints)
+        sensor = self._data.oMf[self._base].actInv(self._data.oMf[self._model.getFrameId(frame)])
+        force = sensor.rotation @ wrench[:3]
+        return np.concatenate(
+            [force, sensor.rotation @ wrench[3:] + np.cross(sensor.translation - place.translation, force)]
+        )
+
     def solve(self, position: Array, orientation: Array, start: Array) -> Solution:
         """Joint angles inside the limits for a tool pose, the ones that ``start`` (J,) leads to.
 
