@@ -203,3 +203,18 @@ def test_a_key_given_for_its_variables_name_is_refused_and_not_shown():
     result = invoke("x", "-p", "claude", "--key-variable", SECRET)
     assert result.exit_code == 1 and "not the name of an environment variable" in result.output
     assert SECRET not in result.output
+
+
+def test_a_model_that_still_loads_does_not_keep_the_command_behind_its_deadline(tmp_path):
+    hangs = (
+        "import sys, time\n"
+        "from flow_rag_vla.cli.main import main\n"
+        "from flow_rag_vla.llm.providers import local\n"
+        "local.load = lambda *_model: time.sleep(600)\n"
+        f"sys.argv = ['flow_rag_vla', 'ask', 'open the drawer', '-p', 'local', '--model', {str(tmp_path)!r}, "
+        "'--deadline', '0.5']\n"
+        "main()\n"
+    )
+    # Far less than the model takes; what it takes in truth is not looked at.
+    done = subprocess.run([sys.executable, "-c", hangs], capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 1 and "no plan (deadline)" in done.stderr, done.stdout + done.stderr

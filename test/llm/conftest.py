@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,3 +60,16 @@ def local(tiny_model: Path) -> Iterator[Any]:
     provider = make_provider("local", ProviderSettings(str(tiny_model), device="cpu"))
     yield provider
     asyncio.run(provider.close())
+
+
+@pytest.fixture
+def foreign_model(tmp_path: Path) -> tuple[Path, Path]:
+    """Folder of a model of a type that transformers does not know, with code, and a file that is there if that ran."""
+    folder, ran = tmp_path / "foreign", tmp_path / "ran"
+    folder.mkdir()
+    code = "from pathlib import Path\n\n" + f"Path({str(ran)!r}).touch()\n"
+    for name in ("configuration_exaone.py", "modeling_exaone.py"):
+        (folder / name).write_text(code)
+    places = {"AutoConfig": "configuration_exaone.A", "AutoModelForCausalLM": "modeling_exaone.B"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "exaone", "auto_map": places}))
+    return folder, ran

@@ -450,6 +450,47 @@ class TestLocal:
         with pytest.raises(errors.UnknownModelError, match=str(tmp_path)):
             ask(provider)
 
+    def test_code_that_comes_with_weights_is_never_run_and_nobody_is_asked(self, tmp_path, monkeypatch, foreign_model):
+        monkeypatch.setattr("builtins.input", lambda *_said: pytest.fail("somebody was asked whether it may run"))
+        folder, ran = foreign_model
+        provider = make_provider("local", ProviderSettings(str(folder), device="cpu"))
+        with pytest.raises(errors.UnknownModelError, match=r"'exaone'.*code of its own, which is never run"):
+            ask(provider)
+        assert not ran.exists()
+
+    def test_a_model_that_still_loads_holds_up_neither_the_deadline_nor_the_closing(self, tmp_path, monkeypatch):
+        from flow_rag_vla.llm.providers import local
+
+        goes_on, ended = threading.Event(), threading.Event()
+
+        def load(*_model):
+            goes_on.wait(60.0)
+            ended.set()
+            raise errors.ProviderDownError("never loaded")
+
+        monkeypatch.setattr(local, "load", load)
+        provider = make_provider("local", ProviderSettings(str(tmp_path), device="cpu"))
+
+        async def asked():
+            model = LanguageModel(provider, QUICK)
+            with pytest.raises(errors.DeadlineError):
+                await model.ask(make_request(COMMAND, deadline_in(0.3)))
+            await model.close()
+
+        try:
+            asyncio.run(asked())
+            assert local.at_work() and not ended.is_set()
+        finally:
+            goes_on.set()
+
+    def test_a_model_that_reads_only_english_is_not_asked_in_korean(self, tiny_model):
+        provider = make_provider("local", ProviderSettings(str(tiny_model), device="cpu", english_only=True))
+        with pytest.raises(errors.BadRequestError, match=r"understands only English.*translator"):
+            ask(provider, "서랍을 열어줘")
+        with pytest.raises(errors.BadRequestError, match="understands only English"):
+            ask(provider, data=[Message("data", "빨간 큐브", "scene")])
+        assert ask(provider, "read 서랍 aloud, please", Reading, sampling=Sampling(200)).value is not None
+
     def test_a_prompt_that_does_not_fit_is_refused(self, local):
         with pytest.raises(errors.BadRequestError, match="the model reads 4096"):
             ask(local, "word " * 4000)

@@ -35,6 +35,7 @@ from flow_rag_vla.llm.registry import make_provider, provider_names
 from flow_rag_vla.llm.request import Message, Sampling, deadline_in
 from flow_rag_vla.llm.schemas import TaskPlan
 from flow_rag_vla.llm.service import LanguageModel
+from flow_rag_vla.llm.translation import TranslatingProvider
 
 QUICK = TrainingSettings(
     rank=8, alpha=32, dropout=0.1, epochs=4, batch=2, accumulate=2, rate=2e-2, longest=400, save_every=2, device="cpu"
@@ -241,6 +242,41 @@ def test_bad_registrations_are_refused_and_broken_files_passed_over(trained, tmp
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "other.json").write_text('{"name": "rules", "folder": "/", "english_only": false}')
     assert own_models() == {}
+
+
+def test_a_registered_model_that_reads_only_english_is_behind_its_own_translator(trained, tmp_path, monkeypatch):
+    _, merged = trained
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "models"))
+    words = tmp_path / "ko-en"
+    words.mkdir()
+    monkeypatch.chdir(tmp_path)
+    register(OwnModel("small", str(merged), True, "ko-en", "a/hub-id", "kor_Hang eng_Latn"))
+    monkeypatch.chdir("/")
+    assert own_models()["small"] == OwnModel(
+        "small", str(merged.resolve()), True, str(words.resolve()), "a/hub-id", "kor_Hang eng_Latn"
+    )
+    provider = make_provider("small", ProviderSettings(device="cpu"))
+    assert isinstance(provider, TranslatingProvider)
+    assert (provider.name, provider.model) == ("small", str(merged.resolve()))
+    with pytest.raises(errors.BadRequestError, match="say --english-only too"):
+        register(OwnModel("small", str(merged), False, "ko-en"))
+    with pytest.raises(errors.BadRequestError, match="name one with --translator"):
+        register(OwnModel("small", str(merged), True, "", "ko-en"))
+
+
+def test_a_registration_of_an_earlier_version_is_still_read(trained, tmp_path, monkeypatch):
+    _, merged = trained
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    (tmp_path / "old.json").write_text(json.dumps({"name": "old", "folder": str(merged), "english_only": True}))
+    assert own_models() == {"old": OwnModel("old", str(merged), english_only=True)}
+
+
+def test_code_that_comes_with_a_base_is_never_run_and_nobody_is_asked(foreign_model, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_said: pytest.fail("somebody was asked whether it may run"))
+    folder, ran = foreign_model
+    with pytest.raises(errors.UnknownModelError, match=r"base '.*code of its own, which is never run"):
+        load_base(str(folder), TrainingSettings(device="cpu"))
+    assert not ran.exists()
 
 
 def test_two_providers_are_compared_on_the_same_sample():

@@ -135,7 +135,7 @@ def train(
 
     [bold]Examples[/bold]
 
-      flow_rag_vla llm train lessons.jsonl --base ~/models/EXAONE-3.5-2.4B-Instruct --to tuning --quantized
+      flow_rag_vla llm train lessons.jsonl --base ~/models/EXAONE-4.0-1.2B --to tuning --quantized
 
       flow_rag_vla llm train lessons.jsonl --base ~/models/small --to tuning --epochs 1 --device cpu
     """
@@ -244,12 +244,21 @@ def register(
     name: str = typer.Argument(..., help="What the provider will be called."),
     folder: Path = typer.Argument(..., help="Folder of the model."),
     english_only: bool = typer.Option(False, "--english-only", help="It understands no other language."),
+    translator: str = typer.Option(
+        "", help="Folder or hub id of a model that translates Korean questions for it; with --english-only."
+    ),
+    translator_back: str = typer.Option("", help="Of one that translates answers in words; empty: they stay English."),
+    translator_codes: str = typer.Option(
+        "", help="Codes of Korean and English, for a model of many languages: 'kor_Hang eng_Latn'."
+    ),
 ) -> None:
     """Make a model a provider: by its name in every place where a provider is chosen.
 
     [bold]Examples[/bold]
 
       flow_rag_vla llm register robot-plans ~/models/robot-plans
+
+      flow_rag_vla llm register small ~/models/small --english-only --translator ~/models/opus-mt-ko-en
 
       flow_rag_vla ask "open the drawer" -p robot-plans
     """
@@ -259,7 +268,8 @@ def register(
 
     with _told():
         taken = tuple(one for one in provider_names() if one not in own_models())
-        path = registered(OwnModel(name, str(folder), english_only), taken)
+        own = OwnModel(name, str(folder), english_only, translator, translator_back, translator_codes)
+        path = registered(own, taken)
     Console(soft_wrap=True, highlight=False).print(f"{name}: {path}")
 
 
@@ -288,8 +298,13 @@ def list_models() -> None:
     from flow_rag_vla.llm.fine_tuning.registration import own_models
 
     console = Console(soft_wrap=True, highlight=False)
-    for model in own_models().values():
-        console.print(f"{model.name}  {model.folder}{'  English only' if model.english_only else ''}", markup=False)
+    models = own_models()
+    for model in models.values():
+        said = "  English only" if model.english_only else ""
+        said += f", Korean through {model.translator}" if model.translator else ""
+        console.print(f"{model.name}  {model.folder}{said}", markup=False)
+    if not models:
+        console.print("none is registered; see flow_rag_vla llm register --help")
 
 
 @contextmanager

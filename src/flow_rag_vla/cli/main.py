@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import typer
@@ -131,6 +132,9 @@ def main() -> None:
     """
     try:
         app()
+    except SystemExit as ended:
+        _leave_behind(ended.code)
+        raise
     except KeyboardInterrupt:
         # Before a command began: the others end by themselves.
         sys.exit(INTERRUPTED)
@@ -142,6 +146,15 @@ def main() -> None:
         where = named if named is not None else "a file"
         complain(Console(stderr=True), f"{where}: {error.strerror}; {REFUSED[error.errno]}")
         sys.exit(1)
+
+
+def _leave_behind(code: str | int | None) -> None:
+    """End at once where a language model still loads for an answer that was given up: it can take minutes."""
+    local = sys.modules.get("flow_rag_vla.llm.providers.local")
+    if local is not None and local.at_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 if __name__ == "__main__":

@@ -80,12 +80,16 @@ def _factory(name: str) -> Factory:
 
 
 def _factory_of(model: OwnModel) -> Factory:
-    """The local provider under the model's own name."""
+    """The local provider under the model's own name, behind its translator if it has one."""
 
     def make(settings: ProviderSettings) -> Provider:
         from flow_rag_vla.llm.providers import local
+        from flow_rag_vla.llm.translation import sequence_translators, translated
 
         own = replace(settings, model=model.folder, english_only=model.english_only)
-        return local.make(own, model.name)
+        there, back = sequence_translators(
+            model.translator, model.translator_back, model.translator_codes, settings.holder
+        )
+        return translated(local.make(own, model.name), there, back)
 
     return make

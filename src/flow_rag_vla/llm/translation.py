@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, TruncatedError, UnknownModelError
+from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, TruncatedError
 from flow_rag_vla.llm.holding import KeepAll, LocalModel, ModelHolder, weight_bytes
+from flow_rag_vla.llm.pretrained import model_and_tokenizer
 from flow_rag_vla.llm.provider import Emit, Provider, sees
-from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import Message, RawAnswer, Request
 
 LONGEST_TOKENS = 512
@@ -152,16 +152,9 @@ class SequenceTranslator:
             raise MissingPackageError(
                 "a translator needs transformers: pip install 'flow_rag_vla[llm-local]'"
             ) from error
-        place = Path(self._folder).expanduser()
-        where = str(place) if place.exists() else self._folder
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-            model: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(where)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise UnknownModelError(
-                f"translator {self._folder!r} is neither a folder with a translation model nor a hub id that can be "
-                f"loaded: {redact(str(error))[:300]}"
-            ) from error
+        model, tokenizer = model_and_tokenizer(
+            transformers.AutoModelForSeq2SeqLM, self._folder, "translator", "a translation model"
+        )
         return _Loaded(model.eval(), tokenizer)
 
 
@@ -226,6 +219,24 @@ def translated(
     if make is None or not getattr(provider, "english_only", False):
         return provider
     return TranslatingProvider(provider, make(), None if make_back is None else make_back())
+
+
+def sequence_translators(
+    there: str, back: str, codes: str, holder: ModelHolder
+) -> tuple[Callable[[], Translator] | None, Callable[[], Translator] | None]:
+    """What makes the translators to and from English; None for one that has no model.
+
+    Args:
+        there: model that translates Korean; empty: none.
+        back: model that translates English; empty: none.
+        codes: of Korean and English for models of many languages, such as ``kor_Hang eng_Latn``; else empty.
+        holder: who keeps their weights.
+    """
+    korean, _, english = codes.partition(" ")
+    return (
+        (lambda: SequenceTranslator(there, source=korean, target=english, holder=holder)) if there else None,
+        (lambda: SequenceTranslator(back, source=english, target=korean, holder=holder)) if back else None,
+    )
 
 
 def sentences(text: str) -> list[str]:

@@ -15,7 +15,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,7 @@ from flow_rag_vla.llm.request import Answer, CancelToken, Message, Piece, Reques
 from flow_rag_vla.llm.schemas import TaskPlan, schema_named
 from flow_rag_vla.llm.service import LanguageModel, ServiceSettings
 from flow_rag_vla.llm.tools import ask_with_servers
-from flow_rag_vla.llm.translation import SequenceTranslator, Translator, translated
+from flow_rag_vla.llm.translation import sequence_translators, translated
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
@@ -257,19 +257,11 @@ class LlmNode(Node):
 
     def _made(self, settings: ProviderSettings, name: str) -> LanguageModel:
         settings = replace(settings, holder=self._memory)
-        there, back = self._translators()
+        own = self._node_parameters.value
+        there, back = sequence_translators(own.translator, own.translator_back, own.translator_codes, self._memory)
+        # A registered model with a translator of its own is behind that already.
         provider = translated(make_provider(chosen_provider(name), settings), there, back)
         return LanguageModel(provider, self._service_settings)
-
-    def _translators(self) -> tuple[Callable[[], Translator] | None, Callable[[], Translator] | None]:
-        """What makes the translators to and from English; None for one that no parameter names."""
-        settings, memory = self._node_parameters.value, self._memory
-        korean, _, english = settings.translator_codes.partition(" ")
-        there, back = settings.translator, settings.translator_back
-        return (
-            (lambda: SequenceTranslator(there, source=korean, target=english, holder=memory)) if there else None,
-            (lambda: SequenceTranslator(back, source=english, target=korean, holder=memory)) if back else None,
-        )
 
     def _retire(self, model: LanguageModel) -> None:
         """Close a model that was replaced once nobody uses it."""

@@ -23,18 +23,27 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 
 @dataclass(frozen=True, slots=True)
 class OwnModel:
-    """A local model by name. english_only: it understands no other language, so questions are translated for it."""
+    """A local model by name.
+
+    english_only: it understands no other language, so questions are translated for it
+    translator: folder or hub id of the model that translates Korean questions; empty: none of its own
+    translator_back: of the one that translates answers in words; empty: they stay English
+    translator_codes: of Korean and English for models of many languages, such as ``kor_Hang eng_Latn``
+    """
 
     name: str
     folder: str
     english_only: bool = False
+    translator: str = ""
+    translator_back: str = ""
+    translator_codes: str = ""
 
 
 def register(model: OwnModel, taken: tuple[str, ...] = (), environment: Mapping[str, str] | None = None) -> Path:
     """Make a model known as a provider; the file that says so. The same name again replaces it.
 
     Raises:
-        BadRequestError: for a name that is malformed or among ``taken``.
+        BadRequestError: for a name that is malformed or among ``taken``, or a translator of a model that needs none.
         UnknownModelError: for a folder without a model.
     """
     if not _NAME.fullmatch(model.name) or model.name in taken:
@@ -42,11 +51,17 @@ def register(model: OwnModel, taken: tuple[str, ...] = (), environment: Mapping[
             f"{model.name!r} cannot be a provider's name: small letters, digits, _ and -, a letter first, and none of "
             f"{', '.join(taken) or 'those that are there'}"
         )
+    if model.translator and not model.english_only:
+        raise BadRequestError(f"{model.name!r} has a translator, which asks it in English; say --english-only too")
+    if (model.translator_back or model.translator_codes) and not model.translator:
+        raise BadRequestError(f"{model.name!r} has no translator for questions; name one with --translator too")
     folder = Path(model.folder).expanduser().resolve()
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
         raise UnknownModelError(f"{folder} holds no model (config.json and safetensors files); merge one into it first")
     path = _home(environment) / f"{model.name}.json"
-    content = {**asdict(model), "folder": str(folder)}
+    # A folder is found again from wherever it is asked; a hub id stays one.
+    places = {name: _absolute(getattr(model, name)) for name in ("translator", "translator_back")}
+    content = {**asdict(model), "folder": str(folder), **places}
     write_text(path, json.dumps(content, indent=1) + "\n")
     return path
 
@@ -69,12 +84,18 @@ def own_models(environment: Mapping[str, str] | None = None) -> dict[str, OwnMod
     for path in sorted(_home(environment).glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            model = OwnModel(str(content["name"]), str(content["folder"]), bool(content["english_only"]))
+            more = [str(content.get(name, "")) for name in ("translator", "translator_back", "translator_codes")]
+            model = OwnModel(str(content["name"]), str(content["folder"]), bool(content["english_only"]), *more)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if _NAME.fullmatch(model.name) and path.stem == model.name:
             found[model.name] = model
     return found
+
+
+def _absolute(place: str) -> str:
+    path = Path(place).expanduser()
+    return str(path.resolve()) if place and path.exists() else place
 
 
 def _home(environment: Mapping[str, str] | None) -> Path:

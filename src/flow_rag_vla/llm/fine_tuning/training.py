@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, UnknownModelError
+from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError
 from flow_rag_vla.llm.fine_tuning import checkpoint
 from flow_rag_vla.llm.fine_tuning.conversations import Conversation, digest
 from flow_rag_vla.llm.fine_tuning.settings import TrainingSettings
 from flow_rag_vla.llm.fine_tuning.tokens import Example, example, padded
-from flow_rag_vla.llm.redaction import redact
+from flow_rag_vla.llm.pretrained import model_and_tokenizer
 
 ADAPTER = "adapter"
 """Folder of the trained adapter inside the training's own."""
@@ -116,16 +116,9 @@ def load_base(base: str, settings: TrainingSettings) -> tuple[Any, Any]:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
         arguments["device_map"] = device
-    place = Path(base).expanduser()
-    where = str(place) if place.exists() else base
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(where, **arguments)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UnknownModelError(
-            f"base {base!r} is neither a folder with a causal language model nor a hub id that can be loaded: "
-            f"{redact(str(error))[:300]}"
-        ) from error
+    model, tokenizer = model_and_tokenizer(
+        transformers.AutoModelForCausalLM, base, "base", "a causal language model", **arguments
+    )
     return (model if settings.quantized else model.to(device)), tokenizer
 
 

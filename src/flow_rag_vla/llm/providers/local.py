@@ -25,18 +25,27 @@ from flow_rag_vla.llm.errors import (
     MissingPackageError,
     ProviderDownError,
     TruncatedError,
-    UnknownModelError,
 )
 from flow_rag_vla.llm.holding import LocalModel, weight_bytes
+from flow_rag_vla.llm.pretrained import model_and_tokenizer
 from flow_rag_vla.llm.prompts import system_text, turns
 from flow_rag_vla.llm.provider import Emit, ProviderSettings
-from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import RawAnswer, Request, Usage
 from flow_rag_vla.llm.structured import schema_instruction
+from flow_rag_vla.llm.translation import detect_language
 
 DEFAULT_MODEL = "LGAI-EXAONE/EXAONE-4.0-1.2B"
 """Small, Korean and English, and known to transformers without code from the hub. Its makers offer it for research
 (arXiv 2507.11407); read its licence before any other use."""
+
+
+_at_work: set[int] = set()
+"""Identities of the threads that load or compute now."""
+
+
+def at_work() -> bool:
+    """Whether a model still loads or computes, for an answer that somebody waits for or not."""
+    return bool(_at_work)
 
 
 class _Loaded:
@@ -75,6 +84,7 @@ class LocalProvider:
             max_workers=1, thread_name_prefix="local model", initializer=give_way, initargs=(LOWEST,)
         )
         self._held: LocalModel | None = None
+        self._busy = False
 
     async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
         """One answer; the first one loads the model, which counts against its deadline."""
@@ -93,9 +103,12 @@ class LocalProvider:
             given_up.set()
 
     async def close(self) -> None:
-        """Forget the model."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._unload)
+        """Forget the model; one that still loads or computes is forgotten when it is done, and not waited for."""
+        busy = self._busy
+        unloaded = self._thread.submit(self._unload)
         self._thread.shutdown(wait=False)
+        if not busy:
+            await asyncio.wrap_future(unloaded)
 
     def _unload(self) -> None:
         if self._held is not None:
@@ -104,10 +117,18 @@ class LocalProvider:
     def _answer(self, request: Request, emit: Emit, given_up: threading.Event) -> RawAnswer:
         if given_up.is_set():
             raise CanceledError("the request was given up before its turn came")
-        if self._held is None:
-            self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
-        with self._settings.holder.hold(self._held, request.remaining_s) as loaded:
-            return self._generated(loaded, request, emit, given_up)
+        if self.english_only:
+            _check_english(self.name, request)
+        self._busy = True
+        _at_work.add(threading.get_ident())
+        try:
+            if self._held is None:
+                self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
+            with self._settings.holder.hold(self._held, request.remaining_s) as loaded:
+                return self._generated(loaded, request, emit, given_up)
+        finally:
+            self._busy = False
+            _at_work.discard(threading.get_ident())
 
     def _generated(self, loaded: _Loaded, request: Request, emit: Emit, given_up: threading.Event) -> RawAnswer:
         import torch
@@ -149,6 +170,19 @@ class LocalProvider:
         return RawAnswer(text, Usage(length, len(tokens)))
 
 
+def _check_english(name: str, request: Request) -> None:
+    """A model that reads English alone answers Korean with a guess. A translator before it leaves none.
+
+    Raises:
+        BadRequestError: for Korean in what a user says, or in data.
+    """
+    if any(item.role in ("user", "data") and detect_language(item.text) == "ko" for item in request.messages):
+        raise BadRequestError(
+            f"provider {name!r} understands only English and is asked in Korean; give it a translator (llm register "
+            "--translator, or the parameter translator of the node llm), or ask in English"
+        )
+
+
 def local_model(name: str, device: str, load_in_4bit: str) -> LocalModel:
     """What a holder needs to know of a model. Its size is estimated from its files; of a hub id it is found out."""
     import torch
@@ -165,14 +199,12 @@ def load(name: str, device: str, load_in_4bit: str) -> _Loaded:
     """A model and its tokenizer from a folder or hub id.
 
     Raises:
-        UnknownModelError: if it is in neither, or is no causal language model.
+        UnknownModelError: if it is in neither, is no causal language model, or needs code of its own.
         ProviderDownError: if it does not fit into memory.
     """
     import torch
     import transformers
 
-    place = Path(name).expanduser()
-    where = str(place) if place.exists() else name
     cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     quantized = cuda and load_in_4bit != "never" and importlib.util.find_spec("bitsandbytes") is not None
     if load_in_4bit == "always" and not quantized:
@@ -184,17 +216,13 @@ def load(name: str, device: str, load_in_4bit: str) -> _Loaded:
         )
         arguments["device_map"] = "cuda"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(where, **arguments)
+        model, tokenizer = model_and_tokenizer(
+            transformers.AutoModelForCausalLM, name, "model", "a causal language model", **arguments
+        )
         if cuda and not quantized:
             model = model.to("cuda")
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ProviderDownError(f"model {name!r} does not fit into memory: {error}") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UnknownModelError(
-            f"model {name!r} is neither a folder with a causal language model nor a hub id that can be loaded: "
-            f"{redact(str(error))[:300]}"
-        ) from error
     return _Loaded(model.eval(), tokenizer)
 
 
