@@ -104,10 +104,14 @@ def toward(goal, step):
     return advance
 
 
+REST = 0.005
+"""Radians a second. An arm that is told poses leans toward its home posture at 0.002, its tool standing still."""
+
+
 def at_rest(heard, states=10):
-    """Whether the last so many joint states have no velocity."""
+    """Whether the last so many joint states have no velocity to speak of."""
     last = heard["joints"][-states:]
-    return len(last) == states and not any(any(message.velocity) for message in last)
+    return len(last) == states and all(abs(value) < REST for message in last for value in message.velocity)
 
 
 def follow(arm, heard, wait):
