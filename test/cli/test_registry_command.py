@@ -130,6 +130,15 @@ def test_scores_are_calibrated_on_what_was_judged(folder, tmp_path):
     assert "cannot be written" in run("calibrate", str(folder), "-o", str(folder / "registry.db" / "x"), code=1)
 
 
+def test_a_category_is_renamed_and_merged(folder):
+    assert "beaker: 1 objects; cup mean the same" in run("rename", str(folder), "cup", "beaker")
+    assert "[already_exists]" in run("rename", str(folder), "mug", "beaker", code=1)
+    said = run("rename", str(folder), "mug", "beaker", "--merge", "--who", "ben")
+    assert "beaker: 2 objects; cup, mug mean the same" in said
+    assert json.loads(run("stats", str(folder), "--json"))["by_category"] == {"beaker": 2, "tray": 1}
+    assert "[unknown_category]" in run("rename", str(folder), "moon", "sun", code=1)
+
+
 def test_an_index_is_built_and_saved(folder):
     assert "3 vectors indexed" in run("index", str(folder))
     assert len(list((folder / "index").glob("generation-*"))) == 1

@@ -63,6 +63,10 @@ def test_right_is_what_was_kept_under_its_name_and_in_its_place(registry: Regist
         0.7: True,
     }
     assert found.threshold == pytest.approx(0.3)
+    # Under another name for the class it is as right as before.
+    registry.rename_category("cup", "beaker")
+    registry.merge_category("beaker", "mug", who="anna")
+    assert reviewed_scores(registry).correct.sum() == found.correct.sum() + 1
     with pytest.raises(SettingError, match="at least 20"):
         found.calibration()
 

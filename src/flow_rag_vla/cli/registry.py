@@ -299,6 +299,32 @@ def doctor(
 
 
 @app.command()
+def rename(
+    registry: str = REGISTRY,
+    name: str = typer.Argument(help="The category."),
+    to: str = typer.Argument(help="Its new name; with --merge also that of another category."),
+    files: Path | None = FILES,
+    project: str = typer.Option("default", help="Whose category it is."),
+    merge: bool = typer.Option(False, "--merge", help="Make its objects those of the other one."),
+    who: str = typer.Option("flow_rag_vla registry", help="Who merges, as the history shows."),
+) -> None:
+    """Rename a category, or merge it into another one; the old word stays as a synonym.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla registry rename ~/labels cupp cup
+
+      flow_rag_vla registry rename ~/labels pedestrian person --merge --who anna
+    """
+    with _opened(registry, files) as opened, _working("renaming"):
+        if merge:
+            made = opened.merge_category(name, to, who=who, project=project)
+        else:
+            made = opened.rename_category(name, to, project=project)
+    typer.echo(f"{made.name}: {made.objects} objects; {', '.join(made.synonyms)} mean the same")
+
+
+@app.command()
 def calibrate(
     registry: str = REGISTRY,
     files: Path | None = FILES,

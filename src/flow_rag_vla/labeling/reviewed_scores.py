@@ -62,12 +62,21 @@ def reviewed_scores(registry: Registry, *, detector: str = "", revision: str = "
         UnknownError: there is no such project.
     """
     found: dict[tuple[str, str, ScoreKind], list[tuple[ObjectLabel, bool]]] = {}
+    words = {
+        (one.name, word): category.name
+        for one in registry.projects()
+        for category in registry.categories(one.name)
+        for word in (category.name, *category.synonyms)
+    }
     for item in _judged(registry, project):
         said = registry.first_label(item.object_id)
         # The names and revisions of all backends are joined with "+", the detector's first.
         name, version = said.origin.model.partition("+")[0], said.origin.revision.partition("+")[0]
         if said.score_kind not in _SETTLED and detector in ("", name) and revision in ("", version):
-            found.setdefault((name, version, said.score_kind), []).append((said, _right(item, said)))
+            found.setdefault((name, version, said.score_kind), []).append(
+                # A category may have been renamed since then.
+                (said, _right(item, said, words.get((item.project, said.category), said.category)))
+            )
     if not found:
         asked = " ".join(word for word in (detector, revision) if word) or "a detector"
         raise SettingError(f"nobody has judged what {asked} proposed: accept and reject some of it first")
@@ -97,8 +106,8 @@ def _judged(registry: Registry, project: str) -> Iterator[LabelledObject]:
             return
 
 
-def _right(item: LabelledObject, said: ObjectLabel) -> bool:
-    if item.state is ReviewState.REJECTED or item.category != said.category:
+def _right(item: LabelledObject, said: ObjectLabel, category: str) -> bool:
+    if item.state is ReviewState.REJECTED or item.category != category:
         return False
     boxes = np.asarray([said.box, item.box], np.float32)
     return bool(overlaps(boxes[:1], boxes[1:])[0, 0] > SAME_PLACE)

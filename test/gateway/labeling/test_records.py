@@ -43,6 +43,31 @@ def test_a_project_and_its_classes_are_made_before_anything_is_registered(filled
     assert code(unknown) == (404, "unknown_project")
 
 
+def test_a_class_is_renamed_and_merged_and_its_old_words_still_find_it(filled):
+    server, _, ids = filled
+
+    def change(category, role=Role.REVIEWER, **body):
+        return server.ask(role, "PATCH", f"categories/{category}", json=body)
+
+    made = change("bin", name="tray/left").json()
+    assert (made["name"], made["synonyms"], made["objects"]) == ("tray/left", ["bin"], 3)
+    assert change("tray/left", name="drawer").json()["code"] == "already_exists"
+    merged = change("tray/left", name="drawer", merge=True).json()
+    assert (merged["name"], merged["synonyms"], merged["objects"]) == ("drawer", ["bin", "tray/left"], 6)
+    assert len(server.ask(Role.VIEWER, "GET", "objects?category=bin").json()["items"]) == 6
+    assert server.registry.history(ids[1])[-1].who == "reviewer"
+    listed = server.ask(Role.VIEWER, "GET", "categories").json()["items"]
+    assert [item["name"] for item in listed] == ["drawer", "red cube"]
+    for name, body, status, code in (
+        ("moon", {"name": "sun"}, 422, "unknown_category"),
+        ("drawer", {"name": "drawer", "merge": True}, 422, "invalid_value"),
+        ("drawer", {"name": "x", "project": "moon"}, 404, "unknown_project"),
+    ):
+        answer = change(name, **body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert change("drawer", Role.LABELLER, name="x").json()["code"] == "role_too_low"
+
+
 def test_what_can_be_done_with_an_object_is_said_once_and_found_by_name(filled):
     server, _, ids = filled
     said = {"name": "graspable", "score": 0.4, "parameters": {"gripper_width": 0.05}}

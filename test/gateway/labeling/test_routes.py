@@ -95,6 +95,7 @@ ROUTES = [
     ("GET", "stats", Role.VIEWER),
     ("GET", "categories", Role.VIEWER),
     ("POST", "categories", Role.REVIEWER),
+    ("PATCH", "categories/{id}", Role.REVIEWER),
     ("GET", "projects", Role.VIEWER),
     ("POST", "projects", Role.REVIEWER),
     ("PATCH", "projects/{id}", Role.REVIEWER),

@@ -34,6 +34,15 @@ from .conftest import EMBEDDER, clusters, drafts, made_pool, unit
 SECOND = 1_000_000_000
 
 
+def test_a_merged_class_does_not_look_as_if_somebody_had_changed_what_was_proposed(filled):
+    registry, _, ids, _ = filled
+    registry.update(ids[0], ObjectChange(category="tray"), who="anna")
+    registry.merge_category("bowl", "cup", who="anna")
+    pool = read_pool(registry)
+    proposed = dict(zip(pool.object_ids, zip(pool.labels, pool.proposed, strict=True), strict=True))
+    assert proposed[ids[0]] == ("tray", "cup") and proposed[ids[1]] == ("cup", "cup")
+
+
 def test_the_choice_takes_one_of_each_heap_before_a_second_and_the_outlier_last():
     vectors, of = clusters([40, 10, 5])
     everything = np.concatenate([vectors, unit(-vectors.mean(axis=0, keepdims=True))])

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
+from flow_rag_vla.labeling.registry.doctor import examine
 from flow_rag_vla.labeling.registry.errors import (
     ConflictError,
     ErrorCode,
@@ -24,6 +25,7 @@ from flow_rag_vla.labeling.registry.values import (
     ChangeKind,
     Embedder,
     ImageDraft,
+    LabelDraft,
     ObjectChange,
     ReviewState,
     SourceDraft,
@@ -384,6 +386,65 @@ def test_projects_keep_their_words_apart(registry, make):
     assert registry.count(ObjectFilter(categories=("chalice",))) == 1
     (cup,) = registry.categories("kitchen", counted=True)
     assert (cup.synonyms, cup.objects) == (("beaker", "chalice", "tumbler"), 1)
+
+
+def test_a_synonym_that_somebody_says_is_the_category_in_the_history_too_and_can_be_taken_back(registry, image, make):
+    registry.add_category("cup", synonyms=["mug"])
+    cup, tray = registry.register([make.draft(image), make.draft(image, "tray")], who="a").object_ids
+    assert registry.update(cup, ObjectChange(category="mug"), who="anna").version == 1
+    registry.update(tray, ObjectChange(category="mug"), who="anna")
+    assert registry.history(tray)[-1].after == {"category": "cup"}
+    registry.undo(who="anna", object_id=tray)
+    assert registry.get(tray).category == "tray"
+
+
+def test_a_renamed_category_keeps_its_objects_its_old_word_and_what_can_be_taken_back(registry, image, make):
+    ids = registry.register([make.draft(image, "cupp"), make.draft(image, "tray")], who="a").object_ids
+    registry.update(ids[1], ObjectChange(category="cupp"), who="anna")
+    made = registry.rename_category("cupp", "cup")
+    assert (made.name, made.synonyms, made.objects) == ("cup", ("cupp",), 2)
+    assert {item.category for item in registry.get_many(ids)} == {"cup"}
+    assert registry.count(ObjectFilter(categories=("cupp",))) == 2
+    (third,) = registry.register([make.draft(image, "cupp")], who="a").object_ids
+    assert registry.get(third).category == "cup"
+    registry.undo(who="anna", object_id=ids[1])
+    assert registry.get(ids[1]).category == "tray"
+    assert registry.rename_category("cup", "cupp").synonyms == ("cup",)
+    for name, to in (("cupp", "tray"), ("moon", "sun"), ("cupp", " ")):
+        with pytest.raises((ConflictError, InvalidInputError)):
+            registry.rename_category(name, to)
+    assert {item.name for item in registry.categories()} == {"cupp", "tray"}
+
+
+def test_a_merged_category_is_gone_with_all_that_refers_to_it(registry, image, make, monkeypatch):
+    monkeypatch.setattr("flow_rag_vla.labeling.registry.renaming.AT_ONCE", 2)
+    drafts = [make.draft(image, "pedestrian", embedding=make.unit(n)) for n in range(5)]
+    ids = registry.register([*drafts, make.draft(image, "person")], who="a").object_ids
+    registry.add_category("pedestrian", synonyms=["walker"])
+    registry.add_labels(
+        [LabelDraft(ids[5], "pedestrian", (4.0, 4.0, 20.0, 16.0), 0.5, ScoreKind.SIGMOID, Origin("other"))], who="a"
+    )
+    registry.delete(ids[4], who="a")
+    assert registry.search(make.unit(0), make.embedder, where=ObjectFilter(categories=("pedestrian",))).hits
+    made = registry.merge_category("pedestrian", "person", who="anna")
+    assert (made.synonyms, made.objects) == (("pedestrian", "walker"), 5)
+    assert [item.name for item in registry.categories()] == ["person"]
+    assert {item.category for item in registry.get_many(ids)} == {"person"}
+    assert [label.category for label in registry.labels([ids[5]])[ids[5]]] == ["person"]
+    assert registry.count(ObjectFilter(categories=("walker",))) == 5
+    where = ObjectFilter(categories=("person",))
+    assert len(registry.search(make.unit(0), make.embedder, k=9, where=where).hits) == 4
+    change = registry.history(ids[0])[-1]
+    assert (change.who, change.before, change.after) == ("anna", {"category": "pedestrian"}, {"category": "person"})
+    # The words mean the same from now on: there is nothing to part them by.
+    with pytest.raises(ConflictError) as error:
+        registry.undo(who="anna", change_id=change.change_id)
+    assert error.value.code is ErrorCode.UNDO_CONFLICT and not registry.history(ids[0])[-1].undone
+    registry.undo(who="a", object_id=ids[4])
+    assert registry.get(ids[4]).category == "person" and not examine(registry)
+    for name, into in (("person", "person"), ("moon", "person"), ("person", "walker")):
+        with pytest.raises(InvalidInputError):
+            registry.merge_category(name, into, who="anna")
 
 
 def test_what_is_registered_twice_is_one(registry, make):

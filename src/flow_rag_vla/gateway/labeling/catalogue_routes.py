@@ -14,6 +14,7 @@ from flow_rag_vla.gateway.labeling.schemas import LONGEST_WORD, CategoryGiven, G
 from flow_rag_vla.gateway.labeling.views import category_given
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Project
 
+CategoryName = Annotated[str, Path(min_length=1, max_length=LONGEST_WORD, description="name of a class")]
 ProjectName = Annotated[str, Path(min_length=1, max_length=LONGEST_WORD, description="name of a project")]
 
 
@@ -54,6 +55,14 @@ class CategorySent(Sent):
     synonyms: Annotated[list[Word], Field(max_length=50)] = Field(default_factory=list)
 
 
+class CategoryChangeSent(Sent):
+    """Another name for a class. merge: the name may be that of another class, of which its objects then are."""
+
+    name: Word
+    project: Word = DEFAULT_PROJECT
+    merge: bool = False
+
+
 def catalogue_routes(labels: Labels) -> APIRouter:
     """The routes below ``projects``, and the one that makes categories."""
     router = APIRouter(route_class=LabelRoute, responses=RESPONSES)
@@ -81,6 +90,14 @@ def catalogue_routes(labels: Labels) -> APIRouter:
         registry.add_category(sent.name, project=sent.project, synonyms=sent.synonyms)
         found = registry.categories(sent.project, counted=True)
         return category_given(next(item for item in found if item.name == sent.name))
+
+    @router.patch("/categories/{name:path}")
+    def change_category(name: CategoryName, sent: CategoryChangeSent, person: Reviewer) -> CategoryGiven:
+        """Rename a class, or merge it into another one; its words stay as synonyms."""
+        known = {item.name for item in registry.categories(sent.project)}
+        if sent.merge and sent.name in known:
+            return category_given(registry.merge_category(name, sent.name, who=person.name, project=sent.project))
+        return category_given(registry.rename_category(name, sent.name, project=sent.project))
 
     return router
 

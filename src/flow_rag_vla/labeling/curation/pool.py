@@ -102,7 +102,7 @@ def read_pool(registry: ReadingRegistry, where: ObjectFilter | None = None, *, m
         if most:
             chosen = chosen.order_by(_o.score, _o.row_id).limit(most)
         rows = connection.execute(_columns().where(_o.row_id.in_(chosen)).order_by(_o.row_id)).all()
-        first = _first_labels(connection, [row.row_id for row in rows if row.version > 1])
+        first = _first_labels(connection, [row for row in rows if row.version > 1])
     dimension = embedder.dimension if embedder is not None else 0
     vectors = np.frombuffer(b"".join(row.value for row in rows), "<f4").reshape(len(rows), dimension)
     return Pool(
@@ -159,19 +159,29 @@ def _columns() -> sa.Select[Any]:
         t.images.c.image_id,
         t.images.c.stamp_ns,
         t.sources.c.source_id,
+        _o.project_id,
     ).select_from(joined)
 
 
-def _first_labels(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, str]:
-    """Labels as they were registered, of the objects among these whose label was ever changed."""
+def _first_labels(connection: sa.Connection, rows: Sequence[Any]) -> dict[int, str]:
+    """Labels as they were registered, of the objects among these whose label was ever changed.
+
+    A category that was renamed, or merged into another one, is called as it is now.
+    """
     h = t.history.c
     found: dict[int, str] = {}
-    for part in chunks(row_ids):
+    for part in chunks([row.row_id for row in rows]):
         changed = sa.and_(h.row_id.in_(part), h.kind == ChangeKind.UPDATED.value)
         for row_id, before in connection.execute(sa.select(h.row_id, h.before).where(changed).order_by(h.change_id)):
             if "category" in before:
                 found.setdefault(row_id, str(before["category"]))
-    return found
+    if not found:
+        return found
+    categories = connection.execute(sa.select(t.categories)).all()
+    means = {(row.project_id, word): row.name for row in categories for word in row.synonyms}
+    means.update({(row.project_id, row.name): row.name for row in categories})
+    project = {row.row_id: row.project_id for row in rows}
+    return {row_id: means.get((project[row_id], label), label) for row_id, label in found.items()}
 
 
 def last_change(registry: ReadingRegistry) -> int:

@@ -105,6 +105,14 @@ def category_ids(connection: sa.Connection, project_id: int, names: Iterable[str
     return {name: known[name] for name in wanted}
 
 
+def canonical_category(connection: sa.Connection, project_id: int, name: str) -> str:
+    """The name of the category that a word means; a word that is none yet is itself."""
+    rows = categories_of(connection, project_id)
+    if any(row.name == name for row in rows):
+        return name
+    return next((str(row.name) for row in rows if name in row.synonyms), name)
+
+
 def category_of(row: Any, project: str, objects: int = 0) -> Category:
     """A row of the table of categories as a value."""
     return Category(row.name, project, tuple(row.synonyms), objects)

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from flow_rag_vla.labeling.registry import renaming, tracking
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry import tracking
 from flow_rag_vla.labeling.registry.catalogue import (
     categories_of,
     category_of,
@@ -114,6 +114,42 @@ class CataloguingRegistry(OpenedRegistry):
                 values = {"project_id": project_id, "name": name, "synonyms": words}
                 connection.execute(t.categories.insert().values(**values))
             return Category(name, project, tuple(words))
+
+    def rename_category(self, name: str, to: str, *, project: str = DEFAULT_PROJECT) -> Category:
+        """Give a category another name; the old one stays as a synonym, also where it was misspelt.
+
+        Raises:
+            ConflictError: the new name, or a synonym of it, belongs to another category; see ``merge_category``.
+            InvalidInputError: there is no such category, or the new name is none.
+            UnknownError: there is no such project.
+        """
+        to = checked_name(to, "category")
+        with self.database.write() as connection:
+            renaming.rename(connection, project_row(connection, project).project_id, name, to)
+        return self._category(to, project)
+
+    def merge_category(self, name: str, into: str, *, who: str, project: str = DEFAULT_PROJECT) -> Category:
+        """Make all objects of a category those of another one, of which its words become synonyms.
+
+        Each object that moves is a change in the history. Others write in between; what is cut short goes on when it is
+        asked for again.
+
+        Raises:
+            InvalidInputError: one of them is no category, or both are the same.
+            UnknownError: there is no such project.
+        """
+        who = checked_name(who, "who")
+        if name == into:
+            raise InvalidInputError(ErrorCode.INVALID_VALUE, f"{name!r} into itself", "name two categories")
+        left = 1
+        while left:
+            with self.database.write() as connection:
+                project_id = project_row(connection, project).project_id
+                left = renaming.move_some(connection, project_id, name, into, who)
+        return self._category(into, project)
+
+    def _category(self, name: str, project: str) -> Category:
+        return next(item for item in self.categories(project, counted=True) if item.name == name)
 
     def categories(self, project: str = DEFAULT_PROJECT, *, counted: bool = False) -> tuple[Category, ...]:
         """A project's categories by name, with the number of their live objects if ``counted``.

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.catalogue import category_ids, embedder_id
+from flow_rag_vla.labeling.registry.catalogue import canonical_category, category_ids, embedder_id
 from flow_rag_vla.labeling.registry.checks import (
     checked_attributes,
     checked_box,
@@ -105,6 +105,9 @@ def apply(
         InvalidInputError: an unknown category.
         UnknownError: an unknown track.
     """
+    if "category" in fields:
+        # A synonym would stand in the history as what the object never was called, and could not be taken back.
+        fields = {**fields, "category": canonical_category(connection, row.project_id, fields["category"])}
     now_is = state_of(row)
     before = {name: now_is[name] for name, value in fields.items() if now_is[name] != value}
     if not before:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flow_rag_vla.labeling.registry import tables as t
+from flow_rag_vla.labeling.registry.catalogue import canonical_category
 from flow_rag_vla.labeling.registry.changing import Fields, apply, change_of, select_changes, state_of
 from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, UnknownError
 from flow_rag_vla.labeling.registry.labels import is_of_label, undo_label
@@ -50,6 +51,9 @@ def _undo_fields(connection: sa.Connection, row: Any, changed: Any, kind: Change
     before: Fields = {"deleted": True} if created else dict(changed.before)
     after: Fields = {"deleted": False} if created else dict(changed.after)
     now_is = state_of(row)
+    if "category" in after:
+        # It may have been renamed since then.
+        after["category"] = canonical_category(connection, row.project_id, after["category"])
     touched = sorted(name for name, value in after.items() if now_is[name] != value)
     if touched:
         raise ConflictError(
@@ -57,7 +61,15 @@ def _undo_fields(connection: sa.Connection, row: Any, changed: Any, kind: Change
             f"{', '.join(touched)} of object {row.object_id} was changed again after change {changed.change_id}",
             "take back the later change first; the history of the object lists it",
         )
-    return apply(connection, row, before, ChangeKind.UNDONE, who, changed.change_id)
+    change_id = apply(connection, row, before, ChangeKind.UNDONE, who, changed.change_id)
+    if not change_id:
+        raise ConflictError(
+            ErrorCode.UNDO_CONFLICT,
+            f"change {changed.change_id} can no longer be taken back: {before.get('category')!r} means "
+            f"{row.category!r} by now",
+            "change the object instead",
+        )
+    return change_id
 
 
 def _to_undo(connection: sa.Connection, who: str, change_id: int | None, object_id: str | None) -> Any:
