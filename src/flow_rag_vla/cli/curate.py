@@ -177,6 +177,65 @@ def mistakes(
 
 
 @app.command()
+def classify(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    category: list[str] = CATEGORY,
+    least: float = typer.Option(0.5, min=0.0, max=1.0, help="Least probability that is listed."),
+    limit: int = LIMIT,
+    write: bool = typer.Option(False, "--write", help="Put all of it beside the objects, for the review page (S)."),
+    who: str = typer.Option("flow_rag_vla curate", help="Who writes, as the history shows."),
+    as_json: bool = JSON,
+) -> None:
+    """Say what unreviewed objects are by a few that were judged: classes that the detector does not know.
+
+    A small classifier on the vectors learns from what was accepted, relabelled and rejected. Listed is what it calls
+    otherwise than the object is called now, the surest first. The objects stay what they are: with --write, each of its
+    words stands beside the object until somebody takes it or takes it off.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla curate classify ~/labels --category gripper
+
+      flow_rag_vla curate classify ~/labels --least 0.8 --write
+    """
+    from flow_rag_vla.labeling.curation.few_shot import classify as classified
+    from flow_rag_vla.labeling.curation.few_shot import propose
+    from flow_rag_vla.labeling.pipeline.errors import LabelingError
+    from flow_rag_vla.labeling.registry.queries import ObjectFilter
+
+    added = None
+    with _opened(registry, files) as opened:
+        try:
+            found = classified(opened, ObjectFilter(project=project, categories=tuple(category)))
+        except LabelingError as error:
+            typer.echo(f"{error} [{error.code}]", err=True)
+            raise typer.Exit(1) from error
+        other = [one for one in found.verdicts if one.category != one.is_now and one.probability >= least]
+        if write:
+            added = propose(opened, other, found.revision, who=who)
+    if as_json:
+        listed = [
+            {"object_id": one.object_id, "category": one.is_now, "says": one.category, "probability": one.probability}
+            for one in other[:limit]
+        ]
+        typer.echo(json.dumps({"objects": listed, "examples": found.examples, "told": found.told, "written": added}))
+        return
+    table = Table("object", "category", "by the examples", "probability")
+    for one in other[:limit]:
+        table.add_row(one.object_id, one.is_now, one.category or "nothing", f"{one.probability:.2f}")
+    _print(table)
+    examples = {name or "rejected": count for name, count in found.examples.items()}
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(examples.items()))
+    typer.echo(f"{len(other)} of {len(found.verdicts)} would be called otherwise; examples: {counts}")
+    always = 100 * max(examples.values()) / sum(examples.values())
+    typer.echo(f"{100 * found.told:.0f} % of the examples are told by the others; always the same word: {always:.0f} %")
+    if added is not None:
+        typer.echo(f"{added} were put beside their objects: review them with S on the page")
+
+
+@app.command()
 def unique(
     registry: str = REGISTRY,
     files: Path | None = FILES,
