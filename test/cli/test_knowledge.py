@@ -129,3 +129,15 @@ def test_a_wrong_document_is_named_before_a_model_is_loaded(knowledge, tmp_path,
     code, said = knowledge("add", str(good), str(missing))
     assert code == 2 and f"{missing} cannot be read as text" in said
     assert not (tmp_path / "known.db").exists()
+
+
+def test_korean_with_an_embedder_of_english_alone_is_told_with_the_remedy(knowledge, tmp_path):
+    manual, korean = tmp_path / "manual.md", tmp_path / "korean.md"
+    manual.write_text(MANUAL, encoding="utf-8")
+    korean.write_text("# 그리퍼\n\n그리퍼는 85 밀리미터까지 벌어진다.\n", encoding="utf-8")
+    assert "are Korean" not in knowledge("add", str(manual))[1]
+    code, said = knowledge("add", str(manual), str(korean))
+    assert code == 0 and "1 of 2 texts are Korean" in said and "knowledge migrate --to local" in said
+    code, said = knowledge("search", "그리퍼는 얼마나 벌어지나?")
+    assert code == 0 and "1 of 1 texts are Korean" in said and "그리퍼" in said
+    assert "are Korean" not in knowledge("search", "how wide does it open?")[1]

@@ -14,7 +14,7 @@ from tiny import make_tiny_bert
 from wire import SECRET
 
 from flow_rag_vla.llm import errors
-from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder
+from flow_rag_vla.llm.embedding.base import EmbedderSettings, EmbedderStamp, TextEmbedder, unread
 from flow_rag_vla.llm.embedding.choice import make_embedder
 
 
@@ -139,6 +139,24 @@ def test_a_vector_of_another_size_is_refused(server):
     server.dimension = 100
     with pytest.raises(errors.ProtocolError, match="100 numbers"):
         hosted(server).embed(["x"])
+
+
+def test_a_server_that_the_environment_names_is_asked_without_a_key_and_gives_the_size_that_its_model_has(server):
+    server.dimension = 100
+    named = {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1"}
+    made = make_embedder("openai", EmbedderSettings("nomic-embed-text", environment=named))
+    assert made.stamp == EmbedderStamp("openai", "nomic-embed-text", 100)
+    assert made.embed(["a", "bc"]).shape == (2, 100) and made.embed([]).shape == (0, 100)
+    assert all("dimensions" not in asked for asked in server.requests)
+    with pytest.raises(errors.MissingKeyError, match="OPENAI_API_KEY"):
+        make_embedder("openai", EmbedderSettings("nomic-embed-text", environment={}))
+
+
+def test_korean_is_told_of_where_the_embedder_understands_english_alone(minilm, bert_folder):
+    told = unread(minilm, ["open the drawer", "서랍을 열어줘", "빨간 큐브"])
+    assert told.startswith("2 of 3 texts are Korean, and embedder 'minilm'") and "--to local" in told
+    assert unread(minilm, ["open the drawer", "ouvrez le tiroir"]) == ""
+    assert unread(make_embedder("local", EmbedderSettings(str(bert_folder))), ["서랍을 열어줘"]) == ""
 
 
 def test_the_embedder_is_chosen_by_name_then_variable(server):

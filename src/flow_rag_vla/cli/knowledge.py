@@ -16,7 +16,7 @@ from rich.table import Table
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.model_options import ALLOWED_TOOLS, KEY_VARIABLE, TOOLS, ask_model
-from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def add(
     from flow_rag_vla.llm.text_store import TextStore
 
     with _told() as console:
-        for document in documents:
-            # A wrong name is said before a model is loaded for the right ones.
-            document_text(document.expanduser())
+        # A wrong name is said before a model is loaded for the right ones.
+        texts = [document_text(document.expanduser()) for document in documents]
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:
             for document in documents:
                 console.print(f"{document}: {read_document(opened, collection, document.expanduser())} passages")
+            _warn(console, opened.unread(texts))
         finally:
             opened.close()
 
@@ -132,6 +132,7 @@ def cases(
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:
             console.print(f"{database}: {opened.add(CASES, database.name, texts)} cases")
+            _warn(console, opened.unread(texts))
         finally:
             opened.close()
 
@@ -158,6 +159,7 @@ def search(
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:
             found = opened.search(query, k, collection)
+            _warn(console, opened.unread([query]))
         finally:
             opened.close()
         _show_passages(console, found)
@@ -210,6 +212,7 @@ def ask(
         held_by(store)
         opened = TextStore(store, _embedder(embedder, embedder_model))
         try:
+            _warn(console, opened.unread([question]))
             answer, found = asyncio.run(asked())
         finally:
             opened.close()
@@ -290,6 +293,11 @@ def rollback(
         opened = roll_back(store, None, _embedder(embedder, embedder_model))
         console.print(f"{len(opened)} passages, embedded by {escape(str(opened.stamp))} again")
         opened.close()
+
+
+def _warn(console: Console, sentence: str) -> None:
+    if sentence:
+        warn(console, sentence)
 
 
 def _show_passages(console: Console, found: list[Passage]) -> None:

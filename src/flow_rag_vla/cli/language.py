@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flow_rag_vla.cli.ask import complete_provider
 from flow_rag_vla.cli.model_options import KEY_VARIABLE
-from flow_rag_vla.cli.saying import complain
+from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def language(
     from flow_rag_vla.llm.embedding.base import EmbedderSettings
     from flow_rag_vla.llm.embedding.choice import make_embedder
     from flow_rag_vla.llm.errors import LlmError
-    from flow_rag_vla.llm.knowledge import RULES, read_document
+    from flow_rag_vla.llm.knowledge import RULES, document_text, read_document
     from flow_rag_vla.llm.limits import TokenBucket
     from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
@@ -96,6 +96,9 @@ def language(
                 known = open_store()
                 for document in rules:
                     console.print(f"{document}: {read_document(known, RULES, document)} passages")
+                told = known.unread([document_text(document) for document in rules])
+                if told:
+                    warn(console, told)
                 if store:
                     console.print(f"{known.name}: {len(known)} passages")
                 known.close()

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_rag_vla.llm.embedding.base import EmbedderStamp, TextEmbedder, Vectors
+from flow_rag_vla.llm.embedding.base import EmbedderStamp, TextEmbedder, Vectors, unread
 from flow_rag_vla.llm.errors import StoreError
 from flow_rag_vla.llm.text_database import SqliteTexts, TextDatabase
 from flow_rag_vla.llm.text_postgres import PostgresTexts
@@ -111,6 +111,10 @@ class TextStore:
                 "ORDER BY collection, source"
             )
         ]
+
+    def unread(self, texts: Sequence[str]) -> str:
+        """What to tell of texts in a language that the embedder does not understand; empty if there is nothing."""
+        return unread(self._embedder, texts)
 
     def add(self, collection: str, source: str, texts: Sequence[str]) -> int:
         """Replace everything of a source by these passages, in this order; return how many.

@@ -31,7 +31,7 @@ from flow_rag_vla.bringup.parameters.llm import LlmParameters
 from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.llm.accounting import Ledger, parse_prices
 from flow_rag_vla.llm.cache import ResponseCache
-from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder
+from flow_rag_vla.llm.embedding.base import EmbedderSettings, TextEmbedder, unread
 from flow_rag_vla.llm.embedding.choice import make_embedder
 from flow_rag_vla.llm.errors import BadRequestError, LlmError, RateLimitedError
 from flow_rag_vla.llm.limits import RetryPolicy, TokenBucket
@@ -208,6 +208,9 @@ class LlmNode(Node):
             response.message = str(error)
             self._complain(f"{topics.EMBED_TEXT}: {error}")
             return response
+        told = "" if self._embedder is None else unread(self._embedder, texts)
+        if told:
+            self._complain(f"{topics.EMBED_TEXT}: {told}")
         response.ok, response.embedder, response.revision = True, stamp.embedder, stamp.revision
         response.dimension, response.values = stamp.dimension, vectors.ravel()
         return response

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.llm.errors import BadRequestError, ProtocolError
 from flow_rag_vla.llm.holding import KeepAll, ModelHolder
+from flow_rag_vla.llm.translation import detect_language
 
 Vectors = NDArray[np.float32]
 
@@ -79,6 +80,23 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         if not text.strip():
             raise BadRequestError(f"text {number} of {len(texts)} is empty")
     return list(texts)
+
+
+def unread(embedder: TextEmbedder, texts: Sequence[str]) -> str:
+    """What to tell of Korean texts, where the embedder understands English alone; empty if there is nothing to tell.
+
+    An embedder declares that by an attribute ``english_only``. It gives such texts vectors all the same.
+    """
+    if not getattr(embedder, "english_only", False):
+        return ""
+    count = sum(detect_language(text) == "ko" for text in texts)
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(texts)} texts are Korean, and embedder {embedder.stamp.embedder!r} understands English "
+        "alone: what is found for them means little; choose embedder 'local' (by default a Korean model), and where a store "
+        "is there already: flow_rag_vla knowledge migrate --to local"
+    )
 
 
 def unit_rows(vectors: NDArray[np.floating], count: int, name: str) -> Vectors:

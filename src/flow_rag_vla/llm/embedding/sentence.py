@@ -35,6 +35,8 @@ class SentenceEmbedder:
     def __init__(self, name: str, model: str, pooling: str, device: str, holder: ModelHolder) -> None:
         self._name, self._model_name, self._pooling, self._device = name, model, pooling, device
         self._holder = holder
+        # Of another model nobody knows.
+        self.english_only = name == "minilm"
         self._stamp: EmbedderStamp | None = None
         label = f"embedder {name} {model} {pooling} {device}"
         size = weight_bytes(Path(model).expanduser(), 4.0)
