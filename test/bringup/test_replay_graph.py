@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,8 +11,10 @@ from flow_rag_vla.bringup.endpoints import TOPICS
 from flow_rag_vla.bringup.graph import GraphError, default_arguments
 from flow_rag_vla.bringup.profiles import PROFILES
 from flow_rag_vla.bringup.replay_graph import REPLAY_ARGUMENTS, STAGES, replay_graph
+from flow_rag_vla.bringup.replay_settings import replay_settings
 from flow_rag_vla.core.parameters import load_parameters
 from flow_rag_vla.data.playlist import GROUPS
+from flow_rag_vla.evaluate.decisions.replay import PolicySettings
 
 PARAMS = Path("parameters.yaml")
 
@@ -104,3 +107,9 @@ def test_profiles_of_recordings_hold_what_replays_need():
     assert needed | {"failure_event", "/parameter_events"} <= set(PROFILES["control"])
     assert not any("image" in name for name in PROFILES["control"])
     assert "*" in PROFILES["everything"]
+
+
+def test_a_replay_is_set_as_the_policys_parameters_on_record_say(tmp_path):
+    policy = {"solver": "heun", "steps": 9, "samples": 2, "guidance_strength": 0.25}
+    on_record = SimpleNamespace(parameters={"controller": {}, "flow_policy": policy}, changes=(), path=tmp_path)
+    assert replay_settings(on_record).policy == PolicySettings("heun", 9, 2, guidance=0.25)

@@ -87,6 +87,30 @@ def test_guidance_of_full_strength_draws_the_chunk_to_the_correction(policy, emb
     assert chunk.provenance.correction_strength == 1.0
 
 
+@pytest.mark.parametrize("mode", [CorrectionMode.GUIDANCE, CorrectionMode.NEGATIVE, CorrectionMode.SHIFT])
+def test_a_share_of_the_corrections_strength_acts_as_a_weaker_correction_does_and_none_as_none(
+    policy, embedding, state, mode
+) -> None:
+    wanted = np.full((16, 7), 0.01, dtype=np.float32)
+    full = Correction(
+        state.stamp_ns, mode, 0.8, wanted, wanted[None], case_ids=(4,), shift=np.array([0.02, 0.0, 0.0], "f4")
+    )
+    weaker = act(policy, embedding, state, correction=replace(full, strength=0.4))
+    plain = act(policy, embedding, state)
+    try:
+        policy.configure(guidance=0.5)
+        half = act(policy, embedding, state, correction=full)
+        policy.configure(guidance=0.0)
+        none = act(policy, embedding, state, correction=full)
+    finally:
+        policy.configure()
+    assert np.array_equal(half.actions, weaker.actions) and not np.array_equal(half.actions, plain.actions)
+    assert half.provenance.correction_strength == pytest.approx(0.4)
+    assert np.array_equal(none.actions, plain.actions) and none.provenance.correction == CorrectionMode.NONE
+    with pytest.raises(ValueError, match=r"guidance is 1\.5"):
+        policy.configure(guidance=1.5)
+
+
 def test_a_correction_shorter_or_longer_than_the_chunk_is_used(policy, embedding, state) -> None:
     for rows in (1, 5, 40):
         wanted = np.full((rows, 7), 0.01, dtype=np.float32)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import ACTION_DIM, CorrectionMode
@@ -116,6 +118,31 @@ def test_a_correction_in_time_shapes_the_chunk_and_is_named_in_it(bench, spin_un
 
     spin_until(guided, what="a guided chunk")
     assert list(guided()[0].provenance.case_ids) == [7]
+
+
+@pytest.mark.parametrize("bench", [{"correction_budget": 0.1}], indirect=True)
+def test_how_much_of_a_correction_acts_is_changed_while_it_runs(bench, spin_until, call):
+    bench.start_episode()
+    bench.first_chunk()
+
+    def change(value):
+        parameter = Parameter(
+            name="guidance_strength", value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+        )
+        return call(SetParameters, "flow_policy/set_parameters", parameters=[parameter]).results[0]
+
+    def guided(strength):
+        def come():
+            bench.observe(correction=CorrectionMode.GUIDANCE)
+            return abs(bench.chunks[-1].provenance.correction_strength - strength) < 1e-6
+
+        return come
+
+    spin_until(guided(1.0), what="a guided chunk")
+    assert change(0.25).successful
+    spin_until(guided(0.25), what="a chunk that is guided less")
+    refused = change(1.5)
+    assert not refused.successful and "range" in refused.reason
 
 
 def test_no_chunk_is_made_while_no_episode_runs(bench, spin_until):

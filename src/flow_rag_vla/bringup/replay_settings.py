@@ -71,7 +71,12 @@ def replay_settings(recording: DecisionRecording) -> ReplaySettings:
         elif node in ("flow_policy", "failure_memory"):
             notes.append(f"parameters of {node} were changed while recording; the first ones are used throughout")
     return ReplaySettings(
-        PolicySettings("heun" if policy.solver == "heun" else "euler", policy.steps, policy.samples),
+        PolicySettings(
+            "heun" if policy.solver == "heun" else "euler",
+            policy.steps,
+            policy.samples,
+            guidance=policy.guidance_strength,
+        ),
         loop_settings(controller),
         tuple(changes),
         _memory(memory, notes),

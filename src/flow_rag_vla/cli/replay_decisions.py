@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from flow_rag_vla.evaluate.decisions.comparison import Comparison, compare
 from flow_rag_vla.evaluate.decisions.difference_page import as_json, difference_page, summary_lines
 from flow_rag_vla.evaluate.decisions.reading import read_recording
 from flow_rag_vla.evaluate.decisions.recording import DecisionRecording
-from flow_rag_vla.evaluate.decisions.replay import Decisions, PolicySettings, Replay, recorded_decisions
+from flow_rag_vla.evaluate.decisions.replay import Decisions, Replay, recorded_decisions
 from flow_rag_vla.evaluate.decisions.variants import VariantError, open_variant
 from flow_rag_vla.memory.store import StoreError
 from flow_rag_vla.policy.checkpoint import CheckpointError
@@ -38,8 +39,7 @@ class DecisionReplay:
         self._recording, self._settings, self.policy = recording, settings, policy
         self._policy_settings = settings.policy
         if seed >= 0:
-            chosen = settings.policy
-            self._policy_settings = PolicySettings(chosen.solver, chosen.steps, chosen.samples, seed)
+            self._policy_settings = replace(settings.policy, seed=seed)
         self.notes = [*recording.problems, *settings.notes]
         if not recording.exact:
             self.notes.append(

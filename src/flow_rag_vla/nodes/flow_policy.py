@@ -120,7 +120,10 @@ class FlowPolicyNode(ManagedNode):
         # What is set before the node is active is taken when it becomes that.
         if self.lifecycle_state in RUNNING:
             self._model.value.configure(
-                solver=cast(Method, settings.solver), steps=settings.steps, samples=settings.samples
+                solver=cast(Method, settings.solver),
+                steps=settings.steps,
+                samples=settings.samples,
+                guidance=settings.guidance_strength,
             )
             self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
 

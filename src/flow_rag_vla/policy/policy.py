@@ -47,6 +47,7 @@ class FlowPolicy:
         self._method: Method = "euler"
         self._steps = DEFAULT_STEPS
         self._samples = DEFAULT_SAMPLES
+        self._guidance = 1.0
 
     @classmethod
     def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> FlowPolicy:
@@ -84,19 +85,26 @@ class FlowPolicy:
         return self._config.encoder.dimension
 
     def configure(
-        self, *, solver: Method = "euler", steps: int = DEFAULT_STEPS, samples: int = DEFAULT_SAMPLES
+        self,
+        *,
+        solver: Method = "euler",
+        steps: int = DEFAULT_STEPS,
+        samples: int = DEFAULT_SAMPLES,
+        guidance: float = 1.0,
     ) -> None:
-        """Set how the flow is integrated and how many chunks are drawn at once.
+        """Set how the flow is integrated, how many chunks are drawn at once, and which share of a correction acts.
 
         Raises:
-            ValueError: for an unknown solver or a count below 1.
+            ValueError: for an unknown solver, a count below 1 or a share outside 0 to 1.
         """
         if solver not in METHODS:
             raise ValueError(f"solver is {solver!r}, expected one of {', '.join(METHODS)}")
         for label, value in (("steps", steps), ("samples", samples)):
             if value < 1:
                 raise ValueError(f"{label} is {value}, expected at least 1")
-        self._method, self._steps, self._samples = solver, int(steps), int(samples)
+        if not 0.0 <= guidance <= 1.0:
+            raise ValueError(f"guidance is {guidance}, expected 0 to 1")
+        self._method, self._steps, self._samples, self._guidance = solver, int(steps), int(samples), float(guidance)
 
     def check_encoder(self, name: str, revision: str) -> None:
         """Refuse embeddings of another encoder than the one trained on.
@@ -223,11 +231,16 @@ class FlowPolicy:
         if correction is None or correction.mode != CorrectionMode.SHIFT or correction.shift is None:
             return None
         # A number that is not finite is not at most anything.
-        if not (correction.strength > 0.0 and float(np.linalg.norm(correction.shift)) <= FARTHEST_SHIFT):
+        strength = self._strength(correction)
+        if not (strength > 0.0 and float(np.linalg.norm(correction.shift)) <= FARTHEST_SHIFT):
             return None
         rows = np.zeros(SHIFT_SHAPE, dtype=np.float32)
-        rows[0] = min(float(correction.strength), 1.0) * correction.shift
+        rows[0] = strength * correction.shift
         return torch.from_numpy(rows).to(self._device)
+
+    def _strength(self, correction: Correction) -> float:
+        """With what strength a correction acts here; what is not a number stays none."""
+        return min(float(correction.strength), 1.0) * self._guidance
 
     def _check_reading(self, reading: NDArray[np.floating]) -> torch.Tensor:
         believed = np.asarray(reading, dtype=np.float32)
@@ -270,9 +283,8 @@ class FlowPolicy:
         return rows, committed, Prefix(torch.from_numpy(padded).to(self._device), weights.to(self._device))
 
     def _steer(self, correction: Correction | None) -> tuple[Attraction | None, Repulsion | None]:
-        if correction is None or not correction.strength > 0.0:
+        if correction is None or not (strength := self._strength(correction)) > 0.0:
             return None, None
-        strength = min(float(correction.strength), 1.0)
         if correction.mode == CorrectionMode.GUIDANCE and correction.actions is not None:
             problem = invalid_actions(correction.actions)
             if problem is None:
@@ -307,7 +319,7 @@ class FlowPolicy:
         if correction is None:
             return made
         if corrected:
-            strength = min(float(correction.strength), 1.0)
+            strength = self._strength(correction)
             return replace(made, correction=correction.mode, correction_strength=strength, case_ids=correction.case_ids)
         if correction.mode == CorrectionMode.TIMEOUT:
             return replace(made, correction=CorrectionMode.TIMEOUT)

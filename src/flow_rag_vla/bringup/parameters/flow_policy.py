@@ -31,6 +31,13 @@ class FlowPolicyParameters:
     samples: int = parameter(
         4, "Chunks sampled at once; their spread is the uncertainty", minimum=1, maximum=64, live=True
     )
+    guidance_strength: float = parameter(
+        1.0,
+        "Share of the strength with which the memory's corrections act on the samples; 0: none of them does",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
     seed: int = parameter(0, "Base of the noise seeds", minimum=0, maximum=2**31 - 1)
     correction_budget: float = parameter(
         0.015, "How long a chunk waits for the failure memory's answer", unit="s", minimum=0.0, maximum=0.1, live=True

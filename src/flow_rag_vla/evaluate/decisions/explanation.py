@@ -270,7 +270,7 @@ def _chunk(
     told = recording.told(planned.stamp_ns)
     waited = not timed_out(chunk)
     if policy is not None:
-        policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
+        settings.apply(policy)
     correction = told.value if told is not None else None
     seen = recording.embedding(planned.stamp_ns)
     state = recording.state_near(planned.stamp_ns, planned.log_ns)

@@ -58,6 +58,11 @@ class PolicySettings:
     samples: int = 4
     seed: int | None = None
     """Base of the noise seeds; None: each chunk's seed is the one that was recorded with it."""
+    guidance: float = 1.0
+
+    def apply(self, policy: FlowPolicy) -> None:
+        """Set a policy up so."""
+        policy.configure(solver=self.solver, steps=self.steps, samples=self.samples, guidance=self.guidance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +157,7 @@ class Replay:
         ``progress`` hears the number of ticks done and of all.
         """
         if self._policy is not None:
-            settings = self._policy_settings
-            self._policy.configure(solver=settings.solver, steps=settings.steps, samples=settings.samples)
+            self._policy_settings.apply(self._policy)
             # As the node: with another number of threads sums are rounded otherwise.
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
