@@ -37,6 +37,8 @@ def test_a_scene_of_a_file_refuses_what_is_not_there_and_risky_plans_without_a_p
     arguments = ["deliberate", "put the blue box in the bin", "--scene", str(table)]
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 1 and "there is no blue box" in refused.output
+    hasty = CliRunner().invoke(app, ["deliberate", "빨리 서랍을 열어"])
+    assert "refused" in hasty.output and "to be done at" not in hasty.output
     risky = CliRunner().invoke(app, ["deliberate", "put the red cube in the bin", "--scene", str(table)])
     assert risky.exit_code == 1 and "nobody is there to ask" in risky.output
     table.write_text('[{"position": 3}]', encoding="utf-8")

@@ -473,7 +473,7 @@ class TestLocal:
 
         async def asked():
             model = LanguageModel(provider, QUICK)
-            with pytest.raises(errors.DeadlineError):
+            with pytest.raises(errors.DeadlineError, match="is not loaded yet"):
                 await model.ask(make_request(COMMAND, deadline_in(0.3)))
             await model.close()
 

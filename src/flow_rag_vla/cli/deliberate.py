@@ -231,6 +231,6 @@ def _show(console: Console, decision: Decision) -> None:
             table.add_row(term.name, value, good, str(term.samples or ""), term.source)
         console.print(table)
     console.print(f"[bold {colour}]{decision.outcome.value}[/bold {colour}]: {escape(decision.reason)}")
-    if decision.speed_scale < 1.0:
+    if decision.accepted and decision.speed_scale < 1.0:
         console.print(f"to be done at {decision.speed_scale:.0%} of the speed, by how the command sounds")
     console.print(f"[dim]{escape(decision.summary)}[/dim]")

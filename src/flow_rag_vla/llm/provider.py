@@ -62,6 +62,11 @@ def address(provider: Provider) -> str:
     return str(getattr(provider, "address", ""))
 
 
+def waits_for(provider: Provider) -> str:
+    """What keeps it from answering just now, which it tells by an attribute ``waits_for``; empty if nothing does."""
+    return str(getattr(provider, "waits_for", ""))
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """How a provider is set up. What it does not use it ignores.

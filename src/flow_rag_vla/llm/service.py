@@ -28,7 +28,7 @@ from flow_rag_vla.llm.errors import (
     StructureError,
 )
 from flow_rag_vla.llm.limits import RetryPolicy, TokenBucket
-from flow_rag_vla.llm.provider import Provider, address
+from flow_rag_vla.llm.provider import Provider, address, waits_for
 from flow_rag_vla.llm.redaction import redact
 from flow_rag_vla.llm.request import MAX_CHARACTERS, Answer, Message, Piece, RawAnswer, Request, Usage
 from flow_rag_vla.llm.structured import complaint, parse
@@ -90,7 +90,13 @@ class LanguageModel:
                 if on_piece is not None:
                     on_piece(Piece(known, 0))
                 return self._answer(request, known, _checked(known, request), Usage(), 0, started)
-        answer = await within(self._attempts(request, on_piece, started), request)
+        try:
+            answer = await within(self._attempts(request, on_piece, started), request)
+        except DeadlineError:
+            why = waits_for(provider)
+            if why:
+                raise DeadlineError(f"no answer before the deadline: {why}") from None
+            raise
         if cache is not None and key:
             cache.put(key, answer.text)
         return answer

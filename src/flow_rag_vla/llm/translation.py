@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from flow_rag_vla.llm.errors import BadRequestError, MissingPackageError, TruncatedError
 from flow_rag_vla.llm.holding import KeepAll, LocalModel, ModelHolder, weight_bytes
 from flow_rag_vla.llm.pretrained import model_and_tokenizer
-from flow_rag_vla.llm.provider import Emit, Provider, sees
+from flow_rag_vla.llm.provider import Emit, Provider, sees, waits_for
 from flow_rag_vla.llm.request import Message, RawAnswer, Request
 
 LONGEST_TOKENS = 512
@@ -200,6 +200,11 @@ class TranslatingProvider:
     async def close(self) -> None:
         """Close the provider."""
         await self._provider.close()
+
+    @property
+    def waits_for(self) -> str:
+        """See :func:`flow_rag_vla.llm.provider.waits_for`."""
+        return waits_for(self._provider)
 
     def _in_english(self, request: Request) -> Request:
         messages = tuple(self._translated(message) for message in request.messages)

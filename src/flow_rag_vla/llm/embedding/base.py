@@ -94,8 +94,8 @@ def unread(embedder: TextEmbedder, texts: Sequence[str]) -> str:
         return ""
     return (
         f"{count} of {len(texts)} texts are Korean, and embedder {embedder.stamp.embedder!r} understands English "
-        "alone: what is found for them means little; choose embedder 'local' (by default a Korean model), and where a store "
-        "is there already: flow_rag_vla knowledge migrate --to local"
+        "alone: what is found for them means little; choose embedder 'local' (by default a Korean model), and where a "
+        "store is there already: flow_rag_vla knowledge migrate --to local"
     )
 
 

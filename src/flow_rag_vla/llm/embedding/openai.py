@@ -82,7 +82,8 @@ class OpenAiEmbedder:
         except openai.APIConnectionError as error:
             why = redact(str(error.__cause__ or error))
             raise ProviderDownError(
-                f"openai: not reached: {why}; see whether the server runs, and {ADDRESS_VARIABLE} and the network are right"
+                f"openai: not reached: {why}; see whether the server runs, and {ADDRESS_VARIABLE} and the network are "
+                "right"
             ) from None
         except LlmError:
             raise

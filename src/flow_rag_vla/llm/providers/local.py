@@ -85,6 +85,7 @@ class LocalProvider:
         )
         self._held: LocalModel | None = None
         self._busy = False
+        self.waits_for = ""
 
     async def answer(self, request: Request, emit: Emit | None = None) -> RawAnswer:
         """One answer; the first one loads the model, which counts against its deadline."""
@@ -124,10 +125,16 @@ class LocalProvider:
         try:
             if self._held is None:
                 self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
+            self.waits_for = (
+                f"model {self.model!r} is not loaded yet, and one of a hub is fetched first; allow more time, or name "
+                "a folder that is there"
+            )
             with self._settings.holder.hold(self._held, request.remaining_s) as loaded:
+                self.waits_for = ""
                 return self._generated(loaded, request, emit, given_up)
         finally:
             self._busy = False
+            self.waits_for = ""
             _at_work.discard(threading.get_ident())
 
     def _generated(self, loaded: _Loaded, request: Request, emit: Emit, given_up: threading.Event) -> RawAnswer:
