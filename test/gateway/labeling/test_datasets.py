@@ -76,6 +76,38 @@ def test_a_dataset_is_defined_built_exported_downloaded_and_compared(ask, tmp_pa
     assert "lerobot" in listed["formats"]
 
 
+def test_the_next_version_is_made_of_what_was_said_last_and_the_ones_before_stay(ask, tmp_path):
+    sent = {"name": "cups", "split_config": ALL_TRAIN, "filter_config": {"categories": ["red cube", "bin"]}}
+    ask("POST", "datasets", **sent)
+    ask("POST", "datasets/cups/build")
+    assert built(ask, "cups")["version"] == 1
+    sent["filter_config"] = {"categories": ["drawer"], "max_area": 4900, "attributes": {}}
+    status, answer = ask("PUT", "datasets/cups", **sent)
+    assert status == 200 and answer.json()["definition"]["filter_config"]["categories"] == ["drawer"]
+    ask("POST", "datasets/cups/build")
+    assert built(ask, "cups")["version"] == 2
+    versions = ask("GET", "datasets/cups", Role.VIEWER)[1].json()["versions"]
+    assert [one["categories"] for one in versions] == [["bin", "red cube"], ["drawer"]]
+    # One that the command line made goes on over HTTP, and its newest version is what an export is of.
+    store = stored.DatasetStore.of(ask.server.registry)
+    store.build(ask.server.registry, stored.DatasetOrder("other", ratios=stored.SplitRatios(1, 0, 0)), who="anna")
+    assert ask("POST", "datasets/other/build")[1].json()["code"] == "dataset_exists"
+    assert ask("PUT", "datasets/other", name="other", split_config=ALL_TRAIN)[0] == 200
+    ask("POST", "datasets/other/build")
+    assert built(ask, "other")["version"] == 2
+    status, export = ask("POST", "datasets/other/export")
+    assert status == 201 and (export.json()["version"], export.json()["format"]) == (2, "yolo")
+    for name, body, code in (
+        ("cups", {"name": "other"}, "contradiction"),
+        ("none", {"name": "none"}, "dataset_missing"),
+        ("cups", {"name": "cups", "format": "tfrecord"}, "unknown_format"),
+        ("cups", {"name": "cups", "split_config": {"train": 0.5}}, "dataset_invalid"),
+    ):
+        assert ask("PUT", f"datasets/{name}", **body)[1].json()["code"] == code
+    assert ask("GET", "datasets/none", Role.VIEWER)[0] == 404
+    assert ask("GET", "datasets/cups", Role.VIEWER)[1].json()["definition"]["filter_config"]["max_area"] == 4900
+
+
 def test_what_cannot_be_done_is_refused_with_a_code_and_leaves_nothing(ask):
     def code(method, path, role=Role.REVIEWER, **body):
         status, answer = ask(method, path, role, **body)

@@ -115,6 +115,7 @@ ROUTES = [
     ("GET", "datasets", Role.VIEWER),
     ("POST", "datasets", Role.REVIEWER),
     ("GET", "datasets/{id}", Role.VIEWER),
+    ("PUT", "datasets/{id}", Role.REVIEWER),
     ("POST", "datasets/{id}/build", Role.REVIEWER),
     ("DELETE", "datasets/{id}/build", Role.REVIEWER),
     ("GET", "datasets/{id}/diff", Role.VIEWER),

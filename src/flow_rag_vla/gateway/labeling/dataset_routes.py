@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.gateway.access import Reviewer, Viewer
-from flow_rag_vla.gateway.errors import not_found
+from flow_rag_vla.gateway.errors import bad_request, not_found
 from flow_rag_vla.gateway.labeling import dataset_schemas as schemas
 from flow_rag_vla.gateway.labeling.dataset_builds import Build, Builds
 from flow_rag_vla.gateway.labeling.dataset_schemas import DatasetName, Version
@@ -63,14 +63,29 @@ def dataset_routes(labels: Labels) -> APIRouter:
         _order(sent)
         file = store.root / sent.name / DEFINITION
         if file.exists() or store.versions(sent.name):
-            raise DatasetError(f"there is a dataset {sent.name} already: choose another name", "dataset_exists")
-        with disk_checked(file):
-            write_text(file, sent.model_dump_json(indent=1) + "\n")
+            raise DatasetError(
+                f"there is a dataset {sent.name} already: choose another name, or PUT datasets/{sent.name}",
+                "dataset_exists",
+            )
+        _define(file, sent)
         return _dataset(store, builds, sent.name)
 
     @router.get("/datasets/{name}")
     def get(name: DatasetName, _person: Viewer) -> schemas.DatasetGiven:
         """One dataset with its versions and its last build."""
+        return _dataset(store, builds, name)
+
+    @router.put("/datasets/{name}")
+    def redefine(name: DatasetName, sent: schemas.DatasetSent, _person: Reviewer) -> schemas.DatasetGiven:
+        """Say what the next versions are to be made of, also of a dataset that was made elsewhere; others stay."""
+        if sent.name != name:
+            raise bad_request("contradiction", f"the address says {name}, the body {sent.name}", "send one name")
+        format_named(sent.format)
+        _order(sent)
+        file = store.root / name / DEFINITION
+        if not file.exists():
+            store.folder(name)
+        _define(file, sent)
         return _dataset(store, builds, name)
 
     @router.post("/datasets/{name}/build", status_code=202)
@@ -79,7 +94,9 @@ def dataset_routes(labels: Labels) -> APIRouter:
         definition = _definition(store, name)
         if definition is None:
             store.folder(name)
-            raise DatasetError(f"dataset {name} was made elsewhere: define one of another name", "dataset_exists")
+            raise DatasetError(
+                f"dataset {name} was made elsewhere: say with PUT datasets/{name} what is next", "dataset_exists"
+            )
         return _build(builds.start(_order(definition), person.name))
 
     @router.delete("/datasets/{name}/build", status_code=202)
@@ -123,8 +140,9 @@ def dataset_routes(labels: Labels) -> APIRouter:
             return PlainTextResponse(without_folders(file.read_text(encoding="utf-8")), media_type="text/markdown")
 
     @router.post("/datasets/{name}/export", status_code=201)
-    def export(name: DatasetName, sent: schemas.ExportSent, _person: Reviewer) -> schemas.ExportGiven:
-        """Prepare a version in a format as one file; the same one again gives what is there."""
+    def export(name: DatasetName, _person: Reviewer, sent: schemas.ExportSent | None = None) -> schemas.ExportGiven:
+        """Prepare a version in a format as one file; without a body the newest, in the dataset's own format."""
+        sent = sent or schemas.ExportSent()
         definition = _definition(store, name)
         kind = sent.format or (definition.format if definition is not None else "yolo")
         version = store.summary(name, sent.version).version
@@ -186,6 +204,11 @@ def _order(sent: schemas.DatasetSent) -> DatasetOrder:
     )
     ratios = SplitRatios(split.train, split.val, split.test)
     return DatasetOrder(sent.name, where, ratios, split.seed, split.keep, without_duplicates=sent.without_duplicates)
+
+
+def _define(file: Path, sent: schemas.DatasetSent) -> None:
+    with disk_checked(file):
+        write_text(file, sent.model_dump_json(indent=1) + "\n")
 
 
 def _definition(store: DatasetStore, name: str) -> schemas.DatasetSent | None:
