@@ -217,4 +217,7 @@ def test_a_model_that_still_loads_does_not_keep_the_command_behind_its_deadline(
     )
     # Far less than the model takes; what it takes in truth is not looked at.
     done = subprocess.run([sys.executable, "-c", hangs], capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 1 and "no plan (deadline)" in done.stderr, done.stdout + done.stderr
+    said = "no plan (deadline): no answer before the deadline: model"
+    assert done.returncode == 1 and said in done.stderr and "is not loaded yet" in done.stderr, (
+        done.stdout + done.stderr
+    )

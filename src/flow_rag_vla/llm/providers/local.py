@@ -123,12 +123,12 @@ class LocalProvider:
         self._busy = True
         _at_work.add(threading.get_ident())
         try:
-            if self._held is None:
-                self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
             self.waits_for = (
                 f"model {self.model!r} is not loaded yet, and one of a hub is fetched first; allow more time, or name "
                 "a folder that is there"
             )
+            if self._held is None:
+                self._held = local_model(self.model, self._settings.device, self._settings.load_in_4bit)
             with self._settings.holder.hold(self._held, request.remaining_s) as loaded:
                 self.waits_for = ""
                 return self._generated(loaded, request, emit, given_up)
