@@ -1,38 +1,93 @@
-"""The launch file, run by launch itself. Where launch is not installed (it is not on PyPI), test_graph.py starts the
-same processes from the same declaration."""
+"""The launch files, run by launch itself and ended by Ctrl-C. Where launch is not installed (it is not on PyPI),
+test_graph.py starts the same processes from the same declarations."""
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
+
 import pytest
 
-launch_pytest = pytest.importorskip("launch_pytest", reason="launch is not on PyPI; apt ROS has it")
+pytest.importorskip("launch.actions", reason="launch is not on PyPI; apt ROS has it")
 pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; apt ROS has it")
 
-from launch.actions import IncludeLaunchDescription  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-from launch_pytest.actions import ReadyToTest  # noqa: E402
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from flow_rag_vla.bringup import topics  # noqa: E402
-from flow_rag_vla.bringup.graph import NODES  # noqa: E402
-from flow_rag_vla.bringup.resources import share_folder  # noqa: E402
-from flow_rag_vla.nodes import qos  # noqa: E402
-from flow_rag_vla_interfaces.msg import ControlCommand  # noqa: E402
-from launch import LaunchDescription  # noqa: E402
+from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.graph import ARGUMENTS, NODES
+from flow_rag_vla.bringup.replay_graph import REPLAY_ARGUMENTS
+from flow_rag_vla.bringup.resources import default_params_file, share_folder
+from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, robot_graph
+from flow_rag_vla.nodes import qos
+from flow_rag_vla_interfaces.msg import ControlCommand
+from launch import LaunchContext
+
+FILES = {"sim": ARGUMENTS, "robot": ROBOT_ARGUMENTS, "replay": REPLAY_ARGUMENTS}
+ARM = {"profile": "mock", "mock": "true"}
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+given = [item.split(":=", 1) for item in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription(
+    [IncludeLaunchDescription(PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=given)]
+))
+sys.exit(service.run())
+"""
+"""What ``ros2 launch`` does, for machines without ros2cli."""
 
 
-@launch_pytest.fixture
-def graph(tmp_path):
-    source = PythonLaunchDescriptionSource(str(share_folder() / "launch" / "sim.launch.py"))
-    arguments = {"namespace": "left", "run_folder": str(tmp_path / "run")}
-    return LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items()), ReadyToTest()])
+def file(name):
+    return str(share_folder() / "launch" / f"{name}.launch.py")
 
 
-@pytest.mark.launch(fixture=graph)
-def test_the_launch_file_brings_up_every_node_in_its_namespace_and_the_loop_runs(ros_node, spin_until):
+@pytest.mark.parametrize("name", FILES)
+def test_each_launch_file_tells_of_every_argument_what_it_means_and_takes(name):
+    described = PythonLaunchDescriptionSource(file(name)).get_launch_description(LaunchContext())
+    told = described.get_launch_arguments()
+    assert [item.name for item in told] == [item.name for item in FILES[name]]
+    for item, declared in zip(told, FILES[name], strict=True):
+        # launch itself adds the choices to what it tells.
+        assert item.description.startswith(declared.description)
+        assert tuple(item.choices or ()) == declared.choices
+
+
+def arm_nodes():
+    return [process.spec.name for process in robot_graph({**ARM, "run_folder": "run"}, default_params_file())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments", "nodes"), [("sim", {}, [spec.name for spec in NODES]), ("robot", ARM, arm_nodes())]
+)
+def test_a_graph_comes_up_in_its_namespace_and_ctrl_c_ends_every_node_well(
+    name, arguments, nodes, ros_node, spin_until, tmp_path
+):
     commands = []
     ros_node.create_subscription(ControlCommand, f"left/{topics.COMMAND}", commands.append, qos.command_profile(0.025))
-    wanted = {(spec.name, "/left") for spec in NODES}
-    spin_until(lambda: wanted <= set(ros_node.get_node_names_and_namespaces()), 90, "every node")
-    spin_until(lambda: len(commands) > 40, 60, "a second of commands")
-    ticks = [command.tick for command in commands]
+    wanted = {(node, "/left") for node in nodes}
+    given = {"namespace": "left", "run_folder": tmp_path / "run", **arguments}
+    command = [sys.executable, "-c", LAUNCH, file(name), *(f"{key}:={value}" for key, value in given.items())]
+    log = tmp_path / "launch.log"
+    with log.open("wb") as stream:
+        launched = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        spin_until(lambda: wanted <= set(ros_node.get_node_names_and_namespaces()), 90, "every node")
+        spin_until(lambda: len(commands) > 40, 60, "a second of commands")
+        launched.send_signal(signal.SIGINT)
+        spin_until(lambda: launched.poll() is not None, 60, "the end of launch")
+    finally:
+        if launched.poll() is None:
+            # Nodes end with the launch that started them.
+            launched.kill()
+            launched.wait()
+        text = log.read_text(errors="replace")
+        print(text[-8000:])
+    ticks = [item.tick for item in commands]
     assert ticks == sorted(set(ticks))
+    assert launched.returncode == 0 and "Traceback" not in text
+    assert sorted(re.findall(r"\[(\w+)-\d+\]: process has finished cleanly", text)) == sorted(nodes)
