@@ -102,6 +102,21 @@ def test_filters_and_refusals(labels, tmp_path):
     assert "UTC time" in run("build", "x", *one_split, "--since", "yesterday", code=2)
 
 
+def test_a_folder_of_photographs_is_split_where_somebody_says_that_they_are_apart(tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    with Registry(tmp_path / "labels") as registry:
+        source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(media)))
+        for number in range(10):
+            Pillow.fromarray(np.full((48, 64, 3), 20 * number, np.uint8)).save(media / f"{number}.png")
+            (image,) = registry.add_images(source.source_id, [ImageDraft(f"{number}.png", 64, 48)])
+            drafts = [ObjectDraft(image.image_id, "cup", (4, 4, 9, 9), 0.9, ScoreKind.SIGMOID, Origin("detector"))]
+            registry.register(drafts, who="pipeline")
+    assert "--apart" in run("build", "cups", "-r", tmp_path / "labels", code=1)
+    assert "(train 8, val 1, test 1)" in run("build", "cups", "-r", tmp_path / "labels", "--apart")
+    assert "pictures of a folder: in different splits" in run("card", tmp_path / "labels" / "datasets" / "cups" / "v1")
+
+
 def test_pictures_that_show_the_same_are_taken_once_where_it_is_asked(labels):
     arguments = ("build", "x", "--split", "1,0,0", "-r", labels, "--without-duplicates")
     assert "[vectors_missing]" in run(*arguments, code=1)

@@ -94,6 +94,9 @@ def build(
     split: str = typer.Option("0.8,0.1,0.1", help="Shares of train, val and test."),
     seed: int = typer.Option(0, min=0, help="Of the splits: the same seed gives the same ones."),
     keep: bool = typer.Option(True, "--keep/--no-keep", help="Pictures of the version before stay in their splits."),
+    apart: bool = typer.Option(
+        False, "--apart", help="Pictures of a folder may be in different splits: each shows a scene of its own."
+    ),
     link: bool = typer.Option(False, help="Links to the pictures instead of copies."),
     without_duplicates: bool = typer.Option(
         False, "--without-duplicates", help="Of pictures that show the same, take one; objects need vectors."
@@ -102,14 +105,17 @@ def build(
 ) -> None:
     """Make the next version of a dataset from the objects of a registry that pass a filter.
 
-    Pictures of one source, one episode or one track are never in two splits. Rejected objects are left out. The version
-    lies in [bold]REGISTRY/datasets/NAME/vN[/bold], with its card; it is whole or absent, and never changes.
+    Pictures of one source, one episode or one track are never in two splits. A folder is one source, unless --apart
+    says that its pictures were not taken in a row. Rejected objects are left out. The version lies in
+    [bold]REGISTRY/datasets/NAME/vN[/bold], with its card; it is whole or absent, and never changes.
 
     [bold]Examples[/bold]
 
       flow_rag_vla label-dataset build cups --registry ~/labels --category cup --validated
 
       flow_rag_vla label-dataset build all -r ~/labels --min-score 0.6 --split 0.7,0.2,0.1 --seed 3
+
+      flow_rag_vla label-dataset build photographs -r ~/labels --apart --without-duplicates
 
       flow_rag_vla label-dataset build today -r ~/labels --since 2026-11-20 --split 1,0,0
 
@@ -135,7 +141,7 @@ def build(
             max_area=max_area,
             attributes=parse_attributes(attributes),
         )
-        order = DatasetOrder(name, where, parse_ratios(split), seed, keep, link, without_duplicates)
+        order = DatasetOrder(name, where, parse_ratios(split), seed, keep, link, without_duplicates, apart)
         with Registry(registry, files=files, create=False) as opened, _bar(console, name) as bar:
             made = DatasetStore.of(opened).build(opened, order, who=who, progress=bar)
         _tell(made)

@@ -139,7 +139,13 @@ def test_what_cannot_be_done_is_refused_with_a_code_and_leaves_nothing(ask):
     assert (build["state"], build["code"]) == ("failed", "dataset_empty") and "min_score 0.99" in build["message"]
     assert ask("POST", "datasets", name="y")[0] == 201 and ask("POST", "datasets/y/build")[0] == 202
     assert built(ask, "y")["code"] == "split_impossible"
-    assert ask("GET", "datasets")[1].json()["items"] == []
+    thirds = {"train": 0.5, "val": 0.25, "test": 0.25, "apart": True}
+    assert (
+        ask("POST", "datasets", name="z", split_config=thirds)[0] == 201 and ask("POST", "datasets/z/build")[0] == 202
+    )
+    assert built(ask, "z")["state"] == "finished"
+    assert ask("GET", "datasets/z")[1].json()["versions"][0]["images"] == {"train": 1, "val": 1, "test": 1}
+    assert [one["name"] for one in ask("GET", "datasets")[1].json()["items"]] == ["z"]
 
 
 def test_pictures_that_show_the_same_are_taken_once_where_it_is_asked(ask, tmp_path):

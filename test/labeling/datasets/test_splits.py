@@ -55,6 +55,21 @@ def test_no_source_episode_track_or_picture_is_in_two_splits_and_the_seed_decide
     assert again == {one.image_id: one.split for one in done}
 
 
+def test_pictures_of_a_source_that_is_apart_are_dealt_out_and_what_else_binds_them_still_does():
+    items = [item(number, source="folder") for number in range(20)]
+    items += [item(20 + number, source="film") for number in range(10)]
+    items[0], items[1] = item(0, "folder", "e1"), item(1, "folder", "e1")
+    items[2], items[3] = item(2, "folder", tracks=("t",)), item(3, "folder", tracks=("t",))
+    items[4], items[5] = item(4, "folder", digest="d"), item(5, "folder", digest="d")
+    with pytest.raises(DatasetError, match="--apart"):
+        with_splits(items, SplitRatios())
+    done = with_splits(items, SplitRatios(0.6, 0.2, 0.2), apart={"folder"})
+    splits = [one.split for one in done]
+    assert len(groups_of(items, {"folder"})) == 18 and len(groups_of(items)) == 2
+    assert len(set(splits[20:])) == 1 and all(splits[place] is splits[place + 1] for place in (0, 2, 4))
+    assert Counter(splits) == {Split.TRAIN: 18, Split.VAL: 6, Split.TEST: 6}
+
+
 def test_shares_are_met_and_rare_categories_are_in_every_split():
     items = [item(number, source=f"s{number}", category="rare" if number % 10 == 0 else "cup") for number in range(300)]
     done = with_splits(items, SplitRatios(0.8, 0.1, 0.1), seed=4)

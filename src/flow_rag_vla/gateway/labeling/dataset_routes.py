@@ -203,7 +203,15 @@ def _order(sent: schemas.DatasetSent) -> DatasetOrder:
         captured_until_ns=said.captured_until_ns,
     )
     ratios = SplitRatios(split.train, split.val, split.test)
-    return DatasetOrder(sent.name, where, ratios, split.seed, split.keep, without_duplicates=sent.without_duplicates)
+    return DatasetOrder(
+        sent.name,
+        where,
+        ratios,
+        split.seed,
+        split.keep,
+        without_duplicates=sent.without_duplicates,
+        apart=split.apart,
+    )
 
 
 def _define(file: Path, sent: schemas.DatasetSent) -> None:

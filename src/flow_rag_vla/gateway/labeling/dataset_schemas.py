@@ -44,6 +44,9 @@ class SplitSent(Sent):
     test: Share = 0.1
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     keep: bool = Field(default=True, description="pictures of the version before stay in their splits")
+    apart: bool = Field(
+        default=False, description="pictures of a folder may be in different splits: each shows a scene of its own"
+    )
 
 
 class DatasetSent(Sent):

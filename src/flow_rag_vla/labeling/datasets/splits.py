@@ -1,7 +1,8 @@
 """Train, val and test, such that nothing that one of them shows is in another.
 
 Pictures of one source, one episode or one thing (track), and pictures with the same bytes, stay together, also over
-several steps: a source that shares an episode with another is in its group. Whole groups are dealt out.
+several steps: a source that shares an episode with another is in its group. Whole groups are dealt out. Of a folder of
+pictures that were not taken in a row somebody may say so: then its pictures are no group by themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flow_rag_vla.labeling.datasets.dataset import DatasetItem, Split
@@ -58,8 +59,8 @@ def parse_ratios(text: str) -> SplitRatios:
     return SplitRatios(train / total, val / total, test / total)
 
 
-def groups_of(items: Sequence[DatasetItem]) -> list[list[int]]:
-    """Places of the pictures that belong together, group by group."""
+def groups_of(items: Sequence[DatasetItem], apart: Collection[str] = ()) -> list[list[int]]:
+    """Places of the pictures that belong together, group by group; apart: ids of sources that bind nothing."""
     parent = list(range(len(items)))
 
     def root(place: int) -> int:
@@ -70,7 +71,7 @@ def groups_of(items: Sequence[DatasetItem]) -> list[list[int]]:
 
     first: dict[tuple[str, str], int] = {}
     for place, item in enumerate(items):
-        for key in _identities(item):
+        for key in _identities(item, apart):
             parent[root(place)] = root(first.setdefault(key, place))
     groups: dict[int, list[int]] = {}
     for place in range(len(items)):
@@ -78,10 +79,10 @@ def groups_of(items: Sequence[DatasetItem]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _identities(item: DatasetItem) -> Iterable[tuple[str, str]]:
+def _identities(item: DatasetItem, apart: Collection[str]) -> Iterable[tuple[str, str]]:
     yield "image", item.image_id
     for name, value in (
-        ("source", item.source_id or item.source),
+        ("source", "" if item.source_id in apart else item.source_id or item.source),
         ("episode", item.episode),
         ("sha256", item.sha256),
     ):
@@ -97,6 +98,7 @@ def with_splits(
     ratios: SplitRatios,
     seed: int = 0,
     keep: Mapping[str, Split] | None = None,
+    apart: Collection[str] = (),
 ) -> tuple[DatasetItem, ...]:
     """The same pictures in the same order, each with its split; the same pictures and seed give the same splits.
 
@@ -109,16 +111,18 @@ def with_splits(
         seed: of the order in which groups of one size are dealt out.
         keep: splits of pictures (by id) from an earlier version: a group with one of them stays there. Where groups
             of several splits have become one, it goes where most of its pictures were.
+        apart: ids of sources whose pictures show scenes of their own and need not stay together.
 
     Raises:
         DatasetError: ``split_impossible``: there are fewer groups than splits with a share above 0.
     """
-    groups = groups_of(items)
+    groups = groups_of(items, apart)
     wanted = [split for split, share in ratios.shares.items() if share > 0]
     if items and len(groups) < len(wanted):
         raise DatasetError(
             f"pictures: {len(items)}; groups of them that share no source, episode or track: {len(groups)}, fewer than "
-            f"the {len(wanted)} splits asked for: add sources, or ask for fewer splits (such as 1,0,0)",
+            f"the {len(wanted)} splits asked for: add sources, ask for fewer splits (such as 1,0,0), or say that the "
+            "pictures of a folder are apart, if each shows a scene of its own (--apart)",
             "split_impossible",
         )
     contents = [_content(items, group) for group in groups]

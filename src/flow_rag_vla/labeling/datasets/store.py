@@ -33,6 +33,7 @@ from flow_rag_vla.labeling.datasets.summaries import DatasetSummary, summary_of
 from flow_rag_vla.labeling.registry.memberships import Member
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.values import SourceKind
 from flow_rag_vla.learn.progress import Progress, silent
 
 FOLDER = "datasets"
@@ -47,6 +48,7 @@ class DatasetOrder:
     where: which objects; rejected ones only if it names that state; seed: of the splits, see ``with_splits``
     keep: pictures that the version before has stay in their splits; link: links to the pictures instead of copies
     without_duplicates: of pictures that show the same, one is taken
+    apart: pictures of a folder may be in different splits; those of a video, bag, episode or track never are
     """
 
     name: str
@@ -56,6 +58,7 @@ class DatasetOrder:
     keep: bool = True
     link: bool = False
     without_duplicates: bool = False
+    apart: bool = False
 
 
 class DatasetStore:
@@ -169,7 +172,8 @@ class DatasetStore:
                     items = _without_duplicates(registry, order.where, items, unfinished / IMAGES, progress)
                     provenance[LEFT_OUT] = there - len(items)
                 keep = {item.image_id: item.split for item in before.items} if before is not None else {}
-                items = with_splits(items, order.ratios, order.seed, keep)
+                folders = (one.source_id for one in chosen.sources.values() if one.kind is SourceKind.FOLDER)
+                items = with_splits(items, order.ratios, order.seed, keep, set(folders) if order.apart else ())
                 dataset = LabelDataset(
                     name=order.name,
                     categories=chosen.categories,
@@ -270,6 +274,7 @@ def _provenance(
         "split": {split.value: round(share, 6) for split, share in order.ratios.shares.items()},
         "seed": order.seed,
         "splits kept from": before.label if before is not None else "",
+        **({"pictures of a folder": "in different splits"} if order.apart else {}),
     }
 
 
