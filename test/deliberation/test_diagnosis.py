@@ -27,6 +27,7 @@ from flow_rag_vla.llm.providers.rules import RulesProvider
 from flow_rag_vla.llm.request import Picture, RawAnswer
 from flow_rag_vla.llm.schemas import FailureDiagnosis
 from flow_rag_vla.llm.service import LanguageModel
+from flow_rag_vla.llm.text_store import Passage
 from flow_rag_vla.memory.guard import GuardError
 from flow_rag_vla.memory.memory import FailureMemory
 
@@ -100,6 +101,15 @@ def test_pictures_of_the_failure_are_shown_with_the_evidence():
         "(picture 1, which is not shown to you: wrist camera at the onset)"
         in turns(provider.requests[0].messages)[0][1]
     )
+
+
+def test_what_manuals_say_is_quoted_after_evidence_and_cases():
+    provider = Scripted(answer())
+    found = Passage(7, "manual", "gripper.md", 2, "The fingers slip on wet parts.")
+    asyncio.run(diagnose(LanguageModel(provider), replace(SEEN, manuals=(found,)), CASES))
+    data = [message for message in provider.requests[0].messages if message.role == "data"]
+    assert [message.source for message in data] == ["evidence", "case 4", "case 9", "R1 gripper.md#2"]
+    assert data[-1].text == "The fingers slip on wet parts."
 
 
 def test_a_case_that_was_not_given_counts_as_a_miss_and_then_the_template_speaks():

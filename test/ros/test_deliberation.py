@@ -20,6 +20,9 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import FAILURE_DIAGNOSIS, PLAN_REVIEW
 from flow_rag_vla.bringup.labeling import DETECTIONS
 from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.llm.embedding.choice import make_embedder
+from flow_rag_vla.llm.knowledge import MANUALS
+from flow_rag_vla.llm.text_store import TextStore
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.nodes import qos
@@ -95,7 +98,9 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
     language_model = start_node("llm", provider="rules")
     alike = remember(tmp_path / "memory.db")
-    node = start_node("deliberation", memory_database=str(tmp_path / "memory.db"))
+    manuals = str(tmp_path / "manuals.db")
+    write_manual(manuals)
+    node = start_node("deliberation", memory_database=str(tmp_path / "memory.db"), manuals=manuals)
     embeddings = ros_node.create_publisher(Embedding, topics.EMBEDDING, qos.SENSOR)
     shown = Embedding(encoder="compact", revision="e1", values=[0.0, 1.0, 0.0, 0.0])
 
@@ -218,10 +223,23 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     (front,) = next(filter(None, map(pictures_in, server.requests)))
     assert "(picture 1: front camera when the failure showed)" in str(server.requests)
     assert Pillow.open(io.BytesIO(front)).convert("RGB").getcolors() == [(32 * 24, (250, 10, 20))]
+    # And told what manuals say that may be about it.
+    explained(lambda heard: heard.source == "openai m" and MANUAL in str(server.requests))
+    assert "R1 gripper.md#0" in str(server.requests)
     server.requests.clear()
     server.replies = [Reply(status=400, body='{"error": {"message": "no images"}}'), Reply((json.dumps(DIAGNOSIS),))]
     explained(lambda heard: heard.source == "openai m" and not all(map(pictures_in, server.requests)))
     assert "explained without its pictures" in node.text and "no images" in node.text
+
+
+MANUAL = "The fingers of the gripper slip on what is wet."
+
+
+def write_manual(store):
+    """A text store with one manual, embedded as the language model's node embeds by default."""
+    known = TextStore(store, make_embedder("minilm"))
+    known.add(MANUALS, "gripper.md", [MANUAL])
+    known.close()
 
 
 def remember(database):

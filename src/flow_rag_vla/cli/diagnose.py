@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flow_rag_vla.deliberation.diagnosis import Diagnosed, FailureSeen
     from flow_rag_vla.deliberation.rehearsal import Rehearsed
     from flow_rag_vla.evaluate.trials.rig import Rig
+    from flow_rag_vla.llm.text_store import TextStore
 
 
 def diagnose(
@@ -36,6 +38,12 @@ def diagnose(
     model: str = typer.Option("", help="The provider's model; empty: its default."),
     base_url: str = typer.Option("", help="Server that speaks the provider's format."),
     key_variable: str = KEY_VARIABLE,
+    manuals: str = typer.Option(
+        "",
+        help="Passages that the model is given, see flow_rag_vla knowledge: a file or postgresql://...; empty: none.",
+    ),
+    embedder: str = typer.Option("", help="As the passages were kept: minilm, local or openai; empty: minilm."),
+    embedder_model: str = typer.Option("", help="The embedder's model; empty: its default."),
     proposal: str = typer.Option("", help="Check this proposal instead: retry, regrasp or slower."),
     admit: Path | None = typer.Option(
         None, help="Database of a memory of situations that gets the correction, if the check passes."
@@ -51,16 +59,20 @@ def diagnose(
       flow_rag_vla diagnose open_drawer 51000 --variant object_size
 
       flow_rag_vla diagnose push 51003 -p openai --base-url http://localhost:11434/v1 --model qwen3 --admit memory.db
+
+      flow_rag_vla diagnose push 51003 -p claude --manuals ~/.ros/flow_rag_vla/knowledge.db
     """
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.deliberation.admission import NotAdmittedError, check_in_simulation
     from flow_rag_vla.deliberation.diagnosis import diagnose as explain
+    from flow_rag_vla.deliberation.diagnosis import in_words
     from flow_rag_vla.deliberation.rehearsal import rehearse
     from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
     from flow_rag_vla.evaluate.trials.rig import Rig
     from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
     from flow_rag_vla.llm.errors import LlmError
+    from flow_rag_vla.llm.knowledge import MANUALS
     from flow_rag_vla.llm.provider import ProviderSettings
     from flow_rag_vla.llm.registry import chosen_provider, make_provider
     from flow_rag_vla.llm.service import LanguageModel
@@ -70,12 +82,14 @@ def diagnose(
 
     console = Console(soft_wrap=True, highlight=False)
     rig: Rig | None = None
+    store: TextStore | None = None
     try:
         check_task(task)
         check_scene(variant)
         language_model = LanguageModel(
             make_provider(chosen_provider(provider), ProviderSettings(model, base_url, key_variable))
         )
+        store = _opened(manuals, embedder, embedder_model)
         rig = Rig(simulated_spec(task, variant, checkpoint=checkpoint))
         start = Start(seed, seed)
         with console.status("doing the start"):
@@ -83,7 +97,11 @@ def diagnose(
         if taken.success:
             console.print(f"start {seed} succeeds after {taken.fact.duration:.1f} s: there is nothing to explain")
             return
-        diagnosed = asyncio.run(explain(language_model, _seen(rig, taken)))
+        seen = _seen(rig, taken)
+        if store is not None:
+            seen = replace(seen, manuals=tuple(store.search(in_words(seen), 3, [MANUALS])))
+            console.print(f"{len(seen.manuals)} passages of manuals are given")
+        diagnosed = asyncio.run(explain(language_model, seen))
         _say(console, diagnosed)
         found = diagnosed.diagnosis
         if proposal:
@@ -102,8 +120,26 @@ def diagnose(
         warn(console, error)
         raise typer.Exit(1) from None
     finally:
+        if store is not None:
+            store.close()
         if rig is not None:
             rig.close()
+
+
+def _opened(where: str, embedder: str, model: str) -> TextStore | None:
+    """The store of manuals; None where none is named.
+
+    Raises:
+        LlmError: if it is not there, or made by another embedder.
+    """
+    if not where:
+        return None
+    from flow_rag_vla.llm.embedding.base import EmbedderSettings
+    from flow_rag_vla.llm.embedding.choice import make_embedder
+    from flow_rag_vla.llm.text_store import TextStore, held_by
+
+    held_by(where)
+    return TextStore(where, make_embedder(embedder, EmbedderSettings(model)))
 
 
 def _seen(rig: Rig, taken: Rehearsed) -> FailureSeen:

@@ -19,11 +19,12 @@ from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.deliberation.likeness import Sought
 from flow_rag_vla.deliberation.stages import SimilarFailure
 from flow_rag_vla.llm.errors import LlmError, StructureError, UnsupportedSchemaError
-from flow_rag_vla.llm.knowledge import case_text
+from flow_rag_vla.llm.knowledge import case_text, quoted
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import Message, Picture, Request, deadline_in
 from flow_rag_vla.llm.schemas import FailureDiagnosis, Offset
 from flow_rag_vla.llm.service import LanguageModel
+from flow_rag_vla.llm.text_store import Passage
 
 TEMPLATE = "template"
 """Who made a diagnosis that no model made."""
@@ -46,6 +47,7 @@ class FailureSeen:
 
     confidence: 0 to 1; wrench: newtons and newton metres at the tool; empty if not known
     pictures: of the cameras, for models that see
+    manuals: what documents say that may be about it
     """
 
     kind: FailureType
@@ -56,6 +58,7 @@ class FailureSeen:
     description: str = ""
     wrench: tuple[float, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    manuals: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,11 @@ def by_template(seen: FailureSeen, similar: Sequence[SimilarFailure] = ()) -> Fa
     )
 
 
+def in_words(seen: FailureSeen) -> str:
+    """A failure in words, as cases are told."""
+    return case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
+
+
 def sought_by(seen: FailureSeen, instruction: str = "") -> Sought:
     """What past failures of the task are to be like to help with this one.
 
@@ -130,14 +138,12 @@ def sought_by(seen: FailureSeen, instruction: str = "") -> Sought:
     """
     goals = tuple(goal for goal in GOALS if goal.task == seen.task)
     meant = tuple(goal for goal in goals if goal.instruction == instruction)
-    words = case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
-    return Sought(meant or goals, words, seen.phase or "unknown")
+    return Sought(meant or goals, in_words(seen), seen.phase or "unknown")
 
 
 def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tuple[Message, ...]:
-    """Evidence and similar cases, quoted; cases are named by the numbers that an answer may cite."""
-    said = case_text(seen.kind, seen.task, seen.phase, seen.evidence, note=seen.description)
-    parts = [said, *_felt(seen.wrench)]
+    """Evidence, similar cases and manuals, quoted; cases are named by the numbers that an answer may cite."""
+    parts = [in_words(seen), *_felt(seen.wrench)]
     cases = tuple(
         Message(
             "data",
@@ -147,7 +153,7 @@ def diagnosis_data(seen: FailureSeen, similar: Sequence[SimilarFailure]) -> tupl
         )
         for case in similar
     )
-    return (Message("data", "\n".join(parts), "evidence", seen.pictures), *cases)
+    return (Message("data", "\n".join(parts), "evidence", seen.pictures), *cases, *quoted(seen.manuals))
 
 
 def check_cited(value: BaseModel, similar: Sequence[SimilarFailure]) -> None:

@@ -37,7 +37,7 @@ from flow_rag_vla.deliberation.diagnosis import (
     diagnosis_data,
     sought_by,
 )
-from flow_rag_vla.deliberation.likeness import Likeness
+from flow_rag_vla.deliberation.likeness import Likeness, LikenessError
 from flow_rag_vla.deliberation.limits import RobotLimits, profile_limits, simulated_limits
 from flow_rag_vla.deliberation.planners import FolderRecall
 from flow_rag_vla.deliberation.scene import Scene, SceneError
@@ -54,6 +54,7 @@ from flow_rag_vla.nodes.deliberation_present import PresentSituation, TextVector
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.event_loop import EventLoopThread
 from flow_rag_vla.nodes.llm_client import AskError, LlmClient, ProviderInUse
+from flow_rag_vla.nodes.manuals import Manuals
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
 from flow_rag_vla.nodes.polling import PolledSubscription
@@ -93,11 +94,8 @@ class DeliberationNode(Node):
             raise StartError(f"parameters profile, stop_distance, ask_distance or front_camera: {error}") from error
         self._loop = EventLoopThread(self, "deliberation")
         self._present = PresentSituation(self, self._loop)
-        likeness = Likeness(
-            self._present.look,
-            lambda: SituationKey.load(settings.policy_checkpoint),
-            TextVectors(self, self._loop),
-        )
+        vectors = TextVectors(self, self._loop)
+        likeness = Likeness(self._present.look, lambda: SituationKey.load(settings.policy_checkpoint), vectors)
         self._recall = FolderRecall(settings.logs, settings.memory_database or None, likeness=likeness)
         self._llm = LlmClient(self, self._loop)
         self._deliberation = Deliberation(self._llm, recall=self._recall, approver=self, settings=chosen)
@@ -129,6 +127,7 @@ class DeliberationNode(Node):
             self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
             self._cameras = CaseCameras(self) if settings.diagnose_images else None
             self._provider, self._unable = ProviderInUse(self), Unable()
+            self._manuals = Manuals(settings.manuals, vectors) if settings.manuals else None
             self.create_subscription(msg.FailureEvent, topics.FAILURE_EVENT, self._on_failure, qos.EVENT)
         self._diagnostics = Diagnostics(self, "deliberation", self._health)
         self.get_logger().info(f"plans are checked against the {self._robot.name}")
@@ -341,6 +340,7 @@ class DeliberationNode(Node):
         note = self._unable.note
         if note:
             return Diagnosed(by_template(seen, similar), TEMPLATE, note)
+        seen = await self._with_manuals(seen)
         try:
             try:
                 response = await self._asked(seen, similar, ends)
@@ -358,6 +358,18 @@ class DeliberationNode(Node):
                 self._ask_no_more(error)
             return Diagnosed(by_template(seen, similar), TEMPLATE, str(error))
         return Diagnosed(found, f"{response.provider} {response.model}")
+
+    async def _with_manuals(self, seen: FailureSeen) -> FailureSeen:
+        """A failure with what manuals say that may be about it; without, and said so, where they cannot be read."""
+        if self._manuals is None:
+            return seen
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(None, self._manuals, seen)
+        except (LlmError, LikenessError) as error:
+            text = f"a failure is explained without manuals: {error}"
+            self._loop.post(lambda: self._complain(text))
+            return seen
+        return replace(seen, manuals=found)
 
     def _ask_no_more(self, error: AskError) -> None:
         if not self._unable.said(error.provider, error.model):

@@ -17,6 +17,7 @@ from rclpy.task import Future
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.data.message_values import MessageError, robot_state
 from flow_rag_vla.deliberation.likeness import LikenessError, Present
+from flow_rag_vla.llm.embedding.base import EmbedderStamp
 from flow_rag_vla.memory.case import CaseError, EncoderStamp, unit_embedding
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.event_loop import EventLoopThread
@@ -105,6 +106,10 @@ class TextVectors:
         Raises:
             LikenessError: if there are none.
         """
+        return self.stamped(texts, seconds)[1]
+
+    def stamped(self, texts: Sequence[str], seconds: float) -> tuple[EmbedderStamp, NDArray[np.float32]]:
+        """Who made them, and the vectors; see above."""
         calls: list[Future[Any]] = []
 
         def send(answer: Callable[[Any], None]) -> None:
@@ -127,7 +132,8 @@ class TextVectors:
         values = np.array(response.values, dtype=np.float32)
         if values.size != len(texts) * response.dimension:
             raise LikenessError(f"{values.size} numbers came for {len(texts)} texts of {response.dimension}")
-        return values.reshape(len(texts), response.dimension)
+        stamp = EmbedderStamp(response.embedder, response.revision, int(response.dimension))
+        return stamp, values.reshape(len(texts), response.dimension)
 
 
 def asked(loop: EventLoopThread, ask: Callable[[Callable[[T], None]], None], seconds: float, late: str) -> T:

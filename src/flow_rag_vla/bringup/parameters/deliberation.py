@@ -83,6 +83,11 @@ class DeliberationParameters:
         0.0, "Score below which a person is asked, unknown criteria at their worst; 0: never", minimum=0.0, maximum=1.0
     )
     diagnose: bool = parameter(True, "Whether failure events are explained on failure_diagnosis")
+    manuals: str = parameter(
+        "",
+        "Text store (file or postgresql://...) whose manuals a language model is given with a failure to explain, see "
+        "flow_rag_vla knowledge; embedded as the node llm embeds; empty: none",
+    )
     diagnose_images: bool = parameter(
         True,
         "Whether small pictures of both cameras go with the question why, to whichever server the node llm asks; "
