@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.complaints import Complaints, newest
 
 
 class Log:
@@ -10,6 +10,7 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.name = "left.camera"
 
     def error(self, text: str) -> None:
         self.lines.append(text)
@@ -24,6 +25,7 @@ def test_one_kind_does_not_hide_another_and_numbers_do_not_make_a_kind():
     complain("encoding 'x' is unknown")
     assert log.lines == ["image is 3 pixels wide", "encoding 'x' is unknown"]
     assert complain.count == 4 and complain.last == "encoding 'x' is unknown"
+    assert newest("left.camera") == "encoding 'x' is unknown" and newest("right.camera") == ""
 
 
 def test_a_flood_of_kinds_does_not_grow_the_book():

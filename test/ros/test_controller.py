@@ -267,6 +267,12 @@ def test_malformed_chunks_are_named_and_nothing_else_happens(following, robot, s
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following")
     assert following.alive and all(finite(command) for command in robot.commands)
 
+    def told():
+        values = (item for array in robot.health for status in array.status for item in status.values)
+        return any(item.key == "last_problem" and words in item.value for item in values)
+
+    spin_until(told, what="the last of them on /diagnostics")
+
 
 def test_malformed_states_are_named_and_the_arm_stops(following, robot, spin_until):
     robot.speaks = False

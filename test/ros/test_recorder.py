@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_and_the_node_lives(load: Load, start: Start, spin_u
     free_mb = shutil.disk_usage(tmp_path).free / 1e6
     process = start(minimum_free=min(1e6, free_mb + 10_000.0), checkpoint_period=0.5)
     spin_until(lambda: bool(load.diagnostics) and "recording has ended" in load.diagnostics[-1]["message"])
-    assert load.diagnostics[-1]["level"] == b"\x02"
+    assert load.diagnostics[-1]["level"] == b"\x02" and load.diagnostics[-1]["last_problem"]
     count = len(load.diagnostics)
     spin_until(lambda: len(load.diagnostics) > count + 1, what="further diagnostics")
     assert load.figure("dropped") > 0

@@ -33,6 +33,7 @@ from flow_rag_vla.data.playlist import Playlist, playlist
 from flow_rag_vla.data.transcode import TranscodeError, Transcoding, transcoding
 from flow_rag_vla.evaluate.decisions.reading import bag_of
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import remember
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.runtime import StartError, run
@@ -62,7 +63,8 @@ class BagPlayer(Node):
         except (BagError, ValueError, OSError) as error:
             raise StartError(f"parameter bag: {error}") from error
         for problem in self._bag.problems:
-            self.get_logger().warning(f"{problem}; it is played up to its last whole message")
+            said = f"{problem}; it is played up to its last whole message"
+            self.get_logger().warning(remember(self.get_logger().name, said))
         self._clock_publisher = self.create_publisher(Clock, topics.CLOCK, 10)
         self._outputs: dict[str, tuple[Publisher[Any], Transcoding | None]] = {}
         self._silent: dict[str, str] = {}
@@ -113,7 +115,8 @@ class BagPlayer(Node):
                 package = channel.msgtype.partition("/")[0]
                 error = ImportError(f"the messages of package {package!r} are not installed here ({error})")
             self._silent[channel.topic] = str(error)
-            self.get_logger().warning(f"{channel.topic} is not played: {channel.msgtype}: {error}")
+            problem = f"{channel.topic} is not played: {channel.msgtype}: {error}"
+            self.get_logger().warning(remember(self.get_logger().name, problem))
             return
         if convert is not None:
             self.get_logger().info(f"{channel.topic}: {channel.msgtype} of another version is converted by field names")
@@ -147,7 +150,8 @@ class BagPlayer(Node):
                     break
                 self._position_ns = self._begin_ns
         except Exception as error:  # the thread must not vanish in silence
-            self.get_logger().error(f"playing ended: {type(error).__name__}: {error}")
+            problem = f"playing ended: {type(error).__name__}: {error}"
+            self.get_logger().error(remember(self.get_logger().name, problem))
         self._done = True
         if self._settings.value.end and not self._playback.ended:
             time.sleep(LINGER_S)

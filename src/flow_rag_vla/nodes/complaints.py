@@ -12,6 +12,20 @@ _KINDS_KEPT = 64
 _LONGEST = 1000
 """A message may hold a string of any length, and a refusal names it: in the log, and each second on /diagnostics."""
 _NUMBER = re.compile(r"[-+]?\d[\d.e+-]*")
+_newest: dict[str, str] = {}
+
+
+def remember(node: str, problem: str) -> str:
+    """Keep a problem as a node's newest, which its diagnostics tell; the problem, cut to what a report may hold."""
+    if len(problem) > _LONGEST:
+        problem = f"{problem[:_LONGEST]}... ({len(problem)} characters)"
+    _newest[node] = problem
+    return problem
+
+
+def newest(node: str) -> str:
+    """A node's newest problem, by the name of its logger; empty if it had none."""
+    return _newest.get(node, "")
 
 
 class Complaints:
@@ -29,9 +43,7 @@ class Complaints:
     def __call__(self, problem: str) -> None:
         """Count one refusal, and log it unless its kind was logged within the last second."""
         self.count += 1
-        if len(problem) > _LONGEST:
-            problem = f"{problem[:_LONGEST]}... ({len(problem)} characters)"
-        self.last = problem
+        self.last = problem = remember(self._logger.name, problem)
         kind, now = _NUMBER.sub("#", problem), time.monotonic_ns()
         due, left_out = self._kinds.get(kind, (0, 0))
         if now < due:

@@ -32,6 +32,7 @@ from flow_rag_vla.core.action import TICK_NS, TICK_S, Provenance
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.complaints import remember
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
@@ -290,6 +291,7 @@ class Controller(Node):
     def _log(self) -> None:
         now = time.monotonic_ns()
         for key, text in self._pending:
+            remember(self.get_logger().name, text)
             due, left_out = self._complaints.get(key, (0, 0))
             if now < due:
                 self._complaints[key] = due, left_out + 1

@@ -11,12 +11,16 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 
 from flow_rag_vla.core.process_figures import ProcessFigures
+from flow_rag_vla.nodes.complaints import newest
 
 Health = tuple[bytes, str, Mapping[str, object]]
 """Level (OK, WARN or ERROR), one sentence, and figures."""
 
 STATE_FIGURE = "lifecycle"
 """Which of a managed node's figures is its state, by the label that the standard gives it."""
+
+LAST_PROBLEM = "last_problem"
+"""Which figure of every node is the newest that it refused or could not do; empty as long as there was none."""
 
 ACTIVE = "active"
 """The state in which a managed node works."""
@@ -77,7 +81,9 @@ class Diagnostics:
         """Publish now."""
         level, sentence, figures = self._health()
         done = figures.get(COUNTED.get(self._node.get_name(), ""))
-        figures = {**self._process.read(done if isinstance(done, int) else None), **figures}
+        cost = self._process.read(done if isinstance(done, int) else None)
+        # Whatever a node says of itself goes before.
+        figures = {**cost, LAST_PROBLEM: newest(self._node.get_logger().name), **figures}
         status = DiagnosticStatus(
             level=level,
             name=self._node.get_fully_qualified_name().lstrip("/"),

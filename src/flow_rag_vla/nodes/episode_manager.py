@@ -20,6 +20,7 @@ from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParame
 from flow_rag_vla.core.goal import UnknownTaskError, parse_instruction
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, Outcome, Verdict
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import remember
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.episode_action import Concluded, EpisodeAction, Wanted
 from flow_rag_vla.nodes.episode_messages import status_message
@@ -235,7 +236,8 @@ class EpisodeManager(Node):
             file = str(self._results.write(record))
         except OSError as error:
             folder = self._results.folder
-            self.get_logger().error(f"result of episode {episode.episode_id} not written to {folder}: {error}")
+            problem = f"result of episode {episode.episode_id} not written to {folder}: {error}"
+            self.get_logger().error(remember(self.get_logger().name, problem))
         self.get_logger().info(f"episode {episode.episode_id}: {episode.verdict.word} after {record.duration:.1f} s")
         self._done.set_result(Concluded(episode, file))
 

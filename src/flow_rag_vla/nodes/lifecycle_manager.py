@@ -27,6 +27,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.managing import ACTIVE, INACTIVE, UNCONFIGURED, Managing
 from flow_rag_vla.bringup.parameters.lifecycle_manager import LifecycleManagerParameters
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.complaints import remember
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.permission import permitted
@@ -157,7 +158,8 @@ class LifecycleManager(Node):
             ends.moving_s, ends.heard_s = None, time.monotonic()
             success = answer.result() is not None and bool(answer.result().success)
             if not success:
-                self.get_logger().warning(f"{name} refused; its own log and /diagnostics say why")
+                problem = f"{name} refused; its own log and /diagnostics say why"
+                self.get_logger().warning(remember(self.get_logger().name, problem))
             self._managing.answered(name, success, time.monotonic())
 
         return take

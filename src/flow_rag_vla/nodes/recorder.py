@@ -29,6 +29,7 @@ from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
 from flow_rag_vla.data.split_writer import SplitBagWriter
+from flow_rag_vla.nodes.complaints import remember
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameter_snapshot import ParameterSnapshot
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -88,7 +89,7 @@ class Recorder(Node):
             queue_bytes=int(settings.queue * 1e6),
             checkpoint_period_s=settings.checkpoint_period,
             minimum_free_bytes=int(settings.minimum_free * 1e6),
-            on_problem=lambda sentence: self.get_logger().error(sentence),
+            on_problem=self._on_problem,
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._snapshot = ParameterSnapshot(self, self._put_parameters)
@@ -111,6 +112,9 @@ class Recorder(Node):
             f"{figures.file_bytes / 1e6:.1f} MB, {figures.dropped} dropped"
         )
         super().destroy_node()
+
+    def _on_problem(self, sentence: str) -> None:
+        self.get_logger().error(remember(self.get_logger().name, sentence))
 
     def _discover(self) -> None:
         thorough = self._discoveries % LOOKED_AT_EVERY == 0
@@ -160,7 +164,7 @@ class Recorder(Node):
                 _message_class(msgtype)
             except (ImportError, AttributeError) as error:
                 self._unsupported.add(topic)
-                self.get_logger().error(f"{topic} is not recorded: no Python module of {msgtype} ({error})")
+                self._on_problem(f"{topic} is not recorded: no Python module of {msgtype} ({error})")
                 return
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,

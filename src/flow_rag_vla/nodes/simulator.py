@@ -19,7 +19,7 @@ from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.core.goal import UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget, RobotState
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.complaints import Complaints
+from flow_rag_vla.nodes.complaints import Complaints, remember
 from flow_rag_vla.nodes.conversions import pose_message, robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -114,7 +114,7 @@ class Simulator(Node):
                 )
             scene = sample_scene(task, request.variant or "plain", int(request.seed), goal)
         except ValueError as error:
-            self.get_logger().error(f"reset refused: {error}")
+            self.get_logger().error(remember(self.get_logger().name, f"reset refused: {error}"))
             response.message = str(error)
             return response
         self._show(scene)
