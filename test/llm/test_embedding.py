@@ -112,6 +112,15 @@ def test_a_folder_is_pooled_as_told_and_the_pooling_is_part_of_the_revision(bert
     assert not np.allclose(made["cls"].embed(text), made["mean"].embed(text), atol=1e-3)
 
 
+@pytest.mark.parametrize("pooling", ["auto", "cls"])
+def test_code_that_comes_with_weights_is_never_run_and_nobody_is_asked(foreign_model, monkeypatch, pooling):
+    monkeypatch.setattr("builtins.input", lambda *_said: pytest.fail("somebody was asked whether it may run"))
+    folder, ran = foreign_model
+    with pytest.raises(errors.UnknownModelError, match="custom code"):
+        make_embedder("local", EmbedderSettings(str(folder), pooling=pooling)).embed(["x"])
+    assert not ran.exists()
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(errors.UnknownModelError, match=str(tmp_path)):
         make_embedder("local", EmbedderSettings(str(tmp_path))).embed(["x"])

@@ -70,12 +70,14 @@ class SentenceEmbedder:
         where = str(folder) if folder.exists() else self._model_name
         try:
             if self._pooling == "auto":
-                model = sentence_transformers.SentenceTransformer(where, device=self._device)
+                model = sentence_transformers.SentenceTransformer(where, device=self._device, trust_remote_code=False)
             else:
                 from sentence_transformers.base.modules import Transformer
                 from sentence_transformers.sentence_transformer.modules import Pooling
 
-                words = Transformer(where)
+                # Code that comes with weights is not run, and nobody is asked whether it may be.
+                safe = {"trust_remote_code": False}
+                words = Transformer(where, model_kwargs=safe, config_kwargs=safe, processor_kwargs=safe)
                 parts = [words, Pooling(words.get_embedding_dimension(), self._pooling)]
                 model = sentence_transformers.SentenceTransformer(modules=parts, device=self._device)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
