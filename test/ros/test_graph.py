@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rclpy.qos import QoSCompatibility, qos_check_compatible
 from std_msgs.msg import Bool
 
 from flow_rag_vla.bringup import topics
@@ -113,8 +115,13 @@ def differences(ros_node) -> list[str]:
     for topic in TOPICS:
         name = topic.name if topic.name.startswith("/") else f"/{topic.name}"
         others = {ros_node.get_name(), "operator"}
-        publishers = {info.node_name for info in ros_node.get_publishers_info_by_topic(name)} - others
-        subscribers = {info.node_name for info in ros_node.get_subscriptions_info_by_topic(name)} - others
+        writers = [info for info in ros_node.get_publishers_info_by_topic(name) if info.node_name not in others]
+        readers = [info for info in ros_node.get_subscriptions_info_by_topic(name) if info.node_name not in others]
+        publishers, subscribers = ({info.node_name for info in infos} for infos in (writers, readers))
+        for writer, reader in itertools.product(writers, readers):
+            fits, why = qos_check_compatible(writer.qos_profile, reader.qos_profile)
+            if fits == QoSCompatibility.ERROR:
+                found.append(f"{name}: {reader.node_name} asks {writer.node_name} for what it does not offer: {why}")
         declared = {spec.name for spec in NODES} if topic.publishers == ("every node",) else set(topic.publishers)
         if topic.type not in offered.get(name, set()):
             found.append(f"{name} is of {offered.get(name)}")
