@@ -12,7 +12,6 @@ from rich.markup import escape
 from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
-    from flow_rag_vla.labeling.pipeline import Tiling
     from flow_rag_vla.labeling.runs import RunReport, Sink
     from flow_rag_vla.labeling.sinks import RegistrySink
 
@@ -73,13 +72,14 @@ def label(
     from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
     from flow_rag_vla.labeling.pipeline import LabelingError, LabelRequest
     from flow_rag_vla.labeling.pipeline.request import parse_synonyms
+    from flow_rag_vla.labeling.pipeline.tiles import parse_tiling
     from flow_rag_vla.labeling.runs import open_source, run_labeling
     from flow_rag_vla.labeling.sinks import BagSink, JsonLinesSink, OverlaySink, RegistrySink
 
     console = Console()
     try:
         request = LabelRequest(
-            tuple(prompts), threshold, synonyms=parse_synonyms(synonyms), tiling=_tiling(tiles) if tiles else None
+            tuple(prompts), threshold, synonyms=parse_synonyms(synonyms), tiling=parse_tiling(tiles) if tiles else None
         )
         source = open_source(path, topics, every)
         pipeline = make_pipeline(
@@ -156,12 +156,3 @@ def _stored(sink: RegistrySink) -> str:
         return f"nothing new: all {known} objects were known"
     further = f", {sink.labelled} further labels of known ones" if sink.labelled else ""
     return f"{sink.new} new objects{further}, {known} known"
-
-
-def _tiling(text: str) -> Tiling:
-    from flow_rag_vla.labeling.pipeline import SettingError, Tiling
-
-    width, times, height = text.lower().partition("x")
-    if not times or not width.isdigit() or not height.isdigit():
-        raise SettingError(f"tiles of {text!r} are not of the form WIDTHxHEIGHT, such as 640x480")
-    return Tiling(int(width), int(height))

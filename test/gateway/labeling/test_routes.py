@@ -200,6 +200,31 @@ def test_a_picture_is_found_cut_out_and_registered_once(labelling, seen):
     refused(labelling.ask(Role.LABELLER, "POST", "segment", **nowhere), 422, "invalid_boxes")
 
 
+def test_other_words_and_tiles_are_asked_for_as_on_the_command_line(labelling, seen):
+    def detect(data=seen, **fields):
+        return labelling.ask(Role.LABELLER, "POST", "detect", **upload(data, confidence=0.4, **fields))
+
+    first, other = detect().json()["labels"][:2]
+    said = detect(classes=first, synonyms=f"{first}={other}").json()
+    alone = [detect(classes=word).json()["boxes"] for word in (first, other)]
+    assert set(said["labels"]) == {first} and len(said["boxes"]) == sum(map(len, alone)) > len(alone[0])
+    tiled = detect(tiles="200x160").json()
+    assert (
+        tiled["seconds"] > 0
+        and set(tiled["labels"])
+        and labelling.ask(
+            Role.LABELLER, "POST", "auto_label", **upload(seen, synonyms=[f"{first}={other}"], tiles="200x160")
+        ).json()["masks_count"]
+    )
+    for fields, code in (
+        ({"synonyms": "cup"}, "prompt_empty"),
+        ({"tiles": "640"}, "setting_out_of_range"),
+        ({"tiles": "8x8"}, "setting_out_of_range"),
+        ({"tiles": "32x32"}, "too_many_tiles"),
+    ):
+        refused(detect(**fields), 422, code)
+
+
 def test_objects_are_searched_with_a_picture_of_a_thing(labelling, seen):
     made = labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen)).json()
     for box, kind, object_id in zip(made["boxes"], made["labels"], made["object_ids"], strict=True):

@@ -22,6 +22,8 @@ from flow_rag_vla.gateway.labeling.uploads import decoded
 from flow_rag_vla.gateway.labeling.views import base64_png, found_fields, search_given
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.pipeline.request import parse_synonyms
+from flow_rag_vla.labeling.pipeline.tiles import parse_tiling, windows
 from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
@@ -33,6 +35,15 @@ Classes = Annotated[
         description="words for what is looked for, comma between or sent one by one; none: all that is known",
     ),
 ]
+Synonyms = Annotated[
+    list[Annotated[str, Field(max_length=4000)]],
+    Form(max_length=100, description="category=word,word: other words to look for, found under the category's name"),
+]
+Tiles = Annotated[
+    str, Form(max_length=20, description="WIDTHxHEIGHT in pixels: also look in tiles of this size, for small things")
+]
+MOST_TILES = 64
+"""Of one picture: nobody else's picture is looked at meanwhile."""
 Confidence = Annotated[float, Form(ge=0.0, le=1.0, allow_inf_nan=False, description="least score that is kept")]
 Upload = Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP")]
 
@@ -55,9 +66,12 @@ def model_routes(labels: Labels) -> APIRouter:
         _person: Labeller,
         classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
+        synonyms: Synonyms = [],  # noqa: B006
+        tiles: Tiles = "",
     ) -> schemas.Found:
         """Boxes, labels and scores of what is in a picture."""
-        pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
+        pixels = decoded(image.file.read()).pixels
+        request = request_of(classes, confidence, synonyms, tiles)
         found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=False))
         return schemas.Found(**found_fields(found, seconds))
 
@@ -67,9 +81,12 @@ def model_routes(labels: Labels) -> APIRouter:
         _person: Labeller,
         classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
+        synonyms: Synonyms = [],  # noqa: B006
+        tiles: Tiles = "",
     ) -> schemas.FoundWithMasks:
         """The same, with a mask of each."""
-        pixels, request = decoded(image.file.read()).pixels, request_of(classes, confidence)
+        pixels = decoded(image.file.read()).pixels
+        request = request_of(classes, confidence, synonyms, tiles)
         found, seconds = labels.models.run(lambda pipeline: _labelled(pipeline, pixels, request, masks=True))
         masks = [] if found.masks is None else [base64_png(mask) for mask in found.masks]
         return schemas.FoundWithMasks(masks=masks, **found_fields(found, seconds))
@@ -98,6 +115,8 @@ def model_routes(labels: Labels) -> APIRouter:
         person: Labeller,
         classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
+        synonyms: Synonyms = [],  # noqa: B006
+        tiles: Tiles = "",
         project: Annotated[str, Form(min_length=1, max_length=schemas.LONGEST_WORD)] = "default",
         idempotency_key: IdempotencyKey = None,
     ) -> schemas.AutoLabelled:
@@ -105,7 +124,7 @@ def model_routes(labels: Labels) -> APIRouter:
 
         Without an Idempotency-Key, what is registered of the same picture already is not stored a second time.
         """
-        picture, request = decoded(image.file.read()), request_of(classes, confidence)
+        picture, request = decoded(image.file.read()), request_of(classes, confidence, synonyms, tiles)
         found, seconds, embedder = labels.models.run(
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
@@ -160,19 +179,33 @@ def _described(pipeline: LabelingPipeline) -> schemas.Models:
     return schemas.Models(ready=True, name=pipeline.name, revision=pipeline.revision, vocabulary=words, problem="")
 
 
-def request_of(classes: Sequence[str], confidence: float) -> LabelRequest:
+def request_of(
+    classes: Sequence[str], confidence: float, synonyms: Sequence[str] = (), tiles: str = ""
+) -> LabelRequest:
     """What is asked of the models; each text may hold several words with commas between.
 
     Raises:
-        PromptError: a word between two commas is empty.
+        PromptError: a word between two commas is empty, or synonyms are of another form.
+        SettingError: tiles are of another form, or too small.
     """
     words = [word.strip() for text in classes if text.strip() for word in text.split(",")]
-    return LabelRequest(tuple(words), confidence)
+    return LabelRequest(
+        tuple(words), confidence, synonyms=parse_synonyms(synonyms), tiling=parse_tiling(tiles) if tiles else None
+    )
 
 
 def _labelled(
     pipeline: LabelingPipeline, pixels: Any, request: LabelRequest, *, masks: bool
 ) -> tuple[Detections, float]:
+    height, width = pixels.shape[:2]
+    if request.tiling is not None and len(windows(width, height, request.tiling)) > MOST_TILES:
+        raise GatewayError(
+            422,
+            "too_many_tiles",
+            f"a picture of {width} x {height} has more than {MOST_TILES} tiles of {request.tiling.width} x "
+            f"{request.tiling.height}",
+            "send larger tiles, or a part of the picture",
+        )
     # A pipeline without its later stages costs no models: they are the same objects.
     used = pipeline if masks else LabelingPipeline(pipeline.detector)
     done = used.label([pixels], request)[0]

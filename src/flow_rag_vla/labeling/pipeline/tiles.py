@@ -39,6 +39,18 @@ class Tiling:
             raise SettingError(f"tiles overlap by {self.overlap}, expected 0 to 0.9 of a tile")
 
 
+def parse_tiling(text: str) -> Tiling:
+    """Tiles of a text such as ``640x480``.
+
+    Raises:
+        SettingError: it is of another form, or they are too small.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (text.isascii() and width.isdigit() and height.isdigit()):
+        raise SettingError(f"tiles of {text!r} are not of the form WIDTHxHEIGHT, such as 640x480")
+    return Tiling(int(width), int(height))
+
+
 def windows(width: int, height: int, tiling: Tiling) -> list[Window]:
     """Tiles of one size that cover a picture; one window, the picture, where it is no larger than a tile."""
     columns = _starts(width, tiling.width, tiling.overlap)
