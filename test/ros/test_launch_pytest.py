@@ -1,5 +1,5 @@
-"""The launch file under launch_pytest, as a ROS workspace tests its graphs. Where that is not installed, or pytest is too
-new for it (9), test_launch.py has launch alone, and test_graph.py starts the same processes from the same declaration."""
+"""The launch file under launch_pytest, as a ROS workspace tests its graphs. Where that is not installed, or pytest is
+too new for it (9), test_launch.py has launch alone, and test_graph.py the same processes from the same declaration."""
 
 from __future__ import annotations
 
