@@ -1,5 +1,6 @@
 """The loading code of the pretrained backends, on tiny models of random weights that are saved as the real ones are."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from flow_rag_vla.labeling.detectors.florence2 import Florence2Detector, read_an
 from flow_rag_vla.labeling.detectors.grounding_dino import GroundingDinoDetector, joined_prompts, token_owner
 from flow_rag_vla.labeling.embedders.dinov2 import Dinov2Embedder
 from flow_rag_vla.labeling.pipeline import LabelRequest, ModelError, PromptError, SettingError
-from flow_rag_vla.labeling.pretrained import PretrainedSettings
+from flow_rag_vla.labeling.pretrained import PretrainedSettings, load_processor
 from flow_rag_vla.labeling.segmenters.sam2 import Sam2Segmenter
 
 from . import tiny_models
@@ -253,3 +254,20 @@ def test_revisions_tell_weights_apart(folder: Folder) -> None:
     from flow_rag_vla.labeling.pretrained import weights_revision
 
     assert weights_revision(embedder._model) != before
+
+
+def test_code_that_comes_with_weights_is_never_run_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_said: pytest.fail("somebody was asked whether it may run"))
+    folder, ran = tmp_path / "foreign", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "foreign.py").write_text(f"from pathlib import Path\n\nPath({str(ran)!r}).touch()\n")
+    places = {"AutoConfig": "foreign.A", "AutoModel": "foreign.B", "AutoProcessor": "foreign.C"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "foreign", "auto_map": places}))
+    settings = PretrainedSettings(str(folder))
+    with pytest.raises(ModelError, match="does not load"):
+        Dinov2Embedder(settings)
+    with pytest.raises(ModelError, match="does not load"):
+        load_processor("processor", settings)
+    assert not ran.exists()

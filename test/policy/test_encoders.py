@@ -179,6 +179,18 @@ def test_every_way_of_writing_a_size_is_understood(tmp_path, values, size) -> No
     assert read_preprocessing(str(tmp_path), None).size == size
 
 
+def test_code_that_comes_with_weights_is_never_run_and_nobody_is_asked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_said: pytest.fail("somebody was asked whether it may run"))
+    folder, ran = tmp_path / "foreign", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "foreign.py").write_text(f"from pathlib import Path\n\nPath({str(ran)!r}).touch()\n")
+    places = {"AutoConfig": "foreign.A", "AutoModel": "foreign.B"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "foreign", "auto_map": places}))
+    with pytest.raises(EncoderError, match="does not load"):
+        make_encoder(str(folder))
+    assert not ran.exists()
+
+
 def test_a_missing_folder_is_named_with_the_remedy(tmp_path) -> None:
     with pytest.raises(EncoderError, match=r"nowhere does not exist.*encoder: compact"):
         make_encoder(str(tmp_path / "nowhere"))

@@ -98,6 +98,18 @@ def load_part(what: str, settings: PretrainedSettings, loader: Callable[[str], T
         ) from error
 
 
+def load_processor(what: str, settings: PretrainedSettings) -> Any:
+    """What prepares a model's input, of transformers; code of its own is not run.
+
+    Raises:
+        ModelError: as ``load_part``.
+    """
+    from transformers import AutoProcessor
+
+    kind: Any = AutoProcessor
+    return load_part(what, settings, lambda source: kind.from_pretrained(source, trust_remote_code=False))
+
+
 def load_model(what: str, settings: PretrainedSettings, kind: Any) -> Any:
     """A model of transformers, ready to run: on its device, in its precision, without gradients.
 
@@ -109,7 +121,8 @@ def load_model(what: str, settings: PretrainedSettings, kind: Any) -> Any:
     dtype = getattr(torch, settings.precision)
 
     def loader(source: str) -> Any:
-        model, report = kind.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        # Code that comes with weights is not run, and nobody is asked whether it may be.
+        model, report = kind.from_pretrained(source, dtype=dtype, output_loading_info=True, trust_remote_code=False)
         # Weights that are not in the file are random: such a model would answer, and wrongly.
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])

@@ -20,7 +20,7 @@ from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline.boxes import clipped
 from flow_rag_vla.labeling.pipeline.errors import ModelError, PromptError
 from flow_rag_vla.labeling.pipeline.images import Image, check_image
-from flow_rag_vla.labeling.pretrained import PretrainedSettings, load_model, load_part, weights_revision
+from flow_rag_vla.labeling.pretrained import PretrainedSettings, load_model, load_processor, weights_revision
 
 DEFAULT_SOURCE = "florence-community/Florence-2-base"
 """The checkpoint in the layout that transformers reads without remote code."""
@@ -77,11 +77,11 @@ class Florence2Detector:
         Raises:
             ModelError: when they are missing, damaged or of another kind.
         """
-        from transformers import AutoProcessor, Florence2ForConditionalGeneration
+        from transformers import Florence2ForConditionalGeneration
 
         self.settings = settings or PretrainedSettings(DEFAULT_SOURCE)
         self._model: Any = load_model("Florence-2 model", self.settings, Florence2ForConditionalGeneration)
-        self._processor: Any = load_part("Florence-2 processor", self.settings, AutoProcessor.from_pretrained)
+        self._processor: Any = load_processor("Florence-2 processor", self.settings)
         self._revision = weights_revision(self._model)
         vocabulary = self._processor.tokenizer.get_vocab()
         places = {token: re.fullmatch(r"<loc_(\d+)>", token) for token in vocabulary}

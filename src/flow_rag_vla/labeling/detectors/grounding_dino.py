@@ -12,7 +12,7 @@ from flow_rag_vla.labeling.detectors.florence2 import open_prompts
 from flow_rag_vla.labeling.pipeline.boxes import areas, clipped
 from flow_rag_vla.labeling.pipeline.errors import ModelError, PromptError
 from flow_rag_vla.labeling.pipeline.images import Image, check_image
-from flow_rag_vla.labeling.pretrained import PretrainedSettings, load_model, load_part, weights_revision
+from flow_rag_vla.labeling.pretrained import PretrainedSettings, load_model, load_processor, weights_revision
 
 DEFAULT_SOURCE = "IDEA-Research/grounding-dino-tiny"
 
@@ -26,11 +26,11 @@ class GroundingDinoDetector:
         Raises:
             ModelError: when they are missing, damaged or of another kind.
         """
-        from transformers import AutoProcessor, GroundingDinoForObjectDetection
+        from transformers import GroundingDinoForObjectDetection
 
         self.settings = settings or PretrainedSettings(DEFAULT_SOURCE)
         self._model: Any = load_model("Grounding DINO model", self.settings, GroundingDinoForObjectDetection)
-        self._processor: Any = load_part("Grounding DINO processor", self.settings, AutoProcessor.from_pretrained)
+        self._processor: Any = load_processor("Grounding DINO processor", self.settings)
         if not getattr(self._processor.tokenizer, "is_fast", False):
             raise ModelError(
                 f"the tokenizer of {self.settings.source!r} cannot say where its tokens lie; save its fast form "

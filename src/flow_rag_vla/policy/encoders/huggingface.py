@@ -119,7 +119,8 @@ class HuggingFaceEncoder:
             )
         source = str(folder) if folder.is_dir() else folder_or_id
         try:
-            model = AutoModel.from_pretrained(source)
+            # Code that comes with weights is not run, and nobody is asked whether it may be.
+            model = AutoModel.from_pretrained(source, trust_remote_code=False)
         except Exception as error:  # transformers raises many kinds, all of which mean the same to a user
             raise EncoderError(
                 f"vision backbone {folder_or_id!r} does not load ({_first_line(error)}); download it once with "
