@@ -15,7 +15,7 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.data.bag import Bag, BagError
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import installed_definitions
-from flow_rag_vla.data.recorded_episode import PERSON, RecordedEpisode, episodes_of_bag, write_episodes
+from flow_rag_vla.data.recorded_episode import HELD, PERSON, RecordedEpisode, episodes_of_bag, write_episodes
 
 pytest.importorskip("pyarrow", reason="data sets are an extra")
 pytest.importorskip("av", reason="data sets are an extra")
@@ -42,6 +42,7 @@ def episode(
     interventions = np.zeros(ticks, dtype=np.int64)
     if number == 2:
         failures[10], interventions[15:20], interventions[22:26] = 3, 1, PERSON
+        interventions[:2] = HELD
     smooth = np.linspace(0, 255, size * size).reshape(size, size).astype(np.uint8)
     pictures = np.stack(
         [np.stack([smooth, smooth.T, np.full_like(smooth, 3 * index)], 2) for index in range(len(frames))]
@@ -84,6 +85,7 @@ def test_a_bag_becomes_a_data_set_and_a_bag_again_without_losing_a_bit(tmp_path)
     taken = [message for message in commands if message.mode == Mode.TAKEOVER]
     assert len(taken) == 4 and {message.provenance.policy for message in taken} == {HUMAN}
     assert not any(message.provenance.correction for message in taken)
+    assert [message.mode for message in commands].count(Mode.HOLD) == 2
 
 
 def test_the_layout_is_that_of_lerobot_v3(tmp_path):
@@ -194,5 +196,5 @@ def test_parts_that_do_not_fit_are_named():
         dataclasses.replace(EPISODES[0], actions=EPISODES[0].actions[:-1])
 
 
-def test_what_a_person_did_is_told_from_every_correction():
-    assert PERSON not in {int(mode) for mode in CorrectionMode}
+def test_what_a_person_did_and_where_nothing_was_followed_is_told_from_every_correction():
+    assert not {PERSON, HELD} & {int(mode) for mode in CorrectionMode}

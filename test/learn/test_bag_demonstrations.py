@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flow_rag_vla.data.demonstrations import read_shard, write_shard
-from flow_rag_vla.data.recorded_episode import RecordedEpisode
+from flow_rag_vla.data.recorded_episode import HELD, PERSON, RecordedEpisode
 from flow_rag_vla.learn.bag_demonstrations import FAILURE_LEAD_TICKS, FAILURE_TAIL_TICKS, demonstrations
 
 
@@ -42,6 +42,15 @@ def test_what_led_into_a_failure_is_not_usable():
     found = next(demonstrations([recorded(True, failure_at=60, instruction=GOALS[0].instruction)]))
     assert not found.usable[60 - FAILURE_LEAD_TICKS : 60 + FAILURE_TAIL_TICKS].any()
     assert found.usable[: 60 - FAILURE_LEAD_TICKS].all() and found.usable[60 + FAILURE_TAIL_TICKS :].all()
+
+
+def test_standing_still_for_want_of_a_chunk_is_not_usable():
+    from flow_rag_vla.core.goal import GOALS
+
+    episode = recorded(True, instruction=GOALS[0].instruction)
+    episode.interventions[:3], episode.interventions[50:60] = HELD, PERSON
+    found = next(demonstrations([episode]))
+    assert not found.usable[:3].any() and found.usable[3:].all()
 
 
 def test_an_instruction_that_nobody_knows_is_left_out():

@@ -23,8 +23,9 @@ NO_FAILURE = -1
 RUNNING, SUCCEEDED, FAILED, CANCELED = 2, 3, 4, 5
 """Values equal EpisodeStatus.STATE_*."""
 
-PERSON = 100
-"""Intervention of a tick at which a person was followed; above every value that Provenance correction may get."""
+PERSON, HELD = 100, 101
+"""Interventions of a tick at which a person was followed, and of one at which nothing was (the loop held, slowed down
+or stopped); above every value that Provenance correction may get."""
 
 _OWN = "flow_rag_vla_interfaces/msg"
 CAMERA_TOPICS: Mapping[str, str] = {"front": "camera/front/image_raw", "wrist": "camera/wrist/image_raw"}
@@ -36,8 +37,8 @@ class RecordedEpisode:
 
     stamps_ns: (T,) int64, node clock; states: (T, STATE_DIM) float32; actions: (T, 7) float32, as sent after the limits
     failures: (T,) int64, FailureEvent type at the tick at which one began, else -1
-    interventions: (T,) int64, PERSON where a person had the robot, else how the memory shaped the command: Provenance
-        correction, 0 for none
+    interventions: (T,) int64, PERSON where a person had the robot, HELD where nothing was followed, else how the memory
+        shaped the command: Provenance correction, 0 for none
     phases: T names; frame_ticks: (F,) int32, rising; images: camera to (F, H, W, 3) uint8
     success: None if nobody judged it; truths: ground truth messages by frame, empty if none was recorded
     """
@@ -177,6 +178,8 @@ def _intervention(message: Any) -> int:
     if int(message.mode) == Mode.TAKEOVER:
         return PERSON
     mode = int(message.provenance.correction)
+    if int(message.mode) != Mode.FOLLOW and mode != CorrectionMode.HOLD:
+        return HELD
     return 0 if mode == CorrectionMode.TIMEOUT else mode
 
 
@@ -306,15 +309,19 @@ def _write_episode(
         _write_state(writer, make, header(stamp), stamp, episode.states[place])
         tick += 1
         intervention = int(episode.interventions[place])
-        shaped = intervention != PERSON
+        mode = {PERSON: Mode.TAKEOVER, HELD: Mode.HOLD, int(CorrectionMode.HOLD): Mode.HOLD}.get(
+            intervention, Mode.FOLLOW
+        )
         writer.write_message(
             "/command",
             stamp,
             make(
                 f"{_OWN}/ControlCommand", header=header(stamp), tick=tick, action=episode.actions[place],
-                mode=int(Mode.FOLLOW if shaped else Mode.TAKEOVER),
+                mode=int(mode),
                 provenance=make(
-                    f"{_OWN}/Provenance", correction=intervention if shaped else 0, policy="" if shaped else HUMAN
+                    f"{_OWN}/Provenance",
+                    correction=intervention if intervention < PERSON else 0,
+                    policy=HUMAN if intervention == PERSON else "",
                 ),
             ),
         )  # fmt: skip

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import UnknownTaskError, parse_instruction
 from flow_rag_vla.data.demonstrations import POSE_DIM, Demonstration
-from flow_rag_vla.data.recorded_episode import RecordedEpisode
+from flow_rag_vla.data.recorded_episode import HELD, RecordedEpisode
 from flow_rag_vla.learn.truth import entity_poses
 from flow_rag_vla.policy.observation import ENTITIES
 from flow_rag_vla.sim.bodies import SceneState
@@ -21,8 +22,8 @@ def demonstrations(episodes: Iterable[RecordedEpisode], *, only_successes: bool 
     """Demonstrations of recorded episodes.
 
     Actions from half a second before the onset of a failure until half a second after it are marked as not usable:
-    nobody should learn what led into it. Poses come from the simulator's ground truth where that was recorded, and are
-    NaN otherwise.
+    nobody should learn what led into it. So are ticks at which nothing was followed. Poses come from the simulator's
+    ground truth where that was recorded, and are NaN otherwise.
 
     Args:
         episodes: as they were run.
@@ -58,7 +59,8 @@ FAILURE_TAIL_TICKS = 20
 
 
 def _usable(episode: RecordedEpisode) -> NDArray[np.bool_]:
-    usable = np.ones(episode.ticks, dtype=np.bool_)
+    # A loop that waits for a chunk stands still: nothing that a policy should learn to do there.
+    usable = ~np.isin(episode.interventions, (HELD, CorrectionMode.HOLD))
     for place in np.flatnonzero(episode.failures >= 0).tolist():
         usable[max(0, place - FAILURE_LEAD_TICKS) : place + FAILURE_TAIL_TICKS] = False
     return usable

@@ -29,7 +29,7 @@ from flow_rag_vla.data.lerobot.layout import (
     image_key,
 )
 from flow_rag_vla.data.lerobot.statistics import episode_statistics, joined_statistics
-from flow_rag_vla.data.recorded_episode import RecordedEpisode
+from flow_rag_vla.data.recorded_episode import HELD, RecordedEpisode
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _about(episode: RecordedEpisode) -> dict[str, Any]:
         "seed": episode.seed,
         "source_episode_id": episode.episode_id,
         "failure_events": int((episode.failures >= 0).sum()),
-        "interventions": int((episode.interventions > 0).sum()),
+        "interventions": int(((episode.interventions > 0) & (episode.interventions != HELD)).sum()),
     }
 
 
