@@ -37,11 +37,13 @@ from flow_rag_vla.policy.observation import (
     proprioception,
     relative_reading,
 )
-from flow_rag_vla.policy.situation import SituationKey, reading_from
+from flow_rag_vla.policy.situation import FEATURES, SituationKey, reading_from
 
 PUSH = parse_instruction("push the yellow cylinder to the green zone")
 D = 3 * len(ENTITIES) + 1
 HOME = np.array([0.35, 0.0, 0.35])
+UNITS = np.zeros(FEATURES, dtype=np.float32), np.full(FEATURES, 0.2, dtype=np.float32)
+"""Mean and deviation of the features: 20 cm are one unit."""
 
 
 def readout() -> SituationKey:
@@ -51,7 +53,7 @@ def readout() -> SituationKey:
         for axis in range(3):
             weight[entity * ENTITY_DIM + axis, 3 * entity + axis] = 10.0 / math.sqrt(D)
             weight[entity * ENTITY_DIM + axis, D + axis] = -1.0 / POSITION_SCALE
-    return SituationKey([(weight, np.zeros(READING_DIM, dtype=np.float32))], "e1")
+    return SituationKey([(weight, np.zeros(READING_DIM, dtype=np.float32))], *UNITS, "e1")
 
 
 KEY = readout()
@@ -132,7 +134,11 @@ def nobody(seconds):
         (nobody, lambda: KEY, "no embedding came within 2 s"),
         (looking(NEAR, stamp=EncoderStamp("compact", "other", D)), lambda: KEY, "the encoder is compact@other"),
         (looking(NEAR), None, "no policy makes situation keys"),
-        (looking(NEAR), lambda: SituationKey([(np.ones((READING_DIM, D + 9), np.float32), np.ones(35))], "e1"), "@"),
+        (
+            looking(NEAR),
+            lambda: SituationKey([(np.ones((READING_DIM, D + 9), np.float32), np.ones(35))], *UNITS, "e1"),
+            "@",
+        ),
         (lambda _seconds: Present(seen(NEAR), STAMP, None), lambda: KEY, "robot's state is not known"),
         (lambda _seconds: Present(seen(NEAR), STAMP, felt(HOME) * np.nan), lambda: KEY, "not finite"),
         (lambda _seconds: Present(np.ones(4, np.float32), STAMP, felt(HOME)), lambda: KEY, "expected (22,)"),

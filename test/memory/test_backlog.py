@@ -53,7 +53,9 @@ def test_a_failure_is_stored_once_the_database_is_let_go(open_memory, make, data
     learns, said = learner(memory)
     first, second = failed(make, (1, 2)), failed(make, (3,))
     with held(database):
-        with pytest.raises(StoreUnavailableError, match=r"another program holds it.*; 1 lesson is kept and tried again"):
+        with pytest.raises(
+            StoreUnavailableError, match=r"another program holds it.*; 1 lesson is kept and tried again"
+        ):
             backlog.write(learns.remembering(first, tuple))
         with pytest.raises(StoreUnavailableError, match=r"holds it.*; 2 lessons are kept and tried again"):
             backlog.write(learns.remembering(second, tuple))
@@ -159,7 +161,9 @@ def test_more_lessons_than_may_wait_are_refused_and_those_that_wait_stay():
         return write
 
     for number in range(4):
-        with pytest.raises(StoreUnavailableError, match="kept" if number < 2 else "2 lessons wait.* lost: disk is full"):
+        with pytest.raises(
+            StoreUnavailableError, match="kept" if number < 2 else "2 lessons wait.* lost: disk is full"
+        ):
             backlog.write([step(number)])
     free = True
     assert (backlog.retry(), done) == (2, [0, 1])

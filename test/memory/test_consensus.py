@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,3 +269,52 @@ def test_keys_of_another_kind_are_refused(memory: FailureMemory, make) -> None:
 def test_settings_that_make_no_sense_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         ConsensusSettings(**{name: value})
+
+
+def closing(make, step: float, at: int, horizon: int = 12) -> np.ndarray:
+    """A chunk that moves and closes the hand from a row on."""
+    actions = make.motion(step, horizon)
+    actions[at:, 6] = 0.0
+    return actions
+
+
+def test_of_two_acts_the_one_with_more_weight_is_done_and_not_what_lies_between(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    # Two go on toward the thing, one closes the hand where it is; a success closes it, too.
+    onward = [make.case(embedding=make.turned(key, 0.9, seed), failed_actions=make.motion(0.0, 12)) for seed in (1, 2)]
+    onward = [replace(case, correction=closing(make, 0.008, 12), correction_source="expert") for case in onward]
+    stays = make.case(embedding=make.turned(key, 0.8, 3), failed_actions=make.motion(0.001, 12))
+    stays = replace(stays, correction=closing(make, 0.0, 0), correction_source="expert")
+    remember(memory, *onward, stays)
+    situation = SuccessSituation("push", "reach", STAMP, make.turned(key, 0.7, 4), closing(make, 0.0, 0), 1)
+    memory.observe_done([situation])
+    answer = ask(memory, key)
+    np.testing.assert_allclose(answer.correction.actions, closing(make, 0.008, 12), atol=1e-6)
+    # The others had no say, so they are neither named nor credited.
+    assert answer.correction.case_ids == (1, 2) and len(answer.shares) == 2
+    assert sum(answer.shares) < 1.0
+    between = ask(memory, key, by_act=False).correction
+    assert 0.001 < between.actions[0, 0] < 0.007 and between.case_ids == (1, 2, 3)
+
+
+def test_where_successes_do_what_is_done_no_case_is_credited_for_it(memory: FailureMemory, make) -> None:
+    key = make.unit(1)
+    case = make.case(embedding=make.turned(key, 0.6, 1), failed_actions=make.motion(0.0, 12))
+    remember(memory, replace(case, correction=closing(make, 0.0, 0), correction_source="expert"))
+    memory.observe_done(
+        [
+            SuccessSituation("push", "reach", STAMP, make.turned(key, 0.95, seed), closing(make, 0.006, 8), 1)
+            for seed in (2, 3)
+        ]
+    )
+    answer = ask(memory, key)
+    np.testing.assert_allclose(answer.correction.actions, closing(make, 0.006, 8), atol=1e-6)
+    assert answer.correction.case_ids == (1,) and answer.shares == (0.0,)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 16])
+def test_chunks_of_any_length_are_told_apart_by_when_they_close(memory: FailureMemory, make, horizon: int) -> None:
+    key = make.unit(1)
+    case = make.case(embedding=key, failed_actions=make.motion(0.0, horizon))
+    remember(memory, replace(case, correction=closing(make, 0.004, 0, horizon), correction_source="expert"))
+    np.testing.assert_allclose(ask(memory, key).correction.actions, closing(make, 0.004, 0, horizon), atol=1e-6)

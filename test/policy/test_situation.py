@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 
 from flow_rag_vla.core.goal import GOALS
 from flow_rag_vla.policy.checkpoint import PolicyConfig, save_checkpoint
-from flow_rag_vla.policy.network import PolicyNetwork
+from flow_rag_vla.policy.network import CONDITION_DIM, PolicyNetwork
 from flow_rag_vla.policy.observation import PROPRIOCEPTION_DIM, READING_DIM
-from flow_rag_vla.policy.situation import DIMENSION, WIDTH, SituationKey, SituationKeyError, orthogonal_frequencies
+from flow_rag_vla.policy.situation import (
+    DIMENSION,
+    FEATURES,
+    WIDTH,
+    SituationKey,
+    SituationKeyError,
+    orthogonal_frequencies,
+)
 
 MakeNetwork = Callable[..., tuple[PolicyNetwork, PolicyConfig]]
 
@@ -65,25 +72,55 @@ def test_the_cosine_of_two_keys_is_a_gaussian_kernel_of_their_distance(seed: int
     assert cosine == pytest.approx(kernel, abs=4.0 * (1.0 - kernel**2) / np.sqrt(DIMENSION // 2) + 1e-6)
 
 
-def test_another_goal_is_another_situation(checkpoint: Path, embedding: np.ndarray, felt: np.ndarray) -> None:
+@pytest.mark.parametrize("goal", range(len(GOALS)))
+def test_what_is_compared_is_what_the_velocity_network_is_conditioned_on(goal: int, tiny_network: MakeNetwork) -> None:
+    rng = np.random.default_rng(goal)
+    network, _ = tiny_network()
+    reading, felt = (rng.normal(0.0, 0.2, size).astype(np.float32) for size in (READING_DIM, PROPRIOCEPTION_DIM))
+    mean, std = (rng.uniform(0.03, 2.0, CONDITION_DIM).astype(np.float32) for _ in range(2))
+    goals = torch.tensor([goal])
+    with torch.no_grad():
+        network.feature_mean.copy_(torch.from_numpy(mean))
+        network.feature_std.copy_(torch.from_numpy(std))
+        needed = network.needed(torch.from_numpy(reading)[None], goals)
+        expected = network.condition(needed, torch.from_numpy(felt)[None], goals)[0].numpy()
+    layers = [(np.ones((READING_DIM, 40), np.float32), np.zeros(READING_DIM, np.float32))]
+    found = SituationKey(layers, mean, std, "e1").features(reading, felt, goal)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_another_goal_makes_two_situations_less_alike_and_not_strangers(
+    checkpoint: Path, embedding: np.ndarray, felt: np.ndarray
+) -> None:
     key = SituationKey.load(checkpoint)
-    assert float(key(embedding, felt, GOALS[0]) @ key(embedding, felt, GOALS[1])) < 0.2
+    # Of the same things: what is known of one target helps with another, as it does in the policy.
+    one = np.zeros(READING_DIM, dtype=np.float32)
+    apart = key.features(one, felt, 0) - key.features(one, felt, 1)
+    assert np.exp(-0.5 * float(apart @ apart) / WIDTH**2) == pytest.approx(np.exp(-1.0 / WIDTH**2))
+    assert float(key(embedding, felt, GOALS[0]) @ key(embedding, felt, GOALS[1])) < 0.95
 
 
-def test_a_step_near_the_target_counts_for_more_than_the_same_step_far_from_it() -> None:
+def test_a_step_near_the_target_counts_for_more_than_the_same_step_far_from_it(checkpoint: Path) -> None:
+    key = SituationKey.load(checkpoint)
     near, far = np.zeros(READING_DIM, dtype=np.float32), np.zeros(READING_DIM, dtype=np.float32)
     felt = np.zeros(PROPRIOCEPTION_DIM, dtype=np.float32)
-    column = int(np.flatnonzero(SituationKey.features(np.eye(READING_DIM, dtype=np.float32)[0], felt, 0))[0])
-    assert column == 0  # the first goal's target is the first entity
-    far[0] = 0.3
+    far[0] = 0.3  # the first goal's target is the first entity
     moved_near, moved_far = near.copy(), far.copy()
     moved_near[0] += 0.01
     moved_far[0] += 0.01
 
     def apart(one: np.ndarray, other: np.ndarray) -> float:
-        return float(np.linalg.norm(SituationKey.features(one, felt, 0) - SituationKey.features(other, felt, 0)))
+        return float(np.linalg.norm(key.features(one, felt, 0) - key.features(other, felt, 0)))
 
     assert apart(near, moved_near) > 2.0 * apart(far, moved_far)
+
+
+def test_features_of_another_version_are_refused() -> None:
+    layers = [(np.ones((READING_DIM, 40), np.float32), np.zeros(READING_DIM, np.float32))]
+    right = np.ones(FEATURES, np.float32)
+    for mean, std in ((right[:-1], right), (right, right[:-1]), (right, 0.0 * right)):
+        with pytest.raises(SituationKeyError, match=rf"expected \({FEATURES},\).*use a policy of this version"):
+            SituationKey(layers, mean, std, "e1")
 
 
 def test_the_revision_follows_the_readout_and_not_the_velocity_network(
@@ -95,10 +132,13 @@ def test_the_revision_follows_the_readout_and_not_the_velocity_network(
         next(network.velocity.parameters()).add_(1.0)
     save_checkpoint(network, config, tmp_path / "tuned")
     assert SituationKey.load(tmp_path / "tuned").revision == before
-    with torch.no_grad():
-        next(network.readout.parameters()).add_(1.0)
-    save_checkpoint(network, config, tmp_path / "other")
-    assert SituationKey.load(tmp_path / "other").revision != before
+    for part in (next(network.readout.parameters()), network.feature_mean):
+        with torch.no_grad():
+            part.add_(1.0)
+        save_checkpoint(network, config, tmp_path / "other")
+        assert SituationKey.load(tmp_path / "other").revision != before
+        with torch.no_grad():
+            part.sub_(1.0)
 
 
 def test_values_that_make_no_key_are_refused(checkpoint: Path, embedding: np.ndarray, felt: np.ndarray) -> None:

@@ -13,6 +13,9 @@ stored situation:
   m weighted by similarity. It is held within what those chunks do, so it never goes beyond what was done.
 
 A mean alone lags behind wherever the right action changes across the neighbourhood, as it does on the way to a handle.
+And what lies between two acts is neither: half a descent and half a closing hand is a hand that closes above the thing.
+So chunks are taken apart by when they close the hand, and only those are asked that do what most of the regression's
+weight does.
 
 Some failures have another cause: the policy does the right thing at the wrong place, because it misreads where the
 target is. Their cases know by how much (``FailureCase.misreading``), and there a chunk is the wrong thing to remember:
@@ -34,10 +37,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM, CorrectionMode
+from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.memory.calibration import conformal_threshold
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase
+from flow_rag_vla.memory.hindsight import CLOSED_BELOW
 from flow_rag_vla.memory.ledger import Successes, SuccessPlace
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.misreadings import FARTHEST, kernel, shifts, trust
@@ -64,6 +68,8 @@ class ConsensusSettings:
     minimum_credit: cases with less credit have no say
     until: share of the flow during which the correction guides; 1 because an offset of the policy must be overcome
     misread: share of the failures' mass from which on what they say is a misreading; above 1: never, 0: nothing else
+    by_act: whether chunks that close the hand at other moments are other acts; False where a chunk's last column is no
+        gripper
 
     The defaults were chosen on development seeds; see what was tried in docs/proof.md. With a gate at 15 % of the
     successes, and cases alone in the answer, the first approach to a handle was left alone because handles of another
@@ -79,6 +85,7 @@ class ConsensusSettings:
     minimum_credit: float = 0.2
     until: float = 1.0
     misread: float = 0.5
+    by_act: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -132,6 +139,10 @@ class _Known:
     chunks: Array
     trusts: NDArray[np.float64]
 
+    def of(self, rows: NDArray[np.bool_]) -> _Known:
+        """Some of them, (N,) bool."""
+        return _Known(self.vectors[rows], self.chunks[rows], self.trusts[rows])
+
     def joined(self, other: _Known) -> _Known:
         """Both together."""
         if len(other.vectors) == 0:
@@ -159,17 +170,19 @@ class _Witnesses:
     @property
     def misread(self) -> _Witnesses | None:
         """Those that a misread place explains; None if there is none."""
-        return self._of([row for row, case in enumerate(self.cases) if case.misreading is not None])
+        return self._picked([row for row, case in enumerate(self.cases) if case.misreading is not None])
 
     @property
     def corrected(self) -> _Witnesses | None:
         """Those of which it is known what would have been right; None if there is none."""
-        return self._of([row for row, case in enumerate(self.cases) if case.correction is not None])
+        return self._picked([row for row, case in enumerate(self.cases) if case.correction is not None])
 
-    def _of(self, rows: list[int]) -> _Witnesses | None:
-        if not rows:
-            return None
+    def of(self, rows: list[int]) -> _Witnesses:
+        """Some of them."""
         return _Witnesses(tuple(self.cases[row] for row in rows), self.weights[rows], self.trusts[rows])
+
+    def _picked(self, rows: list[int]) -> _Witnesses | None:
+        return self.of(rows) if rows else None
 
 
 class ConsensusMemory:
@@ -226,7 +239,8 @@ class ConsensusMemory:
                 correction, shares = self._shift(stamp_ns, key, said.misread), said.misread.weights / failures
             elif settings.misread > 0.0 and (right := said.corrected) is not None:
                 near = _nearest(place, alike, right.cases[0].horizon, settings.neighbours)
-                correction, shares = self._guidance(stamp_ns, key, right, near), right.weights / (failures + successes)
+                correction, shares = self._guidance(stamp_ns, key, right, near)
+                shares = shares / (failures + successes)
         return Consensus(correction, found, confidence, place.gate, failures, successes, tuple(shares[:NAMED].tolist()))
 
     def gate(self, task: str, phase: str, stamp: EncoderStamp) -> float:
@@ -277,34 +291,53 @@ class ConsensusMemory:
         shift = shifts(key[np.newaxis], said.cases, said.trusts, self.settings.ridge)[0]
         return Correction(stamp_ns, CorrectionMode.SHIFT, 1.0, case_ids=said.named, shift=shift)
 
-    def _guidance(self, stamp_ns: int, key: Array, said: _Witnesses, near: _Known) -> Correction:
-        """Toward the chunk of a regression over corrections and what was done in successes; see the module."""
-        known = _Known(
+    def _guidance(
+        self, stamp_ns: int, key: Array, said: _Witnesses, near: _Known
+    ) -> tuple[Correction, NDArray[np.float64]]:
+        """Toward the chunk of a regression over corrections and what was done in successes; see the module.
+
+        Beside it the weight of each of its cases, (N,), most similar first.
+        """
+        corrected = _Known(
             np.stack([case.embedding for case in said.cases]),
             np.stack([case.correction for case in said.cases if case.correction is not None]),
             said.trusts,
         )
-        return Correction(
+        known = corrected.joined(near)
+        asked = np.ones(len(known.vectors), dtype=bool)
+        if self.settings.by_act:
+            asked = _foremost(known, self._shares(key, known))
+        chunk = self._regressed(key, known.of(asked))
+        rows = np.flatnonzero(asked[: len(said.cases)]).tolist()
+        # Where successes alone do what is done, the cases are what it was asked for all the same.
+        heard = said.of(rows) if rows else said
+        correction = Correction(
             stamp_ns,
             CorrectionMode.GUIDANCE,
             1.0,
-            self._regressed(key, known.joined(near)),
+            chunk,
             said.cases[0].failed_actions[np.newaxis],
-            said.named,
+            heard.named,
             self.settings.until,
         )
+        return correction, heard.weights if rows else np.zeros(len(said.cases))
 
     def _regressed(self, key: Array, known: _Known) -> Array:
-        """(H, 7) float32: what the known situations say about this one; see the module."""
+        """(H, 7) float32: what the known situations say about this one, held within what they do; see the module."""
+        chunks = known.chunks.reshape(len(known.chunks), -1)
+        said = self._shares(key, known).astype(np.float32)
+        bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
+        return bounded.reshape(known.chunks.shape[1:])
+
+    def _shares(self, key: Array, known: _Known) -> NDArray[np.float64]:
+        """(N,) that sum to 1, some below 0: how much of each known chunk the regression takes."""
         near = np.maximum(known.vectors @ key, 0.0).astype(np.float64)
         weights = near * known.trusts
         weights /= max(float(weights.sum()), 1e-12)
         # The kernel is symmetric, so one system gives the weight of every chunk; what they lack to one is the mean's.
         beyond = np.linalg.solve(kernel(known.vectors, known.trusts, self.settings.ridge), near)
-        said = (beyond + (1.0 - beyond.sum()) * weights).astype(np.float32)
-        chunks = known.chunks.reshape(len(near), -1)
-        bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
-        return bounded.reshape(known.chunks.shape[1:])
+        shares: NDArray[np.float64] = beyond + (1.0 - beyond.sum()) * weights
+        return shares
 
     def _weight(self, similarity: float) -> float:
         return float(max(similarity, 0.0) ** self.settings.sharpness)
@@ -362,6 +395,14 @@ class ConsensusMemory:
 def _places(successes: Successes, task: str, phase: str) -> list[SuccessPlace]:
     """Stored successes of a task and phase; "" is any, as in a search."""
     return [some for place, some in successes.items() if task in ("", place[0]) and phase in ("", place[1])]
+
+
+def _foremost(known: _Known, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) which chunks do what most shares (N,) do, by whether the hand is closed early, in the middle, late."""
+    horizon = known.chunks.shape[1]
+    closed = known.chunks[:, [0, horizon // 3, 2 * horizon // 3], GRIPPER] < CLOSED_BELOW
+    acts = closed @ np.array([4, 2, 1])
+    return np.asarray(acts == max(np.unique(acts).tolist(), key=lambda act: float(shares[acts == act].sum())))
 
 
 def _nearest(place: _Place, similarities: Array, horizon: int, count: int) -> _Known:

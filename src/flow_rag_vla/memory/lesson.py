@@ -33,7 +33,7 @@ AT_REST = 0.02
 COMPARED = slice(3, 12)
 """Rows of chunks that are compared: those before are committed, those after are rarely executed."""
 
-SAME_SITUATION = 0.956
+SAME_SITUATION = 0.98
 """Cosine of situation keys above which a situation says again what an earlier one of its record said."""
 
 SAME_EMBEDDING = 0.999

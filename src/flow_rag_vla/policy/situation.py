@@ -1,10 +1,12 @@
-"""What situations are compared by: where things are for the hand, as the policy reads them, and what the hand feels.
+"""What situations are compared by: what the policy's action depends on, as the policy takes it in.
 
 Two pictures are alike when they look alike; two situations are alike when the same action is right in both. The second
-is what a failure memory must ask. The policy's own readout says where target and destination are relative to the tool;
-its errors do no harm, because a place that is misread today is misread in the same way tomorrow.
+is what a failure memory must ask. The policy's velocity network sees numbers made of where its readout sees target and
+destination, of what the hand feels, and of the goal, each standardised by its deviation in the demonstrations: the same
+numbers are compared here. What the readout misreads does no harm, because a place that is misread today is misread in
+the same way tomorrow.
 
-The features are mapped to a unit vector whose cosine is a Gaussian kernel of their distance, so that a vector index and
+The numbers are mapped to a unit vector whose cosine is a Gaussian kernel of their distance, so that a vector index and
 its thresholds serve unchanged: random Fourier features (Rahimi and Recht 2007) with orthogonal frequencies (Yu et al.
 2016, arXiv 1610.09072). numpy only: the memory's node does not load torch.
 """
@@ -25,14 +27,13 @@ from flow_rag_vla.policy.observation import (
     CENTRE,
     ENTITIES,
     ENTITY_DIM,
-    FINGERS,
     HEADING,
-    HEIGHT,
     POSITION,
     POSITION_SCALE,
     PROPRIOCEPTION_DIM,
     READING_DIM,
     SITUATION_COLUMNS,
+    SITUATION_DIM,
     YAW_SYMMETRY,
 )
 
@@ -44,25 +45,25 @@ NAME = "situation"
 DIMENSION = 512
 """Length of a key."""
 
-WIDTH = 0.4
-"""Width of the Gaussian kernel, in the units of the features: two situations one width apart have a cosine of 0.61."""
+WIDTH = 2.5
+"""Width of the Gaussian kernel, in standard deviations: two situations one width apart have a cosine of 0.61.
 
-VERSION = 1
+As wide as lets a regression over remembered situations say best what was right in a start that it does not know: see
+"A wider kernel" in docs/proof.md. The first version's was so narrow that situations a tenth of a second apart had a
+cosine of 0.4, and that its regression hardly knew more than its nearest case.
+"""
+
+VERSION = 2
 """Changes with anything below: keys of two versions are not compared."""
 
 FINE_SCALE = 0.03
-"""Metres: near the tool this much is one unit more; farther off it makes no difference."""
+"""Metres: near the tool places are compared a second time on this scale. That of ``policy.network``."""
 
-TARGET_M, OTHER_M = 0.10, 0.15
-"""Metres that are one unit: of the target's place; of the destination's, and of the hand's over the table."""
-
-_TARGET_HEADING, _DESTINATION_HEADING, _HAND_HEADING = 0.5, 0.3, 0.5
-"""Units in which the cosine and the sine of a heading count."""
-
-GRIP, _GOAL = 1.5, 3.0
-"""Units that another state of the fingers, and another goal, are away."""
+FEATURES = SITUATION_DIM + 6 + PROPRIOCEPTION_DIM + len(GOALS)
+"""Numbers that decide an action."""
 
 _READOUT = "readout.network."
+_MEAN, _STD = "feature_mean", "feature_std"
 _SHIPPED = Path(__file__).parent / "checkpoints" / "policy"
 
 
@@ -73,31 +74,44 @@ class SituationKeyError(ValueError):
 class SituationKey:
     """Makes keys with the readout of one policy checkpoint. Thread-safe."""
 
-    def __init__(self, layers: list[tuple[Array, Array]], encoder_revision: str) -> None:
-        """Take the readout's layers, weight (out, in) and bias (out,) float32 of each, and whose embeddings it reads.
+    def __init__(self, layers: list[tuple[Array, Array]], mean: Array, std: Array, encoder_revision: str) -> None:
+        """Take what a checkpoint says of its readout and of its features.
+
+        Args:
+            layers: of the readout, weight (out, in) and bias (out,) float32 of each.
+            mean: (F,) float32, of each feature in the demonstrations.
+            std: (F,) float32, its deviation.
+            encoder_revision: whose embeddings are read.
 
         Raises:
-            SituationKeyError: if the layers are not those of a readout.
+            SituationKeyError: if these are no readout, or other features than this version makes.
         """
         widths = [layer[0].shape for layer in layers]
         if not layers or widths[-1][0] != READING_DIM or widths[0][1] <= PROPRIOCEPTION_DIM:
             raise SituationKeyError(
                 f"layers of shapes {widths} are no readout to {READING_DIM} numbers; use a policy of this version"
             )
+        if mean.shape != (FEATURES,) or std.shape != (FEATURES,) or not (std > 0.0).all():
+            raise SituationKeyError(
+                f"{_MEAN} {mean.shape} and {_STD} {std.shape}, expected ({FEATURES},) and deviations above 0; use a "
+                "policy of this version"
+            )
         self._layers = layers
+        self._mean, self._std = mean, std
         self.encoder_revision = encoder_revision
         """Revision of the encoder whose embeddings it takes."""
         self.embedding_dimension = int(widths[0][1]) - PROPRIOCEPTION_DIM
         """Length of the embeddings that it takes."""
         self._felt_scale = np.ones(PROPRIOCEPTION_DIM, dtype=np.float32)
         self._felt_scale[POSITION] = POSITION_SCALE
-        size = self.features(np.zeros(READING_DIM, np.float32), np.zeros(PROPRIOCEPTION_DIM, np.float32), 0).shape[0]
-        self._frequencies = orthogonal_frequencies(size, DIMENSION // 2, np.random.default_rng(VERSION)) / WIDTH
+        self._frequencies = orthogonal_frequencies(FEATURES, DIMENSION // 2, np.random.default_rng(VERSION)) / WIDTH
         digest = hashlib.sha256(f"{NAME}/{VERSION}/{encoder_revision}".encode())
         for weight, bias in layers:
             digest.update(weight.tobytes() + bias.tobytes())
+        digest.update(mean.tobytes() + std.tobytes())
         self.revision = digest.hexdigest()[:12]
-        """Names encoder, readout and version: keys of one revision can be compared. A fine-tuned policy keeps it."""
+        """Names encoder, readout, features and version: keys of one revision can be compared. A fine-tuned policy keeps
+        it."""
 
     @classmethod
     def load(cls, folder: str | Path = "") -> SituationKey:
@@ -109,6 +123,7 @@ class SituationKey:
         path = Path(folder).expanduser() if str(folder) else _SHIPPED
         try:
             weights = load_file(path / "policy.safetensors")
+            mean, std = (np.ascontiguousarray(weights[name], dtype=np.float32) for name in (_MEAN, _STD))
             encoder = str(json.loads((path / "policy.json").read_text(encoding="utf-8"))["encoder"]["revision"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise SituationKeyError(
@@ -123,7 +138,7 @@ class SituationKey:
             )
             for place in places
         ]
-        return cls(layers, encoder)
+        return cls(layers, mean, std, encoder)
 
     def __call__(self, embedding: NDArray[np.floating], proprioception: NDArray[np.floating], goal: Goal) -> Array:
         """(DIMENSION,) float32 of unit length.
@@ -194,31 +209,20 @@ class SituationKey:
         reading: Array = weight @ hidden + bias
         return reading
 
-    @staticmethod
-    def features(reading: Array, proprioception: Array, goal: int) -> Array:
-        """What decides an action, each number scaled so that one unit is a different situation.
+    def features(self, reading: Array, proprioception: Array, goal: int) -> Array:
+        """(F,) float32, standardised: what the velocity network is conditioned on, see ``PolicyNetwork.features``.
 
-        Target: place (near the tool on a finer scale) and heading; destination: the same, coarser; the hand: where
-        over the table, its heading, what the fingers hold, height; the goal.
+        Target and destination: place and heading; the target's place again on a fine scale, for a grasp is decided near
+        the tool; what lies between both; proprioception; the goal.
         """
         situation = reading[SITUATION_COLUMNS[goal]]
-        target, destination = situation[:ENTITY_DIM], situation[ENTITY_DIM:]
+        target = situation[:3]
+        between = situation[ENTITY_DIM : ENTITY_DIM + 3] - target
         wanted = np.zeros(len(GOALS), dtype=np.float32)
-        wanted[goal] = _GOAL
-        return np.concatenate(
-            [
-                target[:3] / TARGET_M,
-                np.tanh(target[:3] / FINE_SCALE),
-                target[3:] * _TARGET_HEADING,
-                destination[:3] / OTHER_M,
-                destination[3:] * _DESTINATION_HEADING,
-                proprioception[:2] / OTHER_M,
-                proprioception[HEADING] * _HAND_HEADING,
-                proprioception[FINGERS] * GRIP,
-                proprioception[HEIGHT:],
-                wanted,
-            ]
-        ).astype(np.float32)
+        wanted[goal] = 1.0
+        found = np.concatenate([situation, np.tanh(target / FINE_SCALE), between, proprioception, wanted])
+        standard: Array = ((found - self._mean) / self._std).astype(np.float32)
+        return standard
 
 
 def reading_from(reading: Array, proprioception: Array, hand: Array) -> Array:

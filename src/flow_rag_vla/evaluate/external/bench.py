@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from flow_rag_vla.core.files import file_revision, write_text
-from flow_rag_vla.evaluate.external.cases import ExternalMemory, RecallSettings, shuffled
+from flow_rag_vla.evaluate.external.cases import AGREEMENT, ExternalMemory, RecallSettings, shuffled
 from flow_rag_vla.evaluate.external.environment import ExternalError
 from flow_rag_vla.evaluate.external.key import KernelKey
 from flow_rag_vla.evaluate.external.preparation import (
@@ -78,7 +78,7 @@ class ExternalBenchSpec:
     step_limit: int = 0
     length_scale: float = 3.0
     recall: RecallSettings = field(default_factory=RecallSettings)
-    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    consensus: ConsensusSettings = AGREEMENT
 
     @classmethod
     def of(

@@ -78,9 +78,12 @@ class DoneWell:
     chunk: Array
 
 
+AGREEMENT = ConsensusSettings(by_act=False)
+"""How the consensus is asked: no column of a case's chunk is a gripper here."""
+
 Relations = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """An observation (D,) to (K,): where things are to one another, in units in which 1 is about as far as two situations
-still count as alike. What the robot's own key is made of (``policy.situation``)."""
+still count as alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class ExternalMemory:
                 cache_size=1,
             ),
         )
-        self._consensus = ConsensusMemory(self._memory, consensus)
+        self._consensus = ConsensusMemory(self._memory, consensus or AGREEMENT)
         self._failed = self._calm = np.zeros((0, key.dimension), dtype=np.float32)
         self._chunks: dict[int, tuple[Array, Array]] = {}
 

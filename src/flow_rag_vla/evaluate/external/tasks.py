@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from flow_rag_vla.evaluate.external.cases import Relations
 from flow_rag_vla.evaluate.external.environment import BoxEnvironment, ExternalError, SuccessRule, success_rule
 from flow_rag_vla.evaluate.external.pixels import PixelObserver
-from flow_rag_vla.policy.situation import FINE_SCALE, GRIP, OTHER_M, TARGET_M, WIDTH
 
 Observation = Literal["state", "pixels"]
 OBSERVATIONS: tuple[Observation, ...] = ("state", "pixels")
@@ -40,6 +39,11 @@ HAND_COLUMNS = 4
 
 HAND, FINGERS, THING, GOAL = slice(0, 3), slice(3, 4), slice(4, 7), slice(36, 39)
 """Columns of a Meta-World observation: places of the hand, of the (first) thing and of its goal, and the fingers."""
+
+TARGET_M, OTHER_M, NEAR_M, FINGERS_UNIT, ALIKE = 0.10, 0.15, 0.03, 1.5, 0.4
+"""What counts as one unit of a situation: metres of the thing's place, of the goal's and of the hand's height; metres
+near the hand, where farther off makes no difference; the fingers. So many units apart two are still alike."""
+
 PICTURE_SIDE = 96
 """Pixels. Rendering in software costs most of a step with pictures."""
 
@@ -212,12 +216,11 @@ def _upright(environment: Any) -> NDArray[np.uint8]:
 
 
 def _hand_and_things(observation: NDArray[np.floating]) -> NDArray[np.floating]:
-    # The robot's own units and fine scale; headings and goals, which these tasks lack, left out.
     hand, fingers, thing, goal = (observation[columns] for columns in (HAND, FINGERS, THING, GOAL))
     target = thing - hand
-    near = np.tanh(target / FINE_SCALE)
-    units = [target / TARGET_M, near, (goal - hand) / OTHER_M, hand[2:] / OTHER_M, 2.0 * fingers * GRIP]
-    return np.concatenate(units) / WIDTH
+    near = np.tanh(target / NEAR_M)
+    units = [target / TARGET_M, near, (goal - hand) / OTHER_M, hand[2:] / OTHER_M, 2.0 * fingers * FINGERS_UNIT]
+    return np.concatenate(units) / ALIKE
 
 
 def _hand_home(first: Any) -> Expert:
