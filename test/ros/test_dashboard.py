@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PolygonStamped, PoseArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
@@ -336,3 +338,25 @@ def test_cases_are_looked_at_edited_retired_and_exported_over_http(browser, star
     assert (tmp_path / "exports" / exported["file"]).is_file()
     # The controller is not running: nobody can confirm a stop, but it is on its way.
     assert browser.ask("/emergency_stop", {})[1]["confirmed"] is False
+
+
+def test_the_page_is_fed_at_another_rate_from_the_next_moment_on(start_node, ros_node, spin_until, call):
+    start_node("dashboard", page=False)
+    figures: list[dict[str, str]] = []
+
+    def keep(array):
+        figures.extend(
+            {item.key: item.value for item in status.values} for status in array.status if status.name == "dashboard"
+        )
+
+    ros_node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, keep, 10)
+
+    def change(name, value):
+        asked = Parameter(name=name, value=value)
+        return call(SetParameters, "dashboard/set_parameters", parameters=[asked]).results[0]
+
+    rate = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=2.0)
+    assert change("image_rate", rate).successful
+    spin_until(lambda: figures and figures[-1]["image_rate"] == "2.0", PATIENCE, "the new rate")
+    port = change("port", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=8601))
+    assert not port.successful and "restart the node" in port.reason

@@ -75,7 +75,7 @@ class Dashboard(Node):
 
     def __init__(self) -> None:
         super().__init__(live.DASHBOARD)
-        self._settings = NodeParameters(self, DashboardParameters)
+        self._settings = NodeParameters(self, DashboardParameters, self._changed)
         settings = self._settings.value
         for name, form in (("front_camera", "x y z x y z"), ("wrist_camera", "x y z roll pitch yaw")):
             if (count := len(getattr(settings, name))) not in (0, 6):
@@ -121,6 +121,9 @@ class Dashboard(Node):
         if getattr(self, "_calls", None) is not None:
             self._calls.destroy()  # type: ignore[union-attr]
         super().destroy_node()
+
+    def _changed(self, settings: DashboardParameters) -> None:
+        self._pace.configure(settings.image_rate, settings.data_rate)
 
     def _serve(self, settings: DashboardParameters) -> None:
         try:
@@ -311,6 +314,7 @@ class Dashboard(Node):
             "viewers": self._audience.size,
             "pictures": self._pictures,
             "pace_level": rates.level,
+            "image_rate": rates.image_hz,
             "arm": self._frames.status if self._frames is not None else "",
             "frames": self._frames.sent if self._frames is not None else 0,
             "refused": self._complain.count,

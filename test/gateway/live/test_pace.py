@@ -20,6 +20,15 @@ def test_late_ticks_halve_the_rates_and_quiet_gives_them_back():
     assert pace.rates(1e6).image_hz == 4.0
 
 
+def test_other_rates_are_lowered_as_far_as_those_before():
+    pace = Pace(image_hz=4.0, data_hz=8.0)
+    pace.report(0, now_s=0.0)
+    pace.report(1, now_s=1.0)
+    pace.configure(image_hz=10.0, data_hz=20.0)
+    rates = pace.rates(1.0)
+    assert (rates.image_hz, rates.data_hz, rates.level) == (5.0, 10.0, 1)
+
+
 def test_it_never_stops_entirely_and_a_restarted_loop_counts_anew():
     pace = Pace(image_hz=4.0, data_hz=8.0)
     for late in range(20):

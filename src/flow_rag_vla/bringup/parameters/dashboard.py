@@ -21,10 +21,12 @@ class DashboardParameters:
         "", "Token file (docs/live.md); empty: tokens are made and printed once, on standard output"
     )
     image_rate: float = parameter(
-        5.0, "Pictures of each camera a second while somebody looks", unit="Hz", minimum=0.2, maximum=30.0
+        5.0, "Pictures of each camera a second while somebody looks", unit="Hz", minimum=0.2, maximum=30.0, live=True
     )
-    data_rate: float = parameter(10.0, "Updates a second while somebody looks", unit="Hz", minimum=0.5, maximum=40.0)
-    jpeg_quality: int = parameter(85, "Quality of the pictures", minimum=10, maximum=95)
+    data_rate: float = parameter(
+        10.0, "Updates a second while somebody looks", unit="Hz", minimum=0.5, maximum=40.0, live=True
+    )
+    jpeg_quality: int = parameter(85, "Quality of the pictures", minimum=10, maximum=95, live=True)
     front_camera: tuple[float, ...] = parameter(
         (),
         "Where the front camera is and the point it looks at, x y z x y z, base frame: plans are drawn into its "

@@ -33,6 +33,11 @@ class Pace:
         self._late: int | None = None
         self._lock = threading.Lock()
 
+    def configure(self, image_hz: float, data_hz: float) -> None:
+        """Take other rates; how far they are lowered stays."""
+        with self._lock:
+            self._image_hz, self._data_hz = image_hz, data_hz
+
     def report(self, late_ticks: int, now_s: float) -> None:
         """Take in the loop's count of late and skipped ticks since it started; a smaller one is a new loop's."""
         with self._lock:
