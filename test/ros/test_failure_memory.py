@@ -489,7 +489,6 @@ def test_what_is_learned_while_another_program_holds_the_database_is_kept_and_wr
     bench.fail(START_NS + 110_000_000, START_NS + 300_000_000)
     bench.fail(START_NS + 210_000_000, START_NS + 900_000_000, failure_type=2)
 
-
     def waiting():
         values = [value for array in bench.health for status in array.status for value in status.values]
         return [value.value for value in values if value.key == "lessons_waiting"]
