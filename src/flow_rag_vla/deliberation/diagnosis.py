@@ -22,14 +22,12 @@ from flow_rag_vla.llm.errors import LlmError, StructureError, UnsupportedSchemaE
 from flow_rag_vla.llm.knowledge import case_text, quoted
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import Message, Picture, Request, deadline_in
-from flow_rag_vla.llm.schemas import FailureDiagnosis, Offset
+from flow_rag_vla.llm.schemas import DIAGNOSIS_QUESTION, FailureDiagnosis, Offset
 from flow_rag_vla.llm.service import LanguageModel
 from flow_rag_vla.llm.text_store import Passage
 
 TEMPLATE = "template"
 """Who made a diagnosis that no model made."""
-
-QUESTION = "Why did this attempt fail, and what might be tried? similar_cases are numbers of given cases."
 
 _CAUSES: Mapping[FailureType, tuple[str, str]] = {
     FailureType.GRASP_FAILURE: ("the hand closed and held nothing", "regrasp"),
@@ -173,7 +171,7 @@ def check_cited(value: BaseModel, similar: Sequence[SimilarFailure]) -> None:
 def diagnosis_request(seen: FailureSeen, similar: Sequence[SimilarFailure], deadline: float) -> Request:
     """The request for a diagnosis; ``deadline`` is seconds from now."""
     return make_request(
-        QUESTION,
+        DIAGNOSIS_QUESTION,
         deadline_in(deadline),
         FailureDiagnosis,
         data=diagnosis_data(seen, similar),

@@ -17,15 +17,12 @@ from flow_rag_vla.llm.fine_tuning.conversations import Conversation
 from flow_rag_vla.llm.knowledge import case_text
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import Message, deadline_in
-from flow_rag_vla.llm.schemas import FailureDiagnosis, Offset, PlanStep, TaskPlan
+from flow_rag_vla.llm.schemas import DIAGNOSIS_QUESTION, FailureDiagnosis, Offset, PlanStep, TaskPlan
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.store import CaseFilter, FailureStore
 
 TRUSTED = ("search", "later_success", "expert", "human")
 """Sources of corrections that were tried or given by somebody who knows; see ``memory.case.CORRECTION_SOURCES``."""
-
-QUESTION = "Why did this attempt fail, and what might be tried? similar_cases are numbers of retrieved passages."
-"""As :func:`flow_rag_vla.llm.knowledge.diagnosis_request` asks."""
 
 MOST_MM = 50
 """Largest offset of a diagnosis along an axis."""
@@ -58,7 +55,7 @@ def diagnosis_conversations(cases: Iterable[FailureCase]) -> Iterator[Conversati
         # Without the source and the note: they are known only afterwards.
         evidence = case_text(case.failure_type, case.task, case.phase, case.evidence)
         data = (Message("data", evidence, "evidence"),)
-        request = make_request(QUESTION, deadline_in(_SECONDS), FailureDiagnosis, data=data)
+        request = make_request(DIAGNOSIS_QUESTION, deadline_in(_SECONDS), FailureDiagnosis, data=data)
         yield conversation_of(request, diagnosis_of(case))
 
 

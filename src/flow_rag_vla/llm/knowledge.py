@@ -14,7 +14,7 @@ from flow_rag_vla.core.failure import Evidence, FailureType
 from flow_rag_vla.llm.errors import BadRequestError, StructureError
 from flow_rag_vla.llm.prompts import make_request
 from flow_rag_vla.llm.request import CancelToken, Message, Request, Sampling
-from flow_rag_vla.llm.schemas import FailureDiagnosis, FloorPlanAnalysis, Structure
+from flow_rag_vla.llm.schemas import FloorPlanAnalysis, Structure
 from flow_rag_vla.llm.text_store import Passage, TextStore
 
 LONGEST_PASSAGE = 800
@@ -268,37 +268,6 @@ def _check_analysis(value: BaseModel, plan: FloorPlan, found: Sequence[Passage])
         for space in finding.spaces:
             if space not in names:
                 raise StructureError(f"the answer names the space {space!r}, which the plan does not have")
-
-
-def diagnosis_request(
-    evidence: str,
-    store: TextStore,
-    deadline: float,
-    *,
-    k: int = 5,
-    sampling: Sampling | None = None,
-    cancel: CancelToken | None = None,
-) -> tuple[Request, list[Passage]]:
-    """The request for a FailureDiagnosis from measured evidence, similar cases and manuals, and what it was given.
-
-    An answer that names a passage that was not given counts as a miss.
-    """
-    found = store.search(evidence, k, [CASES, MANUALS])
-    request = make_request(
-        "Why did this attempt fail, and what might be tried? similar_cases are numbers of retrieved passages.",
-        deadline,
-        FailureDiagnosis,
-        data=(Message("data", evidence, "evidence"), *quoted(found)),
-        sampling=sampling,
-        cancel=cancel,
-        check=lambda value: _check_diagnosis(value, found),
-    )
-    return request, found
-
-
-def _check_diagnosis(value: BaseModel, found: Sequence[Passage]) -> None:
-    assert isinstance(value, FailureDiagnosis)
-    check_citations((f"R{number}" for number in value.similar_cases), found)
 
 
 def case_text(

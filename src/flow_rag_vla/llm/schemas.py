@@ -130,6 +130,10 @@ class Offset(Structure):
     dz_mm: int = Field(ge=-50, le=50)
 
 
+DIAGNOSIS_QUESTION = "Why did this attempt fail, and what might be tried? similar_cases are numbers of given cases."
+"""How a :class:`FailureDiagnosis` is asked for: of a running model, and in what one is fine-tuned on."""
+
+
 class FailureDiagnosis(Structure):
     """Why something went wrong, and what might be tried. A proposal: it acts only after a check."""
 

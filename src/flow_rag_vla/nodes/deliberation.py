@@ -27,7 +27,6 @@ from flow_rag_vla.bringup.parameters.deliberation import DeliberationParameters
 from flow_rag_vla.deliberation.checks import CheckSettings
 from flow_rag_vla.deliberation.deliberation import Deliberation, DeliberationSettings
 from flow_rag_vla.deliberation.diagnosis import (
-    QUESTION,
     TEMPLATE,
     Diagnosed,
     FailureSeen,
@@ -44,7 +43,7 @@ from flow_rag_vla.deliberation.scene import Scene, SceneError
 from flow_rag_vla.deliberation.score import ScoreSettings
 from flow_rag_vla.deliberation.stages import STAGES, Approval, Decision, Outcome, Question, Scored, SimilarFailure
 from flow_rag_vla.llm.errors import BadRequestError, LlmError, UnsupportedSchemaError
-from flow_rag_vla.llm.schemas import FailureDiagnosis
+from flow_rag_vla.llm.schemas import DIAGNOSIS_QUESTION, FailureDiagnosis
 from flow_rag_vla.llm.structured import parse
 from flow_rag_vla.nodes import deliberation_messages as messages
 from flow_rag_vla.nodes import qos
@@ -385,7 +384,9 @@ class DeliberationNode(Node):
         left = ends - asyncio.get_running_loop().time()
         quoted = [msg.QuotedText(text=item.text, source=item.source) for item in diagnosis_data(seen, similar)]
         images = [messages.image_message(picture) for picture in seen.pictures]
-        request = Ask.Request(question=QUESTION, schema="FailureDiagnosis", data=quoted, images=images, deadline=left)
+        request = Ask.Request(
+            question=DIAGNOSIS_QUESTION, schema="FailureDiagnosis", data=quoted, images=images, deadline=left
+        )
         return await asyncio.wait_for(self._llm.ask(request), left)
 
     def _health(self) -> Health:
