@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The ament_python package: modules, executables, and the files that launch and tools look up in the share folder."""
 
 import os

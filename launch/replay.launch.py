@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A bag in place of the robot: ``ros2 launch flow_rag_vla replay.launch.py bag:=runs/...``, ``--show-args`` lists all.
 
 The nodes, their parameters and the arguments come from ``flow_rag_vla.bringup.replay_graph``, which the console

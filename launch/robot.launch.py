@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A real arm: ``ros2 launch flow_rag_vla robot.launch.py profile:=franka``, ``--show-args`` lists all arguments.
 
 The nodes, their parameters and the arguments come from ``flow_rag_vla.bringup.robot_graph``, which the console

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The whole graph in simulation: ``ros2 launch flow_rag_vla sim.launch.py --show-args``.
 
 The nodes, their parameters and the arguments come from ``flow_rag_vla.bringup.graph``, which the console command

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Make the built packages part of the virtual environment, so that nothing has to be sourced.
 
 The ROS wheels install one merged prefix: libraries in ``lib``, the ament index in ``share``. ``colcon build`` puts our

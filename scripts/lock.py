@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Write ``requirements/lock.txt``: the exact version of everything that the ``*.in`` files lead to.
 
 The versions are those installed in the running environment, so the lock is what was tested. The file has one section a

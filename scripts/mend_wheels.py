@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Rewrite the build machine's paths in the CMake files of the ROS wheels.
 
 The wheels on PyPI export CMake targets whose include directories name the interpreter of the machine that built them

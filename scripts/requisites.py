@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What set-up needs from the machine, and what to say when a step fails.
 
 Each message names the thing and how to get it. Standard library only: it runs before anything is installed.

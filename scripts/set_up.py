@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Make a checkout ready to run: virtual environment, pinned packages, messages, console command.
 
 Each step has a stamp in ``.venv/.set_up`` that holds the hash of its inputs. A step runs when its stamp differs, so a

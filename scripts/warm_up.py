@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Import each package that a run needs, once, with bytecode written.
 
 It shows a broken wheel at set-up and not in the middle of an episode, and it compiles exactly the modules that are

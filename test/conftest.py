@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of all tests: ROS isolation, a context a test, waiting on events."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The profile of Fast DDS that ships: read by every process of ours, and no way around the check of who may call."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What RViz and Foxglove are told of an arm: one tree from the world to every link and camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The picture of the graph holds what the declarations hold, and is the one that was generated."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Models that label take turns in a memory that does not hold them all, with the results of models that stay."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """RViz, Foxglove and the live page's node show topics that exist, with the types that they have."""
 
 from __future__ import annotations

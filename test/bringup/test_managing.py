@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The order in which managed nodes are brought up and down, without ROS."""
 
 from __future__ import annotations

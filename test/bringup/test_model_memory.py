@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The models of one process as leases within a budget, as the language model node holds them."""
 
 from __future__ import annotations

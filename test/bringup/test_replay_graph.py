@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The replay graph: the player in place of the robot, and whoever makes a stage anew mutes what was recorded of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Permission as the environment says it, and a policy that follows from the declared graph."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person at a real terminal is asked: yes, no, silence, Ctrl-C and what was typed too early. Only a yes moves."""
 
 from __future__ import annotations

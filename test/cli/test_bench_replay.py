@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench replay``; what it measures is tested in test/evaluate and test/ros."""
 
 from __future__ import annotations

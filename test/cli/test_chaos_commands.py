@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The commands that try the graph's endurance: what they refuse, and what their help shows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla deliberate`` and its kin: decisions on the console, and refusals with their remedy."""
 
 from __future__ import annotations

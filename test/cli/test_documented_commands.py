@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the pages and the help texts tell people to type is understood by the commands."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C ends every command that starts a graph with 130, but for those that run until Ctrl-C."""
 
 from __future__ import annotations

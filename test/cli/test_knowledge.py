@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla knowledge``: what is taken in is found by meaning, cited by answers, and embedded anew."""
 
 from __future__ import annotations

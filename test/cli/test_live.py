@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The command that serves the live page: tokens, addresses and wrong arguments."""
 
 from __future__ import annotations

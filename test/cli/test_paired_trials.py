@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Paired trials at the console: what ``on`` means is said before they run, and kept with what they show."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The command that runs the graph with and without memory: what it refuses before anything starts."""
 
 from __future__ import annotations

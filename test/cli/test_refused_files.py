@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the system refuses is one line, and a home that cannot be written starts nodes all the same."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The console command ``review``: a link that opens, and an end by a signal."""
 
 from __future__ import annotations

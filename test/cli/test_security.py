@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla security``: the policy, its enclaves, and what a shell's environment means."""
 
 from __future__ import annotations

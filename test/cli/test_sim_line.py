@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The live line of ``flow_rag_vla sim``: what a newcomer looks at while the graph works."""
 
 from __future__ import annotations

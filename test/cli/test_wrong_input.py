@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong is said at once, with the value and the remedy, and leaves nothing behind."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whatever comes in, in whatever order: one command a tick, finite, inside every limit."""
 
 from __future__ import annotations

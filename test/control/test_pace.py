@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A pace stretches plans in time: the same path, inside its share of every limit, and never faster than was asked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person at the controls goes before the policy, inside the same limits, until they release the robot."""
 
 from __future__ import annotations

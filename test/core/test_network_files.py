@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A network's folder: what was saved is read back, and what is missing or damaged is named with the remedy."""
 
 from __future__ import annotations

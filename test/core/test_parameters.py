@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameter tables: what they accept, and what they say when they do not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C ends workers and what was not begun, as a person at a terminal sends it."""
 
 from __future__ import annotations

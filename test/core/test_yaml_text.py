@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A YAML file of others is what it seems, or it is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Bags: what is written is read again, whole or cut off anywhere."""
 
 from __future__ import annotations

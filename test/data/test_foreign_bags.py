@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Bags of other recorders: SQLite and MCAP, split, compressed, without definitions, of other versions, cut off."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Bags become data sets and come back; the files are laid out as LeRobot v3 documents it."""
 
 from __future__ import annotations

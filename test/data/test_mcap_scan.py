@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A chunk that unpacks to more than it says, or to more than any recorder writes, is passed over."""
 
 from __future__ import annotations

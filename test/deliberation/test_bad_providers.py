@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Language models that are down, slow, lying or broken, through all seven stages: the robot holds, and says why."""
 
 from __future__ import annotations

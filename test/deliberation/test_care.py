@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """At what speed a command is done: the least that anybody asks for, with the reason."""
 
 from __future__ import annotations

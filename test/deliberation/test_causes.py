@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Causes from logs: which variables there are, how they become states, and what is chosen among them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Plans are refused, ask a person or are clear, and scene text is never more than data."""
 
 from __future__ import annotations

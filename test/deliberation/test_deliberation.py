@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Seven stages from words to a decision: accepted, refused, rejected or held, and nothing between."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Failures explained from their evidence: by a model that cites only what it was given, or by an honest template."""
 
 from __future__ import annotations

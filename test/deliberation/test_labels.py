@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a detector saw becomes a scene: names as they are, places where the simulator has them, nobody placed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which remembered failures are told of a plan: the most alike to what is seen, and by what, or why only the newest."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What could have been done instead, by doing it in the simulator, and corrections that only a check lets in."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Seven criteria with measured terms: vetoes first, and what was not measured stays unknown."""
 
 from __future__ import annotations

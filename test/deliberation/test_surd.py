@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The decomposition against systems whose answer is known, and against chance."""
 
 from __future__ import annotations

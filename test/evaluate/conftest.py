@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One run folder for all tests of the report, built once by the simulator."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Builds a run folder as the graph leaves one: the simulator with its scripted expert, told on the graph's topics.
 
 Physics, pictures, phases, records and the bag come from the same code as in the graph; only the delays between the

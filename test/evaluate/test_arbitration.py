@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Corrections that are the controller's, in a closed loop without the graph."""
 
 from __future__ import annotations

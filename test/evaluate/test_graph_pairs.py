@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Episodes of the running graph with and without memory: what is paired, and what is said of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark of the memory's answer measures answers, not silence."""
 
 from __future__ import annotations

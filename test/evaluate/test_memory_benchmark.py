@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The memory's benchmark at scale, sized down: every stage runs, and what it prints is what was measured."""
 
 from __future__ import annotations

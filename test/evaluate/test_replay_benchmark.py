@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a recorded run: what they are made of, and what they are held to."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The report of a run, whole or in pieces."""
 
 from __future__ import annotations

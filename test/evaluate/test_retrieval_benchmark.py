@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a memory says where nothing failed: how often it speaks there, and how often it would change something."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Signals of a hand and a tool, made by hand: what the rules are told without a simulator."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Episodes made by hand: a line walked through embedding space, and ways to stray from it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Bands, thresholds and p-values: what conformal prediction promises."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The classifier of two pictures in a running detector: its answers, its file, and what it changes and what not."""
 
 from __future__ import annotations

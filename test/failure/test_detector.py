@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One episode through the detector: resets, clocks, malformed input, and the frames that the monitor gets."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was counted of false alarms is known to the next process, and to no other calibration."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibration and monitor together: success stays inside, failure leaves, bad input changes nothing."""
 
 from __future__ import annotations

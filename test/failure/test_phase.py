@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The phase that a robot can tell from its own gripper and tool."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Each rule on signals made by hand: when it speaks, how often, and with which evidence."""
 
 from __future__ import annotations

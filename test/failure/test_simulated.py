@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of failure, and success, in the simulator: the rules on what a simulated robot really senses."""
 
 from __future__ import annotations

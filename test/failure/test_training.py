@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Labels from ground truth, and how the rules are scored against them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
+
 import asyncio
 import json
 

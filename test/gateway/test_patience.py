@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Connections that keep a server waiting, over real sockets: each is ended, and others are answered meanwhile."""
 
 from __future__ import annotations

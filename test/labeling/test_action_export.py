@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Actions and affordances as lines of JSON, by the command that writes them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The stages in a row, with the colour detector as a real one that costs nothing."""
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loading code of the pretrained backends, on tiny models of random weights that are saved as the real ones are."""
 
 import json

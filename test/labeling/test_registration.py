@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The same pictures labelled again: by the same model, by another one, from elsewhere, as frames that are followed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Scores to shares of correct ones, from what people accepted, corrected and rejected."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Frames of videos and bags with exact times; labels back into a bag; whole runs into files and a registry."""
 
 import io

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tiny models with random weights, saved as the real ones are: the loading code under test is the real one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes synthetic episodes as the recorder would: one bag with the topics that a calibration reads."""
 
 from __future__ import annotations

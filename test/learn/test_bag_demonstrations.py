@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A recorded run becomes training data; what led into a failure is not to be learned."""
 
 from __future__ import annotations

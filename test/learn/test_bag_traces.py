@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrating from recorded bags: what is read, what is left out, what is refused; and the command itself."""
 
 from __future__ import annotations

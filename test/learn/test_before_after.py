@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The classifier of two pictures: what it is given, what it learns, and that it is scored beside the monitor."""
 
 from __future__ import annotations

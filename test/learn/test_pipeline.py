@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The whole pipeline with everything as small as it goes, on the one task that needs the fewest episodes."""
 
 from __future__ import annotations

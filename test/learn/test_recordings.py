@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A policy is trained further on what was recorded, by the command that users have."""
 
 from __future__ import annotations

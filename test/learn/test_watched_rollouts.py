@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The shipped policy under faults, as a failure monitor sees it; one calibration from bags and one from simulation."""
 
 from __future__ import annotations

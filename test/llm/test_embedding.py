@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Text embedders: the embedded one, folders, and the hosted one against a local server."""
 
 from __future__ import annotations

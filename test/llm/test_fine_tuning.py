@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning on a tiny model of random weights: it learns, goes on, merges, answers, and is compared."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of floor plans and reviewed analyses become conversations; what is wrong with a pair is told by its file."""
 
 from __future__ import annotations

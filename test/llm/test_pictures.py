@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures that others sent: what is taken, and what is refused with the value and the remedy."""
 
 from __future__ import annotations

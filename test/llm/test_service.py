@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What surrounds a provider: deadline, cancellation, limits, cache, accounts, and providers that misbehave."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Commands to plans: what is understood, and that nothing is planned that was not asked for."""
 
 from __future__ import annotations

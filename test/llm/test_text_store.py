@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The text store: what was added is found, embedders are not mixed, and a migration can be interrupted and undone.
 
 What holds for a file holds for PostgreSQL with pgvector, too.

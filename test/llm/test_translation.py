@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Language detection, and translation only where it is needed: on a tiny translation model trained in the test."""
 
 from __future__ import annotations

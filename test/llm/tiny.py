@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A language model of 30,000 random weights, with a tokenizer trained here: what tests can do without any download."""
 
 from __future__ import annotations

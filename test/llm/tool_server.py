@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A small MCP server over standard input and output, for the tests."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A local HTTP server that speaks the wire formats of the hosted providers, and can speak them badly."""
 
 from __future__ import annotations

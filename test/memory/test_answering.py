@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How an embedding becomes a correction: the way that the node and a replay share."""
 
 from __future__ import annotations

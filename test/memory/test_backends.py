@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One contract for every way to search; what the layered index does on top of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Lessons wait while the database is held or its disk is full, and each step of them is written once."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Nothing acknowledged is lost: not to a kill, not to a full disk, not to a damaged file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where a person's hand closed says where the target was, and how far the policy had misread it."""
 
 from __future__ import annotations

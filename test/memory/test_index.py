@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The vector indexes agree with exact search, whatever is added and removed."""
 
 from __future__ import annotations

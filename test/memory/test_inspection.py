@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A large database is used at once and inspected meanwhile; what is found is told and mended at the next opening."""
 
 from __future__ import annotations

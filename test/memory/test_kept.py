@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The index in files: a restart reads them, catches up, and trusts nothing that is damaged or of something else."""
 
 from __future__ import annotations

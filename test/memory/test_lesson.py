@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A record of an episode becomes cases where something else was right, and successes where the policy did the same."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Databases and exports of earlier versions are brought up to date with everything in them."""
 
 from __future__ import annotations

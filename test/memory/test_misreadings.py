@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A misreading that arrives is held against what the memory knows nearby; a true one is believed, no case is lost."""
 
 from __future__ import annotations

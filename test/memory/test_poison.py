@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A poisoned export: cases that push toward collision are stopped by the guard, and at the latest by the clamps."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A memory whose vectors lie in PostgreSQL: refusals, a server that goes away, and what is durable meanwhile."""
 
 from __future__ import annotations

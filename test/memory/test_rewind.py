@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Back to a checkpoint after a failure, again and away from what failed, then a person is asked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Helpers of the packaging tests: the repository, and its set-up scripts as modules."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The summary of all checks, over tools that only say that they were called."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the images are made of is sound, without a container engine: their instructions, steps and compose file."""
 
 from __future__ import annotations

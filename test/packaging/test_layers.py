@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The layer contracts hold a violation up, each with the name of the offender."""
 
 from __future__ import annotations

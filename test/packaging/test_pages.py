@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the pages name is there: links and their anchors, files, codes of what is refused, names in examples."""
 
 from __future__ import annotations

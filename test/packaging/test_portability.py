@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The sources are clean for Python 3.10 to 3.13; what the standard library of 3.10 lacks is for `make lint` to find."""
 
 from __future__ import annotations

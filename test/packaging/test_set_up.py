@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What set-up says on a machine that lacks something, and what it does again when something changed."""
 
 from __future__ import annotations

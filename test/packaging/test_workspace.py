@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The repository is one ament_python package and its own colcon workspace."""
 
 from __future__ import annotations
@@ -199,3 +201,15 @@ def test_setup_requires_nothing_that_the_lock_lacks(root, monkeypatch):
         *(name for names in arguments["extras_require"].values() for name in names),
     ]
     assert {canonicalize_name(Requirement(name).name) for name in asked} <= locked
+
+
+def test_every_source_names_its_licence(root):
+    sources = subprocess.run(
+        ["git", "ls-files", "*.py", "*.sh", "scripts", ".ci"], cwd=root, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not sources:
+        pytest.skip("not a git checkout")
+    named = "SPDX-License-Identifier: Apache-2.0\n"
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in sources if (root / name).is_file()}
+    assert len(texts) > 1000
+    assert [name for name, text in texts.items() if named not in text[:300]] == []

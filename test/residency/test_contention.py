@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Many threads at a full budget: never over it, no wakeup lost, nobody locked up."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Random sequences: never over a budget, what can be given is given, what is leased stays."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Barriers: the seed's phases in 8 GB, and what can keep one from being through."""
 
 from __future__ import annotations

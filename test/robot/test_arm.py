@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Kinematics from the URDF: the inverse leads back to the tool pose, singular or not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which images of a camera are passed on, by their stamps and by what comes with them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Of what arrives, one controller's newest command is followed, and an emergency stop of anyone holds."""
 
 from __future__ import annotations

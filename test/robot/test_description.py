@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An arm's links from its URDF: they stand where the kinematics put them, and what cannot be drawn is named."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What an arm is told: inside every limit whatever is asked, and a hold with a reason when something is wrong."""
 
 from __future__ import annotations

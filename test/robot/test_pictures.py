@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures as cameras compress them: what is whole is decoded, and nothing else gets further than a refusal."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla ask --run``: a plan done step by step, in a graph that runs or in one of its own."""
 
 from __future__ import annotations

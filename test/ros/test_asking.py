@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Questions whose answers get lost are asked again, and a server is met before what is asked once."""
 
 from __future__ import annotations

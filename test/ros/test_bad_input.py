@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Nodes as processes under input that makes no sense: they live, answer afterwards, and pass nothing of it on.
 
 What is sent is drawn from the fields of each message's type, so that a new field or topic is covered without a change.

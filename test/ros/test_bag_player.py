@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The player as a real node: what was recorded comes again, on the recorded clock, at the pace that is asked for."""
 
 from __future__ import annotations

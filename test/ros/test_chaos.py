@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Faults in the running graph, the short form: the whole graph on the mock arm, watched by a process of its own.
 
 What a busy machine alone can bring about (gaps between commands, and how soon a stop is obeyed) is measured by

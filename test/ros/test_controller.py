@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The controller as a process: what it sends, whatever it is sent."""
 
 from __future__ import annotations

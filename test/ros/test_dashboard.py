@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The live page's node beside real nodes: what a browser is shown, and what its buttons reach."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The deliberation node with the real language model node: plans, people, holds, cancels and explained failures."""
 
 from __future__ import annotations

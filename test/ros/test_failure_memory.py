@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory node, in its own process, over its topics and services."""
 
 from __future__ import annotations

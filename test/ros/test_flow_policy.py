@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The flow policy, as a process, fed with embeddings, states and corrections."""
 
 from __future__ import annotations

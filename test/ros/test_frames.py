@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The arm's description and frames from the live page's node: what RViz and Foxglove get of it."""
 
 from __future__ import annotations

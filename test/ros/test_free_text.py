@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """ExecuteTask in free words: read by the real language model node, and decided about by the real deliberation node."""
 
 from __future__ import annotations

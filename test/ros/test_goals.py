@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Goals are answered, each of them: those of a thread beside the executor's, and those whose answer got lost."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The fixtures that every ROS test stands on, and two graphs side by side."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The labeling node, as a process, over its services, topics and actions, with the models that ship."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets over ROS: the labeling node as a process, over the action BuildDataset."""
 
 from __future__ import annotations

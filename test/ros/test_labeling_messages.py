@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Detections as messages and back, and when labeling makes way; no node is started."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The launch files, run by launch itself and ended by Ctrl-C. Where launch is not installed (it is not on PyPI),
 test_graph.py starts the same processes from the same declarations."""
 

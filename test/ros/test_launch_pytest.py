@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The launch file under launch_pytest, as a ROS workspace tests its graphs. Where that is not installed, or pytest is
 too new for it (9), test_launch.py has launch alone, and test_graph.py the same processes from the same declaration."""
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Managed nodes: the standard's states and services, over a real node and over small ones in this process."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The manager over real nodes: it brings them up, says when they work, and is not needed by them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A subscription that watches itself is made anew when its publisher is silent, and only then."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The language model node within a memory that its two models do not fit into together."""
 
 from __future__ import annotations

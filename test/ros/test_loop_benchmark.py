@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop's benchmark, run briefly: its processes start, feed each other, and report."""
 
 from __future__ import annotations

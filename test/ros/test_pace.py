@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A speed scale from the request to the arm: the controller halves its steps, and forgets it with the episode."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Nodes whose graph others can reach: they stop for anybody and change nothing for anybody, until they are told."""
 
 from __future__ import annotations

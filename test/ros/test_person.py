@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person at a terminal beside the graph: says yes to a plan that waits, and judges an episode on an arm."""
 
 from __future__ import annotations

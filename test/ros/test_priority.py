@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop's priority, in processes of their own: what its threads get, what children do not, and how it is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The recorder on a real graph: every topic, whatever its quality of service, and whatever happens to the process."""
 
 from __future__ import annotations

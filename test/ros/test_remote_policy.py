@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The remote policy, as a process, between a policy server and a controller: good answers act, bad ones are named."""
 
 from __future__ import annotations

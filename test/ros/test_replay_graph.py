@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A recorded run played into real nodes that decide anew, started as a person starts it."""
 
 from __future__ import annotations

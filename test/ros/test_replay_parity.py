@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Real nodes, stepped by the clock, recorded by the real recorder: a replay of the bag decides what they decided."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What shows a recorded run's pictures to the live nodes, against scripted ones."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The bridge to an arm and the mock of one, as processes: motion, limits, watchdogs, faults."""
 
 from __future__ import annotations

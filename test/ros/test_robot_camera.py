@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An arm's cameras as a process of their own: good images are passed on, bad ones named, and the bridge has neither."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Ten minutes of the whole graph: nothing grows but what stores. Only with ``make long``."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person takes over: keyboard, controller and failure memory as processes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the middleware really opens: a node that must be in time has no shared memory and hears this host only."""
 
 from __future__ import annotations

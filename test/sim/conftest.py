@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A world to share (a reset makes it as new) and an expert's episode in it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Faults that come back: what they do to whoever drives, and what their label says."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Ticks of the simulator settle half-way between the commands of the control loop."""
 
 from __future__ import annotations

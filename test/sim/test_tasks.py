@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The graph that faults are injected into: the whole graph on the mock arm, a relay in four of its links, two watchers.
 
 The mock moves no mass and renders no scene, so that rounds are short; every other node is the one that ships.

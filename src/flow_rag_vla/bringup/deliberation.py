@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The topics of the deliberation node, which is started on request beside any graph."""
 
 from __future__ import annotations

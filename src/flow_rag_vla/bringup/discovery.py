@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How a process is found by others: how often it says that it is there, and over what.
 
 Two processes of Fast DDS know each other once each has heard the other. A standing one answers a new one once, and the

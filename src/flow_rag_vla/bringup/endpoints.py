@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every topic, service and action of the graph: type, quality of service, who gives it, who takes it.
 
 The recorder subscribes from this list, the reference page is generated from it, and a test holds it against what the

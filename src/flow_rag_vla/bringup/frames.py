@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The arm as RViz and Foxglove draw it: its description, and the frames that never move, from world to cameras."""
 
 from __future__ import annotations

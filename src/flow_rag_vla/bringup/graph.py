@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The graph, declared once: which nodes, with which arguments turned into which parameters.
 
 ``launch/sim.launch.py`` and the console command both read this module, so they start the same processes with the

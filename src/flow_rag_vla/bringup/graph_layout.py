@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where each node stands in the picture of the graph, and which way its arrows take.
 
 What there is to draw is not written here: it comes from the declared endpoints. A topic between two nodes is an arrow,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The picture of the graph as SVG, from the declarations that the nodes themselves use.
 
 `graph_layout` says where things stand; text, arrows and what each node hears come from `graph` and `endpoints`.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The one model of a process: loaded as a lease, measured against a budget, and freed when it is given back."""
 
 from __future__ import annotations

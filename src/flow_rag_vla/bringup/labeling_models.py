@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The models that label, each a lease for the time of one call: what is idle leaves when another needs its room.
 
 A detector, a segmenter and an embedder that do not fit into memory together take turns in it, at the price of loading

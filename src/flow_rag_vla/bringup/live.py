@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The live page's node and its topics: started on request, beside any graph."""
 
 from __future__ import annotations

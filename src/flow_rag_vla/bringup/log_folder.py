@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where ROS keeps the log files of a process.
 
 rcl makes the folder as a process initialises ROS, and ends it where that fails: with a home that cannot be written, as

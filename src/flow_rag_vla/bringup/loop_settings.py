@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The control loop's settings of the controller's parameters, for its node and for whoever makes its commands again."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which transition each managed node needs next, so that all of them reach one state, in the order of the data flow.
 
 No ROS: ``nodes.lifecycle_manager`` tells it what it sees, and asks for what this says.

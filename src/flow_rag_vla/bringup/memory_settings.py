@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory's settings of a table of parameters, for the node and for the console command."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The models of one process within a budget of memory: the holder of :mod:`flow_rag_vla.llm.holding` over leases."""
 
 from __future__ import annotations

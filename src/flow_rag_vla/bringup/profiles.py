@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which topics a recording is about: profiles by name, so that nobody has to list topics."""
 
 from __future__ import annotations

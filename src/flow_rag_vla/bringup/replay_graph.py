@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The replay graph, declared once: a bag in place of the robot, and the nodes that decide anew.
 
 ``launch/replay.launch.py`` and ``flow_rag_vla replay --graph`` both read this module.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a replay, of the parameters that a bag or a run folder has on record."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Finds launch files, parameter files and models, in a source checkout and installed."""
 
 from __future__ import annotations

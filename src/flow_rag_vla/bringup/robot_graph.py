@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The graph over a real arm, declared once for ``launch/robot.launch.py`` and ``flow_rag_vla robot``.
 
 It is the simulation graph with the robot bridge, the node of its cameras, and on request the mock robot, in the

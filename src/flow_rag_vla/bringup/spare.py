@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A spare process for nodes that die: it has loaded the libraries that they need, and waits to become one of them.
 
 Most of the time that a node is away after its death goes into its imports: nearly all of it into ``import torch`` where

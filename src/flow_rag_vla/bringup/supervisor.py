@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Starts the processes of a graph, keeps them up, and ends them all cleanly.
 
 This is what ``flow_rag_vla sim`` uses where launch is not installed; it does what ``launch/sim.launch.py`` asks

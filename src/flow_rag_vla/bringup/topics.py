@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Names of the graph's topics, services and actions, all relative so that a namespace moves them together."""
 
 from __future__ import annotations

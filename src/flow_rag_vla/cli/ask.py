@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla ask``: a command in words to a checked plan, and with ``--run`` the plan done in the simulator."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A yes or no of whoever sits at the terminal, in time. Anything but a clear yes is none."""
 
 from __future__ import annotations

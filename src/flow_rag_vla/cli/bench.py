@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench``: the figures the project is held to, each beside a baseline of the same run."""
 
 from __future__ import annotations

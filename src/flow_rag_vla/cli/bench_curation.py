@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench curation``: what to label next, mistakes and duplicates, beside random and simple baselines."""
 
 from __future__ import annotations

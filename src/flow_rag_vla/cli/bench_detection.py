@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench detection``: runs the episodes, leaves kinds of failure out in turn, prints the scores."""
 
 from __future__ import annotations

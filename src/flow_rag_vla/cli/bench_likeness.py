@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench likeness``: whether a plan finds the cases of its own start among those of others."""
 
 from __future__ import annotations

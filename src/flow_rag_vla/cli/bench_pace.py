@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench pace``: whether tasks succeed when they are done slower, on the same starts as at full speed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench registry``: search, registration, writers and readers, each beside its baseline."""
 
 from __future__ import annotations

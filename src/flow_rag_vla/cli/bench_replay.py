@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A recorded run: how fast it is decided again, what recording costs, how soon a picture becomes a command."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The graph as ``flow_rag_vla bench replay`` runs it: a run that is recorded, and its pictures shown to live nodes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How long a node is away that died: started anew, and made of a spare process where it can be, by turns."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench retrieval``: what a bank's memory says where nothing needs to be corrected."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench swapping``: the 40 Hz loop while a language model generates and models swap."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla calibrate RUNS --check FILE``: what a calibration says of recorded episodes, at several rates."""
 
 from __future__ import annotations

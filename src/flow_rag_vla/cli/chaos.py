@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla chaos``: faults injected into the running graph, and an independent watch on every command."""
 
 from __future__ import annotations

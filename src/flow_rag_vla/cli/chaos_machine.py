@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads beside a chaos run what the kernel counts: evidence of what the machine did to the loop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Faults injected into the running graph, one a round, and what came of each."""
 
 from __future__ import annotations

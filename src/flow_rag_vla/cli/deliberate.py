@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla deliberate``: a command in words to a checked and scored plan, or a hold with its reason."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla detector``: detectors of one's own from labelled pictures, and how good a detector is."""
 
 from __future__ import annotations

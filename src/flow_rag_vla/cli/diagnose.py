@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla diagnose``: why a simulated start fails, what might be tried, and whether that helps."""
 
 from __future__ import annotations

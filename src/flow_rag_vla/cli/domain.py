@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A ROS domain of one's own, for a command whose graph is nobody else's."""
 
 from __future__ import annotations

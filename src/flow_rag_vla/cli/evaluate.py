@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla evaluate``: closed-loop episodes of a checkpoint, with intervals; paired trials of the memory."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla external``: paired trials in any Gymnasium environment with a Box action."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A graph that a command starts, watches and ends, and the folder of its run."""
 
 from __future__ import annotations

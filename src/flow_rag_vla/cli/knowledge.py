@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla knowledge``: documents and failures as passages, found by meaning and cited by answers."""
 
 from __future__ import annotations

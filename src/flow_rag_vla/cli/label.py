@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla label``: a folder of pictures, a video or a bag becomes labels."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla language``: a language model over HTTP, behind tokens."""
 
 from __future__ import annotations

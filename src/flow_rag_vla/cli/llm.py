@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla llm``: a language model of one's own, from what the robot went through to a provider by name."""
 
 from __future__ import annotations

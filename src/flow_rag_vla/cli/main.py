@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Entry point: puts the commands together. Heavy libraries are imported by the command that needs them."""
 
 from __future__ import annotations

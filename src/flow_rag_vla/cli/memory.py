@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla memory``: look into a failure database and change it, whether or not the node runs.
 
 The node notices within a second that the file was changed.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla memory edit``, ``admit``, ``retire`` and ``restore``: what a person changes in a case."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A failure memory's database as commands open it: options, errors, names and times."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla memory check`` and ``salvage``: cases that no longer stand, and files that are damaged."""
 
 from __future__ import annotations

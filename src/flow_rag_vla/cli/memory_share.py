@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla memory export``, ``import`` and ``merge``: cases that go from robot to robot."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Options that commands which ask a language model have in common, and a question with tools."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Paired trials of the memory at the console: run, counted while they run, and told as tables."""
 
 from __future__ import annotations

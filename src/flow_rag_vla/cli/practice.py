@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla practice``: a policy tries, and what would have been right where it fails becomes a bank of cases."""
 
 from __future__ import annotations

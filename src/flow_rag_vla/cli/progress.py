@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Progress bars of long work: one a stage, with what is being done beside it, or one that counts."""
 
 from __future__ import annotations

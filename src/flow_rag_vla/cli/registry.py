@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla registry``: look into a registry of labelled objects, take back changes, find and repair damage."""
 
 from __future__ import annotations

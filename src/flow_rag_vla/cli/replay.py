@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla replay``: a bag into the live graph, or its decisions made again and compared."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A recorded run decided again, with one memory or two, and what came out otherwise."""
 
 from __future__ import annotations

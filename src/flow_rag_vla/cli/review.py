@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla review``: the review page and the HTTP interface over a registry of labels. No ROS is needed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla robot``: the graph over a real arm or its mock, and the check of a robot profile."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla security``: the SROS2 policy of the graph, its enclaves, and whether changes are permitted here."""
 
 from __future__ import annotations

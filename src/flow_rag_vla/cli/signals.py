@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How Ctrl-C and SIGTERM end a command: as an interruption, not at all, or as an event that is waited for."""
 
 from __future__ import annotations

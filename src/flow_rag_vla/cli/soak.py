@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla soak``: the whole graph for hours, and what each process holds meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Why a robot is not following a chunk, in one sentence a person can act on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Brings a chunk and the memory's correction of it together, under a latency budget.
 
 This is the controller's half of the dual pathway: the policy and the memory start on the same observation, and

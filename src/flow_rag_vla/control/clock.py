@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop's view of time: jumps of the node's clock, and the tick that a moment belongs to.
 
 Two clocks run side by side. Stamps, and so the rows of a chunk, live on the node's clock, which may be set, slewed or

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the control loop is told of an episode, and what it tells the robot."""
 
 from __future__ import annotations

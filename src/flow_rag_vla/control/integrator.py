@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Turns relative actions into absolute tool targets, inside every limit.
 
 The controller node, the training rollouts and the evaluation all use this class, so a policy meets the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the robot does when there is nothing valid to follow: hold, decelerate, stop, each with a reason.
 
 HOLD        zero motion is asked for: the target comes to rest within the acceleration limit (two ticks from full speed)

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The 40 Hz loop: whatever comes in, each tick gives exactly one command inside every limit.
 
 One thread owns a loop: offers and ticks are called one after the other, never at the same time. Nothing here waits,

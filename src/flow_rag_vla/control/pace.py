@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How fast a plan is played: the same path at a share of its speed.
 
 A robot that is asked to be careful must not cut corners, so its plan is not clipped: it is stretched in time. At a pace

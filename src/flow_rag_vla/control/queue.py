@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The newest valid action chunk, and the row of it that a tick calls for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How the loop does: tick errors, processor time and stage latencies in rings of fixed size.
 
 Recording costs the same at every tick and allocates nothing; figures are worked out when they are asked for.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person at the controls: who has the robot, what they ask for, and whether they are still heard.
 
 From the first active request on the robot belongs to its person, until that person says that it is released. A stream

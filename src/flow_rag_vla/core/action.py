@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The action space and the chunk of actions that a policy hands to the controller."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The base of errors that travel: in messages, records and logs, from where they arise to who must act."""
 
 from __future__ import annotations

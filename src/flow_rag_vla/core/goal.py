@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The tasks, their instructions in words, and how words are understood.
 
 The grammar is small and says so: it knows the simulator's tasks and objects. A language model that

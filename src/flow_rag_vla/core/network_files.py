@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A trained network in a folder: its shape as JSON, its weights as safetensors, both named by one hash.
 
 Arrays are numpy's, so that this needs no torch; the networks' own modules turn them into tensors.

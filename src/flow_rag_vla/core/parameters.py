@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Declarative parameters: one frozen dataclass a node says name, type, default, range, unit and meaning.
 
 The same table declares the ROS parameters, checks YAML files and writes the reference page, so the three

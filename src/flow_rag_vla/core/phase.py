@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Names of the stretches of a manipulation, as far as a robot can tell them from its own gripper."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What this process costs, read from the kernel: for a node's report about itself."""
 
 from __future__ import annotations

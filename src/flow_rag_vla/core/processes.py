@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How processes stand to others: children that end with their parent, workers that give way to the control loop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The few rotations that the control path needs, on numpy alone. Quaternions are x y z w."""
 
 from __future__ import annotations

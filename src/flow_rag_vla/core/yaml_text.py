@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """YAML that others wrote, without what makes a small file a large one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The reading side of bags: typed messages, images, and what happened when. No ROS needed.
 
 Bags whose writer was killed have no index; they are read by scanning, and say so.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes MCAP bags that lose at most what came after the last checkpoint, whatever happens to the process."""
 
 from __future__ import annotations

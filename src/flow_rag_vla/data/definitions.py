@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Message definitions without ROS: from the installed interface files into a rosbags type store."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Demonstration episodes, and the shards in which they are kept.
 
 A shard is an ``.npz``: arrays and text only, nothing that could run code when loaded.

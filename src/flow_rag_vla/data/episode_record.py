@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The result of one episode as it is kept on disk: everything that a report needs, one JSON file an episode."""
 
 from __future__ import annotations

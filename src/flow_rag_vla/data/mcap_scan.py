@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads an MCAP file record by record, up to wherever it breaks off (format: https://mcap.dev/spec)."""
 
 from __future__ import annotations

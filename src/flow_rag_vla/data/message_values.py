@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Messages as the domain's values, whether a node received them or a bag holds them. No ROS needed.
 
 A message that makes no sense raises MessageError, never anything else.

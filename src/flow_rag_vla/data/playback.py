@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How the time of a bag passes while it is played: at a rate, not at all, or one step at a time."""
 
 from __future__ import annotations

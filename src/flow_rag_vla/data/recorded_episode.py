@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One episode as it was run, tick by tick: what bags and data sets have in common."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Keeps the disk away from reception: a bounded queue, and one thread that writes it to a bag."""
 
 from __future__ import annotations

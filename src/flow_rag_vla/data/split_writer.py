@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A bag in several files, split by size or time, so that old parts can be moved away while recording goes on."""
 
 from __future__ import annotations

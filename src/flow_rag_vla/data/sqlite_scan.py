@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads the SQLite bags of ``ros2 bag record`` as far as they are whole (rosbag2_storage_sqlite3, schema 1 to 4)."""
 
 from __future__ import annotations

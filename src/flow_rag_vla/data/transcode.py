@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Brings messages of a bag into the definitions that are installed here: bags outlive the versions of their types."""
 
 from __future__ import annotations

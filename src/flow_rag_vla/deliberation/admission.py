@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How a diagnosis' proposal becomes a case: after a check in the simulator, or by a person's word. In no other way.
 
 The failed start is set up again and done as the diagnosis proposes. It counts as checked only if the policy fails there

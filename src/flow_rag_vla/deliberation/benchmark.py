@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a deliberation costs, stage by stage, beside the bare call of its provider, and what becomes of known commands.
 
 Deliberations and bare calls alternate: what the machine does to one it does to the other.

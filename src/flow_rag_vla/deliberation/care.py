@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """At what share of the speed a command is done, and why: whoever asks for the least is heard.
 
 Three may ask: whoever sends the command, how its words sound (``urgency``), and words that say how carefully it is to

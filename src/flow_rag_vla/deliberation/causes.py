@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What failures depend on, from logs to a decomposition, and that as a page."""
 
 from __future__ import annotations

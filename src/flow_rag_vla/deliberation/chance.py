@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How sure a chance is after so many episodes: the Beta posterior and its interval."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether a plan may be done: every check is told with its value and its limit, and nothing passes by default.
 
 A plan is refused, or asks a person, or is clear. There is no fourth outcome: what cannot be checked because something

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From words to a decision in seven stages, each a task of the pipeline: typed, logged, in time, or the robot holds.
 
 Fail closed. A stage that raises, hangs, answers nonsense or is too late ends the deliberation with ``held`` and the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Why something went wrong, as far as the evidence says: by a language model, or by fixed sentences.
 
 A model that can fill the structure FailureDiagnosis is asked with the evidence and similar cases as data; what it cites

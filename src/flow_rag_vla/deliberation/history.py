@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What episodes have shown: one plain record of each, whatever kind of log it was kept in.
 
 Three kinds are read: the episodes of the graph (a folder of JSON files), the trials of an evaluation

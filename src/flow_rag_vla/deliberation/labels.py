@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A scene out of labels: what a detector saw in a picture, and where on the table that is.
 
 A label says what is there and how surely. Where it is follows from the picture only for things that stand on the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which remembered failures are most like what is going on now, and by what they were compared.
 
 Cases are compared as the failure memory compares them: by the situation key of the policy, or by the encoder's

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether the start that a case is of is found again before the hand has moved, among other starts of the same task."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A second reader of a command: whether a plan is what the words say.
 
 A language model may be wrong, or may have followed words that were not the operator's. The grammar of the simulator's

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a failure cost beside what could have been done: counterfactual regret, by doing it in the simulator.
 
 A failed start is set up again and done in other ways: with other noise, more slowly, with the failure memory acting.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One start of the simulator, done in this or that way.
 
 Plans are measured, failures regretted and corrections checked by it. A way is the policy alone, or with one thing

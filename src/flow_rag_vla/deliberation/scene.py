@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is known to stand on the table, as it enters a deliberation: names and places that somebody measured.
 
 Names come from labels and may hold any text. They are data: a name is compared with the names of tasks, shown to people

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What speaks for a plan and what against it: Bentham's seven criteria with measured terms, hard vetoes first.
 
 Bentham 1789, "An Introduction to the Principles of Morals and Legislation", chapter IV: the value of a pleasure or pain

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What each of the seven stages takes and gives, and who is asked in them.
 
 perceive -> interpret -> recall -> check -> score -> approve -> summarise. Each value holds the one before it, so a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which variables a failure depends on: redundant, unique and synergistic information (SURD).
 
 Martinez-Sanchez, Arranz and Lozano-Duran 2024, "Decomposing causality into its synergistic, unique, and redundant

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How an operator sounds, as a tag that can only make the robot more careful.
 
 Words are looked up in a small list of our own with valence, arousal and dominance (Mehrabian and Russell 1974, "An

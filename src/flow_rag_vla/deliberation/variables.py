@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What may have had to do with a failure: variables of each episode, from its log and from its start.
 
 A log names the task, the scene's variant and its seed; the start that they stand for is built again, and says how

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The controller's half of a correction, for closed loops without the graph.
 
 Guidance and negative examples act in the policy; a residual, a blend and a hold act on the chunk as it arrives, by the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The course of one episode, from reset to verdict. Pure: stamps are handed in, nothing is read or sent."""
 
 from __future__ import annotations

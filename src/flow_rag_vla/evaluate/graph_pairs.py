@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory changes in the running graph: episodes from the same starts with and without it, paired.
 
 The graph runs in real time beside whatever else the machine does, so a start is the same but no two runs of it are:

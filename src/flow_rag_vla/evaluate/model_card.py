@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The page beside a checkpoint that says what made it and how well it does."""
 
 from __future__ import annotations

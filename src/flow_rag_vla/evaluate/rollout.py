@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Closed-loop episodes in one process, with the delays of the graph.
 
 A picture at tick k becomes a chunk at tick k + ``delay_ticks``; a new picture is taken every ``replan_ticks``; every

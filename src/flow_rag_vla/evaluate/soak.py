@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What each process of a graph holds over time, and by how much it grew once it was warm; the page of both."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Bands around what scores do in success episodes, and how unusual an episode is beside them.
 
 Functional conformal prediction (Diquigiovanni, Fontana and Vantini 2022, doi 10.1016/j.jmva.2021.104879; used for

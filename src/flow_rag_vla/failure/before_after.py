@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The classifier that the project began with: two pictures, one before and one after, and whether something failed.
 
 A perceptron on both embeddings. It knows neither goal nor phase nor what the hand feels, and tells less than the probe

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A before/after classifier as one safetensors file: whole or absent, and refused where it is damaged."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a monitor knows of success episodes: made from them, and refused with anything else."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A calibration as one safetensors file: whole or absent, and refused where it is damaged or of another version."""
 
 from __future__ import annotations

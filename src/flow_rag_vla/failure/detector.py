@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs the rules and the monitor over one episode and tells each failure once."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether alarms on episodes that succeeded have become more frequent than was promised."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was counted of false alarms outside of the process: a detector that was killed must not forget it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Fits scores to success episodes: the feature space, the banks of success frames, the distilled network."""
 
 from __future__ import annotations

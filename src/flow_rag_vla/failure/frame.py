@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is known when a picture has been turned into an embedding and a chunk: the input of every score."""
 
 from __future__ import annotations

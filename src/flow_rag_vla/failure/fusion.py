@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One number out of many scores: each in its own standard deviations, averaged over a window, added up."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the fingers say: whether the hand is open, closing, closed on nothing, or holding something."""
 
 from __future__ import annotations

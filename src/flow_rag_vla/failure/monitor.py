@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Watches one episode by all scores at once and says when it leaves what success episodes do."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A small perceptron in numpy: what is trained elsewhere and asked in a running detector."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which stretch of a manipulation the robot is in, told from its own gripper and tool."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A learned probe: a small perceptron on what the scores say, trained on labelled failures once there are enough.
 
 Like SAFE (arXiv 2506.09937) it is trained on how episodes ended; unlike it, it looks at scores in standard deviations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One small class for each kind of failure, on what a robot can sense.
 
 A rule speaks once for each situation and is armed again after the situation has ended. Rules know nothing of

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How unlike a success an episode looks, by one number a frame: each score sees something that others do not.
 
 All are higher where a failure is likelier and say NaN where they cannot tell. Which value is high is not their matter:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Arrays and what is known of them as one safetensors file: whole or absent, and refused where it was changed."""
 
 from __future__ import annotations

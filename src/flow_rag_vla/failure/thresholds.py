@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The numbers that tell a failure from a success, and where they come from."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Who may do what: bearer tokens with a role and an end.
 
 Only SHA-256 digests are kept, in memory and in the file; a secret is shown once, when it is made. Secrets are 32

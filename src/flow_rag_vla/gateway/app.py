@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The application: sections side by side behind one set of tokens, one error format and one page of figures.
 
 A section is a router, perhaps a folder with a page, and what it has to say about its state. The gateway knows nothing

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every refusal over HTTP: a code for programs, a sentence for people, and what to do about it.
 
 The body is always ``{"code": ..., "message": ..., "remedy": ...}``. What a client did wrong is a 4xx. A 503 says that

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How much a request may send and how long it may take, checked while it comes in.
 
 A body is never collected beyond its limit, and never waited for without end.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Figures in the text format of Prometheus (exposition format 0.0.4)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How long a connection may keep the server waiting: for a request, for its body, for its answers to be taken.
 
 Who opens a connection and then says nothing, or a byte now and then (slowloris), holds a place that others need.

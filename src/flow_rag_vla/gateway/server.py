@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """uvicorn in a thread of its own, with a start that says why it failed and a stop that ends."""
 
 from __future__ import annotations

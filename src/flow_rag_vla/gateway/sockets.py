@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """WebSockets: the token comes as the first message, since a browser cannot set a header on one."""
 
 from __future__ import annotations

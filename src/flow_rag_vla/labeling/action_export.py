@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What robots did with which objects, and what can be done with these, as lines of JSON for whoever learns from it."""
 
 from __future__ import annotations

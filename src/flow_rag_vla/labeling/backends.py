@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Backends by name: what a node, the console command and the web service are told to label with."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was found in one image: the one value type that detectors, segmenters, embedders, tracks and exports share."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pretrained models of transformers: from a local folder or a hub id, with errors that say what to do."""
 
 from __future__ import annotations

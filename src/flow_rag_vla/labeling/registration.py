@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was found in a picture, into a registry: each thing once, however often and by whomever it is labelled."""
 
 from __future__ import annotations

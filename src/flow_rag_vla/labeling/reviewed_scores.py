@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Scores of what people have judged in a registry: what a calibration is fitted on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Masks as COCO's run lengths: lists of numbers, and the compressed text of them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A whole folder, video or bag through the pipeline: frames in, labels to wherever they are wanted."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where labels go: JSON lines, overlay pictures, the registry, a bag."""
 
 from __future__ import annotations

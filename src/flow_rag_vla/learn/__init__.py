@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Training: demonstrations from the scripted expert, the encoder, the policy, and the pipeline that joins them.
 
 Conventions: each stage is a plain function with explicit seeds that takes a ``Progress`` callback, writes its result

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Recorded episodes as demonstrations: what the trainer learns from, out of bags and data sets."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Recorded episodes as a failure monitor would have seen them: bags in, traces out."""
 
 from __future__ import annotations

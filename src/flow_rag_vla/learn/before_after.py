@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Teaches the classifier of two pictures, one before and one after, on how episodes ended.
 
 ``flow_rag_vla calibrate --before-after`` makes the one that the failure detector runs, and ``flow_rag_vla bench

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Demonstrations from the scripted expert, disturbed on the way so that recovering is demonstrated too.
 
 What a policy meets in a closed loop is its own small errors. Short bursts of noise (and, in a second round, of an

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the robot went through, as conversations for a language model: commands and plans, failures and causes.
 
 Only what was reviewed by its outcome is taken: plans of episodes that succeeded without a person, and failure cases

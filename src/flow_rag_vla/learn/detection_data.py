@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The episodes on which failure detection is calibrated, trained, tuned and scored: which seeds, and where they lie."""
 
 from __future__ import annotations

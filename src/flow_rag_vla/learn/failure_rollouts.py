@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Episodes that go wrong on purpose, with what the robot sensed and what really happened."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What really went wrong, told from the simulator's ground truth: labels for training, never read by a robot."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A policy from few demonstrations: the declared gap on which a failure memory is measured.
 
 With a few hundred demonstrations of each goal the tasks are solved and no memory can show anything. Twenty leave gaps

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning on corrections: DAgger's step, the control that a memory of the same corrections is measured against.
 
 Ross, Gordon and Bagnell 2011 (arXiv 1011.0686): the expert labels situations that the policy itself visited, and the

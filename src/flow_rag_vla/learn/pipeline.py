@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From nothing to a checkpoint: demonstrations, encoder, policy, a second round on the policy's own errors, scores.
 
 Each stage leaves its result in the work folder and is skipped when it is there, so an interrupted run goes on where

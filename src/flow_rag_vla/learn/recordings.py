@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A policy trained further on what was recorded: what an expert or a person showed, or its own successes.
 
 The encoder and the readout stay as they are, so recordings need no true poses. Half of each batch is what the policy

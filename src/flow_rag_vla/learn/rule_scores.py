@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How well the rules detect: false alarms on success episodes, and what they find of each perturbation.
 
 ``python -m flow_rag_vla.learn.rule_scores`` prints the table that ``failure/README.md`` quotes.

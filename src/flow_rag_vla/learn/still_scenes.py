@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Posed scenes for the encoder: many layouts, each seen a few times, without moving through them.
 
 Demonstrations show few layouts for long; what places things precisely is many layouts. Here nothing is simulated:

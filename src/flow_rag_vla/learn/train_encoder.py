@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trains the compact encoder and the readout: the embedding must tell where everything is."""
 
 from __future__ import annotations

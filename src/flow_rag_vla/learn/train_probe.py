@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trains the failure monitor's probe on how episodes ended, and puts a whole calibration together."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where everything really is, in the order in which policies name it. For training and scoring only."""
 
 from __future__ import annotations

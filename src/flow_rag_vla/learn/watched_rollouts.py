@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The policy in closed loop, undisturbed or with a fault, seen as the failure monitor sees it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Who was asked how often, how many tokens that took, and what it cost."""
 
 from __future__ import annotations

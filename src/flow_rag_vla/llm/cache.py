@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Answers kept for a while, by everything that the answer depends on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong between a question and a validated answer, as types.
 
 See :mod:`flow_rag_vla.core.errors` for what all have in common.

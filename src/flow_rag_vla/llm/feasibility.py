@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether a sequence of goals can be done one after the other on one table.
 
 The simulator sets up a scene for each task, but a plan is about the world: what was put in the bin is not on the table

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Who keeps the weights of models that run in this process: a port, and the simplest way to fill it.
 
 A model is asked for by what it is (:class:`LocalModel`) each time that it is used, and used only inside the ``with``.

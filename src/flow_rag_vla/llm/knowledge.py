@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Retrieval: documents to passages, passages to numbered data, and answers that cite only what was retrieved."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures that others sent, looked at before they cost anything: how many, how large, and whether they open."""
 
 from __future__ import annotations

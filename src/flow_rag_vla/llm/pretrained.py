@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Models and tokenizers of transformers, from a folder or a hub id. Code that comes with weights is never run."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Requests for the built-in structures, with everything that did not come from the user quoted as data."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a language model is to the rest: one coroutine.
 
 The protocol is asynchronous on purpose. Nearly all of a request is waiting, so one thread serves many; a cancellation

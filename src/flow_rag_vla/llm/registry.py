@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Providers by name: built-in ones, those of other packages through an entry point, and models of one's own.
 
 A new provider is one file with a function ``make(settings) -> Provider`` and, in its package's metadata, an entry point

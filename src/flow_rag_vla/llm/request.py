@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Requests and answers: the values that pass between a caller, the service and a provider."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The structures that can be asked for by name.
 
 Bounds are tight on purpose: a short answer is a cheap and a quick one, and what a bound refuses cannot reach a robot.

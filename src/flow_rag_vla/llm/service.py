@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Asks one provider so that the caller gets a checked answer or one typed error, in time.
 
 What every provider would otherwise do for itself is here once: deadline, cancellation, rate limit, retries, cache,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From a pydantic model to the schema that a provider is given, and from text back to a validated instance."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where a text store keeps passages and vectors: what it asks of a database, and SQLite.
 
 Both databases speak the same statements; what differs is behind this protocol: how a writer keeps others out, how a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A text store in PostgreSQL with pgvector, for passages that several machines share.
 
 Each namespace is a schema of the server's, so that the tables are called as in SQLite. Every statement has a time

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Passages of text with their vectors, in SQLite or in PostgreSQL with pgvector.
 
 Text is the truth; vectors are made from it. Each generation of vectors has a table of its own, whose rows carry

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tools of MCP servers, for any provider.
 
 Every provider can fill a schema, so a tool is asked for by a structure, not by each provider's own mechanism: in each

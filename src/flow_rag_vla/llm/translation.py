@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Questions in Korean for models that understand only English: translated when that is needed, and only then.
 
 A provider declares that it understands only English (``english_only``); hosted models and the grammar ``rules``, which

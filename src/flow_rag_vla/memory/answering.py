@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From an embedding to a correction: the one way in which a node and a replay ask the memory.
 
 What a case is compared by is either the encoder's embedding or a *key* that is made of the embedding, the robot state

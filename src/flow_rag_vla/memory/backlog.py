@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was learned and could not be written, until it can: a full disk or a held file costs no lesson.
 
 A lesson is a row of steps, each of which is durable when it returns. One that fails is done again later, and those

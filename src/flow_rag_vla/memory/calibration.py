@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From which similarity on a case is credible: a conformal threshold at a stated false-retrieval rate.
 
 A situation in which nothing failed should bring up no case. Its score is the largest cosine similarity to a case of

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Looks through all active cases for what would be stopped, retired, contradicted or doubted today."""
 
 from __future__ import annotations

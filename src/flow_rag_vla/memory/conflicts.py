@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Cases that contradict each other: nearly the same situation, and corrections far apart. One of them must be wrong.
 
 Both cannot be followed, and their mean is worse than either (two ways around an obstacle average into it). The one

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What similar situations agree on: what was right where the policy failed, and what was done where it went well.
 
 One remembered failure says little: its correction was right for another place of the object, and the same situation may

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory says to do about a situation, given the credible cases of it."""
 
 from __future__ import annotations

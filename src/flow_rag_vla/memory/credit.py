@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What using a case is worth, and when it retires.
 
 Two chances of an episode's success are compared, both in the situation of one case:

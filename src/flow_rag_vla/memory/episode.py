@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Makes cases of failures, and finds out afterwards what would have been right and what using a case was good for."""
 
 from __future__ import annotations

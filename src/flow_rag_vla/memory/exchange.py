@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Failure cases in one file, to hand from robot to robot: a .npz of plain arrays, without pickle.
 
 An export is whole or absent: it is written under another name and renamed, and each array in it has a checksum that is

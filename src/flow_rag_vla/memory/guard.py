@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tries a new case on what is known to work before it may act: a regression test for the memory.
 
 Three questions, the cheapest first. Is the correction a motion that the robot may make (length of each step, rotation,

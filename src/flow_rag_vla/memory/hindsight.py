@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where the target was, as a hand knows it that has closed on it; and so by how much the policy had misread it.
 
 On a robot nobody knows where things are, and a policy that misreads a place does not know it either. But a person who

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Small pictures of a situation, as they are kept beside its case."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Nearest cases by cosine similarity: a cache that can be thrown away and rebuilt from the store."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Looks for damage in a large database while the memory works with it.
 
 A file of a few hundred megabytes is checked in full before it is used. One of gigabytes would keep the robot waiting

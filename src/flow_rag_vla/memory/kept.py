@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The index in files beside the database, so that a restart reads those and not every case.
 
     <database>.index/manifest.json      what is kept, of which encoder, up to which change; written last

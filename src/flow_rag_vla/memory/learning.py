@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a robot learns while it works: from failures, from what went well later, from people, and from using cases.
 
 The memory's node and a replay follow the graph's messages with this, practice in the simulator learns by the same

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is kept beside the cases: their uses, the episodes without any, what was done in successes, and pictures."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What an episode's record teaches, whoever says what would have been right: cases and successes.
 
 One failed chunk says little about a failure: the way into it was wrong for a while, and the way out of it leads through

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The index of a database: from the files that are kept beside it, or from every case; and how it catches up."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory: what is remembered, what is known already, and what using it was good for."""
 
 from __future__ import annotations

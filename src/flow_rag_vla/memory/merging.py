@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Takes the cases of another robot in: duplicates unite, contradictions are settled and reported, the unsafe refused.
 
 A misreading that contradicts what the memory knows (see ``misreadings``) is left out, and the case taken without it.

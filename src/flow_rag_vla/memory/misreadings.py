@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is believed of a misreading that arrives, and what misreadings together say about a place.
 
 A case that knows by how much the policy misread its target moves targets wherever it comes up. One of a file, of

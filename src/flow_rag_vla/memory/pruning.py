@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which case goes when the memory is full.
 
 A group is one task, phase and failure type. The last case of a group never goes: a rare failure is the one that is

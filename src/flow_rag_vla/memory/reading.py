@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory as those who only ask see it: what is similar, what a case says, what its use was worth."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Rewind and hold: after a failure back to a safe checkpoint of the same episode, then another try, a bounded number.
 
 A *checkpoint* is a moment of the running episode, some time before the failure's onset, at which the hand was open and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Saves what is intact of a damaged failure database; the damaged file is kept."""
 
 from __future__ import annotations

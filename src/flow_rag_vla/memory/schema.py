@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tables of the failure database, as the steps that lead to the present version."""
 
 from __future__ import annotations

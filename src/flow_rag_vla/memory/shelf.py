@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is held of a database for searches: an index of the active cases, one of the retired, and a row for each."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure cases on disk: one SQLite file, the truth that every index and cache is rebuilt from.
 
 Write-ahead log with ``synchronous=FULL``: a call that writes returns after the data is on disk, or raises and nothing

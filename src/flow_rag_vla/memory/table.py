@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a memory knows of every case without reading its arrays, in columns: a million cases are 34 MB, not 300."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a person did while they had the robot, and what of it corrects a failure."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The ROS 2 nodes, one file each: parameters, topics and services around domain objects.
 
 This package is the only home of rclpy.

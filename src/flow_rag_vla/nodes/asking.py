@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Questions to services whose answer may be lost, asked again until one comes.
 
 A client counts a server as ready once it knows it. Whether the server knows the client too is another message, and an

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Plays a bag into the graph: every topic with the quality of service it had, and the bag's time on /clock.
 
 One thread plays: it sleeps until a message is due, publishes its bytes as they were recorded, and moves /clock on

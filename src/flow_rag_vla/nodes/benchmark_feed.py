@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Feeds a controller like a robot and a policy would: states at 40 Hz, chunks at 10 Hz, one running episode.
 
 The robot follows its commands perfectly. On its end it prints one line of JSON: the last figures that the controller

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Asks whoever answers embeddings, and times the answers; or is the emptiest node that answers.
 
 With ``echo`` it answers every embedding with an empty correction: what the middleware alone costs. Without, it

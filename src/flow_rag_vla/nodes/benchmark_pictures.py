@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Shows a recorded run's pictures to the nodes that decide, as a camera would, and times the way to the command.
 
 It stands for the cameras, for a robot that follows its commands perfectly, and for a running episode. On its end it

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An empty 40 Hz timer: what rclpy itself costs and errs. The baseline of the loop's benchmark.
 
 On its end it prints one line of JSON: figures of its last window.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera images in, one unit-length embedding out, with the stamp of the images passed on."""
 
 from __future__ import annotations

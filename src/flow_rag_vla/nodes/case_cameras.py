@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The cameras' last pictures, for the case of a failure that began a while ago."""
 
 from __future__ import annotations

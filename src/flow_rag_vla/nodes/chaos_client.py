@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the chaos suite asks of the running graph: an episode that goes on, the emergency stop, cases, the relay."""
 
 from __future__ import annotations

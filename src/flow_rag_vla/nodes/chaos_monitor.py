@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The independent watch on the command stream while faults are injected: a process of its own that only listens.
 
 Each thing noticed becomes one line of JSON with the steady time at which it was: violations, gaps, changes of mode and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An empty 40 Hz timer beside the graph under faults: it tells a stall of the machine from one of the loop.
 
 Each tick that comes half a period late or later is written down with the stretch of steady time that was lost.

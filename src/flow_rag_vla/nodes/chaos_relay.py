@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Stands in four links of the graph and delays, loses, doubles or swaps their messages when told to.
 
 Producers publish on ``relayed/<topic>``; what is passed on goes out on ``<topic>``, bytes as they came.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Wakes an executor when the system clock was set back while it waited.
 
 Libraries built against a C library older than 2.30, as the wheels of ROS on PyPI are, wait until a moment of the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Refusals in the log: each kind once a second, none hidden behind another."""
 
 from __future__ import annotations

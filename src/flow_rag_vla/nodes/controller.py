@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The 40 Hz controller: one command a tick, from the newest valid chunk, whatever else happens.
 
 One thread does everything. At each tick it takes what has arrived (a bounded number of messages), decides, publishes

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Domain values to messages. The way back is ``data.message_values``, which reads bags alike."""
 
 from __future__ import annotations

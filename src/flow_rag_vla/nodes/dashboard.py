@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The live page's node: it hears the graph, keeps the newest of everything, and serves it to those who look.
 
 It must never cost the loop anything. Nothing wakes it but its own timer: every subscription is polled. What is large or

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the live page asks of the graph, as service calls and actions that the gateway's event loop awaits.
 
 Calls are made from the gateway's thread; their answers come on the executor's and are handed over. Nothing here waits

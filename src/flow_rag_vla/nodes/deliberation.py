@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The deliberation node: words to checked plans, questions to people, and explanations of failures. It moves nothing.
 
 Threads. The executor takes goals, answers and events. Deliberations live on an asyncio loop of their own thread, which

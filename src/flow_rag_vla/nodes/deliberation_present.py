@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the deliberation node sees and feels at present, and vectors of words: for comparing failures of the past.
 
 Both are asked for in threads that compute; the node's own thread, which alone touches the graph, is asked by them.

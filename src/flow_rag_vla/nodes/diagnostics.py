@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One line about a node's health on /diagnostics, every second."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the nodes of a running graph have made, as the middleware tells every participant."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The action ``execute_task``: admits one goal at a time, understands it, and answers once its episode is over."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs episodes on request: resets, starts, watches, stops, scores and writes down what happened.
 
 One thread does it all. The goal is a coroutine that waits for one future; service replies, topics, timer and cancel

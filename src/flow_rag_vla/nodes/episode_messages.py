@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the graph says during an episode, as the values that an episode record keeps."""
 
 from __future__ import annotations

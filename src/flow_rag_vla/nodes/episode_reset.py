@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The simulator's reset, asked for at the start of an episode: one request at a time, within a time limit."""
 
 from __future__ import annotations

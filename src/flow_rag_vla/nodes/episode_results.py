@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The folder of episode records: numbers that go on after a restart, one file an episode."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the graph says while an episode runs, told to the episode: phases, memory's part, failures, success, silence."""
 
 from __future__ import annotations

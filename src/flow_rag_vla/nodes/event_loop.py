@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An asyncio loop on a thread of its own, whose results come back to the executor.
 
 As ``jobs.JobThread``, for work that waits instead of computing: an ``async`` callback awaits the result while the

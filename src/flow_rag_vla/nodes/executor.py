@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The executor of a node: what a message, a request or a goal makes a callback raise ends that callback, not the node.
 
 rclpy hands every exception of a callback to whoever spins, which ends the process: a request of one caller would take

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Says when something went wrong, what kind of failure it is, and by which evidence.
 
 Every robot state (40 Hz) goes through the rules, and every embedding with the chunk that was made of it through the

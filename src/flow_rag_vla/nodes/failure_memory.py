@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory: answers every embedding with a correction, and turns every failure into a case.
 
 Threads. The executor is single-threaded and does what must be quick: search, publish, keep the recent past. Two

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How the failure memory learns: episodes, failures and takeovers become lessons for the writer's thread."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The services of the failure memory: what people and other programs ask of it.
 
 They are ``async`` callbacks in a reentrant group: they wait for their thread while the executor goes on answering

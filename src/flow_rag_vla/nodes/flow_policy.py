@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The flow action generator: embedding, proprioception and goal in, one action chunk out.
 
 A chunk starts when its embedding arrives. The failure memory answers the same embedding in parallel; the policy

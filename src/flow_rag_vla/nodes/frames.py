@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The arm as RViz and Foxglove draw it: `robot_description`, `tf` and `tf_static`, the part of robot_state_publisher.
 
 Whose arm it is says the node that publishes `robot_state`. Where another node publishes a description, as the driver of

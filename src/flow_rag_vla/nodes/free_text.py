@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Commands in free words for the episode manager: what they mean is asked of the nodes deliberation and llm.
 
 An instruction that is exactly one of the known ones needs nobody. Any other is decided about by the deliberation node

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What was answered to a command in free words: one known task, or why not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Sends an action's goal so that its answer is not lost: from any thread, and to a server that only just appeared."""
 
 from __future__ import annotations

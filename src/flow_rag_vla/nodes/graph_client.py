@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A program's own node beside a running graph: what the console commands that speak ROS have in common."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Work that would delay a callback, done in order on a thread of its own; its results come back to the executor.
 
 For a single-threaded executor: an ``async`` service callback in a reentrant group awaits the result while the executor

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The labeling node: what the cameras see becomes labels, and labels can be found and corrected.
 
 Threads. The executor only takes requests and hands out answers. One job thread runs models, one asks the registry;

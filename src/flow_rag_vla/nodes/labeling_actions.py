@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The labeling node's actions: long runs over a folder, a topic, a bag or the registry, one after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets over ROS: what a goal asks for, and the run that does it."""
 
 from __future__ import annotations

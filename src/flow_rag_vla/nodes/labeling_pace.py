@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Labeling makes way for the control loop: while ticks come late it pauses, and says so."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Labeling that takes longer than a call: a topic, a folder or a bag, one at a time, on a thread of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How the labeling node offers actions whose work is done elsewhere: any goal is taken, and its work watched."""
 
 from __future__ import annotations

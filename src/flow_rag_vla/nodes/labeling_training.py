@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The labeling node's actions that train and measure detectors: each a job, a process of its own below all others.
 
 The node only starts, watches and ends it. While the control loop reports late ticks the job's process is stopped by the

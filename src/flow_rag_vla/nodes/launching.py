@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A declared graph as a launch description: what the files in ``launch/`` have in common.
 
 Only launch files import this module; everything else runs where launch is not installed.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the heavy nodes have in common: they are managed nodes, and bring themselves up unless they are told to wait.
 
 The interface is the standard one, by ``rclpy.lifecycle``: services ``~/change_state``, ``~/get_state``,

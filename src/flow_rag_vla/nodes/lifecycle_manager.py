@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Brings the managed nodes up in the order of the data flow, keeps them there, and says when all of them work.
 
 Nodes that bring themselves up are only watched. What the manager adds: a graph started with ``autostart:=false``, nodes

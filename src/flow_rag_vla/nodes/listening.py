@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A subscription that watches itself: made anew when its publisher is there and nothing is heard of it.
 
 The middleware can lose a reader although each end knows the other. Nobody but the reader can notice, and to it that

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The language model node: questions in, checked answers out.
 
 Threads. The executor only takes requests and hands out answers. A loop on a thread of its own waits for providers; one

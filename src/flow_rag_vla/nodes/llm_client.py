@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The language model node's ``Ask``, awaited on an asyncio loop beside the executor."""
 
 from __future__ import annotations

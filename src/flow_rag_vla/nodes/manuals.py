@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What manuals say of a failure: passages of a text store, found with vectors of the language model's node."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Turns the memory of a running graph off and on, and counts what became of its answers: for paired live trials."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An arm that is not there, on the topics of a robot profile: to try a bridge, a profile or a whole graph on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The person's side of the graph: waits until it is up, asks for tasks, and knows how it is doing.
 
 A plain client: what it does, any other program can do over the same topics and the same action.

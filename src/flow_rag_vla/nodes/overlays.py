@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What RViz and Foxglove draw: plans as pose arrays, the workspace as a polygon; each only while someone listens.
 
 Standard messages that every installation has; visualization_msgs is none of them.

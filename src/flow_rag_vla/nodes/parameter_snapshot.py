@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Asks every node for its parameters once, so that a bag says with which settings its decisions were made."""
 
 from __future__ import annotations

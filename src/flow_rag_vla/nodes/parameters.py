@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Declares a parameter dataclass on a node and keeps the two in step."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Puts the permission before what changes memory or motion: service handlers and goals of a node.
 
 Whether a node's process has it does not change while it runs. So a permitted handler is the handler itself, and costs

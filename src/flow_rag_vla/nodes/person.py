@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person's word beside the graph: on plans that wait for one, and on episodes that nobody else can judge."""
 
 from __future__ import annotations

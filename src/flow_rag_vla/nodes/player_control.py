@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The person's hand on a playing bag: pause, resume, step and speed, as service calls that wait for no answer."""
 
 from __future__ import annotations

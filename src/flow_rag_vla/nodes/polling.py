@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Subscriptions that are read when their reader wants, not when a message arrives.
 
 An executor wakes up, and builds its wait set anew, for every message. A periodic node that looks at its inputs only

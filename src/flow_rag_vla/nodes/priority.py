@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A higher priority for what is waited for: the loop, and what decides for it. Where the system permits it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The robot's states of the last second, and which of them an observation is matched to."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Records the graph into one MCAP bag, bytes as they come, without decoding any of them.
 
 Messages are fetched in batches by a thread of their own instead of waking the executor one by one: with two dozen

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The policy of another machine in the flow policy's place: images, state and words out, action chunks in.
 
 The server speaks openpi's protocol. Nothing here waits for it: a connection has a thread of its own, one request is

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A real arm in the simulator's place: its topics to ours, our commands to its own, a hold when anything is wrong.
 
 Its cameras are another node's, ``robot_camera``: what it sends to the arm must not wait for memory that is shared.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The cameras of a real arm in the simulated ones' place: checked, and under our names, in a process of their own.
 
 The bridge to the arm must be in time and therefore shares no memory with anybody; images want to. And whatever a camera

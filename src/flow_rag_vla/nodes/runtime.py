@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Starts a node, spins it, and ends it cleanly whatever happens."""
 
 from __future__ import annotations

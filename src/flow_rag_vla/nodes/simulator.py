@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The simulated robot: commands in, robot state and ground truth out, 40 times a second."""
 
 from __future__ import annotations

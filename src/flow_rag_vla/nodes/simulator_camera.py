@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The simulated cameras: a mirror of the scene, rendered in a process of its own.
 
 Rendering would delay the physics if it shared their process; here it can only be late itself.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Stamps between ROS messages and integer nanoseconds."""
 
 from __future__ import annotations

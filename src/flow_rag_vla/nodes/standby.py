@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What ``bringup.spare`` starts: loads what some nodes import, then waits on standard input for which one to be.
 
 Its arguments name the nodes.

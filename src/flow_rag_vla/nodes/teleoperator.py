@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A person's side of a takeover: publishes what they ask for and hears what the robot does.
 
 A plain client: any other teleoperation can publish the same topic.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Asks the deliberation node one command after the other, for runs that watch what a long time does to it."""
 
 from __future__ import annotations

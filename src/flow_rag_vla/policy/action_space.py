@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Actions as the network sees them: the free columns, scaled to order one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Policy checkpoints: weights as safetensors, everything else as JSON, both named by one hash."""
 
 from __future__ import annotations

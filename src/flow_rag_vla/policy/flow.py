@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Conditional flow matching on a straight path, and the integration of the learned velocity.
 
 Lipman et al. 2023, "Flow matching for generative modeling" (arXiv 2210.02747), with the linear (optimal transport)

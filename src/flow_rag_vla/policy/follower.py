@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A policy in a closed loop without the graph, with the graph's delays.
 
 A picture taken at one tick becomes a chunk that arrives some ticks later, and each tick runs the row that its

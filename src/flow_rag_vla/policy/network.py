@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """All that a policy checkpoint holds: the frozen readout, the features made of it, the velocity network."""
 
 from __future__ import annotations

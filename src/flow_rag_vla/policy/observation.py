@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the policy knows beside the embedding: proprioception, goal, and where things are.
 
 A *scene reading* is what a readout sees in an embedding: for each entity of the simulator's tasks its place relative

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The policy as the graph uses it: one call from an observation to an action chunk."""
 
 from __future__ import annotations

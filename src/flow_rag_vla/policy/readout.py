@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads places out of an embedding: a small network, trained once, then frozen.
 
 The wrist camera sees things from the hand, the front camera sees them from the world: the readout is given the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Draws chunks from a flow, and bends the flow: toward the chunk before, toward a correction, away from failures.
 
 All guidance acts on the predicted end point ``x1_hat = x + (1 - t) v`` and takes the identity for the Jacobian

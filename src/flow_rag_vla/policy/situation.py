@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What situations are compared by: what the policy's action depends on, as the policy takes it in.
 
 Two pictures are alike when they look alike; two situations are alike when the same action is right in both. The second

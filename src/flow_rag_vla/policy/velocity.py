@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The velocity network: a residual MLP over the flattened chunk, modulated by time and situation.
 
 Feature-wise modulation: Perez et al. 2018, "FiLM" (arXiv 1709.07871).

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the proof does, step by step. Each step leaves a folder and is skipped when that is there.
 
 1. ``policy-S``: a policy for each training seed, from few demonstrations of the plain scenes.

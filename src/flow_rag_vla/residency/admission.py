@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Admission: who of those that wait gets room now. Looked at under the lock whenever anything changed."""
 
 from __future__ import annotations

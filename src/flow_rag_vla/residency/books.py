@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the one lock guards, and the order of all locks.
 
 Lock order, outermost first; whoever has one may take only those below it:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs handlers: coroutines on the loop, plain functions in threads of their own."""
 
 from __future__ import annotations

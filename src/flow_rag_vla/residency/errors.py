@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong between asking for a model and holding it, as types; see :mod:`flow_rag_vla.core.errors`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whom: which idle models leave to make room. When is :mod:`~flow_rag_vla.residency.scheduling`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The bytes of each place: who has been charged how many. The one place that can say "over budget"."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Transfers in: from disk, or from host memory where a copy waits."""
 
 from __future__ import annotations

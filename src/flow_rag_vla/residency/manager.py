@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The manager: leases on models, loaded once, evicted only when that makes room.
 
 How a request goes. It names models; what they need is added. As soon as every one of them is there, or there is room

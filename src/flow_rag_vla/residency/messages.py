@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What travels through the pipeline: a task in, a result out. Both are plain JSON outside the process."""
 
 from __future__ import annotations

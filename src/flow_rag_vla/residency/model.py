@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is moved: a model's declaration, the places it can be in, and the two ports, loader and device."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The registered models, and how they hang together: what one needs, who leaves with it, whether it can ever fit."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Barriers between phases: leases drain, devices finish, what is not needed leaves, what is needed comes in."""
 
 from __future__ import annotations

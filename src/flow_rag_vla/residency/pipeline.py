@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tasks to handlers, step by step: a bounded priority queue, isolated handlers, barriers that always end.
 
 Runs on one asyncio loop. A task waits in the queue of its module's handler; all queues together are bounded. A handler

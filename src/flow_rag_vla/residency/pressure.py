@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pressure: bytes that others use in a place, measured beside what is charged there."""
 
 from __future__ import annotations

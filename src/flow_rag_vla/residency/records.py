@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the manager remembers: models, requests and transfers while they live, and the reports it gives of them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Requests from their arrival to a lease, an error, or back into the queue; and what leases give back."""
 
 from __future__ import annotations

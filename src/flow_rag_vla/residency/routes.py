@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One handler with its queue, its places, its retry budget and its figures."""
 
 from __future__ import annotations

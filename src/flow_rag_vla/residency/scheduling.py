@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """When: the order in which waiting requests are looked at. Whom to evict is :mod:`~flow_rag_vla.residency.eviction`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A memory that counts its bytes, and loaders that allocate in it: what a residency policy is tried out on."""
 
 from __future__ import annotations

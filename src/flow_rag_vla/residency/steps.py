@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Steps: which tasks count for a barrier, and how each ended."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Torch modules as models: moved between disk, host memory and GPU, bytes measured. Needs torch; the core does not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Transfers out: to host memory where a copy may wait there, else out of all memories."""
 
 from __future__ import annotations

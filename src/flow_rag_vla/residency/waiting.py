@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How a thread waits for its request: woken when it is done, and by itself when time alone may change something."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Threads for transfers: reused when idle, never waited for when one hangs."""
 
 from __future__ import annotations

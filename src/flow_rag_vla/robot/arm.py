@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where an arm's tool is and which joint angles put it there, from its URDF, by Pinocchio.
 
 The inverse is damped least squares [Wampler 1986, Nakamura and Hanafusa 1986] from a posture near by: the damping

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What one camera of an arm sends: whether the next image fits to the ones before, and how long nothing came."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which of the commands that arrive an arm may follow: the newest of one controller, none past an emergency stop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An arm's links as its URDF gives them: what to draw, and where each link stands on the one before it.
 
 That is all that viewers need: they put the links together themselves. So it takes a URDF and numpy, and no kinematics.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads a mapping field by field; what is wrong is said with file, field, value and remedy."""
 
 from __future__ import annotations

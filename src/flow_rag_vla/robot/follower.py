@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Decides what an arm is told: the controller's targets inside every limit, or a hold that says why.
 
 All of it is a function of what is handed in and of a steady clock that the caller reads, so it is tested without ROS.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An arm to try the bridge on: joints that follow with a lag, limits and a watchdog of its own.
 
 It shares no code with the bridge's limits, so what the bridge sends is judged by someone else.

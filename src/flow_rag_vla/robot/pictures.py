@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Compressed pictures of cameras to pixels, and back. What cannot be shown raises PictureError, never anything else."""
 
 from __future__ import annotations

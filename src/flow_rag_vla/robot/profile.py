@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What there is to know about an arm before it may be moved: a YAML file, checked as a whole when it is read."""
 
 from __future__ import annotations

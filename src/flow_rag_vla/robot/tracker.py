@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Moves values toward goals inside limits of speed and acceleration, always able to stop in time."""
 
 from __future__ import annotations

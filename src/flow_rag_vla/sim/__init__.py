@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """PyBullet worlds, their tasks, cameras, a scripted expert and a failure generator."""
 
 from __future__ import annotations

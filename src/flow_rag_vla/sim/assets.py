@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Finds the package's own robot and furniture descriptions, from a checkout or from an installation."""
 
 from __future__ import annotations

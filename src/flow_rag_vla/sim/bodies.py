@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Builds a scene inside a PyBullet client. The dynamic world and the renderers build from the same code."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras, and pictures of a scene drawn in software from its state."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A scripted expert with sight of the ground truth: demonstrations, and corrections from any state.
 
 It keeps no memory. What it does is a function of the present poses and of the gripper's width, all of which a policy

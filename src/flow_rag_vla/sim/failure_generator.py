@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Makes a policy fail, in closed loop, and labels what was done to it.
 
 A policy that looks again ten times a second takes back a single nudge, so most single perturbations end in success.

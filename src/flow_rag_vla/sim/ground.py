@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The pinhole camera, and the table and floor as it sees them, painted without a renderer.
 
 The table lies under everything that a scene holds, so what a renderer leaves empty is table or floor: one ray cast for

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where the Panda's tool is, and which joint angles put it there.
 
 Lengths are those of ``urdf/panda.urdf``. For a hand that points down there is a closed form: with joints 3 and 5

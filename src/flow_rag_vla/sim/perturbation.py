@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Makes things go wrong on purpose, at a known time and by a known amount, and says what it did.
 
 A ``Perturber`` stands between whoever drives (the expert, a policy) and the robot: observations and actions pass

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Keeps the ticks of a simulated robot between the commands that it follows.
 
 Simulator and control loop each count 25 ms on a timer of their own. Should both happen to come due together, the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where everything in a scene is, by the names that goals and policies use: ground truth of a world or of a copy."""
 
 from __future__ import annotations

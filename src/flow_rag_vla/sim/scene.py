@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What stands on the table at the start of an episode: a pure function of task, variant, seed and goal."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """When a task is done, how far it is, and how long it may take. Pure functions of the scene's state."""
 
 from __future__ import annotations

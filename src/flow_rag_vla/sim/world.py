@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The simulated robot and its table: one 25 ms tick at a time, the same every time."""
 
 from __future__ import annotations

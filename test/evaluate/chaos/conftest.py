@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Commands of a robot that does everything right, to be bent by tests."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The plan of faults: the same for a seed, every kind and every node in it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether the machine stood still, from how often threads of its processes ran."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The watch lets pass what is right, and names each thing that is not."""
 
 from __future__ import annotations

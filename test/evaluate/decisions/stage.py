@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A graph in one process that leaves a bag as the real one does: policy, memory's answers and control loop by turns.
 
 What comes late, twice, or in another order is drawn at random, and each tick writes down what it took, as the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Replays give what was decided live, bit for bit, and say so where they cannot."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every command is explained, whether it follows a chunk or holds, and a wrong wish is answered with what there is."""
 
 from __future__ import annotations

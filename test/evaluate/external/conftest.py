@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A point that is to be moved to a goal: a Gymnasium environment with a Box action and no third-party simulator."""
 
 from __future__ import annotations

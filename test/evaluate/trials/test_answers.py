@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What each method of the memory answers, from real cases in a real memory."""
 
 from __future__ import annotations

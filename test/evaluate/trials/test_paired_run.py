@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Real paired runs: processes, kills, and what they leave on disk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Practice tells a wrong place from a wrong action: by telling the policy the place."""
 
 from __future__ import annotations

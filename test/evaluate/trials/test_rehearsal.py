@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Corrections that nobody said: a copy that looks the same, what succeeds in it, and then in fact."""
 
 from __future__ import annotations

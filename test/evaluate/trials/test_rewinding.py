@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The graph's way back after a failure, driven with a trial's states, chunks and failure reports."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The order in which trials run and what is kept of them; test_simulated_trials.py runs real ones in processes."""
 
 from __future__ import annotations

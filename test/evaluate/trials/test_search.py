@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Corrections that nobody said: what is proposed, when it counts as found, and what it labels."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A real registry with pictures of simple shapes, behind the real application."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Many people at once over real connections: everybody is answered, and nothing of anybody is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is worth a look over HTTP, and masks that are drawn, with the real registry."""
 
 from __future__ import annotations

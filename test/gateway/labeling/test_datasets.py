@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets over HTTP: from the definition to the downloaded file, by role, with every refusal."""
 
 from __future__ import annotations

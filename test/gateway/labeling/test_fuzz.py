@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP surface tried from its own description: whatever comes, nothing is a 5xx and every refusal has its form.
 
 Nor does any answer say where the server's files lie, and who has no token hears that alone, whatever the body.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Frames of bags and videos are shown as they were labelled."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where files lie on the server is nobody's business over HTTP: every answer is looked through for it."""
 
 from __future__ import annotations

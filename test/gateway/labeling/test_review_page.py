@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The review page in a real browser: what a person does on it is what the registry holds."""
 
 from __future__ import annotations

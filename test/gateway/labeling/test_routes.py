@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every route below /api/labeling, by what may be done with it, with the real registry and the models that ship."""
 
 from __future__ import annotations

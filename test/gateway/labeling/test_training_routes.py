@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trainings and evaluations over HTTP: started, watched, withdrawn, refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Videos over HTTP: labelled into tracks as a job, and those that would harm the server refused; real decoders."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Questions and floor plans over HTTP, with real providers and a server that speaks their format."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The live page in a real browser. Needs Chromium on this machine."""
 
 from __future__ import annotations

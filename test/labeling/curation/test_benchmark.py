@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The bench, sized down: the same scenes each time, so the same figures."""
 
 from __future__ import annotations

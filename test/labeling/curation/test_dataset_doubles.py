@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets without near duplicates: what is left out, what never is, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Groups of what looks alike: how many, how real, and what stands for each."""
 
 from __future__ import annotations

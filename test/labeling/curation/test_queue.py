@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What comes next: the choice on vectors, the queue over a real registry, failures out of a real bag."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Neighbours, uniqueness, mistakenness, grouping: on vectors whose answer is known."""
 
 from __future__ import annotations

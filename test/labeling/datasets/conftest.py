@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Datasets with real pictures, and a registry that holds some."""
 
 from __future__ import annotations

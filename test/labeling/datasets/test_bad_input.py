@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What others wrote is not believed: every damage is a refusal with a code, and nothing is read that must not be."""
 
 from __future__ import annotations

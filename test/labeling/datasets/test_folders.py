@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A version on disk: whole or absent, also when its process is killed or the disk is full; never changed unnoticed."""
 
 from __future__ import annotations

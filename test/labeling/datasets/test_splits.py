@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Splits: nothing leaks, the seed decides, and shares are met as far as groups allow."""
 
 from __future__ import annotations

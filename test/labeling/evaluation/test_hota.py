@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """HOTA on cases that can be counted by hand, on what the authors' own program says, and on what must always hold."""
 
 from __future__ import annotations

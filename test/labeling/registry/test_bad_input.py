@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What makes no sense is refused with a code, and leaves nothing behind."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark at a small size: its figures are what it says, and a target that is missed is named."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What every index promises, how searches are planned, and what a cache may never do: be wrong."""
 
 from __future__ import annotations

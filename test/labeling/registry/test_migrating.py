@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Databases of every version open; newer ones and those of others are refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop: it learns, stops, goes on, and gives the same weights however often it was cut."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """This repository's own policy and encoder behind a policy server, as the contract ``plain`` says."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A policy server of openpi's protocol on this machine, which can also misbehave."""
 
 from __future__ import annotations

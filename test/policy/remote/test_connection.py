@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The connection against a real server that answers, lies, stalls, fails and goes away."""
 
 from __future__ import annotations

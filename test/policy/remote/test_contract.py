@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a server takes and gives, and what is said when the description of it is wrong."""
 
 from __future__ import annotations

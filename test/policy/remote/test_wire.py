@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The wire format: what openpi sends comes back as it was, and nothing that a stranger sends does harm."""
 
 from __future__ import annotations

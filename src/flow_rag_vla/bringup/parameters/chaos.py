@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of the processes that the chaos suite runs beside the graph."""
 
 from __future__ import annotations

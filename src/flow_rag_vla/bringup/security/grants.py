@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What each node needs of the graph and nothing more: the declared endpoints turned round, a row a node.
 
 Topics and services come from ``bringup.endpoints`` and its neighbours, which tests hold against running nodes; what a

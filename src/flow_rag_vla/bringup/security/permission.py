@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether services that change memory or motion answer, as the environment of a node's process says.
 
 Without SROS2 nobody can tell who calls. Then only callers on this host are trusted, and only while discovery stays on

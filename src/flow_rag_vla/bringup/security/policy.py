@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The SROS2 policy of the declared graph: one enclave a node, each with its grant.
 
 The format is policy schema 0.2.0 of the package sros2, which ``ros2 security create_permission`` reads.

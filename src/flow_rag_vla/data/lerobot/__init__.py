@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """LeRobot data sets, format v3.0, written and read with pyarrow and PyAV (extra ``dataset``).
 
 Layout, as LeRobot documents it: ``meta/info.json``, ``meta/stats.json``, ``meta/tasks.parquet``,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The tables and videos of a data set as they are written, another file from a size on."""
 
 from __future__ import annotations

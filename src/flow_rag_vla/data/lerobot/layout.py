@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where things are in a data set, what its columns are called, and which libraries it takes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What LeRobot normalises by: the spread of every number of an episode, and of all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Failure detection scored: what is told from success, how early, at what rate of false alarms, at what cost.
 
 Pure: episodes and calibrations come in, figures go out. ``flow_rag_vla bench detection`` runs the episodes.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop under the whole graph, beside an empty 40 Hz timer, and the latency of each stage.
 
     python -m flow_rag_vla.evaluate.benchmarks.graph --seconds 300

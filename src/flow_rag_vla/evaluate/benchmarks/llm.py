@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the layer around a language model costs, beside the bare client against the same server.
 
     python -m flow_rag_vla.evaluate.benchmarks.llm --commands test/llm/held_out_commands.tsv

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The 40 Hz loop against an empty 40 Hz timer that runs beside it.
 
     python -m flow_rag_vla.evaluate.benchmarks.loop --seconds 60

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory with 10,000 cases of 512 numbers, beside a plain scan, an echo and an empty node.
 
     python -m flow_rag_vla.evaluate.benchmarks.memory

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory says about a situation, with a bank of the size that practice makes, beside a plain scan.
 
     python -m flow_rag_vla.evaluate.benchmarks.memory_answer

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The cases and queries of the memory's benchmark: the same in every process."""
 
 from __future__ import annotations

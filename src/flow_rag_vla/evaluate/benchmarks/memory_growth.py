@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a memory holds for each case that it learns while it answers, beside the bytes of the cases' own arrays.
 
     python -m flow_rag_vla.evaluate.benchmarks.memory_growth

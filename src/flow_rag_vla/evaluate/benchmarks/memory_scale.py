@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The failure memory with a million cases in one task, phase and type, beside an exact scan of the same run.
 
     python -m flow_rag_vla.evaluate.benchmarks.memory --cases 1000000

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Figures of a recorded run: how fast it is decided again, what recording cost, how soon a picture moves the arm.
 
 ``flow_rag_vla bench replay`` measures them; here is what they mean and what they are held to.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What leases, phases and the pipeline cost, each beside the same work done without them.
 
     python -m flow_rag_vla.evaluate.benchmarks.residency --leases 10000 --workers 32

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory says where nothing needs to be corrected: stored successes, each asked about without its own episode.
 
 A success is a situation in which no case should matter. The memory speaks wherever something failed nearby, and mostly

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The 40 Hz loop while a language model generates and models swap, against the same loop with nothing beside it.
 
     python -m flow_rag_vla.evaluate.benchmarks.swapping --seconds 60

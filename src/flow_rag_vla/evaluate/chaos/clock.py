@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A system clock that can be set for chosen processes only, so that a jump needs no privilege and harms nobody else.
 
 A few lines of C, built where the faults are injected, stand before the C library's calls and add an offset that all

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the watchers beside the graph wrote, read while they write."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whether the whole machine stood still: nearly no process ran, and no program had the processors meanwhile."""
 
 from __future__ import annotations

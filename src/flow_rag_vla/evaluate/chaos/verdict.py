@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Whose a gap in the command stream is: the loop's, that of a controller that was down, or the machine's."""
 
 from __future__ import annotations

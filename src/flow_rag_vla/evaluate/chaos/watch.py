@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What may be said of a stream of commands by someone who knows only the limits, not the loop that made them.
 
 Nothing of ``control`` is used here: a fault in the loop's own arithmetic must not hide itself.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Two sets of decisions about the same recording, side by side: where they part, by how much, and which case did it."""
 
 from __future__ import annotations

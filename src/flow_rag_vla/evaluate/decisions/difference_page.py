@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of two variants as a page, as JSON, and in a few lines of text."""
 
 from __future__ import annotations

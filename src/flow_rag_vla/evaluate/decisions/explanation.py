@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Why one command is what it is: observation, chunk, cases, guidance, arbiter and limits, from what is on record."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Decisions as bytes, in the widths of their messages: equal exactly if every bit that is sent is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a recorded chunk was made of: embedding, robot state, goal, the chunk before, the memory's answer."""
 
 from __future__ import annotations

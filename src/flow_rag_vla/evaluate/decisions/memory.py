@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where the corrections of a replay come from: as recorded, none, or a failure memory that lives through the bag again.
 
 The memory follows the recorded episodes, failures and observations as its node does live. One thing differs: here a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads the decisions of a bag: what was seen, planned and commanded, and which messages each command was made of."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a bag tells of the decisions that were made: observations, chunks, corrections, commands, and what came when.
 
 The tick records (``TickInputs``) say which messages each command was made of. A bag without them still plays: arrival

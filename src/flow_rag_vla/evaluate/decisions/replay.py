@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Makes chunks, corrections and commands of a recording again, tick by tick, with the recorded stamps as the clock.
 
 Nothing here looks at a clock, so the same bag and the same settings give the same bytes. What a live graph decides by

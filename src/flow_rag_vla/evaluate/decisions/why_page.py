@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An explanation as one HTML page with the pictures that the policy saw and the paths of its chunks."""
 
 from __future__ import annotations

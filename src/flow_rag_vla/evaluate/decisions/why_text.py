@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An explanation in words: sections of sentences, which the terminal and the page both show."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The memory's effect on benchmarks of others: any Gymnasium environment with a Box action.
 
 ``environment`` makes an environment plain (actions in -1..1, float32 observations, success, seeds, snapshots),

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Paired trials in an external environment: what ``evaluate.trials`` runs.
 
 What a variant means here:

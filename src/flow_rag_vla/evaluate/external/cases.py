@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Failures of an external policy as cases of the project's memory, and corrections out of it.
 
 A case's actions have seven columns, the robot's. A chunk (H, A) of any width is laid out row after row into seven

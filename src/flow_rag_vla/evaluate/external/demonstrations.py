@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Episodes of an expert, collected by seed and kept as one NumPy file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A Gymnasium environment made plain: actions in -1..1, float32 observations, success, seeds, a step limit.
 
 What does not fit is refused when the environment is made; what breaks later ends the episode with a reason.

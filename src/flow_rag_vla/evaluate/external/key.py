@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Numbers as a unit vector whose cosine is a Gaussian kernel: what the failure memory looks situations up by.
 
 Random Fourier features, Rahimi and Recht 2007, "Random features for large-scale kernel machines":

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What an expert would have done in a failed episode, played out in the environment itself."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures as observations: keypoints of a small frozen network over rendered frames.
 
 The network has the architecture of the shipped encoder's towers (``policy.encoders.compact``): three convolutions and a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A small flow-matching policy over a vector of observations, and its checkpoint.
 
 The flow, the velocity network and the sampler are the robot's own (``policy.flow``, ``policy.velocity``,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What trials in an external environment start from: demonstrations, a policy, its failures and their labels.
 
 Everything is made from seeds in blocks that do not meet: demonstrations, failures to remember, development, tests.

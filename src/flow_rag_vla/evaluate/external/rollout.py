@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One episode of a policy in an external environment, with or without its memory."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The paired protocol on external tasks: prepare a policy a training seed, then describe benches to run trials in.
 
 The gap of each task is declared here: how few demonstrations the policy gets. It was tuned on development seeds so that

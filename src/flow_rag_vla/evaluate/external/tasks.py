@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which environments there are, by name: ``metaworld/<task>`` with its scripted expert, ``gym/<id>`` for all others.
 
 Meta-World: Yu et al. 2019, "Meta-World: A benchmark and evaluation for multi-task and meta reinforcement learning"

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trains the small policy on demonstrations, and goes on training it on corrections."""
 
 from __future__ import annotations

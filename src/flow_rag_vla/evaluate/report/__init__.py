@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A run folder told on one page: ``report.html`` and ``episode.gif``."""
 
 from __future__ import annotations

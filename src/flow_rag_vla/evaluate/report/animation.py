@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``episode.gif``: one episode as an animated picture, drawn again from ground truth beside what the cameras saw."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Charts as inline SVG. Colours are CSS variables of the page, so that each chart is right in light and dark."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One pass over a bag's small topics: what a report needs of them, as plain values."""
 
 from __future__ import annotations

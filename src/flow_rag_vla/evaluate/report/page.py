@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The report's page: puts figures, tables, charts and stories into one self-contained HTML file."""
 
 from __future__ import annotations

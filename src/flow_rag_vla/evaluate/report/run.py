@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A run folder as a report sees it: whatever is there, and a sentence for whatever is not."""
 
 from __future__ import annotations

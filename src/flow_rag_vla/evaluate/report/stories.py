@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Each failure as a story: what was seen, why it counts as one, and what the memory made of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The look of every page: one document, one style sheet, light and dark, nothing loaded from anywhere."""
 
 from __future__ import annotations

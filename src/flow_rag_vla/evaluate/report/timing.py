@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How well the loop kept its time, and how long each stage of the pipeline took."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What paired trials show: rates with intervals, paired differences, repeat failures, learning curves. Pure functions.
 
 Trials are pooled over checkpoints (training seeds) within a task and scene, and over everything. Newcombe's interval

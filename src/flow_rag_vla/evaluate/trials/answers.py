@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the failure memory answers in a simulated trial, by method: the simulator's side of ``variants``.
 
 A method is a function from ``AnswerContext`` to ``Answering``, made for each episode. A new one is a line in

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One attempt of a policy in practice: what was seen, felt and commanded, and how it ended."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A bank of cases: the failure database of some episodes, and what those episodes were.
 
 A folder with ``failure_memory.db`` and ``episodes.jsonl``, a line an episode: from which start it began, how it ended,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Makes a bank of cases: episodes without memory, whose failures are remembered and corrected."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A simulated copy of a situation, built from what the robot perceived, to look for a shift before it is tried.
 
 Where things stand is taken from the policy's own reading at the start of the failed attempt; how large they are is not

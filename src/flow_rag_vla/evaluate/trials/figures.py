@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Charts of paired trials as inline SVG, in the colours of the report's style sheet."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A simulated copy that looks as a situation looked: where things are and how large, found by comparing pictures.
 
 A policy that misreads a thing of unknown size misreads a picture of a copy of it in the same way. So the copy is not

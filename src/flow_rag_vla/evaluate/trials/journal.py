@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Results of trials on disk: one JSON line each, appended and synced before the next trial counts as done."""
 
 from __future__ import annotations

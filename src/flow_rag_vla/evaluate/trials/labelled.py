@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Observations of practice, and what becomes of them: cases where the policy does otherwise than what was right there.
 
 Whoever says what would have been right (see ``practice`` and ``search``), what is learned of it is what a robot learns

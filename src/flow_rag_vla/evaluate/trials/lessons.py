@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Lessons of simulated episodes: failures become cases, and somebody says what would have been right.
 
 As in the memory's node, a case is made of what was seen and done at the onset of a failure. What leads into a failure

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which trials answer which question: the starts of each block, and the presets."""
 
 from __future__ import annotations

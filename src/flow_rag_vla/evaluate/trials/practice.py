@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Practice: a policy tries, an expert takes over when it is stuck, and what the expert did there is remembered.
 
 A person who watches a robot fail does not say what the one wrong chunk should have been: they take over and finish the

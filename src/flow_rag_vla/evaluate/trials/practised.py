@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Learning by practice in the course of trials: what the robot could not do, it practises before it goes on.
 
 A memory that begins empty grows with each failed episode. When a trial has failed, its start is practised as

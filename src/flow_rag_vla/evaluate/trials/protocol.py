@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a paired trial is, what it leaves behind, and what an environment must offer for trials to run in it.
 
 Nothing here knows a simulator, a robot or a policy. An environment family is one ``BenchSpec`` (a small frozen

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Rehearsal: after a failure the system finds out in a simulated copy what would have been right, then does it.
 
 Nobody says what would have been right. What is known is what was seen and felt, and whether an attempt succeeded.

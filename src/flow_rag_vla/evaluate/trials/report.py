@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The page of a run of paired trials: one self-contained HTML file, drawn from the content of ``summary.json``."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The running graph's way back after a failure, driven by a trial: see ``memory.rewind``.
 
 The class is the graph's own. It is given what the graph's memory hears: robot states and failures at 40 Hz, chunks as

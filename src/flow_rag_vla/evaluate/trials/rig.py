@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What practice is done with: one policy with its encoder and key, and one simulated world."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Plays trials in worker processes, in an order that keeps pairs together, and keeps each result at once."""
 
 from __future__ import annotations

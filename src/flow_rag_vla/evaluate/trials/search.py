@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Search: a policy that failed tries again with a shifted perception, and remembers what then succeeded.
 
 Nobody says what would have been right. What a systematic failure asks for is often simple: act as if the target, the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A plan run into a folder: ``setup.json``, ``trials.jsonl``, ``summary.json``, ``summary.md``, ``report.html``."""
 
 from __future__ import annotations

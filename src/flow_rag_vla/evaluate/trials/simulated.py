@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The bench of the simulated robot: a task in a scene variant, done by a policy checkpoint with the graph's delays."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a bench of the simulated robot is: everything that decides its results, without what runs it."""
 
 from __future__ import annotations

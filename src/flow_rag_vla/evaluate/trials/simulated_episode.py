@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One episode of the simulated robot under the eyes of the failure detector.
 
 It is ``evaluate.rollout.rollout`` with more eyes: a failure detector fed at 40 Hz, the phases that the memory is

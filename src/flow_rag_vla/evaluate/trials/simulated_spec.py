@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A bench of the simulated robot as it is described, compared and sent to worker processes."""
 
 from __future__ import annotations

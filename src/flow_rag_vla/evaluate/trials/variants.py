@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the memory may do in a trial, by name. How it is done is each bench's matter.
 
 A variant is written ``name``, ``name:N`` (a memory of only the first N episodes of its bank), ``shuffled+name`` (what

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The labelling service when several ask at once, beside its pipeline called directly with the same pictures."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Masks for boxes: from the segmenter, or from what a detector that outlines by itself sees in that place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A vector of what somebody shows: from the embedder, or from what a detector that embeds by itself sees there."""
 
 from __future__ import annotations

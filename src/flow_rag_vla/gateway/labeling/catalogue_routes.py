@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Projects and classes: what there is to register, before anything is registered."""
 
 from __future__ import annotations

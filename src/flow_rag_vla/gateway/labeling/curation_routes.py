@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is worth a look: the most useful next, likely mistakes, near duplicates, groups; and masks that people draw."""
 
 from __future__ import annotations

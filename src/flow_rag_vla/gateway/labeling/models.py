@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The one labelling pipeline of a server: made when it is first needed, used by one request at a time."""
 
 from __future__ import annotations

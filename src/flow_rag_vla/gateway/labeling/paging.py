@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How long a page is, and entity tags: which version of an object somebody has read."""
 
 from __future__ import annotations

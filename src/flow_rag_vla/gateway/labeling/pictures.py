@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The pixels of registered pictures: files, uploads, frames of videos and bags.
 
 A path that came over HTTP is only taken below the folders that the server was started with; what it names must decode

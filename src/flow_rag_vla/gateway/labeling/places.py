@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where files lie, told as far as it concerns somebody who is not at this machine: never from its root.
 
 What people see over HTTP names a source by its place below a folder that the server shows, or below the registry's own,

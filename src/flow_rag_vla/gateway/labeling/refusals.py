@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Refusals of the registry and of the pipeline as refusals of the gateway: same code, same words."""
 
 from __future__ import annotations

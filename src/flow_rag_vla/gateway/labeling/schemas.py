@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is sent and answered below /api/labeling. Times are UTC nanoseconds since 1970, boxes pixels unless said.
 
 A field that is not declared here is refused. Who did something is never part of a body: the token says it.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The section of the gateway in which labels are found, corrected and accepted."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures that somebody sends: taken for what their bytes decode to, never for what their name says."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Videos as jobs: sent, labelled into tracks, watched, withdrawn."""
 
 from __future__ import annotations

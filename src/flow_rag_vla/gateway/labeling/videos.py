@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Videos that somebody sends: kept, and labelled into tracks while the server answers others, one at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The section of the gateway in which a language model is asked, and floor plans are checked against retrieved rules.
 
 ``POST /api/language/ask`` answers one question, by a built-in schema if one is named, or from retrieved passages with

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The newest of everything, for pages that look when they can.
 
 The node puts in what it hears; each page takes a frame of what is new to it. What a page did not take in time is gone:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where planned motion goes in space, and where that is in a picture."""
 
 from __future__ import annotations

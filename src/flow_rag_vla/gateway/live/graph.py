@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the page may ask of the running graph. A node implements it; the gateway knows no ROS.
 
 Every method raises ``GatewayError``: 503 ``node_down`` or ``no_answer`` when nobody serves it, 409 when the graph

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One state over all nodes: which are up, which are missing, and how bad the worst of them is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How often the page is fed: less while the 40 Hz loop is late, and not at all while nobody looks."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Routes of the live page: a stream of what is new, and what a person may ask for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The simplest detector that could work here, and the measure of what learning adds: patches of a colour."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The model card of a compact detector: what it is for, how it was made, how it does on held-out scenes."""
 
 from __future__ import annotations

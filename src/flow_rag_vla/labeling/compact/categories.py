@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the shipped detector knows, and the words for it in English and Korean."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Class probabilities and votes of one picture to things with masks."""
 
 from __future__ import annotations

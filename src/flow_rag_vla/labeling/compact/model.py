@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The shipped network, ready for pictures: loading, saving, and one pass that detects, segments and embeds."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The shipped network: what each pixel shows, and where the middle of its thing is.
 
 Instances from pixel classes and votes for centres follow Panoptic-DeepLab (Cheng et al. 2020, arXiv 1911.10194),

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the pixels of a thing have in common: the part of an embedding that comes before its linear layer."""
 
 from __future__ import annotations

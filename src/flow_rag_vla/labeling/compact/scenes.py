@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Scenes to learn from and to be tried on: every task and variant, any light, strangers on the table, the arm in front.
 
 A frame is a pure function of its seed. Seeds to learn from, to choose by and to be tried on do not meet: see

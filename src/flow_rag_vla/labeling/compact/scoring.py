@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How good what was found is, beside the truth: average precision, overlap of masks, identities over time."""
 
 from __future__ import annotations

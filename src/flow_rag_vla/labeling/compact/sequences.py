@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Episodes of the scripted expert as videos with true identities: what tracks are judged on."""
 
 from __future__ import annotations

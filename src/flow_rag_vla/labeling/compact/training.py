@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trains the shipped network on the simulator's own segmentation."""
 
 from __future__ import annotations

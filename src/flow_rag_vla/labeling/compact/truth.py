@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a simulated camera sees, with the truth of each pixel: free labels from the renderer's own segmentation."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """``flow_rag_vla bench curation``: queue, mistakes and duplicates beside their baselines, on simulator truth.
 
 The annotator is the simulator: it says of each proposal of the shipped detector what it is, or that it is nothing. The

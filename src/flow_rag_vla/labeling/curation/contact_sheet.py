@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A picture of many things side by side: a row for each group, its words on the left."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Near duplicates among the pictures of a dataset that is being made: one of each group stays."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Near duplicates: of each group of pictures, or of things, that show the same, one is kept."""
 
 from __future__ import annotations

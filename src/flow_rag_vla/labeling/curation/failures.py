@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """When the robot failed, as its bags say: frames from around those times are looked at first."""
 
 from __future__ import annotations

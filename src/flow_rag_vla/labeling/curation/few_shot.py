@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Classes from a few examples: what people judged, by the vectors, tells what the other objects are."""
 
 from __future__ import annotations

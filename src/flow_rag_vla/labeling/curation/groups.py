@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Objects sorted into groups that look alike: how many there are, how well they part, and what stands for each."""
 
 from __future__ import annotations

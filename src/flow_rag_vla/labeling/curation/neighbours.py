@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Nearest neighbours of many vectors at once, in memory that grows with their number and not with its square.
 
 Up to ``EXACT_LIMIT`` vectors each is compared with each, block by block. Beyond it, vectors are sorted into inverted

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures that show the same: the unit that can be taken out of a dataset without leaving things unlabelled."""
 
 from __future__ import annotations

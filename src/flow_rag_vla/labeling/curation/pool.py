@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Objects of a registry with their vectors, as arrays: what every score of this package is computed from."""
 
 from __future__ import annotations

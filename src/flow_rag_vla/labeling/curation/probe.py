@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A small classifier on embeddings: what the objects that people have judged say about the others."""
 
 from __future__ import annotations

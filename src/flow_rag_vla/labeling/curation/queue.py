@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What to review next: unreviewed objects, those from around a failure of the robot first, the most useful before."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Scores of single objects: how unlike all others one is, and how likely its label is wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What to label next, on plain arrays: how unsure, how typical, how unlike the known, and the choice by all three."""
 
 from __future__ import annotations

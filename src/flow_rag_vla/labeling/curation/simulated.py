@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pools whose truth is known: what the shipped detector proposes in simulated pictures, and what each really is."""
 
 from __future__ import annotations

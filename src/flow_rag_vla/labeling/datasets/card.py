@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a dataset is, for people: counts, classes, where it comes from, under which licences."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """COCO's JSON, in which a dataset lies on disk and in which it is exported, with further fields for what COCO lacks.
 
 Others pass over the further fields; read back, nothing is lost.

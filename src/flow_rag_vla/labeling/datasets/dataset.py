@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A dataset of labelled pictures as one value: what curation, training, evaluation and every format share.
 
 Boxes are left, top, right, bottom in pixels from the picture's top left corner; right and bottom are exclusive, so that

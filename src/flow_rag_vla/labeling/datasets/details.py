@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a format has no words for, as further fields beside its own: others pass over them, we read them back."""
 
 from __future__ import annotations

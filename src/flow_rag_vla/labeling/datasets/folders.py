@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A version of a dataset as a folder: written whole or not at all, checked when it is read.
 
 ::

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Folders that are either whole or absent: made under another name, synced, renamed."""
 
 from __future__ import annotations

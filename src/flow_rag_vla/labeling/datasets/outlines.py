@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Masks to outlines and back, exactly: rings along the edges of pixels, filled even-odd at the centres of pixels."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reading what others wrote: nothing is believed, and each refusal names the file, the place and the value."""
 
 from __future__ import annotations

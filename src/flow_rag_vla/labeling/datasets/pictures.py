@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The pictures of registered images as files of a dataset: copied, or taken out of videos and bags in one pass each."""
 
 from __future__ import annotations

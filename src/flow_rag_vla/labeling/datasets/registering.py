@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A dataset into the registry: its sources, pictures and objects, those that were validated as validated."""
 
 from __future__ import annotations

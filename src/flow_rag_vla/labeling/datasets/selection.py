@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Objects of the registry that pass a filter, as the pictures and annotations of a dataset."""
 
 from __future__ import annotations

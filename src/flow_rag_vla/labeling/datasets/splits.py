@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Train, val and test, such that nothing that one of them shows is in another.
 
 Pictures of one source, one episode or one thing (track), and pictures with the same bytes, stay together, also over

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Versions of datasets in a folder: ``name/v1``, ``name/v2``, ... A version is added whole and never changes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Versions of datasets as their manifests and names say, without reading what is in them."""
 
 from __future__ import annotations

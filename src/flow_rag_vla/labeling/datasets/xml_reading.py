@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """XML that others wrote, without the entities by which a small file becomes a large one or reads others."""
 
 from __future__ import annotations

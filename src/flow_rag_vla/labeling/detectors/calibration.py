@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Scores to shares of correct ones, fitted on detections that somebody has checked.
 
 Isotonic regression by pooling adjacent violators (Zadrozny and Elkan 2002), kept as the corners of a rising line.

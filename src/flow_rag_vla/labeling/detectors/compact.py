@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The shipped detector: a closed vocabulary, masks and embeddings in the same pass, no download and no GPU."""
 
 from __future__ import annotations

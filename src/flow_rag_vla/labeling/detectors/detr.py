@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """RT-DETR v2 and D-FINE as a detector: fast, with a closed vocabulary, most often one of one's own training.
 
 A folder of a training says in ``detector.json`` which labels it knows, the size of what it sees and, for each label,

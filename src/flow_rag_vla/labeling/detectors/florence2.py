@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Florence-2 as a detector (Xiao et al. 2023, arXiv 2311.06242): any text, boxes as tokens.
 
 The model writes what it found as text: a phrase and four tokens ``<loc_0>`` to ``<loc_999>``, the box's left, top,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Grounding DINO as a detector (Liu et al. 2023, arXiv 2303.05499): any text, boxes with a score for each word."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The embedder inside the shipped detector, for boxes and masks that come from elsewhere."""
 
 from __future__ import annotations

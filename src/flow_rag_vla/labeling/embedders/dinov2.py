@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """DINOv2 as an embedder (Oquab et al. 2023, arXiv 2304.07193): each crop to a vector.
 
 Any vision backbone of transformers with a pooled output or feature maps works the same way.

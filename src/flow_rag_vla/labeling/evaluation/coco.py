@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """COCO's detection scores (Lin et al. 2014, arXiv 1405.0312), counted by faster-coco-eval.
 
 Precision is averaged over ten overlaps from 0.50 to 0.95, 101 points of recall, and the categories that are in the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Precision and recall of each category at every score, and the score at which both are best."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a dataset, or of the simulator, to learn from and to be measured on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """HOTA: how much is found, and how long it keeps its identity, as one number."""
 
 from __future__ import annotations

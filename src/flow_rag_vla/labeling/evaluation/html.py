@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a self-contained page: the look of the run report, tiles, tables and curves as SVG."""
 
 from __future__ import annotations

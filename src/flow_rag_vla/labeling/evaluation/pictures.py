@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures whose truth is known: what detectors learn from, and what they are measured on."""
 
 from __future__ import annotations

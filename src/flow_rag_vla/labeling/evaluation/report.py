@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An evaluation as a page: figures, curves, the confusion matrix, and the pictures that went worst."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of the simulator with its own segmentation as truth, in place of a dataset."""
 
 from __future__ import annotations

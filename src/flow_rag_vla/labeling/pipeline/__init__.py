@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures to labelled objects: the stages, what is asked of them, and what can go wrong."""
 
 from flow_rag_vla.labeling.pipeline.errors import (

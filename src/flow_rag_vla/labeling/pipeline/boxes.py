@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Boxes and masks: overlap, suppression of doubles, the box that a mask fills."""
 
 from __future__ import annotations

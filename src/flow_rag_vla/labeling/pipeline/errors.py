@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong in labeling, each with a code that programs read and a text that people read."""
 
 from __future__ import annotations

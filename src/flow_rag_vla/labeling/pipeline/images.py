@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures as the pipeline takes them, and reading them from files without trusting what the files say."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a detector, a segmenter and an embedder promise. A backend is any object with these methods.
 
 None of them is safe for use by two threads at once, unless its own docstring says so. Pictures of one call may differ

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Detection in tiles: small things in large pictures are seen at the size at which a detector knows them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can be done with objects, and what a robot did with them: affordances and action sequences."""
 
 from __future__ import annotations

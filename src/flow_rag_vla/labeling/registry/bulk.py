@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Many rows of one table at once, without what a single row is worth.
 
 SQLAlchemy turns each row of a list into a dictionary of bound parameters, one converter a column: of a batch of objects

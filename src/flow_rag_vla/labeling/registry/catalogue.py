@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Projects, categories, sources, images, origins, embedders and tracks: the small tables that objects refer to.
 
 Every function works on a connection that its caller opened; those that add need a writing one.

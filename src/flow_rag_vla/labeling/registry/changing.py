@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Changes to one object, each a row of the history that can be taken back; see ``undoing``.
 
 A row of the history holds the changed fields before and after as plain values.

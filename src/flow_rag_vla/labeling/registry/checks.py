@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What makes no sense is refused here, before a transaction begins; each refusal names the field and its value."""
 
 from __future__ import annotations

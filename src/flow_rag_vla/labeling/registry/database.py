@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One open database: connections, transactions, and what its errors mean.
 
 SQLite: write-ahead log with ``synchronous=FULL``, so that a write that returned is on disk. Every writing transaction

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Looks a registry over, and repairs what can be repaired without losing anything that the database holds."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Every refusal of the registry: a code for programs, a sentence for people, and what to do about it.
 
 The gateway answers with ``http_status``, ``code``, ``message`` and ``remedy``; a ROS response carries the same code.

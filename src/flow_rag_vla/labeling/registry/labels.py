@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Further labels of an object: what another model, or another revision of it, said of it.
 
 An object keeps the label that it was registered with, or what people made of it; these stand beside it. They come and

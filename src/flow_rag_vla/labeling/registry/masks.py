@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Masks as one-bit PNG files, two levels of folders deep: ``ab/cd/<object id>-<random>.png``.
 
 A file is written under a temporary name, synced and renamed before the row that names it is committed: after a crash

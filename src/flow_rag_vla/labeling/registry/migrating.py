@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Brings a database to the newest schema when it is opened; alembic's revisions are in ``migrations/versions``."""
 
 from __future__ import annotations

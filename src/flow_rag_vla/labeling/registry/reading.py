@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can be read of a registry: objects, pages, history, masks, vectors, similar objects, counts."""
 
 from __future__ import annotations

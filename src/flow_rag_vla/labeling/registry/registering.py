@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A batch of new objects: checked, its masks written, then stored in one transaction."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The registry of labelled objects, as everything above it sees it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Categories under another name, or as part of another one. Old words stay as synonyms, so that they mean the same."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Rows of ``objects`` with what they refer to, as values; listings page by page."""
 
 from __future__ import annotations

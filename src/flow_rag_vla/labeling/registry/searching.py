@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Similarity search over the vectors of one embedder: checks, the searcher of that embedder, the objects found."""
 
 from __future__ import annotations

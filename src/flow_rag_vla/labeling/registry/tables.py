@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the registry, as the newest migration leaves them (a test compares the two).
 
 ``row_id`` and ``change_id`` are handed out under the write lock and never reused: they rise in the order of commits.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Tracks: objects of one source that are one thing, in the order of time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Taking changes back.
 
 Taking back writes what was ``before`` again, as a further row of the history; it is refused where a later change

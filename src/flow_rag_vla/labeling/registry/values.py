@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What the registry stores and gives back, as values.
 
 All times are UTC nanoseconds since 1970, all ids 32 hex digits.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """SAM 2 as a segmenter (Ravi et al. 2024, arXiv 2408.00714): a mask for each box.
 
 The picture is scaled to the model's square and the boxes with it. This is done here and not by the processor of

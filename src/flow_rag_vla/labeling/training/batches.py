@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From pictures and boxes to what the networks take: augmentation, scaling, targets. NumPy and Pillow only."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where a training stands, on disk: weights, their mean, the optimizer's moments and the step; no pickle.
 
 A checkpoint is written beside the last one, synced, and then pointed to: whenever the process ends, one is whole.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Trainings and evaluations as jobs: each a process of its own below everything else, one at a time.
 
 Whoever starts one can watch it, have it wait while the machine is needed, stop it (a training keeps a checkpoint and

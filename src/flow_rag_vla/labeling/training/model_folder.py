@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The folder of a trained detector: weights, labels, thresholds and a card. It replaces the last one as a whole."""
 
 from __future__ import annotations

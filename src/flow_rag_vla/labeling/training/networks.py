@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """RT-DETR v2 and D-FINE of transformers: made anew, or gone on from."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a job is asked for, and how it stands: two small JSON files in its folder."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The process that does one job: ``python -m flow_rag_vla.labeling.training.process FOLDER NICENESS``.
 
 It runs below everything else, ends when the one that started it ends, and tells how it stands in a file. SIGINT or

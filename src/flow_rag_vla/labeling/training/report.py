@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A training as a page: losses, tries, rate, settings. It is made from the training's own files, at any time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A training or an evaluation from a dataset to its pages: what the console command and the jobs do."""
 
 from __future__ import annotations

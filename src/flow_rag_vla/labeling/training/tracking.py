@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What is told of a training: a line of numbers a step or a try, into a file and, where it is installed, MLflow."""
 
 from __future__ import annotations

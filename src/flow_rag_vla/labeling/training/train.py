@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The loop: it goes on from exactly where it stopped.
 
 Everything random is drawn anew from the seed and the place (the order of an epoch, the augmentation of a picture in it,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Labels back into a bag: all that was recorded, and beside each picture what was found in it, at the same time."""
 
 from __future__ import annotations

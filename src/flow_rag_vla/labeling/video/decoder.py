@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A video by the process that decodes it, which may die of it: its facts and its frames."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The process that decodes a video: ``python -m`` this module, then ``PATH KIND EVERY TAKEN``.
 
 A decoder is millions of lines of C that are fed by a stranger. Here it can fill its own memory, hang or crash, and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Frames of videos, bags and folders, each with the time at which it was taken."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A video that somebody sent and that is kept: its frames, by a process that may die of them."""
 
 from __future__ import annotations

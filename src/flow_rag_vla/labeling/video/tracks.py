@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """One thing over many frames: overlap and appearance join detections to tracks, also after it was hidden."""
 
 from __future__ import annotations

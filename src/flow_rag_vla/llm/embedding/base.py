@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a text embedder is.
 
 The protocol is synchronous, unlike that of language models: a batch is one short computation or one short request, and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Models of sentence-transformers: the embedded default, and any folder or hub id.
 
 The default, all-MiniLM-L6-v2 (384 numbers), comes as a Python package with its weights and needs no network. It knows

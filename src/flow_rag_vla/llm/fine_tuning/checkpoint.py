@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Where training stands, on disk: the adapter, the optimizer's moments and the step. Tensors in safetensors files."""
 
 from __future__ import annotations

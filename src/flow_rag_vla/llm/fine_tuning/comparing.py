@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Two providers on the same fixed sample: how often each answers validly, rightly, and alike."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Conversations to learn from: a JSON object a line, ``{"conversations": [{"role": ..., "content": ...}, ...]}``."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Reviewed floor plan analyses, as conversations to learn from.
 
 A folder holds pairs of files. ``NAME.topology.json`` is a ``FloorPlan``. ``NAME.analysis.json`` is what

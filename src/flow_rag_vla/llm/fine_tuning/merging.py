@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """An adapter made one with its base: a folder that any program for such models can load."""
 
 from __future__ import annotations

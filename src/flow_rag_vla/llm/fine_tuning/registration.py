@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Models of one's own as providers: a name for a folder, kept in one small file each.
 
 They lie in the folder that FLOW_RAG_VLA_LANGUAGE_MODELS names, by default ``~/.ros/flow_rag_vla/language_models``.

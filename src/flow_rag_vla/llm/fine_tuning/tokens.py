@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Conversations as tokens, with a mark on what is to be learned: the answers, not the questions."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """LoRA and QLoRA (Dettmers et al. 2023) with peft: a small loop that goes on from exactly the step where it stopped.
 
 Everything random is drawn anew from the seed and the step (the order of an epoch, the dropout of a step), so a training

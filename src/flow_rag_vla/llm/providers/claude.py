@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Claude through the anthropic package; structures in the API's JSON schema mode."""
 
 from __future__ import annotations

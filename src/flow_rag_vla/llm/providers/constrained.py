@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Decoding that can only give JSON of one schema: a mask over the vocabulary at every token, from llguidance.
 
 llguidance enforces numeric bounds, lengths and counts while decoding, and writes no optional white space, so an

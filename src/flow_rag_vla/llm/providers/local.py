@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A causal language model of one's own, through transformers, from a folder or a hub id.
 
 The model computes on a thread of its own, one request at a time, which gives way to everything else on the machine:

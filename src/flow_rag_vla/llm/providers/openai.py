@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """OpenAI, and every server that speaks its chat completions (vLLM, llama.cpp, Ollama), through the openai package."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The embedded provider: a closed grammar, no model, no network.
 
 It plans what the simulator can do from English and Korean commands and refuses everything else by name. It has no

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the simulator's task language, in English and Korean, to a plan or a refusal.
 
 The grammar is small and closed: every word of a command must be known and have a place. A word that is not, a negation,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """English commands to clauses: a lexicon, then recursive descent over its words."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Korean commands to clauses.
 
 Words are taken apart into noun and particle, or stem and ending; a verb ends its clause.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Words for how carefully something is to be done, as a share of the speed. None of them makes anything faster."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What clauses mean: goals in order, or a refusal. The same for both languages."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The one thread that makes better indexes while searches go on with what there is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Exact search in numpy: the reference that every other index is tested against."""
 
 from __future__ import annotations

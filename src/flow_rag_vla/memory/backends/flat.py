@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Full-scan search of FAISS: the index of small groups, and of a GPU."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The index of a group that may grow to a million: exact while it is small, compressed in the background beyond.
 
 Three layers, from the newest cases to the oldest:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The vectors themselves, two bytes a number: what candidates are compared with exactly.
 
 A number x of a unit vector is kept as round(32767 x). A similarity then errs by less than 1e-4, about 1e-5 at 512

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Vectors in PostgreSQL with pgvector, for a memory whose index lives on another machine.
 
 The database of cases stays the truth: the tables here can be dropped and are filled again. Every statement has a time

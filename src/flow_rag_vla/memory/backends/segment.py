@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Compressed vectors that find candidates, and how well they do.
 
 A segment turns unit vectors into few numbers (principal components: the ones that carry ``KEPT`` of the variance, in a

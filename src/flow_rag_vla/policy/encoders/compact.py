@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The shipped encoder: one small convolutional network a camera, keypoints by spatial softmax, one embedding.
 
 Spatial softmax (Finn et al. 2016, "Deep spatial autoencoders for visuomotor learning", arXiv 1509.06113) gives

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Any Hugging Face vision backbone as an encoder: both cameras pooled, joined, scaled to unit length."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """From the rows of an answer, at the policy's own rate, to rows of 25 ms.
 
 An answer is read as a path of the tool: where it is at the observation, and where each step leaves it. Between steps

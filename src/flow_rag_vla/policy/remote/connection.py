@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A connection to openpi's policy server that never makes its caller wait.
 
 The protocol: on connection the server sends its metadata; each request is one binary frame, each answer another; an

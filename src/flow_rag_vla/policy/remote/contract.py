@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a policy server takes and gives: a YAML file, checked as a whole when it is read.
 
 The files that ship are in ``config/policies/``; one of a person's own is a copy of one of them, named by its path.

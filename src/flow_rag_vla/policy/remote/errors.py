@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What can be wrong with a policy elsewhere; each text names the value, the place and, if there is one, the remedy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Images, robot state and instruction under the names that a server asks for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """When to ask: early enough that the answer is there before the steps to be followed are over, and no earlier."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """openpi's message format: MessagePack, with arrays as maps of bytes, type and shape.
 
 An array is ``{b"__ndarray__": True, b"data": bytes, b"dtype": "<f4", b"shape": [H, D]}``, a NumPy scalar

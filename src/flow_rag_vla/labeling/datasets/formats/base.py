@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What every format has in common: where pictures go, and how those of others are found."""
 
 from __future__ import annotations

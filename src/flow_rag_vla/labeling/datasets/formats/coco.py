@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """COCO: ``annotations/instances_train.json`` and its like, pictures in ``images/``."""
 
 from __future__ import annotations

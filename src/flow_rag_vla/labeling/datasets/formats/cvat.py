@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """CVAT for images 1.1, as CVAT exports a project: ``annotations.xml``, and the pictures in ``images/`` by subset.
 
 CVAT finds a picture by its name as it was uploaded: plain, without folders. Where no name fits it counts the pictures

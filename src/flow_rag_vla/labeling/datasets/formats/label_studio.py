@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Label Studio: ``tasks.json`` with the pictures in ``images/``, and the labelling interface for them.
 
 What a person validated is an annotation, the rest is a prediction: what Label Studio shows to be corrected. Numbers are

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """LeRobot annotations: what is seen in each frame, in the column ``language_events`` of a data set of format v3.
 
 A frame's row holds a question and its answer (style ``vqa``), the answer as LeRobot's own annotation pipeline writes

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """YOLO: ``images/train``, ``labels/train`` and ``data.yaml``; boxes, or outlines. Numbers are shares of the size."""
 
 from __future__ import annotations

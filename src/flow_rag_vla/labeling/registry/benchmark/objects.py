@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Objects for the benchmark: classes of very different sizes, vectors that lie in clusters as real ones do."""
 
 from __future__ import annotations

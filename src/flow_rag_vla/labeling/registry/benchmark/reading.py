@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Similarity and attribute search: latency and recall by class, beside a full scan and beside a filter put on last."""
 
 from __future__ import annotations

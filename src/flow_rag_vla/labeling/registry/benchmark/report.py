@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark's run from end to end, and its figures in words."""
 
 from __future__ import annotations

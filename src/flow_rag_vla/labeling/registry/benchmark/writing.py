@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Writers and readers as processes of their own, and registration one by one beside batches."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Which index proposes the candidates: by name. A kind whose package may be missing is imported when it is chosen."""
 
 from __future__ import annotations

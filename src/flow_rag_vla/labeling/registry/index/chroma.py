@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """ChromaDB: its graph (HNSW) proposes, the filter is applied to what it proposed.
 
 Its own filter scans all metadata and is slower than the search, so it is not used: more is asked for the rarer the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """The index that compares everything: slow and never wrong; every other one is measured against it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """FAISS: inverted lists of vectors in eight bits a number (IVF, SQ8), whose search widens as the filter narrows.
 
 The trap of approximate search is a filter: with a fixed number of lists the answer for a rare class is poor and quick.

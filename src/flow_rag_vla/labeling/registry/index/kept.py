@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """A shelf and its index on disk: one folder a generation, made under another name and renamed, never changed.
 
 A saved generation names the registry, the embedder and the last change that it has seen. What does not fit is ignored

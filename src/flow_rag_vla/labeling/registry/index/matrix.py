@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Vectors (N, D) float32 by position: a part mapped from a file, larger than memory if need be, and one that grows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Answers similarity searches: plans each by how many vectors pass its filter, and says which way it took."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What a search must know of every vector of one embedder: where it is, and what filters ask of its object.
 
 A cache of the database: it reads the history since the last change it has seen, so it notices what any process wrote.

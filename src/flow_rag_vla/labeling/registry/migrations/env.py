@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """How alembic runs a revision: on the connection that it was given, inside the transaction that is open there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """Projects, sources, images, categories, objects with their vectors, history and batches."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What further models said of an object that is there; pictures by their digest."""
 
 from __future__ import annotations

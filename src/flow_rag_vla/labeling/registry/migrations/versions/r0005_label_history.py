@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
 """What further models said becomes part of the history, and can be taken back."""
 
 from __future__ import annotations
