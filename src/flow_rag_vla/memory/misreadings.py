@@ -40,12 +40,11 @@ class MisreadingSettings:
     distance: metres from which on two misreadings contradict each other, and by which a success may be moved. By
         judgement: what a grasp tells lies within 14 mm of the truth in 90 % of situations (see ``hindsight``) and what
         the policies here misread is 8 to 49 mm long, so of two true ones within reach the difference stays below
-    nearby: cosine similarity from which on a case or a success is a witness; with the policy's situations 47 mm of the
-        target's place, and less near the tool
+    nearby: cosine similarity from which on a case or a success is a witness
     witnesses: weight of those that speak against it, at least: one episode alike to 0.76, or three to 0.5
     sharpness, ridge: of the consensus
 
-    The second and third were chosen on two small banks of practice, see docs/memory.md; 0.8 and 1 stopped hardly any.
+    What they stop and let through was measured on three banks of practice, see docs/memory.md.
     """
 
     distance: float = 0.05
