@@ -46,7 +46,7 @@ def succeed(memory: FailureMemory, make, vectors: list[np.ndarray], *, episodes:
 
 
 def ask(memory: FailureMemory, key: np.ndarray, **settings: object):
-    return ConsensusMemory(memory, ConsensusSettings(**settings)).answer(
+    return ConsensusMemory(memory, ConsensusSettings(**{"sharpness": 2.5, **settings})).answer(
         key, stamp=STAMP, task="push", phase="reach", stamp_ns=7
     )
 

@@ -64,7 +64,7 @@ def memory_settings(parameters: FailureMemoryParameters, capacity: int | None = 
                 workspace_low=(low[0], low[1], low[2]),
                 workspace_high=(high[0], high[1], high[2]),
             ),
-            misreading=MisreadingSettings(sharpness=parameters.consensus_sharpness, ridge=parameters.consensus_ridge),
+            misreading=MisreadingSettings(ridge=parameters.consensus_ridge),
             tool_position=tool_position,
         ),
     )

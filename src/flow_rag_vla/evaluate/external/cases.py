@@ -80,8 +80,8 @@ class DoneWell:
     chunk: Array
 
 
-AGREEMENT = ConsensusSettings(by_act=False)
-"""How the consensus is asked: no column of a case's chunk is a gripper here."""
+AGREEMENT = ConsensusSettings(sharpness=2.5, by_act=False)
+"""How the consensus is asked under these keys; no column of a case's chunk is a gripper here."""
 
 Relations = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """An observation (D,) to (K,): where things are to one another, in units in which 1 is about as far as two situations
