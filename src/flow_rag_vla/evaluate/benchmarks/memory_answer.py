@@ -46,8 +46,8 @@ TASK = "open_drawer"
 STAMP = EncoderStamp(SITUATION, "benchmark", DIMENSION)
 HORIZON = 16
 
-FEATURES, SPREAD = 6, 1.5
-"""Numbers that decide a situation, and how far they are spread in widths of the kernel: 12 to 300 others are near."""
+FEATURES, SPREAD = 6, 0.4
+"""Numbers that decide a situation, and how far they are spread in widths of the kernel."""
 
 WARM_UP = 20
 
