@@ -307,10 +307,11 @@ class ConsensusMemory:
             said.trusts,
         )
         known = corrected.joined(near)
-        asked = np.ones(len(known.vectors), dtype=bool)
-        if self.settings.by_act:
-            asked = _foremost(known, self._shares(key, known))
-        chunk = self._regressed(key, known.of(asked))
+        shares = self._shares(key, known)
+        asked = _foremost(known, shares) if self.settings.by_act else np.ones(len(shares), dtype=bool)
+        if not asked.all():
+            shares = self._shares(key, known.of(asked))
+        chunk = _held(shares, known.chunks[asked])
         rows = np.flatnonzero(asked[: len(said.cases)]).tolist()
         # Where successes alone do what is done, the cases are what it was asked for all the same.
         heard = said.of(rows) if rows else said
@@ -324,13 +325,6 @@ class ConsensusMemory:
             self.settings.until,
         )
         return correction, heard.weights if rows else np.zeros(len(said.cases))
-
-    def _regressed(self, key: Array, known: _Known) -> Array:
-        """(H, 7) float32: what the known situations say about this one, held within what they do; see the module."""
-        chunks = known.chunks.reshape(len(known.chunks), -1)
-        said = self._shares(key, known).astype(np.float32)
-        bounded: Array = np.clip(said @ chunks, chunks.min(axis=0), chunks.max(axis=0))
-        return bounded.reshape(known.chunks.shape[1:])
 
     def _shares(self, key: Array, known: _Known) -> NDArray[np.float64]:
         """(N,) that sum to 1, some below 0: how much of each known chunk the regression takes."""
@@ -398,6 +392,13 @@ class ConsensusMemory:
 def _places(successes: Successes, task: str, phase: str) -> list[SuccessPlace]:
     """Stored successes of a task and phase; "" is any, as in a search."""
     return [some for place, some in successes.items() if task in ("", place[0]) and phase in ("", place[1])]
+
+
+def _held(shares: NDArray[np.float64], chunks: Array) -> Array:
+    """(H, 7) float32: chunks (N, H, 7) by their shares (N,), held within what they do; see the module."""
+    rows = chunks.reshape(len(chunks), -1)
+    bounded: Array = np.clip(shares.astype(np.float32) @ rows, rows.min(axis=0), rows.max(axis=0))
+    return bounded.reshape(chunks.shape[1:])
 
 
 def _foremost(known: _Known, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
