@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -30,9 +32,20 @@ hypothesis.settings.load_profile("repository")
 # Domains 1 to 101 use ports below Linux' ephemeral range; 0 is what a person at this machine uses.
 LAST_DOMAIN = 101
 
+FAILED = pytest.StashKey[bool]()
+"""Whether a test failed before its fixtures were taken down."""
+
 # Two cores, several processes: a library that starts a thread for each core makes all of them slower.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell fixtures whether their test failed."""
+    report = yield
+    item.stash[FAILED] = report.failed or item.stash.get(FAILED, False)
+    return report
 
 
 def claim_ros_domain() -> tuple[int, IO[str]]:
@@ -103,7 +116,7 @@ def ros_domain_id() -> int:
 
 
 @pytest.fixture
-def ros_context() -> Iterator[Context]:
+def ros_context(request: pytest.FixtureRequest) -> Iterator[Context]:
     """The default rclpy context, initialised for one test and shut down after it.
 
     It is found by others as a node of ours is; the nodes that the test starts choose for themselves again.
@@ -114,11 +127,42 @@ def ros_context() -> Iterator[Context]:
     from flow_rag_vla.bringup.discovery import choose_profile
 
     choose_profile(os.environ)
+    before = participants()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield rclpy.get_default_context()
     finally:
         rclpy.try_shutdown()
+        left = participants()
+        if left > before:
+            gc.collect()
+            left = participants()
+    # The traceback of a test that failed holds on to what it used.
+    if left > before and not request.node.stash.get(FAILED, False):
+        pytest.fail(f"{left - before} participants of DDS outlive the test: an action, a client or a node was not destroyed")
+
+
+def participants() -> int:
+    """DDS participants of this process: each has one thread for its timers.
+
+    One that a test leaves behind is taken down by the garbage collector at some moment of another test, and Fast DDS
+    has been seen to lock itself out for ever there, beside the timers of that participant.
+    """
+    count = 0
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):
+            count += task.read_text().startswith("dds.ev.")
+    return count
+
+
+def destroy(node: Node) -> None:
+    """Take a node down with its actions, which rclpy leaves to the garbage collector."""
+    from rclpy.action import ActionClient, ActionServer
+
+    node.destroy_node()
+    for waitable in list(node.waitables):
+        if isinstance(waitable, (ActionClient, ActionServer)):
+            waitable.destroy()
 
 
 @pytest.fixture
@@ -132,7 +176,7 @@ def ros_executor(ros_context: Context) -> Iterator[Executor]:
     finally:
         for node in executor.get_nodes():
             executor.remove_node(node)
-            node.destroy_node()
+            destroy(node)
         executor.shutdown()
 
 
