@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PolygonStamped, PoseArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
 from flow_rag_vla.bringup import live, topics
@@ -26,8 +26,10 @@ from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
 from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
 from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.data import message_values
+from flow_rag_vla.gateway.live.drawing import COMMITTED, PLAN
 from flow_rag_vla.nodes import conversions, diagnostics, qos
-from flow_rag_vla.nodes.stamps import to_stamp
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.srv import ApprovePlan
 
@@ -99,8 +101,13 @@ class Browser:
 class Robot:
     """A robot on the test's node that says where it is, and what it sees, and makes plans while it is to."""
 
-    def __init__(self, node) -> None:
+    def __init__(self, node, size: int = 8) -> None:
         self.node, self.chunk_id, self.plans = node, 0, False
+        self.pixels = np.full((size, size, 3), 90, np.uint8)
+        self.shown: set[int] = set()
+        self.actions = np.zeros((16, 7), dtype=np.float32)
+        self.actions[:, 0], self.actions[:, 6] = 0.0002, 0.5
+        self.committed = 4
         self.commands: list[msg.ControlCommand] = []
         self.states = node.create_publisher(msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
         self.images = node.create_publisher(Image, topics.FRONT_IMAGE, qos.SENSOR)
@@ -134,15 +141,14 @@ class Robot:
         state = RobotState(now_ns, np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
         names = [f"joint_{index}" for index in range(7)]
         self.states.publish(conversions.robot_state_message(state, names, topics.BASE_FRAME))
-        self.images.publish(conversions.image_message(np.full((8, 8, 3), 90, np.uint8), now_ns, "front"))
+        self.images.publish(conversions.image_message(self.pixels, now_ns, "front"))
+        self.shown.add(now_ns)
         if not self.plans:
             return
         self.chunk_id += 1
         stamp_ns = now_ns - 20_000_000
         made = Provenance(stamp_ns, "flow", "abc", 42, CorrectionMode.GUIDANCE, 0.5, (12,))
-        actions = np.zeros((16, 7), dtype=np.float32)
-        actions[:, 0], actions[:, 6] = 0.0002, 0.5
-        chunk = ActionChunk(self.chunk_id, stamp_ns, actions, "push", committed=4, provenance=made)
+        chunk = ActionChunk(self.chunk_id, stamp_ns, self.actions, "push", committed=self.committed, provenance=made)
         self.chunks.publish(conversions.chunk_message(chunk, topics.BASE_FRAME))
 
 
@@ -250,6 +256,51 @@ def test_a_browser_sees_the_loop_run_and_its_stop_reaches_the_robot(browser, sta
         lambda: not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}"), PATIENCE, "no more pictures"
     )
     assert controller.stop() == 0
+
+
+def test_a_plan_is_drawn_into_the_front_cameras_picture_while_somebody_listens(start_node, ros_node, spin_until):
+    robot = Robot(ros_node, size=96)
+    # It stays for 8 ticks, then goes 32 mm to the left, which is to the right in the picture; half of that is settled.
+    robot.actions[:, :3], robot.actions[8:, 1], robot.committed = 0.0, 0.004, 12
+    infos = ros_node.create_publisher(CameraInfo, topics.FRONT_INFO, qos.SENSOR)
+    info = CameraInfo(width=96, height=96)
+    info.k = [1000.0, 0.0, 48.0, 0.0, 1000.0, 48.0, 0.0, 0.0, 1.0]
+    ros_node.create_timer(0.1, lambda: infos.publish(info))
+    # The camera looks at where the robot says that it is.
+    page = start_node("dashboard", page=False, front_camera=[1.5, 0.0, 0.8, 0.5, 0.0, 0.3])
+    controller = start_node("controller", niceness=0)
+    spin_until(lambda: controller.said("40 Hz loop") and robot.commands, PATIENCE, "the loop")
+    spin_until(lambda: robot.chunks.get_subscription_count() == 2, PATIENCE, "controller and page")
+    robot.begin()
+    spin_until(lambda: robot.said(msg.ControlCommand.MODE_FOLLOW), PATIENCE, "motion")
+    assert not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}"), "nobody listens yet"
+
+    seen: list[Image] = []
+    listening = ros_node.create_subscription(Image, live.PLAN_IMAGE_TOPIC, seen.append, qos.SENSOR)
+
+    def drawn() -> bool:
+        if not seen:
+            return False
+        pixels = message_values.image_pixels(seen[-1])
+        return bool((pixels == PLAN).all(axis=2).any() and (pixels == COMMITTED).all(axis=2).any())
+
+    spin_until(drawn, PATIENCE, "a plan in the picture")
+    image = seen[-1]
+    assert (image.header.frame_id, image.width, image.height) == ("front", 96, 96)
+    assert to_ns(image.header.stamp) in robot.shown, "the stamp is not that of the picture"
+    pixels = message_values.image_pixels(image)
+    for colour, reach in ((COMMITTED, 8), (PLAN, 20)):
+        rows, columns = np.nonzero((pixels == colour).all(axis=2))
+        assert abs(rows.mean() - 48) < 4 and columns.max() - 48 > reach, f"{colour} is elsewhere"
+    assert (pixels[0, 0] == 90).all()
+    wrist = ros_node.get_subscriptions_info_by_topic(f"/{topics.WRIST_IMAGE}")
+    assert not wrist, "pictures are heard that nobody draws into"
+
+    ros_node.destroy_subscription(listening)
+    spin_until(
+        lambda: not ros_node.get_subscriptions_info_by_topic(f"/{topics.FRONT_IMAGE}"), PATIENCE, "no more pictures"
+    )
+    assert controller.stop() == 0 and page.stop() == 0 and "Traceback" not in page.text
 
 
 def test_a_plan_that_waits_is_approved_and_an_episode_judged_over_http(browser, ros_node, spin_until):

@@ -17,6 +17,7 @@ PLANNED_TOPIC = "overlay/planned_path"
 COMMITTED_TOPIC = "overlay/committed_path"
 CORRECTION_TOPIC = "overlay/correction_path"
 WORKSPACE_TOPIC = "overlay/workspace"
+PLAN_IMAGE_TOPIC = "overlay/plan_image"
 DESCRIPTION_TOPIC = "robot_description"
 FRAMES_TOPIC = "tf"
 STILL_FRAMES_TOPIC = "tf_static"
@@ -34,6 +35,8 @@ LIVE_TOPICS: tuple[Topic, ...] = (
           "where the correction that the memory retrieved leads from here; only while someone listens"),
     Topic(WORKSPACE_TOPIC, "geometry_msgs/msg/PolygonStamped", "default", (DASHBOARD,), (),
           "edges of the box that no command leaves; only while someone listens"),
+    Topic(PLAN_IMAGE_TOPIC, "sensor_msgs/msg/Image", "SENSOR", (DASHBOARD,), (),
+          "the front camera's picture with target, plan and correction drawn over it; only while someone listens"),
     Topic(DESCRIPTION_TOPIC, "std_msgs/msg/String", "STATE", (DASHBOARD,), (),
           "the arm's URDF, for viewers"),
     Topic(FRAMES_TOPIC, "tf2_msgs/msg/TFMessage", "default", (DASHBOARD,), (),

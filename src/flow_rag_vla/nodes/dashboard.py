@@ -20,7 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -95,7 +97,8 @@ class Dashboard(Node):
         self._slow_due_s = self._images_due_s = 0.0
         self._pictures = 0
         self._quick: dict[str, PolledSubscription[Any]] = {}
-        self._cameras: dict[str, PolledSubscription[Any]] = {}
+        self._front: dict[str, PolledSubscription[Any]] = {}
+        self._wrist: dict[str, PolledSubscription[Any]] = {}
         self._events: tuple[tuple[PolledSubscription[Any], Callable[[Any], None]], ...] = (
             self._polled(msg.FailureEvent, topics.FAILURE_EVENT, qos.EVENT, self._on_failure),
             self._polled(msg.EpisodeStatus, topics.EPISODE_STATUS, qos.STATE, self._on_episode),
@@ -171,14 +174,14 @@ class Dashboard(Node):
         self._watch(self._quick, looking, {"commands": (msg.ControlCommand, topics.COMMAND, QUICK)})
         images = looking and self._audience.looking_at_images(now_s)
         self._watch(
-            self._cameras,
-            images,
+            self._front,
+            images or self._overlays.wants_picture,
             {
-                "front": (Image, topics.FRONT_IMAGE, qos.NEWEST),
-                "wrist": (Image, topics.WRIST_IMAGE, qos.NEWEST),
+                "image": (Image, topics.FRONT_IMAGE, qos.NEWEST),
                 "info": (CameraInfo, topics.FRONT_INFO, qos.NEWEST),
             },
         )
+        self._watch(self._wrist, images, {"image": (Image, topics.WRIST_IMAGE, qos.NEWEST)})
         for subscription, handler in self._events:
             for message, _ in subscription.take():
                 self._safely(handler, message)
@@ -186,9 +189,9 @@ class Dashboard(Node):
             taken = [message for message, _ in self._quick["commands"].take()]
             self._board.add_commands([views.command_seen(message) for message in taken])
         rates = self._pace.rates(now_s)
-        if self._cameras and now_s >= self._images_due_s:
+        if self._front and now_s >= self._images_due_s:
             self._images_due_s = now_s + 1.0 / rates.image_hz
-            self._take_pictures()
+            self._take_pictures(images)
         self._overlays.publish_paths()
         if self._frames is not None:
             self._frames.turn(2**rates.level)
@@ -218,17 +221,25 @@ class Dashboard(Node):
         except (MessageError, ValueError) as error:
             self._complain(str(error))
 
-    def _take_pictures(self) -> None:
-        for name in ("front", "wrist"):
-            for message, _ in self._cameras[name].take()[-1:]:
-                self._safely(partial(self._on_image, name), message)
-        for message, _ in self._cameras["info"].take()[-1:]:
+    def _take_pictures(self, looking: bool) -> None:
+        """Those of the front camera, for the page and for who listens to the drawn one; the wrist's for the page."""
+        for message, _ in self._front["info"].take()[-1:]:
             self._safely(self._on_info, message)
+        for message, _ in self._front["image"].take()[-1:]:
+            self._safely(partial(self._on_front, looking), message)
+        if self._wrist:
+            for message, _ in self._wrist["image"].take()[-1:]:
+                self._safely(lambda image: self._on_image("wrist", image, message_values.image_pixels(image)), message)
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_front(self, looking: bool, message: Image) -> None:
+        pixels = message_values.image_pixels(message)
+        self._overlays.publish_picture(pixels, message.header)
+        if looking:
+            self._on_image("front", message, pixels)
+
+    def _on_image(self, camera: str, message: Image, pixels: NDArray[np.uint8]) -> None:
         from PIL import Image as Pillow
 
-        pixels = message_values.image_pixels(message)
         encoded = io.BytesIO()
         Pillow.fromarray(pixels).save(encoded, "JPEG", quality=self._settings.value.jpeg_quality)
         stamp_ns = to_ns(message.header.stamp)

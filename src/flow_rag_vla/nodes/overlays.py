@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""What RViz and Foxglove draw: plans as pose arrays, the workspace as a polygon; each only while someone listens.
+"""What RViz and Foxglove draw: plans as pose arrays and over the front camera's picture, the workspace as a polygon.
+
+Each only while someone listens.
 
 Standard messages that every installation has; visualization_msgs is none of them.
 """
@@ -15,12 +17,17 @@ from numpy.typing import NDArray
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from flow_rag_vla.bringup import live, topics
 from flow_rag_vla.gateway.live.board import Board
+from flow_rag_vla.gateway.live.drawing import with_plan
 from flow_rag_vla.gateway.live.geometry import box_edges, committed_path, path_ahead, planned_path
+from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.asking import Asking
-from flow_rag_vla.nodes.stamps import to_stamp
+from flow_rag_vla.nodes.conversions import image_message
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 
 WORKSPACE_PARAMETERS = ("workspace_low", "workspace_high")
 
@@ -39,14 +46,29 @@ class Overlays:
             )
         }
         self._box = node.create_publisher(PolygonStamped, live.WORKSPACE_TOPIC, 2)
+        self._picture = node.create_publisher(Image, live.PLAN_IMAGE_TOPIC, qos.SENSOR)
         self._limits = node.create_client(GetParameters, "controller/get_parameters")
         self._asking = Asking(self._limits, self._told)
         self._edges: NDArray[np.float64] | None = None
 
     @property
     def wanted(self) -> bool:
-        """Whether a path has a listener."""
-        return any(_heard(publisher) for publisher in self._paths.values())
+        """Whether a path or the picture has a listener."""
+        return self.wants_picture or any(_heard(publisher) for publisher in self._paths.values())
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether anybody listens to the picture: without, the camera need not be heard."""
+        return _heard(self._picture)
+
+    def publish_picture(self, pixels: NDArray[np.uint8], header: Header) -> None:
+        """The front camera's picture, (H, W, 3) RGB, with what is planned now drawn over it, to those who listen.
+
+        Stamp and frame are those of the picture.
+        """
+        if self.wants_picture:
+            drawn = with_plan(pixels, self._board.drawn("front"))
+            self._picture.publish(image_message(drawn, to_ns(header.stamp), header.frame_id))
 
     def publish_paths(self) -> None:
         """The newest paths, to those who listen."""

@@ -23,10 +23,10 @@ def command(tick, *, late_ms=0.0, chunk_id=7, row=1, **changes):
     )  # fmt: skip
 
 
-def chunk(chunk_id=7, stamp_ns=100, **provenance):
+def chunk(chunk_id=7, stamp_ns=100, committed=0, **provenance):
     actions = np.zeros((4, 7), dtype=np.float32)
     actions[:, 0] = 0.01
-    return ActionChunk(chunk_id, stamp_ns, actions, "push", provenance=Provenance(**provenance))
+    return ActionChunk(chunk_id, stamp_ns, actions, "push", committed=committed, provenance=Provenance(**provenance))
 
 
 @pytest.fixture
@@ -120,6 +120,20 @@ def test_a_chunk_that_is_not_followed_yet_is_no_path(board):
     board.add_commands([command(1, chunk_id=7)])
     board.set_chunk(chunk(chunk_id=8), 1.0)
     assert "path" not in board.frame(Cursor())["pictures"]["front"]
+
+
+@pytest.mark.parametrize(("committed", "points"), [(0, 1), (2, 1), (3, 2), (4, 3)])
+def test_for_pictures_of_others_the_committed_part_is_told_from_the_path(board, committed, points):
+    assert board.drawn("front") == {}
+    eye = np.array([1.5, 0.0, 0.8])
+    board.set_camera("front", StillCamera(np.eye(3), eye, looking_at(eye, np.zeros(3)), 10, 10))
+    board.add_commands([command(1, row=1)])
+    assert set(board.drawn("front")) == {"target"}
+    board.set_chunk(chunk(committed=committed), 1.0)
+    drawn = board.drawn("front")
+    # The target that row 1 led to, and where rows 2 and 3 lead; of those the committed ones.
+    assert len(drawn["path"]) == 3 and np.array_equal(drawn["committed"], drawn["path"][:points])
+    assert board.drawn("wrist") == {}
 
 
 def test_the_answer_to_a_failure_is_read_from_the_provenance_of_chunks_and_commands(board):

@@ -178,6 +178,20 @@ class Board:
         with self._lock:
             return self._commands[-1] if self._commands else None, self._chunk, self._correction
 
+    def drawn(self, camera: str) -> dict[str, NDArray[np.float64]]:
+        """What is drawn over a camera's picture, in shares of its width and height; NaN is not in sight.
+
+        ``target`` (2,) of the newest command; ``path`` (N, 2) of the plan that it follows; ``committed`` (M, 2), the
+        part of it that no newer plan may change; ``correction`` (K, 2) of the memory's answer. What is not known is
+        left out: all of it where nobody told the camera's pose.
+        """
+        with self._lock:
+            lines = self._overlay(camera)
+            if "path" in lines and self._chunk is not None:
+                ahead = max(self._chunk.committed - self._commands[-1].chunk_index, 1)
+                lines["committed"] = lines["path"][:ahead]
+            return lines
+
     def frame(self, cursor: Cursor, images: bool = True) -> dict[str, Any]:
         """What is new to a page, ready for JSON; the cursor moves on."""
         with self._lock:
@@ -241,7 +255,7 @@ class Board:
             }
         return views
 
-    def _overlay(self, name: str) -> dict[str, Any]:
+    def _overlay(self, name: str) -> dict[str, NDArray[np.float64]]:
         """Paths in shares of the picture, for the camera whose pose is known."""
         if self._camera is None or self._camera[0] != name or not self._commands:
             return {}
