@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from PIL import Image as Pillow
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
@@ -111,6 +112,14 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
         embeddings.publish(shown)
 
     ros_node.create_timer(0.2, show)
+    waiting: list[str] = []
+
+    def hear(array):
+        for status in array.status:
+            figures = {item.key: item.value for item in status.values}
+            waiting.extend([figures["waiting_for_a_person"]] if status.name == "deliberation" else [])
+
+    ros_node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, hear, 10)
     spin_until(lambda: embeddings.get_subscription_count() == 1, WAIT_S, "the node's subscription")
     known_by("deliberation")
 
@@ -164,6 +173,8 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
         spin_until(lambda: any(review.open for review in reviews[seen:]), WAIT_S, "the review")  # noqa: B023
         review = next(review for review in reversed(reviews) if review.open)
         assert "somebody is" in review.questions[0] and review.time_left > 0.0
+        name = review.deliberation_id
+        spin_until(lambda: waiting[-1:] == [name], WAIT_S, "who waits, in the node's health")  # noqa: B023
         nameless = call(ApprovePlan, topics.APPROVE_PLAN, deliberation_id=review.deliberation_id, approved=True)
         assert not nameless.ok and "say who" in nameless.message
         said = {"deliberation_id": review.deliberation_id, "approved": approved, "person": "Kim"}

@@ -9,7 +9,6 @@ waits for the language model and for people; what computes runs in the pipeline'
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 import uuid
@@ -394,7 +393,7 @@ class DeliberationNode(Node):
     def _health(self) -> Health:
         figures: dict[str, object] = {
             "under_way": self._under_way,
-            "waiting_for_a_person": json.dumps(list(self._waiting)),
+            "waiting_for_a_person": ", ".join(self._waiting),
             **{outcome.value: count for outcome, count in self._outcomes.items()},
             "diagnoses": self._diagnoses,
             "last": self._last,
