@@ -29,11 +29,13 @@ class GatewayError(Exception):
         code: one word in snake_case that does not change between versions.
         message: what was wrong, with the value and the place.
         remedy: what to do.
+        retry_after_s: when the same request may succeed, for the header Retry-After; 0: nobody knows.
     """
 
-    def __init__(self, status: int, code: str, message: str, remedy: str) -> None:
+    def __init__(self, status: int, code: str, message: str, remedy: str, *, retry_after_s: int = 0) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.remedy = status, code, message, remedy
+        self.retry_after_s = retry_after_s
 
     def body(self) -> dict[str, str]:
         """The JSON body."""
@@ -55,14 +57,16 @@ def conflict(code: str, message: str, remedy: str) -> GatewayError:
     return GatewayError(409, code, message, remedy)
 
 
-def unavailable(code: str, message: str, remedy: str) -> GatewayError:
-    """Another process is missing or does not answer: 503."""
-    return GatewayError(503, code, message, remedy)
+def unavailable(code: str, message: str, remedy: str, *, retry_after_s: int = 0) -> GatewayError:
+    """Another process is missing or does not answer, or too much is under way: 503."""
+    return GatewayError(503, code, message, remedy, retry_after_s=retry_after_s)
 
 
 def respond(error: GatewayError) -> JSONResponse:
     """The response of a refusal."""
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
 

@@ -37,10 +37,9 @@ class RequestLimit:
             await self._app(scope, receive, send)
             return
         if self._under_way >= self._most:
-            error = unavailable("overloaded", f"{self._under_way} requests are under way", "send it again in a moment")
-            answer = respond(error)
-            answer.headers["Retry-After"] = "1"
-            await answer(scope, receive, send)
+            message = f"{self._under_way} requests are under way"
+            error = unavailable("overloaded", message, "send it again in a moment", retry_after_s=1)
+            await respond(error)(scope, receive, send)
             return
         self._under_way += 1
         try:

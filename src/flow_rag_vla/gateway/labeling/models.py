@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 MOST_WAITING = 16
 """Requests under way with the models; further ones are refused, not kept waiting."""
+RETRY_AFTER_S = 5
+"""What those hear: a picture or two later."""
 
 
 class Models:
@@ -42,7 +44,8 @@ class Models:
         """
         with self._count:
             if self._waiting >= self._most_waiting and not patient:
-                raise unavailable("busy", f"{self._waiting} requests wait for the models", "send it again later")
+                message = f"{self._waiting} requests wait for the models"
+                raise unavailable("busy", message, "send it again later", retry_after_s=RETRY_AFTER_S)
             self._waiting += 1
         try:
             with self._turn:

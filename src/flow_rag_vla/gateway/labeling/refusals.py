@@ -16,7 +16,7 @@ from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.gateway.labeling.schemas import Refusal
 from flow_rag_vla.labeling.pipeline.errors import LabelingError, ModelError
-from flow_rag_vla.labeling.registry.errors import ErrorCode, RegistryError
+from flow_rag_vla.labeling.registry.errors import BusyError, ErrorCode, RegistryError
 
 _DATASETS = {
     "dataset_missing": 404,
@@ -30,6 +30,8 @@ _DATASETS = {
 _VIDEOS = {"video_type": 415, "video_too_large": 413, "video_too_long": 413}
 _STATUS = {**_VIDEOS, "image_too_large": 413, "image_missing": 404, "source_missing": 404, **_DATASETS}
 _NOT_ACCEPTABLE_NOW = 412
+RETRY_AFTER_S = 5
+"""Of a registry that others write to, or a memory that others fill: who hears it has waited for a while already."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": text}
@@ -43,7 +45,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (413, "It is too large."),
         (415, "It is of a kind that is not taken."),
         (422, "A value makes no sense."),
-        (503, "Too much is under way, or what it needs is missing: send it again later."),
+        (503, "Too much is under way, or what it needs is missing: send it again later, as Retry-After says."),
     )
 }
 """What any route here may answer besides its own."""
@@ -53,15 +55,19 @@ def refusal_of(error: RegistryError | LabelingError) -> GatewayError:
     """The same refusal over HTTP."""
     if isinstance(error, RegistryError):
         status = _NOT_ACCEPTABLE_NOW if error.code is ErrorCode.STALE_VERSION else error.http_status
-        return GatewayError(status, error.code.value, error.message, error.remedy)
+        retry_after_s = RETRY_AFTER_S if isinstance(error, BusyError) else 0
+        return GatewayError(status, error.code.value, error.message, error.remedy, retry_after_s=retry_after_s)
     message, _, remedy = str(error).rpartition(": ")
     status = 503 if isinstance(error, ModelError) else _STATUS.get(error.code, 422)
-    return GatewayError(status, error.code, message or str(error), remedy if message else "see the message")
+    retry_after_s = RETRY_AFTER_S if error.code == "model_busy" else 0
+    remedy = remedy if message else "see the message"
+    return GatewayError(status, error.code, message or str(error), remedy, retry_after_s=retry_after_s)
 
 
 def outward(error: GatewayError) -> GatewayError:
     """The same refusal without the folders of this machine."""
-    return GatewayError(error.status, error.code, without_folders(error.message), without_folders(error.remedy))
+    message, remedy = without_folders(error.message), without_folders(error.remedy)
+    return GatewayError(error.status, error.code, message, remedy, retry_after_s=error.retry_after_s)
 
 
 class LabelRoute(APIRoute):

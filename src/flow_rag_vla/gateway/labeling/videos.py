@@ -150,7 +150,7 @@ class VideoJobs:
         self._registry.categories(order.project)
         pipeline = self._models.shared()
         if not self._looking.acquire(blocking=False):
-            raise unavailable("busy", "another video is being looked at", "send it again in a minute")
+            raise unavailable("busy", "another video is being looked at", "send it again in a minute", retry_after_s=60)
         try:
             kept = kept_video(self.folder, stream)
         finally:

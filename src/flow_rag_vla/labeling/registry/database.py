@@ -4,14 +4,15 @@
 
 SQLite: write-ahead log with ``synchronous=FULL``, so that a write that returned is on disk. Every writing transaction
 starts with ``BEGIN IMMEDIATE``: a transaction that reads first and then wants to write gets "database is locked" at
-once when another wrote meanwhile, whatever the timeout. PostgreSQL: one advisory lock a writing transaction, so that
-the numbers of changes rise in the order of commits there too.
+once when another wrote meanwhile, whatever the timeout. Writers take turns in the order in which they asked; see
+``turn``. PostgreSQL: one advisory lock a writing transaction, so that the numbers of changes rise in the order of
+commits there too.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,20 @@ from flow_rag_vla.labeling.registry.errors import (
     StorageError,
     files_checked,
 )
+from flow_rag_vla.labeling.registry.turn import WritingTurn
 
 BUSY_TIMEOUT_S = 30.0
-"""How long a write waits for others before it is refused as busy."""
+"""How long a write waits for others, in all, before it is refused as busy."""
+QUEUEING = 0.5
+"""Share of that in which a turn is waited for; in the rest the database's own lock is, with or without one."""
 CACHE_KIB = 65_536
 CHECKPOINT_PAGES = 32_768
 """Pages of the write-ahead log (128 MB) before they are copied into the database. Batches touch the same pages of the
 indexes over again: copied seldom, a page is copied once for many batches. What returned is in the log, on disk."""
 ADVISORY_LOCK = 0x4F424A52
 """Number of the lock that writers of one PostgreSQL database take in turn."""
-_WRITES = "registry_writes"
+_WRITES_UNTIL = "registry_writes_until"
+"""Option of a connection whose transactions write: until when (monotonic clock) it waits for others."""
 
 
 class Database:
@@ -48,13 +53,12 @@ class Database:
 
         Args:
             url: ``sqlite:///path`` or ``postgresql://user:password@host/database``.
-            busy_timeout_s: how long a write waits for others.
+            busy_timeout_s: how long a write waits for others in all.
 
         Raises:
             InvalidInputError: a URL of another kind, or psycopg is not installed.
         """
         self._busy_timeout_s = busy_timeout_s
-        self._turn = threading.Lock()
         self._pid = os.getpid()
         self.begin_writing = "BEGIN IMMEDIATE"
         """Only the benchmark changes it, to show what "BEGIN" alone loses."""
@@ -70,6 +74,7 @@ class Database:
                 "give a folder, or postgresql://user:password@host/database",
             )
         self.path = Path(parsed.database or "") if self.kind == "sqlite" else None
+        self._turn = self._new_turn()
         try:
             self.engine = sa.create_engine(parsed, connect_args=self._arguments())
         except ImportError as error:
@@ -97,12 +102,26 @@ class Database:
         cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         cursor.close()
 
+    def _new_turn(self) -> WritingTurn:
+        # PostgreSQL queues those who wait for its lock itself; threads wait here, where they hold no connection.
+        return WritingTurn(None if self.path is None else self.path.parent)
+
     def _begin(self, connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        if self.kind == "sqlite":
-            connection.exec_driver_sql(self.begin_writing if writes else "BEGIN")
-        elif writes:
+        until = connection.get_execution_options().get(_WRITES_UNTIL)
+        if until is None:
+            if self.kind == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            return
+        left_ms = max(1, int(1000 * (until - time.monotonic())))
+        if self.kind == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {left_ms}")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            return
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {left_ms}")
+        try:
+            connection.exec_driver_sql(self.begin_writing)
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(1000 * self._busy_timeout_s)}")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -123,12 +142,17 @@ class Database:
         """A connection in a transaction that alone writes; on return everything is durable, on an error nothing is.
 
         Raises:
+            BusyError: others wrote for longer than the limit, wherever in the queue that was.
             RegistryError: the database cannot be written; see :meth:`translated`.
         """
         self._after_fork()
-        # Threads of one process take turns fairly here; SQLite's own waiting is a lottery.
-        with self._turn, self.translated(), self.engine.connect() as connection:
-            writing = connection.execution_options(**{_WRITES: True})
+        until = time.monotonic() + self._busy_timeout_s
+        with (
+            self._turn.taken(QUEUEING * self._busy_timeout_s),
+            self.translated(),
+            self.engine.connect() as connection,
+        ):
+            writing = connection.execution_options(**{_WRITES_UNTIL: until})
             with writing.begin():
                 yield writing
 
@@ -144,6 +168,9 @@ class Database:
                 yield
         except sa.exc.DBAPIError as error:
             raise _meaning(error, self.name, self._busy_timeout_s) from error
+        except sa.exc.TimeoutError as error:
+            message = f"{self.name}: every connection of this program is in use ({error})"
+            raise BusyError(ErrorCode.BUSY, message, "send the request again in a moment") from error
 
     def close(self) -> None:
         """Close every connection; a later call opens new ones."""
@@ -153,7 +180,7 @@ class Database:
         # A connection of the parent must not be used, nor closed, by the child.
         if os.getpid() != self._pid:
             self.engine.dispose(close=False)
-            self._turn = threading.Lock()
+            self._turn = self._new_turn()
             self._pid = os.getpid()
 
 
@@ -167,7 +194,7 @@ def _meaning(error: sa.exc.DBAPIError, name: str, timeout_s: float) -> RegistryE
         return BusyError(
             ErrorCode.BUSY,
             f"{name}: others wrote for more than {timeout_s:g} s ({text})",
-            "send the request again; look for a program that holds a transaction open",
+            "send the request again in a moment; if it stays so, end the program that holds a transaction open",
         )
     if "malformed" in low or "not a database" in low:
         remedy = "restore a backup, or rescue what is intact with the sqlite3 command '.recover'"
