@@ -3,6 +3,7 @@
 """The stages in a row, with the colour detector as a real one that costs nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,40 @@ def test_boxes_are_tightened_to_the_segmenters_masks_and_everything_is_named() -
     assert found.embeddings[red].argmax() == 0
 
 
+def test_two_words_for_one_thing_are_one_object_also_where_only_its_mask_says_so() -> None:
+    class Wordy(ColourDetector):
+        """Sees a thing under two words, the second time in a box that is so loose that the boxes part."""
+
+        def detect(self, images: Sequence[Image], prompts: Sequence[str], threshold: float) -> list[Detections]:
+            found = [replace(item, masks=None) for item in super().detect(images, (), threshold)]
+            grown = [item.boxes + np.float32([-12, -12, 12, 12]) for item in found]
+            return [
+                replace(
+                    item,
+                    boxes=np.concatenate([item.boxes, loose]),
+                    scores=np.concatenate([item.scores, item.scores * np.float32(0.9)]),
+                    labels=(*("cup" for _ in item.labels), *("mug" for _ in item.labels)),
+                )
+                for item, loose in zip(found, grown, strict=True)
+            ]
+
+    class ColourSegmenter:
+        """Marks what is red in each box."""
+
+        name, revision = "red", "1"
+
+        def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Masks]:
+            return [
+                np.repeat((image == RED).all(axis=2)[None], len(item), axis=0)
+                for image, item in zip(images, found, strict=True)
+            ]
+
+    image = picture(red=(40, 30, 60, 60))
+    assert len(LabelingPipeline(Wordy()).label([image])[0].detections) == 2, "boxes alone part them"
+    found = LabelingPipeline(Wordy(), ColourSegmenter()).label([image])[0].detections
+    assert (found.labels, found.boxes.tolist()) == (("cup",), [[40, 30, 60, 60]])
+
+
 def test_pictures_of_different_sizes_go_through_as_one_batch_in_order() -> None:
     images = [picture(red=(10, 10, 30, 30)), picture(80, 200, blue=(5, 5, 40, 40)), picture()]
     results = LabelingPipeline(ColourDetector()).label(images)
@@ -95,8 +130,6 @@ def test_a_synonym_is_asked_for_and_the_category_is_the_label() -> None:
         """Answers under the words that it was asked with, as open vocabularies do."""
 
         def detect(self, images: Sequence[Image], prompts: Sequence[str], threshold: float) -> list[Detections]:
-            from dataclasses import replace
-
             assert set(prompts) == {"block", "red cube", "toy"}
             found = super().detect(images, (), threshold)
             return [replace(item, labels=tuple("toy" for _ in item.labels)) for item in found]

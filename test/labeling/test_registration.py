@@ -198,10 +198,53 @@ def test_two_things_in_one_place_stay_two_and_each_is_matched_with_its_own(regis
     matched = matched_objects(registry, image, "default", swapped)
     assert [item.object_id for item in matched] == list(made.object_ids[::-1])
     third = replace(found, labels=("drawer",), masks=None)
-    # The model that saw two things here means a third one; another model speaks of the nearest.
-    assert matched_objects(registry, image, "default", third) == [None]
+    # One more word is a word for one of them, whoever says it.
     other = replace(third, origin=replace(third.origin, revision="2"))
-    assert matched_objects(registry, image, "default", other)[0].object_id in made.object_ids
+    for word in (third, other):
+        assert matched_objects(registry, image, "default", word)[0].object_id in made.object_ids
+
+
+def test_a_further_word_of_the_same_model_is_a_label_of_what_is_there_and_no_second_object(registry, folder):
+    assert label(registry, folder, Another("1", 0.5, {"red cube": "cup"}), prompts=("red cube",)) == (2, 2, 0)
+    mug = Another("1", 0.0, {"red cube": "mug"})
+    assert label(registry, folder, mug, prompts=("red cube", "blue box"), threshold=0.45) == (3, 1, 2)
+    assert label(registry, folder, mug, prompts=("red cube", "blue box"), threshold=0.45) == (3, 0, 0)
+    items = registry.list_objects().objects
+    assert sorted(item.category for item in items) == ["blue box", "cup", "cup"]
+    labels = registry.labels([item.object_id for item in items])
+    cups = [item for item in items if item.category == "cup"]
+    for item in cups:
+        (further,) = labels[item.object_id]
+        assert (further.category, further.origin.revision, further.origin.threshold) == ("mug", "1", 0.45)
+        assert item.version == 1
+    # What was taken off does not come again, in whatever run; a third word does.
+    registry.undo(who="anna", change_id=labels[cups[0].object_id][0].change_id)
+    assert label(registry, folder, mug, threshold=0.4) == (3, 0, 0)
+    beaker = Another("1", 0.0, {"red cube": "beaker"})
+    assert label(registry, folder, beaker, threshold=0.35) == (3, 0, 2)
+    # A person's word for it changes nothing of what the model has said.
+    registry.update(cups[0].object_id, ObjectChange(category="glass", state=ReviewState.RELABELLED), who="anna")
+    assert label(registry, folder, Another("1", 0.5, {"red cube": "cup"}), threshold=0.3) == (3, 0, 0)
+
+
+def test_masks_tell_a_second_thing_from_a_second_word(registry):
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
+    (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 96, 64)])
+    (found,) = ColourDetector().detect([picture(ONE)], (), 0.0)
+    upper, lower = np.zeros((2, 1, 64, 96), np.bool_)
+    upper[0, 20:30, 5:25] = lower[0, 30:40, 5:25] = True
+    handle, cup = (replace(found, labels=(word,), masks=mask) for word, mask in (("handle", upper), ("cup", lower)))
+    register_found(registry, image, handle, [None], who="test", embedder=None)
+    (item,) = registry.list_objects().objects
+    assert matched_objects(registry, image, "default", cup) == [None]
+    assert matched_objects(registry, image, "default", replace(cup, masks=upper)) == [item]
+    assert matched_objects(registry, image, "default", replace(cup, masks=None)) == [item]
+    # A mask that is lost says nothing.
+    registry.mask_file(item.object_id).unlink()
+    assert matched_objects(registry, image, "default", cup) == [item]
+    # What somebody rejected is not proposed again, whatever its mask.
+    registry.update(item.object_id, ObjectChange(state=ReviewState.REJECTED), who="anna")
+    assert matched_objects(registry, image, "default", cup)[0].object_id == item.object_id
 
 
 def test_a_video_labelled_by_two_models_keeps_its_tracks_apart(registry, tmp_path):

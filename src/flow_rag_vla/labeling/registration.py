@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from flow_rag_vla.labeling.detections import Detections, Origin
-from flow_rag_vla.labeling.pipeline.boxes import overlaps, select
+from flow_rag_vla.labeling.pipeline.boxes import mask_overlap, overlaps, select
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.pipeline.request import DEFAULT_OVERLAP, LabelRequest
-from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, StorageError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import Embedder, Image, LabelDraft, LabelledObject
@@ -89,9 +89,9 @@ def request_key(image: Image, digest: str, found: Detections, request: LabelRequ
 def matched_objects(registry: Registry, image: Image, project: str, found: Detections) -> list[LabelledObject | None]:
     """For each row of what was found in a picture the object that it shows, or None where it is a new one.
 
-    Boxes agree (``SAME_THING``), and the row is called the same; or somebody changed the object, so that what was
-    rejected or called something else is not proposed again; or this model has not spoken of it yet: one that sees two
-    things in one place means two.
+    Boxes agree (``SAME_THING``). Each object is matched once: a run that sees two things in one place means two. Those
+    that are called the same come first. Another word of the same model, asked for in another run, is a word for the
+    same thing, as it would have been in one run, unless the masks of both say that there are two.
     """
     there = registry.list_objects(ObjectFilter(image_ids=(image.image_id,)), limit=_MOST_IN_PICTURE).objects
     if not there or not len(found):
@@ -101,14 +101,17 @@ def matched_objects(registry: Registry, image: Image, project: str, found: Detec
     names = [means.get(label, label) for label in found.labels]
     speaker = _speaker(found.origin)
     called = np.zeros((len(found), len(there)), np.bool_)
-    others = np.zeros(len(there), np.bool_)
+    own_words = np.zeros(len(there), np.bool_)
     for place, item in enumerate(there):
         own = [label for label in further[item.object_id] if _speaker(label.origin) == speaker]
         words = {item.category, *(label.category for label in own)}
         called[:, place] = [name in words for name in names]
-        others[place] = item.version > 1 or not (own or _speaker(item.origin) == speaker)
+        # What somebody rejected or called something else is not proposed again, whatever its mask.
+        own_words[place] = item.version == 1 and bool(own or _speaker(item.origin) == speaker)
     shared = overlaps(found.boxes, np.asarray([item.box for item in there], np.float32)).astype(np.float64)
-    allowed = (shared > SAME_THING) & (called | others[None])
+    allowed = shared > SAME_THING
+    for row, place in np.argwhere(allowed & ~called & own_words[None]):
+        allowed[row, place] = not _masks_part(registry, there[place], found, int(row))
     # What is called the same comes before what fills the box better.
     cost: NDArray[np.float64] = np.where(allowed, 1.0 - shared + np.where(called, 0.0, 1.0), _FORBIDDEN)
     matched: list[LabelledObject | None] = [None] * len(found)
@@ -131,7 +134,7 @@ def register_found(
 ) -> Registration:
     """Store what is new of what was found in a picture; each thing that is there gets a further label at most.
 
-    A label is added where this revision of the model has not spoken of the object yet. The object itself, and what
+    A label is added where this revision of the model has not called the object so yet. The object itself, and what
     people made of it, stays as it is.
 
     Args:
@@ -172,6 +175,18 @@ def register_found(
         ids[row] = object_id
     new = 0 if batch.repeated else len(rows)
     return Registration(tuple(ids), new, labelled, len(found) - labelled - new, batch.repeated)
+
+
+def _masks_part(registry: Registry, item: LabelledObject, found: Detections, row: int) -> bool:
+    """Whether masks tell an object and a row in its box apart; where one of them has none, they do not."""
+    if found.masks is None or not item.mask_path:
+        return False
+    try:
+        mask = registry.mask(item.object_id)
+    except StorageError:
+        # Lost or damaged, which the doctor tells; a run is not ended by it.
+        return False
+    return mask_overlap(mask, found.masks[row]) <= SAME_THING
 
 
 def _speaker(origin: Origin) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to labelled objects: detect, drop doubles, segment, tighten boxes to masks, embed."""
+"""Pictures to labelled objects: detect, drop doubles, segment, tighten boxes to masks, drop doubles again, embed."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ class LabelingPipeline:
             clock = time.perf_counter()
             masks = self.segmenter.segment(checked, found)
             segment = time.perf_counter() - clock
-            found = [tightened(item, each) for item, each in zip(found, masks, strict=True)]
+            drawn = [tightened(item, each) for item, each in zip(found, masks, strict=True)]
+            # Two words for one thing may give it a loose box and a close one; drawn in to one mask they are doubles.
+            found = [without_doubles(item, request.overlap) for item in drawn]
         if self.embedder is not None:
             clock = time.perf_counter()
             vectors = self.embedder.embed(checked, found)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""Further labels of an object: what another model, or another revision of it, said of it.
+"""Further labels of an object: what another model, or another revision of it, said of it, or its own in other words.
 
 An object keeps the label that it was registered with, or what people made of it; these stand beside it. They come and
-go without a new version of the object, each as a row of its history. A model whose label was taken back has spoken all
+go without a new version of the object, each as a row of its history. A model whose label was taken back has said it all
 the same: it does not bring it again.
 """
 
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.catalogue import category_ids, chunks, origin_ids
+from flow_rag_vla.labeling.registry.catalogue import canonical_category, category_ids, chunks, origin_ids
 from flow_rag_vla.labeling.registry.changing import check_version, record
 from flow_rag_vla.labeling.registry.checks import checked_box, checked_name, checked_origin, checked_share
 from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode
@@ -43,10 +43,10 @@ def add_labels(connection: sa.Connection, drafts: Sequence[LabelDraft], who: str
         row = object_row(connection, draft.object_id)
         check_version(row, None)
         origin = checked_origin(draft.origin, place)
-        if (origin.model, origin.revision) in _speakers(connection, row):
+        name = checked_name(draft.category, f"{place}: category")
+        if _has_said(connection, row, origin, canonical_category(connection, row.project_id, name)):
             continue
         box = checked_box(draft.box, BoxConvention.LTRB, row.width, row.height, f"{place}: box")
-        name = checked_name(draft.category, f"{place}: category")
         values: dict[str, Any] = {
             "row_id": row.row_id,
             "origin_id": origin_ids(connection, [origin])[origin],
@@ -77,12 +77,29 @@ def add_labels(connection: sa.Connection, drafts: Sequence[LabelDraft], who: str
     return added
 
 
-def _speakers(connection: sa.Connection, row: Any) -> set[tuple[str, str]]:
-    """Models with their revisions that have spoken of an object."""
+def _has_said(connection: sa.Connection, row: Any, origin: Origin, name: str) -> bool:
+    """Whether a model, in this revision, has called an object so, or has spoken of it when asked the same."""
     o = t.origins.c
-    joined = t.labels.join(t.origins, o.origin_id == _l.origin_id)
-    statement = sa.select(o.model, o.revision).select_from(joined).where(_l.row_id == row.row_id)
-    return {(row.model, row.revision), *((one.model, one.revision) for one in connection.execute(statement))}
+    joined = t.labels.join(t.origins, o.origin_id == _l.origin_id).join(
+        t.categories, t.categories.c.category_id == _l.category_id
+    )
+    words = t.categories.c.name.label("category")
+    own = o.model == origin.model, o.revision == origin.revision
+    statement = sa.select(words, o.prompt, o.threshold).select_from(joined).where(_l.row_id == row.row_id, *own)
+    said = [(one.category, (one.prompt, one.threshold)) for one in connection.execute(statement)]
+    if (row.model, row.revision) == (origin.model, origin.revision):
+        was = canonical_category(connection, row.project_id, _registered_as(connection, row))
+        said.append((was, (row.prompt, row.threshold)))
+    return any(word == name or asked == (origin.prompt, origin.threshold) for word, asked in said)
+
+
+def _registered_as(connection: sa.Connection, row: Any) -> str:
+    """What an object was called before anybody called it something else."""
+    where = t.history.c.row_id == row.row_id, t.history.c.kind != ChangeKind.LABELLED.value
+    changes = connection.execute(sa.select(t.history.c.before).where(*where).order_by(t.history.c.change_id))
+    # A label that was taken off stands in the history with its category too.
+    words = (before["category"] for before in changes.scalars() if "category" in before and "label" not in before)
+    return str(next(words, row.category))
 
 
 def is_of_label(change: Any) -> bool:

@@ -252,7 +252,7 @@ class LabelDraft:
 
 @dataclass(frozen=True, slots=True)
 class ObjectLabel(LabelDraft):
-    """A further label as the registry holds it: an object has at most one of each model and revision.
+    """A further label as the registry holds it: an object has at most one of each model, revision and word.
 
     change_id: of the change by which it stands, which an undo takes back
     """
