@@ -12,15 +12,19 @@ import zlib
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
-from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.gateway.access import Access, Role, new_token
+from flow_rag_vla.gateway.app import make_app
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.models import Models
+from flow_rag_vla.gateway.labeling.pictures import Pictures
 from flow_rag_vla.gateway.labeling.section import labeling_section
 from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
 from flow_rag_vla.labeling.backends import make_pipeline
 from flow_rag_vla.labeling.compact.scenes import labelled_frames
+from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import ReviewState
 
 from .conftest import HEIGHT, WIDTH, Server, png
@@ -53,8 +57,6 @@ def seen():
 def labelling(server, pipeline):
     """The server with models."""
     labels = Labels(server.registry, server.labels.pictures, Models(lambda: pipeline))
-    from flow_rag_vla.gateway.app import make_app
-
     return Server(labels, make_app(server.app.state.access, [labeling_section(labels)]), server.secrets)
 
 
@@ -81,6 +83,8 @@ ROUTES = [
     ("POST", "objects", Role.LABELLER),
     ("POST", "objects/batch", Role.LABELLER),
     ("GET", "objects", Role.VIEWER),
+    ("PATCH", "objects", Role.LABELLER),
+    ("POST", "objects/undo", Role.LABELLER),
     ("GET", "objects/{id}", Role.VIEWER),
     ("PATCH", "objects/{id}", Role.LABELLER),
     ("DELETE", "objects/{id}", Role.REVIEWER),
@@ -543,6 +547,65 @@ def test_a_labeller_takes_back_their_own_change_and_a_reviewer_any(filled):
     refused(server.ask(Role.REVIEWER, "PATCH", path, json={"category": "cup"}), 409, "object_deleted")
     assert len(server.ask(Role.VIEWER, "GET", "objects").json()["items"]) == 8
     assert not server.ask(Role.REVIEWER, "POST", f"{path}/undo").json()["deleted"]
+
+
+def test_several_objects_are_changed_in_one_step_and_taken_back_in_one(filled):
+    server, _, ids = filled
+    cubes = [ids[0], ids[3], ids[6]]
+
+    def named(versions):
+        return [{"object_id": one, "version": version} for one, version in zip(cubes, versions, strict=True)]
+
+    body = {"objects": named([1, 1, 1]), "state": "accepted"}
+    refused(server.ask(Role.LABELLER, "PATCH", "objects", json=body), 403, "role_too_low")
+    done = server.ask(Role.REVIEWER, "PATCH", "objects", json=body).json()
+    assert [(item["object_id"], item["validated_by"]) for item in done["objects"]] == [
+        (one, "reviewer") for one in cubes
+    ]
+    assert len(done["change_ids"]) == 3
+    # What a labeller calls otherwise waits for a reviewer again.
+    body = {"objects": named([2, 2, 2]), "category": "cup"}
+    cups = server.ask(Role.LABELLER, "PATCH", "objects", json=body).json()
+    assert {(item["category"], item["state"], item["validated_by"]) for item in cups["objects"]} == {
+        ("cup", "unreviewed", "")
+    }
+    for objects, asked, status, code in (
+        (named([3, 3, 2]), {"category": "bin"}, 412, "stale_version"),
+        (named([3, 3, 3])[:1] * 2, {"category": "bin"}, 400, "invalid_value"),
+        (named([3, 3, 3]), {}, 400, "nothing_to_change"),
+        (named([3, 3, 3]), {"bbox": [0, 0, 9, 9]}, 422, "invalid_request"),
+        ([], {"category": "bin"}, 422, "invalid_request"),
+        ([*named([3, 3, 3]), {"object_id": "0" * 32, "version": 1}], {"category": "bin"}, 404, "unknown_object"),
+    ):
+        refused(server.ask(Role.REVIEWER, "PATCH", "objects", json={"objects": objects, **asked}), status, code)
+    assert {item.version for item in server.registry.get_many(cubes)} == {3}
+
+    for change_ids, status, code in (
+        (done["change_ids"], 403, "not_your_change"),
+        ([*cups["change_ids"], 10**9], 404, "unknown_change"),
+        ([], 422, "invalid_request"),
+    ):
+        refused(server.ask(Role.LABELLER, "POST", "objects/undo", json={"change_ids": change_ids}), status, code)
+    both = {"change_ids": [*done["change_ids"], *cups["change_ids"]]}
+    back = server.ask(Role.REVIEWER, "POST", "objects/undo", json=both).json()
+    assert [(item["category"], item["state"]) for item in back["objects"]] == [("red cube", "unreviewed")] * 3
+    assert len(back["change_ids"]) == 6
+    refused(server.ask(Role.REVIEWER, "POST", "objects/undo", json=both), 409, "undo_conflict")
+
+
+def test_a_registry_that_others_write_to_says_when_to_come_again(tmp_path):
+    with Registry(tmp_path / "labels") as holder, Registry(tmp_path / "labels", busy_timeout_s=0.1) as registry:
+        labels = Labels(registry, Pictures(), Models(None))
+        token, secret = new_token("ada", Role.REVIEWER)
+        app = make_app(Access([token]), [labeling_section(labels)])
+        with TestClient(app, headers={"Authorization": f"Bearer {secret}"}) as client:
+            with holder.database.write():
+                answer = client.post("/api/labeling/projects", json={"name": "cups"})
+                assert client.get("/api/labeling/projects").status_code == 200
+            refused(answer, 503, "busy")
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert answer.json()["remedy"].startswith("send the request again")
+            assert client.post("/api/labeling/projects", json={"name": "cups"}).status_code == 201
 
 
 def test_likeness_is_asked_by_object_and_by_vector(filled):

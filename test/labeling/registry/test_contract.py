@@ -538,3 +538,46 @@ def test_boxes_of_every_convention_come_back_as_one(registry, make):
     for found, convention in zip(registry.get_many(registry.register(drafts, who="a").object_ids), same, strict=True):
         assert found.box == (16, 12, 32, 36)
         assert found.convention is convention
+
+
+def test_several_objects_are_changed_in_one_step_and_taken_back_in_one(registry, image, make):
+    ids = registry.register([make.draft(image, mask=make.mask()) for _ in range(4)], who="a").object_ids
+    registry.update(ids[3], ObjectChange(category="tray"), who="a")
+    tray = ObjectChange(category="tray", state=ReviewState.RELABELLED)
+    changes = registry.update_many(dict.fromkeys(ids[:3], tray), who="anna", expected_versions=dict.fromkeys(ids, 1))
+    assert [(change.object_id, change.kind, change.who) for change in changes] == [
+        (object_id, ChangeKind.UPDATED, "anna") for object_id in ids[:3]
+    ]
+    assert registry.changes_by_id([change.change_id for change in changes]) == changes
+    now = registry.get_many(ids)
+    assert {item.category for item in now} == {"tray"}
+    assert [(item.validated_by, item.version, bool(item.mask_path)) for item in now[:3]] == [("anna", 2, True)] * 3
+    assert registry.update_many({ids[0]: ObjectChange(category="tray")}, who="anna") == (), "it is so already"
+
+    # One that cannot be changed, and none is.
+    cup = ObjectChange(category="cup")
+    for expected, error, code in (
+        ({ids[1]: 1}, ConflictError, ErrorCode.STALE_VERSION),
+        ({"0" * 32: 1}, UnknownError, ErrorCode.UNKNOWN_OBJECT),
+    ):
+        with pytest.raises(error) as refused:
+            registry.update_many(dict.fromkeys([ids[0], *expected], cup), who="anna", expected_versions=expected)
+        assert refused.value.code is code
+    for change in (ObjectChange(), ObjectChange(mask=make.mask())):
+        with pytest.raises(InvalidInputError):
+            registry.update_many({ids[0]: cup, ids[1]: change}, who="anna")
+    assert registry.get_many(ids) == now
+
+    numbers = [change.change_id for change in changes]
+    registry.update(ids[1], cup, who="grace")
+    with pytest.raises(ConflictError) as refused:
+        registry.undo_many(numbers, who="anna")
+    assert refused.value.code is ErrorCode.UNDO_CONFLICT and ids[1] in refused.value.message
+    assert registry.get(ids[2]) == now[2]
+    registry.undo(who="grace", object_id=ids[1])
+    taken = registry.undo_many(numbers, who="anna")
+    assert [change.undoes for change in taken] == numbers[::-1]
+    assert [item.category for item in registry.get_many(ids)] == ["cup", "cup", "cup", "tray"]
+    assert {item.state for item in registry.get_many(ids)} == {ReviewState.UNREVIEWED}
+    with pytest.raises(UnknownError):
+        registry.changes_by_id([numbers[0], 10**9])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -27,7 +28,14 @@ from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import change_given, label_given, object_given, png_of, search_given
 from flow_rag_vla.labeling.detections import ScoreKind
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, parse_attributes
-from flow_rag_vla.labeling.registry.values import ChangeKind, LabelledObject, ObjectChange, ObjectDraft, ReviewState
+from flow_rag_vla.labeling.registry.values import (
+    Change,
+    ChangeKind,
+    LabelledObject,
+    ObjectChange,
+    ObjectDraft,
+    ReviewState,
+)
 
 LONGEST_TERM = 5_000
 ObjectId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
@@ -130,6 +138,33 @@ def object_routes(labels: Labels) -> APIRouter:
         )
         page = registry.list_objects(where, order=order, limit=limit, cursor=cursor)
         return schemas.ObjectPage(items=[object_given(item) for item in page.objects], next_cursor=page.cursor)
+
+    @router.patch("/objects")
+    def update_several(sent: schemas.ObjectsChangeSent, person: Labeller) -> schemas.ObjectsChanged:
+        """Change several objects in one step, all or none; what takes it back comes with the answer.
+
+        One that somebody changed since that version refuses it (412).
+        """
+        versions = {one.object_id: one.version for one in sent.objects}
+        if len(versions) < len(sent.objects):
+            raise bad_request("invalid_value", "an object is named twice", "name each object once")
+        change = _change(schemas.ObjectChangeSent(**sent.model_dump(exclude={"objects"})), person)
+        wanted = dict.fromkeys(versions, change)
+        if change.state is None:
+            for item in registry.get_many(list(versions)):
+                if item.state is not ReviewState.UNREVIEWED:
+                    wanted[item.object_id] = _reopened(change)
+        made = registry.update_many(wanted, who=person.name, expected_versions=versions)
+        return _changed(labels, list(versions), made)
+
+    @router.post("/objects/undo")
+    def undo_several(sent: schemas.ChangesSent, person: Labeller) -> schemas.ObjectsChanged:
+        """Take back several changes in one step. What somebody else did needs a reviewer."""
+        changes = registry.changes_by_id(sent.change_ids)
+        for change in changes:
+            _check_may_undo(change, person)
+        made = registry.undo_many(sent.change_ids, who=person.name)
+        return _changed(labels, list(dict.fromkeys(change.object_id for change in changes)), made)
 
     @router.get("/objects/{object_id}", responses={304: {"description": "It is as If-None-Match says."}})
     def get(
@@ -295,15 +330,26 @@ def _undone(labels: Labels, object_id: str, person: Person, change_id: int | Non
         if meant is None:
             message = f"there is no change {change_id} of object {object_id}"
             raise GatewayError(404, "unknown_change", message, "see its history")
-    if meant.who != person.name and person.role < Role.REVIEWER:
+    _check_may_undo(meant, person)
+    labels.registry.undo(who=person.name, change_id=meant.change_id)
+    return labels.registry.get(object_id)
+
+
+def _check_may_undo(change: Change, person: Person) -> None:
+    if change.who != person.name and person.role < Role.REVIEWER:
         raise GatewayError(
             403,
             "not_your_change",
-            f"change {meant.change_id} of object {object_id} is by {meant.who!r}",
+            f"change {change.change_id} of object {change.object_id} is by {change.who!r}",
             "ask that person, or a reviewer",
         )
-    labels.registry.undo(who=person.name, change_id=meant.change_id)
-    return labels.registry.get(object_id)
+
+
+def _changed(labels: Labels, object_ids: list[str], made: Sequence[Change]) -> schemas.ObjectsChanged:
+    return schemas.ObjectsChanged(
+        objects=[object_given(item) for item in labels.registry.get_many(object_ids)],
+        change_ids=[change.change_id for change in made],
+    )
 
 
 _UNDOABLE = (ChangeKind.CREATED, ChangeKind.UPDATED, ChangeKind.DELETED)

@@ -302,6 +302,37 @@ class ObjectChangeSent(Sent):
     attributes: Attributes | None = None
 
 
+class VersionSent(Sent):
+    """An object as somebody read it: what was changed since then is not changed again."""
+
+    object_id: Identity
+    version: Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+class ObjectsChangeSent(Sent):
+    """The same change of several objects, such as those of a track: of all of them or of none. state needs a reviewer.
+
+    Where a labeller changes the category of what had been validated, it waits for a reviewer again.
+    """
+
+    objects: Annotated[list[VersionSent], Field(min_length=1, max_length=MOST_OBJECTS)]
+    category: Word | None = None
+    state: ReviewState | None = None
+
+
+class ChangesSent(Sent):
+    """Changes to take back, all of them or none."""
+
+    change_ids: Annotated[list[ChangeNumber], Field(min_length=1, max_length=MOST_OBJECTS)]
+
+
+class ObjectsChanged(Given):
+    """The objects as they are now, and what takes back what was done; an object that was so before has no change."""
+
+    objects: list[ObjectGiven]
+    change_ids: list[int]
+
+
 class ChangeGiven(Given):
     """One line of an object's history."""
 

@@ -8,13 +8,13 @@ A row of the history holds the changed fields before and after as plain values.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.catalogue import canonical_category, category_ids, embedder_id
+from flow_rag_vla.labeling.registry.catalogue import canonical_category, category_ids, chunks, embedder_id
 from flow_rag_vla.labeling.registry.checks import (
     checked_attributes,
     checked_box,
@@ -211,6 +211,15 @@ def change_of(row: Any) -> Change:
         row.undoes or 0,
         bool(row.undone),
     )
+
+
+def changes_of(connection: sa.Connection, change_ids: Sequence[int]) -> tuple[Change, ...]:
+    """Rows of the history by their ids, in the order of commits."""
+    found: list[Change] = []
+    for part in chunks(sorted(set(change_ids))):
+        statement = select_changes().where(t.history.c.change_id.in_(part)).order_by(t.history.c.change_id)
+        found.extend(change_of(row) for row in connection.execute(statement))
+    return tuple(found)
 
 
 def check_asks_something(change: ObjectChange) -> None:

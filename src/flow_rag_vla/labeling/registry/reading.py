@@ -137,6 +137,20 @@ class ReadingRegistry(CataloguingRegistry):
             rows = connection.execute(statement.order_by(t.history.c.change_id).limit(limit))
             return tuple(changing.change_of(row) for row in rows)
 
+    def changes_by_id(self, change_ids: Sequence[int]) -> tuple[Change, ...]:
+        """Changes by their ids, in the order of commits.
+
+        Raises:
+            UnknownError: there is no such change.
+        """
+        with self.database.read() as connection:
+            found = changing.changes_of(connection, change_ids)
+        missing = sorted(set(change_ids) - {change.change_id for change in found})
+        if missing:
+            remedy = "the history of an object lists its changes"
+            raise UnknownError(ErrorCode.UNKNOWN_CHANGE, f"there is no change {missing[0]}", remedy)
+        return found
+
     def mask(self, object_id: str) -> Mask:
         """The mask of an object, (height, width) bool.
 

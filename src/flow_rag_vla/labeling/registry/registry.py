@@ -15,6 +15,7 @@ from flow_rag_vla.labeling.registry.checks import (
     checked_name,
     checked_vector,
 )
+from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.labels import add_labels
 from flow_rag_vla.labeling.registry.masks import mask_name, mask_png
 from flow_rag_vla.labeling.registry.memberships import DatasetRecords
@@ -108,8 +109,8 @@ class Registry(ReadingRegistry):
         """Note what a further model says of objects that are there; give how many labels are new.
 
         The objects themselves stay what they are, with their versions; each label is a change of its own in the history
-        and can be taken back by its ``change_id``. A model that has spoken of an object, in the same revision, is
-        passed over, also where its label was taken back.
+        and can be taken back by its ``change_id``. What a model, in the same revision, has called an object before is
+        passed over, also where its label was taken back, and so is a second word in answer to the same prompts.
 
         Raises:
             UnknownError: there is no such object.
@@ -165,6 +166,41 @@ class Registry(ReadingRegistry):
             raise
         return changed
 
+    def update_many(
+        self, wanted: Mapping[str, ObjectChange], *, who: str, expected_versions: Mapping[str, int] | None = None
+    ) -> tuple[Change, ...]:
+        """Change several objects, such as those of a track: all of them, or on an error none.
+
+        Args:
+            wanted: what to change, by object id; no masks. A few hundred at once let others write between.
+            who: who changes them, see ``update``.
+            expected_versions: by object id; refuse unless those objects still have these versions.
+
+        Returns:
+            The changes, each of which can be taken back; objects that were so before have none.
+
+        Raises:
+            UnknownError: there is no such object, or no such track in its source.
+            ConflictError: ``stale_version`` or ``object_deleted``.
+            InvalidInputError: a value that makes no sense, or a mask.
+            BusyError, StorageError: it could not be stored.
+        """
+        who = checked_name(who, "who")
+        for object_id, change in wanted.items():
+            changing.check_asks_something(change)
+            if change.mask is not None:
+                message = f"a mask for {object_id} among changes of {len(wanted)} objects"
+                raise InvalidInputError(ErrorCode.INVALID_VALUE, message, "give masks one object a call")
+        versions = expected_versions or {}
+        with self.database.write() as connection:
+            made = []
+            for object_id, change in wanted.items():
+                row = object_row(connection, object_id)
+                changing.check_version(row, versions.get(object_id))
+                fields = changing.wanted_fields(row, change, who, "")
+                made.append(changing.apply(connection, row, fields, ChangeKind.UPDATED, who))
+            return changing.changes_of(connection, [change_id for change_id in made if change_id])
+
     def delete(self, object_id: str, *, who: str, expected_version: int | None = None) -> LabelledObject:
         """Leave a tombstone in place of an object; an undo brings it back.
 
@@ -197,6 +233,19 @@ class Registry(ReadingRegistry):
         who = checked_name(who, "who")
         with self.database.write() as connection:
             return undoing.undo(connection, who, change_id, object_id)
+
+    def undo_many(self, change_ids: Sequence[int], *, who: str) -> tuple[Change, ...]:
+        """Take back several changes, the newest first: all of them, or on an error none; see ``undo``.
+
+        Raises:
+            UnknownError: there is no such change.
+            ConflictError: ``undo_conflict``: one of them was taken back before, or a later change touched its fields.
+        """
+        who = checked_name(who, "who")
+        with self.database.write() as connection:
+            return tuple(
+                undoing.undo(connection, who, number, None) for number in sorted(set(change_ids), reverse=True)
+            )
 
     def set_embeddings(self, vectors: Mapping[str, Vector], embedder: Embedder, *, who: str) -> None:
         """Give objects new vectors in place of those they have; the old ones are not kept.
