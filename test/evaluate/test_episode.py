@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -216,3 +217,44 @@ def test_an_episode_in_which_a_person_took_over_is_on_record_as_that(tmp_path) -
     untouched = running()
     assert not ended(untouched, 12 * S, Verdict(Outcome.SUCCESS, "success", "done")).intervened
     assert not untouched.observe_takeover() and not untouched.intervened
+
+
+def test_an_episode_goes_on_from_what_was_kept_of_it() -> None:
+    tracker = EpisodeTracker(4, "push", "friction", 3, "push it", 0.2, 0.5, "gently")
+    tracker.run(10 * S, 30.0, loop=sample(1000))
+    tracker.observe_phase(10 * S, "reach")
+    tracker.observe_command(11 * S, 5, CorrectionMode.GUIDANCE, 0.5, (1,))
+    tracker.observe_failure(failure(1))
+    tracker.observe_takeover()
+    other = EpisodeTracker.of(tracker.course(), 0.2)
+    assert other.course() == tracker.course() and other.active and other.phase == "reach"
+    # The clock was set back meanwhile; the episode had run for three seconds, one of them with nobody there.
+    other.resume(2 * S, 3.0, 1.0)
+    other.observe_phase(3 * S, "transport")
+    other.observe_loop(sample(1200))
+    assert other.elapsed(3 * S) == pytest.approx(4.0)
+    record = ended(other, 4 * S, Verdict(Outcome.FAILURE, "timeout", "too slow"))
+    assert [(span.name, span.start, span.end) for span in record.phases] == [
+        ("reach", 0.0, 4.0),
+        ("transport", 4.0, 5.0),
+    ]
+    assert (record.away, record.intervened, len(record.failures), len(record.corrections)) == (1.0, True, 1, 1)
+    assert (record.speed_scale, record.speed_reason) == (0.5, "gently")
+    assert record.loop is not None and record.loop.ticks == 200
+    over = EpisodeTracker.of(other.course(), 0.2)
+    assert over.verdict == other.verdict and over.record().outcome == "failure"
+
+
+def test_of_many_failures_the_newest_are_kept_and_all_are_counted() -> None:
+    tracker = running()
+    for number in range(250):
+        tracker.observe_failure(failure(number))
+    other = EpisodeTracker.of(EpisodeTracker.of(tracker.course(), 0.2).course(), 0.2)
+    assert other.failures == 250
+    record = ended(other, 11 * S, Verdict(Outcome.FAILURE, "timeout", ""))
+    assert [item.event_id for item in record.failures] == list(range(150, 250))
+
+
+def test_a_course_with_a_state_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="17"):
+        EpisodeTracker.of(replace(running().course(), state=17), 0.2)

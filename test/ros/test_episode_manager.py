@@ -466,3 +466,24 @@ def test_an_interrupt_in_an_episode_ends_the_process_cleanly_with_its_record(
     record = json.loads((tmp_path / "episodes" / "000001.json").read_text(encoding="utf-8"))
     assert record["outcome"] == "canceled"
     spin_until(lambda: world.state == EpisodeStatus.STATE_CANCELED)
+
+
+@pytest.mark.parametrize("what", ["reset", "anew"])
+def test_a_scene_that_is_not_the_episodes_any_more_aborts_with_the_reason(
+    world: World, make_manager: Make, spin_until: Callable[..., None], what: str
+) -> None:
+    manager = make_manager()
+    world.serve_resets()
+    spin_until(lambda: manager._witness.scene == world.reset_count, what="ground truth at the manager")
+    handle = send(world, spin_until, instruction=INSTRUCTION)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING and manager._witness.marks.scene >= 0)
+    if what == "reset":
+        world.reset_count += 1
+    else:
+        # A simulator that is started anew may come to the same number.
+        world.node.destroy_publisher(world._truth)
+        world._truth = world.node.create_publisher(SceneState, topics.GROUND_TRUTH, qos.SENSOR)
+    world.success = True
+    answer = outcome(handle, spin_until)
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert ("was reset while" if what == "reset" else "was started anew while") in answer.result.reason

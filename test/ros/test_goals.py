@@ -18,7 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from flow_rag_vla.nodes import goals
-from flow_rag_vla.nodes.goals import send_goal
+from flow_rag_vla.nodes.goals import GoalLostError, send_goal
 from flow_rag_vla_interfaces.action import ExecuteTask
 
 GOALS = 150
@@ -167,7 +167,7 @@ def world(ros_node: Node, spin_until: Callable[..., None], monkeypatch: pytest.M
     spin_until(made[0].client.server_is_ready, what="the action")
     yield made[0]
     made[0].client.destroy()
-    server.destroy()
+    made[0].server.destroy()
 
 
 @pytest.mark.parametrize("lost", [1, 2])
@@ -236,3 +236,20 @@ def test_a_goal_withdrawn_before_it_was_sent_is_never_sent(world: _World, spin_u
     second = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="next"))
     spin_until(second.done, what="the next goal's handle")
     assert world.asked == ["next"] and not world.withdrawn
+
+
+def test_a_server_that_is_new_is_asked_for_the_result_and_one_that_does_not_know_the_goal_says_so(
+    world: _World, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goals, "LOOK_S", 0.05)
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(answer.done, what="the handle")
+    result = answer.result().get_result_async()
+    later: list[bool] = []
+    world.node.create_timer(0.3, lambda: later.append(True))
+    spin_until(lambda: later, what="the time of some looks")
+    assert not result.done(), "the goal has not been carried out"
+    world.server.destroy()
+    world.server = ActionServer(world.node, ExecuteTask, "lossy", lambda handle: ExecuteTask.Result())
+    spin_until(result.done, what="the new server's answer")
+    assert isinstance(result.exception(), GoalLostError) and "lossy" in str(result.exception())

@@ -106,6 +106,8 @@ class EpisodeRecord:
     speed_scale: float = 1.0
     """Share of the speed at which it was done, and why below 1."""
     speed_reason: str = ""
+    away: float = 0.0
+    """Seconds for which no episode manager watched it: what failed in that time is not on record."""
 
     @property
     def succeeded(self) -> bool:
@@ -120,7 +122,7 @@ class EpisodeRecord:
 
 def write_record(path: str | Path, record: EpisodeRecord) -> None:
     """Write a record; the file is whole or absent."""
-    content = {"format": FORMAT, **_plain(dataclasses.asdict(record))}
+    content = {"format": FORMAT, **plain(dataclasses.asdict(record))}
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -142,11 +144,8 @@ def read_record(path: str | Path) -> EpisodeRecord:
             **{
                 **content,
                 "phases": tuple(PhaseSpan(**item) for item in content.get("phases", ())),
-                "failures": tuple(_failure(item) for item in content.get("failures", ())),
-                "corrections": tuple(
-                    CorrectionUse(**{**item, "case_ids": tuple(item["case_ids"])})
-                    for item in content.get("corrections", ())
-                ),
+                "failures": tuple(failure_of(item) for item in content.get("failures", ())),
+                "corrections": tuple(correction_of(item) for item in content.get("corrections", ())),
                 "loop": _loop(content.get("loop")),
             }
         )
@@ -179,9 +178,19 @@ def last_episode_id(folder: str | Path) -> int:
     return max((int(path.stem) for path in Path(folder).glob("*.json") if path.stem.isdigit()), default=0)
 
 
-def _failure(item: Mapping[str, Any]) -> FailureRecord:
+def failure_of(item: Mapping[str, Any]) -> FailureRecord:
+    """A failure from JSON.
+
+    Raises:
+        TypeError, KeyError, AttributeError: if it is none.
+    """
     evidence = tuple(Evidence(**_floats(entry, ("value", "threshold"))) for entry in item.get("evidence", ()))
     return FailureRecord(**{**_floats(item, ("confidence", "elapsed")), "evidence": evidence})
+
+
+def correction_of(item: Mapping[str, Any]) -> CorrectionUse:
+    """A correction's use from JSON; raises as ``failure_of``."""
+    return CorrectionUse(**{**item, "case_ids": tuple(item["case_ids"])})
 
 
 def _loop(item: Mapping[str, Any] | None) -> LoopSummary | None:
@@ -196,11 +205,12 @@ def _floats(item: Mapping[str, Any], names: Any) -> dict[str, Any]:
     return {key: math.nan if key in names and value is None else value for key, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON can say of a value: a list for a tuple, null for a number that is not finite."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.goal import GOALS, Goal, UnknownTaskError, check_task, parse_instruction
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.data.episode_record import CorrectionUse, EpisodeRecord, FailureRecord, LoopSummary, PhaseSpan
+from flow_rag_vla.data.running_episode import LISTED, Course
 
 
 class EpisodeState(IntEnum):
@@ -139,6 +140,10 @@ class EpisodeTracker:
     corrected_chunks: int = 0
     intervened: bool = False
     """Whether a person took over while it ran."""
+    away: float = 0.0
+    """Seconds for which nobody watched it: until the episode manager was there again."""
+    _unlisted: int = 0
+    """Failures that were seen before nobody watched it, and are only counted."""
     _phases: list[tuple[str, int]] = field(default_factory=list)
     _failures: list[FailureRecord] = field(default_factory=list)
     _corrections: list[CorrectionUse] = field(default_factory=list)
@@ -155,7 +160,7 @@ class EpisodeTracker:
     @property
     def failures(self) -> int:
         """Failure events so far."""
-        return len(self._failures)
+        return self._unlisted + len(self._failures)
 
     @property
     def progress(self) -> float:
@@ -294,7 +299,85 @@ class EpisodeTracker:
             intervened=self.intervened,
             speed_scale=self.pace,
             speed_reason=self.pace_reason,
+            away=round(self.away, 3),
         )
+
+    def course(self) -> Course:
+        """How far it is, for the process that goes on with it if this one dies."""
+        verdict = self.verdict
+        return Course(
+            self.episode_id,
+            self.task,
+            self.variant,
+            self.seed,
+            self.instruction,
+            int(self.state),
+            self.timeout,
+            self.started_ns,
+            self.pace,
+            self.pace_reason,
+            -1 if verdict is None else int(verdict.outcome),
+            "" if verdict is None else verdict.word,
+            "" if verdict is None else verdict.reason,
+            self.ended_ns,
+            self.corrected_chunks,
+            self.intervened,
+            self.away,
+            self.failures - len(self._failures[-LISTED:]),
+            tuple(self._phases),
+            tuple(self._failures[-LISTED:]),
+            tuple(self._corrections[-LISTED:]),
+            None if self._loop_before is None else asdict(self._loop_before),
+        )
+
+    @classmethod
+    def of(cls, course: Course, success_hold: float) -> EpisodeTracker:
+        """An episode as far as a course tells.
+
+        Raises:
+            ValueError: for a state or an outcome that does not exist.
+            TypeError: for figures of the loop by names that do not exist.
+        """
+        before = course.loop_before
+        return cls(
+            course.episode_id,
+            course.task,
+            course.variant,
+            course.seed,
+            course.instruction,
+            success_hold,
+            course.pace,
+            course.pace_reason,
+            EpisodeState(course.state),
+            course.timeout,
+            course.started_ns,
+            course.phases[-1][0] if course.phases else "",
+            None if course.outcome < 0 else Verdict(Outcome(course.outcome), course.word, course.reason),
+            course.ended_ns,
+            course.corrected_chunks,
+            course.intervened,
+            course.away,
+            course.unlisted_failures,
+            list(course.phases),
+            list(course.failures),
+            list(course.corrections),
+            _loop_before=None if before is None else LoopSample(**before),  # type: ignore[arg-type]
+        )
+
+    def resume(self, now_ns: int, elapsed: float, away: float) -> None:
+        """Go on after nobody watched it.
+
+        Args:
+            now_ns: present stamp; the clock may have been set meanwhile.
+            elapsed: seconds for which it has been running, those included for which nobody watched it.
+            away: these, seconds.
+        """
+        # 0 would mean that it has not begun.
+        started_ns = now_ns - int(elapsed * 1e9) or 1
+        moved_ns = started_ns - self.started_ns
+        self._phases = [(name, stamp + moved_ns) for name, stamp in self._phases]
+        self.started_ns = started_ns
+        self.away += away
 
     def _spans(self, end_ns: int) -> tuple[PhaseSpan, ...]:
         ends = [stamp for _, stamp in (*self._phases, ("", end_ns))][1:]

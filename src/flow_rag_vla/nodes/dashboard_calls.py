@@ -28,7 +28,7 @@ from flow_rag_vla.gateway.live.board import Board
 from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Order
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.dashboard_views import case_view
-from flow_rag_vla.nodes.goals import send_goal
+from flow_rag_vla.nodes.goals import GoalLostError, send_goal
 from flow_rag_vla.nodes.operator import OUTCOMES
 from flow_rag_vla_interfaces import srv
 from flow_rag_vla_interfaces.action import ExecuteTask
@@ -112,7 +112,11 @@ class GraphCalls:
         return f"accepted: {what}"
 
     def _ended(self, what: str, done: Future[Any]) -> None:
-        answer = None if done.exception() is not None else done.result()
+        error = done.exception()
+        if isinstance(error, GoalLostError):
+            self._board.set_part("task", {"asked": what, "outcome": "aborted", "reason": str(error)})
+            return
+        answer = None if error is not None else done.result()
         if answer is None:
             return
         result = answer.result

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from action_msgs.msg import GoalInfo
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.goal import Goal, UnknownTaskError
+from flow_rag_vla.data.running_episode import Asked
 from flow_rag_vla.deliberation.care import Care, care_of
 from flow_rag_vla.evaluate.episode import EpisodeTracker, Outcome, requested_goal
 from flow_rag_vla.nodes.free_text import FreeText
@@ -60,6 +63,12 @@ class Episodes(Protocol):
     def stopped(self) -> str:
         """Why none may begin now, in words; empty if one may."""
 
+    def asked(self, asked: Asked) -> None:
+        """A request was admitted, and what it means is looked at; ``begin`` or ``dismiss`` follows."""
+
+    def dismiss(self) -> None:
+        """Nothing came of the request."""
+
     def begin(self, wanted: Wanted, *, canceled: bool) -> Future[Concluded]:
         """Begin an episode; canceled: only to put it on record as such."""
 
@@ -79,6 +88,7 @@ class EpisodeAction:
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._reserved_until_ns = 0
         self._handle: ServerGoalHandle[Any, Any, Any] | None = None
+        self._taken_up: list[tuple[ServerGoalHandle[Any, Any, Any], Future[Concluded]]] = []
         self.refused = 0
         """Goals that came while one was running."""
         self.last_refusal = ""
@@ -96,6 +106,48 @@ class EpisodeAction:
         """Tell whoever asked for the episode how it goes."""
         if self._handle is not None:
             self._handle.publish_feedback(feedback)
+
+    def take_up(self, asked: Asked, over: Future[Concluded]) -> None:
+        """Have a goal again that the process before this one had accepted, under its id.
+
+        Whoever asked gets its result by asking for that again (``nodes.goals`` does), and anybody may cancel it.
+        ``over`` is done when its episode is, or carries a ValueError that says why there is none. To be called before
+        the node is spun: nobody is told then that the goal is not known.
+        """
+        goal_id = bytes.fromhex(asked.goal_id)
+        request = ExecuteTask.Goal(
+            instruction=asked.instruction,
+            task=asked.task,
+            variant=asked.variant,
+            seed=asked.seed,
+            timeout=asked.timeout,
+            speed_scale=asked.speed_scale,
+        )
+        info = GoalInfo(goal_id=UUID(uuid=list(goal_id)), stamp=self._node.get_clock().now().to_msg())
+        # As rclpy itself enters a goal that it accepts; it has no way to enter one that was accepted elsewhere.
+        server = self._server
+        handle = ServerGoalHandle(server, info, request)
+        server._goal_handles[goal_id] = handle
+        result: Future[Any] = Future()
+        server._result_futures[goal_id] = result
+        server.add_future(result)
+        self._handle = handle
+        self._taken_up.append((handle, over))
+
+    def turn(self) -> None:
+        """To be called now and then by the executor: it goes on with what was taken up before there was one."""
+        taken_up, self._taken_up = self._taken_up, []
+        for handle, over in taken_up:
+
+            async def go_on(
+                handle: ServerGoalHandle[Any, Any, Any], over: Future[Concluded] = over
+            ) -> ExecuteTask.Result:
+                try:
+                    return await self._answer(handle, over)
+                except ValueError as error:
+                    return self._refuse(handle, error)
+
+            handle.execute(go_on)
 
     def destroy(self) -> None:
         """Serve no more."""
@@ -130,22 +182,31 @@ class EpisodeAction:
 
     async def _execute(self, handle: ServerGoalHandle[Any, Any, Any]) -> ExecuteTask.Result:
         self._reserved_until_ns = 0
-        result = ExecuteTask.Result()
+        self._episodes.asked(_asked(handle))
         try:
             wanted = await self._understood(handle)
         except ValueError as error:
-            if handle.is_cancel_requested:
-                result.outcome, result.reason = ExecuteTask.Result.OUTCOME_CANCELED, "canceled on request"
-                handle.canceled()
-                return result
-            self._node.get_logger().error(f"goal aborted: {error}")
-            result.outcome, result.reason = ExecuteTask.Result.OUTCOME_ABORTED, str(error)
-            handle.abort()
-            return result
+            self._episodes.dismiss()
+            return self._refuse(handle, error)
         self._handle = handle
         # A cancel may have come between acceptance and this turn; the episode exists, so that it is on record.
-        concluded = await self._episodes.begin(wanted, canceled=handle.is_cancel_requested)
+        return await self._answer(handle, self._episodes.begin(wanted, canceled=handle.is_cancel_requested))
+
+    def _refuse(self, handle: ServerGoalHandle[Any, Any, Any], error: ValueError) -> ExecuteTask.Result:
+        result = ExecuteTask.Result()
+        if handle.is_cancel_requested:
+            result.outcome, result.reason = ExecuteTask.Result.OUTCOME_CANCELED, "canceled on request"
+            handle.canceled()
+            return result
+        self._node.get_logger().error(f"goal aborted: {error}")
+        result.outcome, result.reason = ExecuteTask.Result.OUTCOME_ABORTED, str(error)
+        handle.abort()
+        return result
+
+    async def _answer(self, handle: ServerGoalHandle[Any, Any, Any], over: Future[Concluded]) -> ExecuteTask.Result:
+        concluded = await over
         assert concluded is not None, "an episode's future is never cancelled"
+        result = ExecuteTask.Result()
         outcome = _fill(result, concluded)
         if outcome is Outcome.CANCELED and handle.is_cancel_requested:
             handle.canceled()
@@ -200,6 +261,19 @@ class EpisodeAction:
 
     def _steady_ns(self) -> int:
         return int(self._steady.now().nanoseconds)
+
+
+def _asked(handle: ServerGoalHandle[Any, Any, Any]) -> Asked:
+    request: ExecuteTask.Goal = handle.request
+    return Asked(
+        bytes(handle.goal_id.uuid).hex(),
+        request.instruction,
+        request.task,
+        request.variant,
+        int(request.seed),
+        float(request.timeout),
+        float(request.speed_scale),
+    )
 
 
 def _fill(result: ExecuteTask.Result, concluded: Concluded) -> Outcome:

@@ -35,6 +35,10 @@ class EpisodeResults:
         self._last_id += 1
         return self._last_id
 
+    def keep_free(self, episode_id: int) -> None:
+        """Give this number to no new episode: it is that of one which has no record yet."""
+        self._last_id = max(self._last_id, episode_id)
+
     def write(self, record: EpisodeRecord) -> Path:
         """Write a record; the whole path of its file.
 

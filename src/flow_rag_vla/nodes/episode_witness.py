@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -16,6 +17,7 @@ from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
 from flow_rag_vla.core.action import GRIPPER, CorrectionMode
 from flow_rag_vla.data.message_values import MessageError, robot_state
+from flow_rag_vla.data.running_episode import Marks
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, LoopSample
 from flow_rag_vla.failure.phase import PhaseTracker
 from flow_rag_vla.nodes import qos
@@ -24,6 +26,9 @@ from flow_rag_vla.nodes.episode_reset import SceneReset
 from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.msg import ControlCommand, FailureEvent, LoopStatistics, RobotState, SceneState
+
+_SETTLED_NS = 1_000_000_000
+"""How long a scene from before the reset may still be under way to one who saw none before."""
 
 _ROBOT, _CONTROLLER, _TRUTH = "the robot", "the controller", "the simulator's ground truth"
 
@@ -34,6 +39,7 @@ class EpisodeWitness:
     on_change: the episode changed in a way that is worth telling at once
     on_stop: the emergency stop is pressed; with the controller's sentence, or empty
     on_truth: the simulator said whether the goal is reached
+    on_displaced: the scene is no longer the episode's; with a sentence that says why
     """
 
     def __init__(
@@ -45,12 +51,14 @@ class EpisodeWitness:
         on_change: Callable[[], None],
         on_stop: Callable[[str], None],
         on_truth: Callable[[], None],
+        on_displaced: Callable[[str], None],
     ) -> None:
         self._node = node
         self._scored_by_truth = settings.scoring == "ground_truth"
         self._resets = settings.reset == "simulator"
         self._reset = reset
         self._on_change, self._on_stop, self._on_truth = on_change, on_stop, on_truth
+        self._on_displaced = on_displaced
         self._episode: EpisodeTracker | None = None
         self._phases = PhaseTracker()
         self._gripper_command = math.nan
@@ -62,6 +70,10 @@ class EpisodeWitness:
         """The loop's newest figures."""
         self.scene = -1
         """Number of the scene that was shown before the reset."""
+        self._own: tuple[str, int] | None = None
+        """The episode's scene: whose it is, by the simulator's id in the graph, and its number."""
+        self._began_ns = 0
+        self._seen = Marks()
         # What comes 40 times a second is looked at 20 times a second: waking for each costs a tenth of a core.
         self._states = PolledSubscription(node, RobotState, topics.ROBOT_STATE, qos.SENSOR)
         self._commands = PolledSubscription(node, ControlCommand, topics.COMMAND, qos.PLAN)
@@ -75,10 +87,34 @@ class EpisodeWitness:
         """Tell this episode what is heard."""
         self._episode = episode
         self._phases.reset()
+        self._own = None
+
+    def follow_on(self, episode: EpisodeTracker, marks: Marks) -> None:
+        """Tell what is heard to an episode that ran before this process did, in the scene that these marks name."""
+        self.follow(episode)
+        self.scene = marks.scene_before
+        if marks.scene >= 0:
+            self._own = marks.simulator, marks.scene
+
+    @property
+    def seen(self) -> Marks:
+        """The newest that was heard; nothing of an episode."""
+        return self._seen
+
+    @property
+    def robot_heard(self) -> bool:
+        """Whether the robot has said where it is."""
+        return _ROBOT in self._heard
+
+    @property
+    def marks(self) -> Marks:
+        """By which the episode's world is known again."""
+        seen, own = self._seen, self._own or ("", -1)
+        return Marks(seen.controller, seen.tick, own[0], own[1], self.scene)
 
     def expect(self) -> None:
         """The episode runs: from now on silence counts."""
-        now = self._steady_ns()
+        now = self._began_ns = self._steady_ns()
         self._heard = {_CONTROLLER: now, _ROBOT: now}
         if self._scored_by_truth:
             self._heard[_TRUTH] = now
@@ -89,11 +125,13 @@ class EpisodeWitness:
 
     def listen(self) -> None:
         """Take what has come."""
-        for command, _ in self._commands.take():
+        for command, sender in self._commands.take_with_sender():
+            self._seen = replace(self._seen, controller=sender.hex(), tick=int(command.tick))
             self._on_command(command)
         for state, _ in self._states.take():
             self._on_robot_state(state)
-        for scene, _ in self._scenes.take():
+        for scene, sender in self._scenes.take_with_sender():
+            self._seen = replace(self._seen, simulator=sender.hex(), scene=int(scene.reset_count))
             self._on_scene(scene)
 
     def silence(self, limit_s: float) -> str:
@@ -168,13 +206,31 @@ class EpisodeWitness:
             return
         if _TRUTH in self._heard:
             self._heard[_TRUTH] = self._steady_ns()
+        if self._resets:
+            shown = self._seen.simulator, self._seen.scene
+            if self._own is None:
+                # Reply and ground truth travel on their own ways: what shows the scene before the reset must not score.
+                if message.reset_count == self.scene:
+                    return
+                self._own = shown
+            elif shown != self._own and not self._was_before_the_reset(*self._own):
+                anew = shown[0] != self._own[0]
+                self._on_displaced(
+                    "the simulator was started anew while the episode ran: its scene is gone"
+                    if anew
+                    else "the simulator's scene was reset while the episode ran"
+                )
+                return
+            self._own = shown
         if not self._scored_by_truth:
-            return
-        # Reply and ground truth travel on their own ways: what shows the scene before the reset must not score.
-        if self._resets and message.reset_count == self.scene:
             return
         episode.observe_success(self._now_ns(), bool(message.success))
         self._on_truth()
+
+    def _was_before_the_reset(self, simulator: str, number: int) -> bool:
+        """Whether a scene that was taken for the episode's was the one before: where none had been seen until then."""
+        young = self._steady_ns() - self._began_ns < _SETTLED_NS
+        return self.scene < 0 and young and (simulator, number + 1) == (self._seen.simulator, self._seen.scene)
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

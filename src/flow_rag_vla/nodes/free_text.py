@@ -155,7 +155,7 @@ class FreeText:
         from rclpy.action import ActionClient
 
         from flow_rag_vla.nodes.free_text_answer import decided_step
-        from flow_rag_vla.nodes.goals import send_goal
+        from flow_rag_vla.nodes.goals import GoalLostError, send_goal
         from flow_rag_vla_interfaces.action import DeliberateTask
 
         client = self._actions = self._actions or ActionClient(self._node, DeliberateTask, topics.DELIBERATE_TASK)
@@ -198,6 +198,8 @@ class FreeText:
         finally:
             self._node.destroy_timer(timer)
             self._withdraw()
+        if isinstance(result.exception(), GoalLostError):
+            raise UnknownTaskError(f"instruction {said} is held: {who} was started again meanwhile; ask again")
         decided: Any = result.result()
         return decided_step(instruction, decided.result)
 

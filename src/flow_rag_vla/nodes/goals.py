@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sends an action's goal so that its answer is not lost: from any thread, and to a server that only just appeared."""
+"""Sends an action's goal so that no answer is lost: from any thread, to a server that is new or is started again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,17 @@ RESEND_S = 1.0
 
 _LONGEST_S = 8.0
 
+LOOK_S = 0.5
+"""How often whoever waits for a result looks whether the goal's server is another process."""
+
+_AGAIN_AT = frozenset({0, 1, 3, 7, 15})
+"""Looks after a new server at which it is asked: that it knows of this client is a message of its own."""
+
 _Sent = ClientGoalHandle[Any, Any, Any]
+
+
+class GoalLostError(RuntimeError):
+    """The server was started again and does not know the goal; nobody will say what became of it."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,24 @@ class Handle:
 
     accepted: bool
     goal: _Sent
+    _node: Node
+    _client: ActionClient[Any, Any, Any]
+    _servers: frozenset[bytes]
+    """The servers that were known when it was answered."""
 
     def get_result_async(self) -> Future[Any]:
-        """The result's response, once there is one."""
-        return self.goal.get_result_async()
+        """The result's response, once there is one.
+
+        A server that is started again is asked again, under the goal's id: one that takes its goals up answers when
+        they are over. The future's exception is a ``GoalLostError`` for one that does not know the goal. It waits for a
+        server that is gone as long as the node lives.
+        """
+        waiting = _Waiting(self)
+        executor = self._node.executor
+        if executor is None:
+            raise RuntimeError(f"no executor has the node {self._node.get_name()!r} any more; no result can come")
+        executor.create_task(waiting.start)
+        return waiting.answer
 
     def cancel_goal_async(self) -> Future[Any]:
         """The response to a request to cancel it."""
@@ -138,15 +162,18 @@ class _Sending(Generic[GoalT]):
                 handle.cancel_goal_async()
             return
         if handle.accepted or first:
-            self._settle(Handle(bool(handle.accepted), handle))
+            self._settle(self._handle(bool(handle.accepted), handle))
         elif not self._probed:
             # Refused for what it is, or because the server has it already and that answer was lost. Asked for its
             # result, a server says at once that it does not know a goal; one that it has is done, or not yet.
             self._probed = True
-            self._again_after(RESEND_S, lambda: self._settle(Handle(True, handle)))
+            self._again_after(RESEND_S, lambda: self._settle(self._handle(True, handle)))
             handle.get_result_async().add_done_callback(
-                lambda done: self._settle(Handle(done.result().status != GoalStatus.STATUS_UNKNOWN, handle))
+                lambda done: self._settle(self._handle(done.result().status != GoalStatus.STATUS_UNKNOWN, handle))
             )
+
+    def _handle(self, accepted: bool, sent: _Sent) -> Handle:
+        return Handle(accepted, sent, self._node, self._client, _servers(self._node, self._client))
 
     def _settle(self, handle: Handle) -> None:
         self._rest()
@@ -161,3 +188,67 @@ class _Sending(Generic[GoalT]):
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
         self._timer = None
+
+
+class _Waiting:
+    """The result of one goal, waited for; everything but the making on the executor's thread."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.answer: Future[Any] = Future()
+        self._handle, self._servers = handle, handle._servers
+        self._looks = 0
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Ask, and look from now on whether somebody else must be asked."""
+        self._ask()
+        self._timer = self._handle._node.create_timer(LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _look(self) -> None:
+        handle = self._handle
+        if self.answer.cancelled():
+            self._rest()
+            return
+        known = self._servers
+        # Those that were killed are told of for a while: only one that is new says anything.
+        self._servers = known | _servers(handle._node, handle._client)
+        if self._servers != known:
+            self._looks = 0
+        elif self._servers == handle._servers:
+            return
+        else:
+            self._looks += 1
+        if self._looks in _AGAIN_AT:
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            self._handle.goal.get_result_async().add_done_callback(self._take)
+        except Exception as error:
+            self._rest()
+            self.answer.set_exception(error)
+
+    def _take(self, done: Future[Any]) -> None:
+        response: Any = done.result()
+        if response.status == GoalStatus.STATUS_UNKNOWN:
+            name = self._handle._client._action_name
+            lost = GoalLostError(f"the server of {name} does not know the goal; it was started again")
+            self._end(lambda: self.answer.set_exception(lost))
+        else:
+            self._end(lambda: self.answer.set_result(response))
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        self._rest()
+        if not self.answer.done() and not self.answer.cancelled():
+            tell()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._handle._node.destroy_timer(self._timer)
+        self._timer = None
+
+
+def _servers(node: Node, client: ActionClient[Any, Any, Any]) -> frozenset[bytes]:
+    """The ids of the processes that serve an action, by the publishers of its status. A look at the graph."""
+    found = node.get_publishers_info_by_topic(f"{client._action_name}/_action/status")
+    return frozenset(bytes(info.endpoint_gid) for info in found)

@@ -20,7 +20,7 @@ from rclpy.task import Future
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import ACTIVE, STATE_FIGURE
-from flow_rag_vla.nodes.goals import Handle, send_goal
+from flow_rag_vla.nodes.goals import GoalLostError, Handle, send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
@@ -142,6 +142,9 @@ class Operator(GraphClient):
     ) -> TaskResult:
         """Send one goal and wait for its result. An exception from ``check`` cancels the goal first.
 
+        An episode manager that dies meanwhile goes on with the episode once it is there again, or aborts it with the
+        reason; one that knows nothing of it any more counts as having aborted it too.
+
         Raises:
             OperatorError: if the goal is refused.
         """
@@ -156,6 +159,8 @@ class Operator(GraphClient):
         outcome: Future[Any] = handle.get_result_async()
         try:
             result = self._wait(outcome, check).result
+        except GoalLostError as error:
+            return TaskResult("aborted", str(error), 0, 0.0, 0, 0)
         except BaseException:
             handle.cancel_goal_async()
             self._settle(outcome, 2.0)

@@ -12,7 +12,7 @@ from rclpy.action import ActionClient
 from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.nodes.goals import send_goal
+from flow_rag_vla.nodes.goals import GoalLostError, send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import DeliberateTask
 from flow_rag_vla_interfaces.msg import SceneObject
@@ -27,6 +27,9 @@ COMMANDS = (
     "",
 )
 """What can be done, what must be refused, and nothing at all."""
+
+LOST = "lost"
+"""A deliberation whose node was started again meanwhile."""
 
 
 class WordsClient(GraphClient):
@@ -63,5 +66,8 @@ class WordsClient(GraphClient):
 
     def _on_result(self, done: Future[Any]) -> None:
         self._waiting = False
+        if isinstance(done.exception(), GoalLostError):
+            self.outcomes[LOST] += 1
+            return
         answer: Any = done.result()
         self.outcomes[answer.result.outcome] += 1

@@ -59,6 +59,14 @@ class EpisodeManagerParameters:
         maximum=600.0,
         live=True,
     )
+    take_up_limit: float = parameter(
+        20.0,
+        "For how long an episode manager may have been gone so that the one started after it goes on with its "
+        "episode; 0: such an episode is always aborted",
+        unit="s",
+        minimum=0.0,
+        maximum=600.0,
+    )
     plan_deadline: float = parameter(
         30.0,
         "Time for the deliberation node to decide about free words, a person's answer included",
