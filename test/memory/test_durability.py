@@ -193,6 +193,19 @@ def test_a_flipped_bit_in_an_array_is_found(make, database):
         assert [case.case_id for case in store.page(CaseFilter(), 0, 10)[1]] == [ids[2], ids[0]]
 
 
+def test_words_that_are_no_words_any_more_cost_their_case_and_no_other(make, database):
+    ids = filled(database, make, 6)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE cases SET note = CAST(X'67F0BCBD' AS TEXT) WHERE case_id = ?", (ids[2],))
+    with pytest.raises(CorruptStoreError, match="Could not decode to UTF-8 column 'note'") as raised:
+        FailureStore(database)
+    assert "with text" not in str(raised.value), "what stands there instead belongs in no log"
+    store, report = open_or_salvage(database)
+    with closing(store):
+        assert report is not None and report.recovered == 5
+        assert ids[2] not in [case.case_id for case in store.page(CaseFilter(), 0, 10)[1]]
+
+
 @pytest.mark.parametrize("size", [100, 4096, 20_000])
 def test_a_truncated_file_is_salvaged_as_far_as_it_goes(make, database, size):
     filled(database, make)

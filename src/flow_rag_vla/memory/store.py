@@ -467,6 +467,9 @@ class FailureStore:
                 return StoreUnavailableError(
                     f"{self.path} could not be {doing}: another program holds it for {BUSY_TIMEOUT_S:g} s; end that one"
                 )
+            if "decode to UTF-8" in text:
+                # Bytes of another place where words were; what stands there belongs in no sentence.
+                return CorruptStoreError(self._corrupt(text.partition(" with text ")[0]))
             return StoreUnavailableError(
                 f"{self.path} could not be {doing}: {text}; check the path and its permissions"
             )
