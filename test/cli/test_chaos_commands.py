@@ -30,6 +30,13 @@ def test_an_unknown_kind_of_fault_is_refused_with_the_known_ones(tmp_path):
     assert code == 2 and "earthquake" in text and "kill" in text and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("option", "value"), [("--world", "mars"), ("--with", "simulator")])
+def test_an_unknown_world_or_node_is_refused_with_the_known_ones(tmp_path, option, value):
+    code, text = shown("chaos", option, value, "--runs", str(tmp_path))
+    assert code == 2 and value in text and list(tmp_path.iterdir()) == []
+    assert ("sim" if option == "--world" else "deliberation") in text
+
+
 def test_a_domain_that_the_caller_chose_is_kept_and_else_one_is_claimed(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "7")
     own_domain()

@@ -27,6 +27,7 @@ def test_the_whole_graph_survives_one_fault_of_each_sort_without_an_unsafe_comma
         Fault(STOP, "", 0.4),
         Fault(KILL, "robot"),
         Fault(DELAY, "action_chunk", 0.8, 0.5),
+        Fault(KILL, "episode_manager"),
         Fault(PAUSE, "controller", 0.5),
         Fault(DISK_FULL, "failure_memory", 0.3),
         Fault(KILL, "failure_memory"),
@@ -42,6 +43,7 @@ def test_the_whole_graph_survives_one_fault_of_each_sort_without_an_unsafe_comma
     rounds = {done["fault"]: done for done in content["rounds"]}
     assert len(rounds) == len(faults) and all(done["following_ms"] is not None for done in rounds.values())
     assert rounds["kill robot"]["back_ms"] is not None and rounds["kill failure_memory"]["back_ms"] is not None
+    assert content["taken_up"] == 1, "the episode went on under an episode manager that was started again"
     assert "8" in rounds["emergency stop for 0.4 s"]["reactions"], "the emergency stop was named"
     delayed = rounds["delay action_chunk 500 ms for 0.8 s"]["reactions"]
     assert {"2", "3"} & set(delayed), "a chunk that came too late was not followed, and that was named"
@@ -50,3 +52,22 @@ def test_the_whole_graph_survives_one_fault_of_each_sort_without_an_unsafe_comma
     assert paused and all(gap["held"] for gap in paused), "the bridge held while the controller was stopped"
     assert content["cases"]["lost"] == 0 and content["commands"] > 100
     assert "Surviving" in page(content) and summary(content)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_simulator_that_dies_ends_its_episode_by_name_and_the_graph_is_usable_again(tmp_path):
+    faults = [Fault(KILL, "simulator"), Fault(PAUSE, "simulator", 0.8), Fault(KILL, "episode_manager")]
+    with ChaosRun(tmp_path, seed=0, simulated=True) as run:
+        for fault in faults:
+            run.inject(fault)
+        content = run.finish()
+    assert [item for item in content["violations"] if item["kind"] not in TIMING] == []
+    killed, paused, manager = content["rounds"]
+    # Without a robot to hear of, the loop holds and says so, then follows chunks of the next episode.
+    assert "5" in killed["reactions"] and killed["following_ms"] is not None
+    assert paused["following_ms"] is not None and manager["following_ms"] is not None
+    # One that was just over when its simulator died says how it went.
+    told = [note for note in killed["notes"] if note.startswith("episode")]
+    assert told and ("simulator was started anew" in told[0] or "silent" in told[0] or ": success" in told[0])
+    assert content["outcomes"].get("lost", 0) == 0 and content["episodes"] >= 2

@@ -32,6 +32,20 @@ def complete_kind(incomplete: str) -> list[str]:
     return [kind for kind in KINDS if kind.startswith(incomplete)]
 
 
+WORLDS = ("arm", "sim")
+
+
+def _also(names: list[str]) -> tuple[str, ...]:
+    from flow_rag_vla.bringup.chaos_graph import ALSO
+
+    for name in names:
+        if name not in (*ALSO, "all"):
+            raise typer.BadParameter(f"--with {name}: expected one of {', '.join(ALSO)}, or all")
+    # Without a language model every deliberation would be held.
+    wanted = set(ALSO) if "all" in names else {*names, *(["llm"] if "deliberation" in names else [])}
+    return tuple(name for name in ALSO if name in wanted)
+
+
 def chaos(
     rounds: int = typer.Option(100, "--rounds", "-n", min=1, help="Faults to inject, one after the other."),
     seed: int = typer.Option(0, min=0, help="Draws the faults; the same seed draws the same ones."),
@@ -39,10 +53,16 @@ def chaos(
     only: list[str] = typer.Option(
         [], "--only", help="Only this kind of fault; repeat it.", autocompletion=complete_kind
     ),
+    world: str = typer.Option(
+        "arm", help="arm: the mock arm; sim: PyBullet, where the simulator itself is killed and paused."
+    ),
+    also: list[str] = typer.Option(
+        [], "--with", help="Start this node too: llm, deliberation, labeling, dashboard, or all; repeat it."
+    ),
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
     json_copy: Path | None = typer.Option(None, "--json", help="Also write the figures to this file."),
 ) -> None:
-    """Inject faults into the whole graph on the mock arm, and check every command that it sends meanwhile.
+    """Inject faults into the whole graph, and check every command that it sends meanwhile.
 
     Nodes are killed, stopped and restarted; messages delayed, lost, doubled and swapped; the disk is full, the database
     damaged, the clock set, the processors busy, the emergency stop pressed. A process of its own compares every command
@@ -57,12 +77,17 @@ def chaos(
       flow_rag_vla chaos -n 30 --only kill           every node killed, how long each takes to come back
 
       flow_rag_vla chaos -n 30 --seed 7              again, with other faults
+
+      flow_rag_vla chaos -n 40 --world sim --with all   in simulation, with every node that a graph can have
     """
     from flow_rag_vla.evaluate.chaos.plan import KINDS
 
     for kind in only:
         if kind not in KINDS:
             raise typer.BadParameter(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    if world not in WORLDS:
+        raise typer.BadParameter(f"--world {world!r}: expected one of {', '.join(WORLDS)}")
+    nodes = _also(also)
     own_domain()
     from flow_rag_vla.cli.chaos_run import ChaosError, ChaosRun
     from flow_rag_vla.evaluate.chaos.report import page, summary
@@ -74,7 +99,7 @@ def chaos(
     content, code = None, 0
     try:
         with console.status("starting the graph"):
-            run = ChaosRun(folder, seed)
+            run = ChaosRun(folder, seed, simulated=world == "sim", also=nodes)
             with interruptible():
                 run.__enter__()
         try:

@@ -12,15 +12,25 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flow_rag_vla.bringup.chaos_graph import ARM, COMMAND_TIMEOUT_S, MONITOR_FILE, PULSE_FILE, chaos_graph, victims
+from flow_rag_vla.bringup.chaos_graph import (
+    ARM,
+    COMMAND_TIMEOUT_S,
+    MONITOR_FILE,
+    PULSE_FILE,
+    SIMULATOR,
+    chaos_graph,
+    victims,
+)
 from flow_rag_vla.bringup.graph import MEMORY_DATABASE
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.supervisor import Supervisor
@@ -32,7 +42,9 @@ from flow_rag_vla.evaluate.chaos.plan import Fault, draw_plan
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
 from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap, stream_violations
 from flow_rag_vla.evaluate.chaos.watch import FOLLOW, Gap
-from flow_rag_vla.nodes.chaos_client import ChaosClient
+from flow_rag_vla.nodes.chaos_client import LOST, ChaosClient
+from flow_rag_vla.nodes.words_client import LOST as UNANSWERED
+from flow_rag_vla.nodes.words_client import WordsClient
 
 START_TIMEOUT_S = 90.0
 RECOVERY_TIMEOUT_S = 60.0
@@ -54,6 +66,7 @@ class Round:
 
     back: until the node that was killed reported again
     following: until commands followed a chunk again, 0 if they never stopped to
+    taken_up: whether the episode went on under an episode manager that was started again
     """
 
     number: int
@@ -62,6 +75,7 @@ class Round:
     end_ns: int = 0
     back: float | None = None
     following: float | None = None
+    taken_up: bool = False
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     reactions: Counter[str] = field(default_factory=Counter)
@@ -70,7 +84,8 @@ class Round:
 class ChaosRun:
     """One graph, brought up once, and its rounds. Use as a context manager."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, simulated: bool = False, also: Sequence[str] = ()) -> None:
+        """The graph on the mock arm, or in simulation; also: nodes of ``chaos_graph.ALSO``."""
         self.folder, self._random = folder, np.random.default_rng(seed + 1)
         folder.mkdir(parents=True, exist_ok=True)
         self.events: list[str] = []
@@ -81,11 +96,14 @@ class ChaosRun:
         except RuntimeError as error:
             self._clock = None
             self.notes.append(f"the clock was not made to jump: {error}")
-        self._processes = chaos_graph(folder, default_params_file(), seed)
+        self._processes = chaos_graph(folder, default_params_file(), seed, simulated=simulated, also=also)
         self._supervisor = Supervisor(
             self._processes, folder / "log", self.events.append, self._clock.environment if self._clock else None
         )
         self._client = ChaosClient()
+        self._words = WordsClient() if "deliberation" in also else None
+        """Asks the deliberation all the while, so that it and the language model die in the middle of something."""
+        self._page = next((one.overrides["port"] for one in self._processes if one.spec.name == "dashboard"), 0)
         self._monitor, self._pulse = Tail(folder / MONITOR_FILE), Tail(folder / PULSE_FILE)
         self._down: list[Stretch] = []
         self._machine = MachineReader(self._names, self._supervisor.pid)
@@ -101,6 +119,8 @@ class ChaosRun:
     def __enter__(self) -> ChaosRun:
         try:
             self._client.__enter__()
+            if self._words is not None:
+                self._words.__enter__()
             self._started_ns = time.monotonic_ns()
             self._supervisor.start()
             self._watcher.start()
@@ -122,6 +142,8 @@ class ChaosRun:
         killed = self._supervisor.stop()
         if killed:
             self.notes.append(f"had to be killed at the end: {', '.join(killed)}")
+        if self._words is not None:
+            self._words.__exit__(None, None, None)
         self._client.__exit__(None, None, None)
         if self._clock is not None:
             self._clock.close()
@@ -135,7 +157,8 @@ class ChaosRun:
         without = [kind for kind in plan.KINDS if only and kind not in only]
         if self._clock is None:
             without.append(plan.CLOCK)
-        return draw_plan(seed, rounds, victims(self._processes), (ARM,), without)
+        paused = (ARM,) if ARM in self._names else ()
+        return draw_plan(seed, rounds, victims(self._processes), paused, without)
 
     def inject(self, fault: Fault) -> Round:
         """One round: the fault, its end, and the wait until the graph does again what it did before.
@@ -166,6 +189,7 @@ class ChaosRun:
         # One that was interrupted says nothing, unless it is why the run ended.
         self.rounds = [done for done in self.rounds if done.end_ns or done.problems]
         lost, unknown = self._missing_cases()
+        self._look_for_answers()
         # What came last is written half a second later.
         time.sleep(0.6)
         self._monitor.read()
@@ -189,6 +213,9 @@ class ChaosRun:
             "first_follow_s": self.first_follow_s,
             "cases": {"acknowledged": self._stored, "lost": len(lost), "destroyed": self._destroyed},
             "episodes": self._client.episodes,
+            "outcomes": dict(Counter(told.outcome for told in self._client.told)),
+            "taken_up": sum(done.taken_up for done in self.rounds),
+            "words": {} if self._words is None else dict(self._words.outcomes),
             "notes": self.notes,
         }
 
@@ -261,15 +288,24 @@ class ChaosRun:
         name = done.fault.target
         if name == "failure_memory":
             self._store(done, _BEFORE_KILL)
+        if name in ("episode_manager", SIMULATOR):
+            # What becomes of an episode is the question; one that is over is not.
+            self._until(lambda: self._client.running > 0)
         done.start_ns = time.monotonic_ns()
         self._end(done, signal.SIGKILL if done.fault.kind == plan.KILL else signal.SIGINT)
 
     def _end(self, done: Round, number: int) -> None:
         name = done.fault.target
-        watchdog = self._watchdog_stops()
+        watchdog, episode = self._watchdog_stops(), self._client.running
         old = self._signal(name, number)
         with self._controller_down(name):
             self._await_new(done, name, old)
+        if episode and name == "episode_manager":
+            self._look_for_episode(done, episode, number == signal.SIGKILL)
+        if episode and name == SIMULATOR:
+            self._look_for_reason(done, episode)
+        if name == "dashboard":
+            self._look_at_page(done)
         if name == "robot" and self._watchdog_stops() <= watchdog:
             done.problems.append(("watchdog", "the arm's own watchdog did not stop it when its bridge was gone"))
         if name == "failure_memory":
@@ -291,6 +327,78 @@ class ChaosRun:
                         return
             time.sleep(_POLL_S)
         done.problems.append(("not back", f"{name} did not report within {RECOVERY_TIMEOUT_S:g} s"))
+
+    def _look_for_episode(self, done: Round, episode: int, killed: bool) -> None:
+        """The episode goes on under a manager that is started again; one that was told to end has ended it."""
+        back_ns, client = time.monotonic_ns(), self._client
+        if not killed:
+            self._look_for_reason(done, episode)
+            return
+        # It is silent about episodes until it has decided.
+        self._until(lambda: client.heard_since(back_ns) or client.told_of(episode) is not None)
+        told = client.told_of(episode)
+        if client.running == episode or (told is not None and told.outcome in ("success", "failure")):
+            done.taken_up = True
+            return
+        said = "nothing was said of it" if told is None else f"{told.outcome}, {told.reason}"
+        done.problems.append(("episode", f"episode {episode} did not go on: {said}"))
+
+    def _look_for_reason(self, done: Round, episode: int) -> None:
+        """Whoever asked for the episode is told how it ended, and why."""
+        self._until(lambda: self._client.told_of(episode) is not None)
+        told = self._client.told_of(episode)
+        if told is None or not told.reason:
+            done.problems.append(("episode", f"nobody was told why episode {episode} ended"))
+        else:
+            done.notes.append(f"episode {episode}: {told.outcome}, {told.reason}")
+
+    def _look_at_page(self, done: Round) -> None:
+        """The live page answers under the address that it had."""
+        problem = ""
+
+        def answers() -> bool:
+            nonlocal problem
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/live/", timeout=5.0) as answer:
+                    return int(answer.status) < 500
+            except urllib.error.HTTPError as error:
+                problem = str(error)
+                return error.code < 500
+            except OSError as error:
+                problem = str(error)
+                return False
+
+        if not self._until(answers):
+            done.problems.append(("page", f"the live page does not answer: {problem}"))
+
+    def _look_for_answers(self) -> None:
+        """After the last round commands in words are answered again, and no goal was lost."""
+        words, last = self._words, self.rounds[-1] if self.rounds else None
+        if last is not None and any(told.outcome == LOST for told in self._client.told):
+            last.problems.append(("episode", "the episode manager did not know a goal that it had accepted"))
+        if words is None or last is None:
+            return
+
+        def answered() -> int:
+            return sum(count for outcome, count in words.outcomes.items() if outcome != UNANSWERED)
+
+        before = answered()
+        if not self._until(lambda: answered() > before):
+            last.problems.append(("words", f"no command in words was answered for {RECOVERY_TIMEOUT_S:g} s"))
+
+    def _until(self, found: Callable[[], bool]) -> bool:
+        """Wait for something as long as for any recovery; whether it came.
+
+        Raises:
+            ChaosError: if the graph ended.
+        """
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+        while not found():
+            if time.monotonic() > deadline:
+                return False
+            self._check()
+            time.sleep(_POLL_S)
+        return True
 
     @contextlib.contextmanager
     def _controller_down(self, name: str) -> Iterator[None]:

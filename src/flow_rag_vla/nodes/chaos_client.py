@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.goals import send_goal
+from flow_rag_vla.nodes.goals import GoalLostError, send_goal
 from flow_rag_vla.nodes.graph_client import GraphClient
+from flow_rag_vla.nodes.operator import OUTCOMES
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureCase, LoopStatistics, MemoryStatistics
 from flow_rag_vla_interfaces.srv import AddFailureCase, GetFailureCase, ListFailureCases
@@ -31,12 +33,28 @@ _GOAL_PATIENCE_S = 2.0
 _POLL_S = 0.1
 
 
+LOST = "lost"
+"""In an outcome's place: the episode manager knew nothing of the goal any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How an episode ended, as whoever asked for it was told."""
+
+    episode_id: int
+    outcome: str
+    reason: str
+
+
 class ChaosClient(GraphClient):
     """Use as a context manager. Its node spins in a thread of its own; the methods belong to the caller's."""
 
     def __init__(self) -> None:
         super().__init__("chaos_client")
         self._status = EpisodeStatus.STATE_IDLE
+        self._now: tuple[int, int, bool] = (0, 0, False)
+        self.told: list[Told] = []
+        """Of the episodes that are over, in the order in which they ended."""
         self._asked_s = 0.0
         self._paused = False
         self.episodes = 0
@@ -59,6 +77,20 @@ class ChaosClient(GraphClient):
 
     def _free(self) -> None:
         self._goals.destroy()
+
+    @property
+    def running(self) -> int:
+        """The episode that runs, as far as the graph said; 0 if none does."""
+        _, number, runs = self._now
+        return number if runs else 0
+
+    def heard_since(self, steady_ns: int) -> bool:
+        """Whether a status of the episode manager came after this steady time."""
+        return self._now[0] > steady_ns
+
+    def told_of(self, episode_id: int) -> Told | None:
+        """How an episode ended; None while that was not told."""
+        return next((told for told in reversed(self.told) if told.episode_id == episode_id), None)
 
     def emergency_stop(self) -> None:
         """Publish the emergency stop."""
@@ -139,6 +171,8 @@ class ChaosClient(GraphClient):
 
     def _on_status(self, status: EpisodeStatus) -> None:
         self._status = status.state
+        runs = status.state == EpisodeStatus.STATE_RUNNING
+        self._now = time.monotonic_ns(), int(status.episode_id), runs
 
     def _on_figures(self, figures: LoopStatistics) -> None:
         self._figures = figures
@@ -153,10 +187,22 @@ class ChaosClient(GraphClient):
         if self._paused or busy or now - self._asked_s < _GOAL_PATIENCE_S or not self._goals.server_is_ready():
             return
         self._asked_s = now
-        goal = ExecuteTask.Goal(instruction=INSTRUCTION, timeout=_LIMIT_S)
+        # Of a simulated scene another each time; an arm is not set up by anybody.
+        goal = ExecuteTask.Goal(instruction=INSTRUCTION, timeout=_LIMIT_S, seed=self.episodes)
         send_goal(self._node, self._goals, goal).add_done_callback(self._on_answer)
 
     def _on_answer(self, answer: Future[Any]) -> None:
         with suppress(Exception):
             handle: Any = answer.result()
-            self.episodes += bool(handle.accepted)
+            if handle.accepted:
+                self.episodes += 1
+                handle.get_result_async().add_done_callback(self._on_result)
+
+    def _on_result(self, done: Future[Any]) -> None:
+        with suppress(Exception):
+            if isinstance(done.exception(), GoalLostError):
+                self.told.append(Told(0, LOST, str(done.exception())))
+                return
+            answer: Any = done.result()
+            result = answer.result
+            self.told.append(Told(int(result.episode_id), OUTCOMES[result.outcome], result.reason))

@@ -34,7 +34,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.robot.profile import RobotProfile
-from flow_rag_vla_interfaces.msg import ControlCommand
+from flow_rag_vla_interfaces.msg import ControlCommand, SceneState
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo
@@ -46,9 +46,9 @@ _ALL = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=Reliab
 """A monitor that the machine holds up must still hear every command: ten seconds of them."""
 
 
-def command_limits(profile: RobotProfile) -> CommandLimits:
-    """What no command of the loop may pass with this arm."""
-    parameters = dataclasses.replace(ControllerParameters(), **loop_limits(profile))
+def command_limits(profile: RobotProfile | None) -> CommandLimits:
+    """What no command of the loop may pass with this arm; None: with the simulated one."""
+    parameters = dataclasses.replace(ControllerParameters(), **({} if profile is None else loop_limits(profile)))
     limits = loop_settings(parameters).limits
     return CommandLimits(
         limits.translation,
@@ -91,7 +91,9 @@ class ChaosMonitor(Node):
             raise StartError("output is empty; name the file to write to")
         # Open for the whole life: line buffered, so that a reader sees each line once it is whole.
         self._output = Path(settings.output).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115
-        self._watch = CommandWatch(command_limits(profile_of(settings.profile)))
+        profile = profile_of(settings.profile) if settings.profile else None
+        self._watch = CommandWatch(command_limits(profile))
+        self._scene: tuple[bytes, int] | None = None
         self._before: tuple[int, int] | None = None
         self._sent_ns = 0
         self._stops_counted = 0
@@ -103,6 +105,8 @@ class ChaosMonitor(Node):
         subscribe(UInt64, VIOLATIONS_TOPIC, lambda count: self._say("arm violations", count=count.data), qos.STATE)
         subscribe(UInt64, WATCHDOG_STOPS_TOPIC, lambda count: self._say("watchdog", count=count.data), qos.STATE)
         subscribe(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 50)
+        if profile is None:
+            subscribe(SceneState, topics.GROUND_TRUTH, self._on_scene, qos.SENSOR)
         self.create_timer(COUNT_EVERY_S, self._count, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics = Diagnostics(self, "chaos monitor", self._health)
 
@@ -125,7 +129,7 @@ class ChaosMonitor(Node):
         sample = command_sample(message, sent, now)
         violations, gap = self._watch.take(sample)
         for violation in violations:
-            self._say("violation", violation.at_ns, kind=violation.kind, text=violation.text)
+            self._say("violation", violation.at_ns, kind=violation.kind, text=violation.text, mode=sample.mode)
         if gap is not None:
             self._say("gap", gap.end_ns, start_ns=gap.start_ns)
         state = sample.mode, sample.reason
@@ -148,6 +152,15 @@ class ChaosMonitor(Node):
     def _on_hold(self, message: String, info: MessageInfo) -> None:
         at = time.monotonic_ns() - _under_way(info.get("source_timestamp"))
         self._say("hold", at, text=message.data)
+
+    def _on_scene(self, message: SceneState, info: MessageInfo) -> None:
+        """A reset, and a simulator that is started anew, put the arm elsewhere."""
+        # Not every distribution's rclpy tells who sent it.
+        sender: Any = info.get("publisher_gid")
+        scene = (bytes(sender["data"]) if sender else b"", int(message.reset_count))
+        if scene != self._scene:
+            self._scene = scene
+            self._say("scene", number=scene[1])
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -10,7 +10,7 @@ import json
 from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
 from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, judge_gap, stream_violations
-from flow_rag_vla.evaluate.chaos.watch import EMERGENCY_STOP, PERIOD_NS, CommandWatch, Gap
+from flow_rag_vla.evaluate.chaos.watch import EMERGENCY_STOP, FOLLOW, PERIOD_NS, CommandWatch, Gap
 
 MS = 1_000_000
 TIMEOUT = 50 * MS
@@ -145,3 +145,19 @@ def test_the_watchers_files_are_read_while_they_are_written(tmp_path):
     assert of(lines, "count") == [lines[1]]
     assert holds(lines, "NO_COMMAND", 100) == [Stretch(10, 20), Stretch(40, 100)]
     assert stalls([{"start_ns": 1, "end_ns": 4}]) == [Stretch(1, 4)]
+
+
+def test_a_held_arm_that_was_put_elsewhere_is_no_violation_and_one_that_follows_there_is():
+    scene = {"ns": 5000 * MS, "what": "scene", "number": 2}
+
+    def named(kind, at, mode):
+        line = {"ns": at * MS, "what": "violation", "kind": kind, "text": "", "mode": mode}
+        return [one["kind"] for one in stream_violations([scene, line], (), lambda at_ns: 1)]
+
+    hold = 3
+    assert named("velocity", 5020, hold) == named("acceleration", 4900, hold) == []
+    assert named("velocity", 5020, FOLLOW) == ["velocity"], "no command jumps because of it"
+    assert named("velocity", 7000, hold) == ["velocity"], "long after"
+    assert named("workspace", 5020, hold) == ["workspace"], "every other limit holds as ever"
+    line = {"ns": 5020 * MS, "what": "violation", "kind": "velocity", "text": "", "mode": hold}
+    assert len(stream_violations([line], (), lambda at_ns: 1)) == 1, "on an arm that nobody puts anywhere"

@@ -98,6 +98,12 @@ def test_a_change_of_the_step_beyond_the_acceleration_is_named_unless_a_wall_cut
         assert kinds(CommandWatch(LIMITS), [*samples[:2], back]) == expected
 
 
+def test_a_jump_is_named_and_the_usual_step_behind_it_is_no_second_one(watch, stream):
+    samples = stream(5, x=0.004)
+    far = [change(sample, position=(sample.position[0] + 0.1, 0.0, 0.3)) for sample in samples[2:]]
+    assert kinds(watch, [*samples[:2], *far]) == ["velocity", "acceleration"]
+
+
 def test_ticks_that_were_not_heard_are_counted_and_give_the_time_that_they_took(watch, stream):
     samples = stream(6, x=0.01)
     assert kinds(watch, [samples[0], samples[1], samples[5]]) == []

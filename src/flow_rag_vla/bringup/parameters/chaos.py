@@ -14,7 +14,10 @@ from flow_rag_vla.core.parameters import parameter
 class ChaosMonitorParameters:
     """The independent watch on the command stream."""
 
-    profile: str = parameter("mock", "Robot profile whose limits hold: the name of one that ships, or a YAML file")
+    profile: str = parameter(
+        "mock",
+        "Robot profile whose limits hold: the name of one that ships, or a YAML file; empty: the loop's own alone",
+    )
     output: str = parameter("", "File that gets one line of JSON for each thing noticed")
 
 

@@ -102,6 +102,14 @@ def summary(content: Content) -> list[str]:
         f"memory: {cases['acknowledged']} acknowledged cases, {cases['lost']} lost, "
         f"{cases['destroyed']} destroyed by the corruption that was injected",
     ]
+    if content.get("episodes"):
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(content.get("outcomes", {}).items()))
+        lines.append(
+            f"episodes: {content['episodes']} accepted ({outcomes or 'none over'}); {content.get('taken_up', 0)} times "
+            "one went on under an episode manager that was started again"
+        )
+    if content.get("words"):
+        lines.append("commands in words: " + ", ".join(f"{n} {how}" for how, n in sorted(content["words"].items())))
     if content["stop_delays_ms"]:
         worst, count = max(content["stop_delays_ms"]), len(content["stop_delays_ms"])
         lines.append(f"emergency stop: {count} times, obeyed within {worst:.1f} ms at worst (a period is 25 ms)")

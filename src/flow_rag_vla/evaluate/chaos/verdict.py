@@ -13,9 +13,14 @@ from typing import Any
 from flow_rag_vla.evaluate.chaos.journal import Line, of
 from flow_rag_vla.evaluate.chaos.standstill import around
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
-from flow_rag_vla.evaluate.chaos.watch import PERIOD_NS, Gap
+from flow_rag_vla.evaluate.chaos.watch import FOLLOW, PERIOD_NS, TAKEOVER, Gap
 
 LOOP, DOWN, MACHINE = "loop", "controller down", "machine"
+
+_STEPS = ("velocity", "rotation", "acceleration")
+_PUT_ELSEWHERE_NS = 1_000_000_000
+"""How far a command that holds a simulated arm where it was put may be, in time, from the first word of the new scene:
+they come by different ways, and the scene's may be late."""
 
 
 class ProcessorWaits:
@@ -143,6 +148,21 @@ def judge_gap(
     )
 
 
+def put_elsewhere(line: Line, scenes: Sequence[int]) -> bool:
+    """Whether a step that is too large is that of a simulated arm which was put elsewhere, and is held there.
+
+    A reset of the scene does that, and a simulator that is started anew. A command that follows must not jump then
+    either.
+
+    Args:
+        line: a violation, as the monitor wrote it down.
+        scenes: steady times in nanoseconds at which another scene was first heard of.
+    """
+    if line["kind"] not in _STEPS or line.get("mode", FOLLOW) in (FOLLOW, TAKEOVER):
+        return False
+    return any(abs(int(line["ns"]) - scene) <= _PUT_ELSEWHERE_NS for scene in scenes)
+
+
 def stream_violations(
     lines: Sequence[Line], gaps: Sequence[GapVerdict], round_at: Callable[[int], int]
 ) -> list[dict[str, Any]]:
@@ -153,8 +173,10 @@ def stream_violations(
         gaps: each gap, judged.
         round_at: the number of the round at a steady time in nanoseconds; 0 before the first.
     """
+    scenes = [int(line["ns"]) for line in of(lines, "scene")]
     named = [
         {"kind": line["kind"], "text": line["text"], "round": round_at(int(line["ns"]))}
         for line in of(lines, "violation")
+        if not put_elsewhere(line, scenes)
     ]
     return named + [{"kind": "gap", "text": one.text, "round": round_at(one.gap.start_ns)} for one in gaps if one.wrong]

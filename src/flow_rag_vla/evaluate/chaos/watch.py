@@ -197,14 +197,16 @@ class CommandWatch:
         if not known:
             return []
         found = []
-        if length > ticks * limits.translation + _LENGTH:
+        jumped = length > ticks * limits.translation + _LENGTH
+        if jumped:
             found.append(("velocity", f"{name}: {length:.5f} m in {ticks} ticks, limit {limits.translation:g} a tick"))
         turned = _angle(last.orientation, sample.orientation)
         if turned > ticks * limits.rotation + _ANGLE:
             found.append(("rotation", f"{name}: {turned:.4f} rad in {ticks} ticks, limit {limits.rotation:g} a tick"))
         if ticks > 1:
             return found
-        self._step = moved
+        # A jump is named once: that the next step is a usual one again is no second one.
+        self._step = None if jumped else moved
         if step is not None and not sample.clamps & _CUT_SHORT:
             change = _length(_difference(step, moved))
             if change > limits.translation_change + _LENGTH:
