@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
@@ -123,6 +125,18 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
     spin_until(handle.cancel_goal_async().done, WAIT_S, "the cancellation")
     spin_until(done.done, WAIT_S, "the result")
     assert done.result().status == GoalStatus.STATUS_CANCELED and done.result().result.speed_scale == 0.5
+
+    # One that is killed while a person is asked, and started again, knows nothing of it: held, and nothing moves.
+    resets.clear()
+    _, done, _ = asked(words)
+    node.stop(signal.SIGKILL)
+    node = start_node("deliberation", ask_below=0.9)
+    spin_until(done.done, WAIT_S, "the refusal")
+    reason = done.result().result.reason
+    assert done.result().status == GoalStatus.STATUS_ABORTED and "is held" in reason, reason
+    # A machine that takes long to start it counts the old one as gone before.
+    assert "was started again meanwhile" in reason or "is gone" in reason, reason
+    assert not resets
 
     # Nobody answers in time: held. A node that went away makes nobody less careful.
     assert manager.set_parameters([Parameter("plan_deadline", value=1.0)])[0].successful
