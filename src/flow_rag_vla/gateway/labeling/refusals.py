@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 
 from flow_rag_vla.gateway.access import admitted, required
 from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.gateway.labeling.forms import FormRoute
 from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.gateway.labeling.schemas import Refusal
 from flow_rag_vla.labeling.pipeline.errors import LabelingError, ModelError
@@ -70,10 +70,11 @@ def outward(error: GatewayError) -> GatewayError:
     return GatewayError(error.status, error.code, message, remedy, retry_after_s=error.retry_after_s)
 
 
-class LabelRoute(APIRoute):
+class LabelRoute(FormRoute):
     """A route that asks for its role before it reads a body, and whose refusals keep their codes.
 
-    A parameter of the address that it does not know is refused: a misspelt filter would let everything pass.
+    A parameter of the address that it does not know is refused: a misspelt filter would let everything pass. So is a
+    field of a form (see ``FormRoute``) or of JSON (see ``schemas.Sent``).
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
