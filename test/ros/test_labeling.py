@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from flow_rag_vla.data.bag import Bag
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.labeling.compact.scenes import labelled_frames
+from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import image_message
-from flow_rag_vla.nodes.stamps import to_ns
+from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces import msg, srv
 from flow_rag_vla_interfaces.action import AutoLabel, LabelBag
 
@@ -77,6 +79,13 @@ def test_a_picture_is_detected_registered_found_and_corrected_over_services(node
     kind = found.detections[0].class_id
     one = call(srv.Detect, names.DETECT, image=image, prompts=[kind], threshold=0.4)
     assert {item.class_id for item in one.detections.detections} == {kind}
+
+    counts = Counter(item.class_id for item in found.detections)
+    other = next(word for word in counts if word != kind)
+    said = call(srv.Detect, names.DETECT, image=image, prompts=[kind], synonyms=[f"{kind}={other}"]).detections
+    assert Counter(item.class_id for item in said.detections) == {kind: counts[kind] + counts[other]}
+    tiled = call(srv.Detect, names.DETECT, image=image, tile_width=200, tile_height=160, masks=True)
+    assert tiled.ok and {kind, other} <= {item.class_id for item in tiled.detections.detections}, tiled.message
 
     first = found.detections[0]
     half = np.array([first.size_x, first.size_y]) / 2
@@ -135,6 +144,9 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
         (srv.Detect, names.DETECT, {"image": image, "prompts": ["submarine"]}, "prompt_unknown"),
         (srv.Detect, names.DETECT, {"image": image, "prompts": [""]}, "prompt_empty"),
         (srv.Detect, names.DETECT, {"image": image, "threshold": nan}, "setting_out_of_range"),
+        (srv.Detect, names.DETECT, {"image": image, "synonyms": ["cup"]}, "prompt_empty"),
+        (srv.Detect, names.DETECT, {"image": image, "tile_width": 200}, "setting_out_of_range"),
+        (srv.Detect, names.DETECT, {"image": image, "tile_width": 32, "tile_height": 32}, "too_many_tiles"),
         (srv.Segment, names.SEGMENT, {"image": image, "boxes": [1.0, 2.0, 3.0]}, "invalid_message"),
         (srv.Segment, names.SEGMENT, {"image": image, "boxes": [5.0, 5.0, 5.0, 9.0]}, "invalid_message"),
         (srv.RegisterObjects, names.REGISTER_OBJECTS, {"image": image, "detections": strange}, "invalid_message"),
@@ -146,6 +158,13 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
         (srv.SearchObjects, names.SEARCH_OBJECTS, {"cursor": "none"}, "invalid_cursor"),
         (srv.SearchObjects, names.SEARCH_OBJECTS, {"project": "moon"}, "unknown_project"),
         (srv.SearchObjects, names.SEARCH_OBJECTS, {"minimum_confidence": nan}, "invalid_score"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"maximum_area": nan}, "invalid_value"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"attributes": ["look"]}, "invalid_value"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"statuses": [9]}, "invalid_message"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"order": "best"}, "invalid_message"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"similar_to": nobody, "embedding": [1.0]}, "invalid_message"),
+        (srv.SearchObjects, names.SEARCH_OBJECTS, {"embedding": [nan, 1.0]}, "invalid_embedding"),
+        (srv.GetLabelStatistics, names.LABEL_STATISTICS, {"project": "moon"}, "unknown_project"),
         (srv.GetObject, names.GET_OBJECT, {"object_id": "../../etc"}, "unknown_object"),
         (srv.UpdateObject, names.UPDATE_OBJECT, {"object_id": nobody, "person": "ada"}, "invalid_value"),
         (
@@ -165,6 +184,9 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
         (AutoLabel, names.AUTO_LABEL, {}, "invalid_message"),
         (AutoLabel, names.AUTO_LABEL, {"topic": "no topic!"}, "invalid_message"),
         (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path / "nowhere")}, "source_missing"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path), "rate": -1.0}, "setting_out_of_range"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path), "tile_height": 9}, "setting_out_of_range"),
+        (AutoLabel, names.AUTO_LABEL, {"folder": str(tmp_path), "synonyms": ["cup="]}, "prompt_empty"),
         (AutoLabel, names.AUTO_LABEL, {"folder": str(playlist)}, "video_type"),
         (AutoLabel, names.AUTO_LABEL, {"folder": str(cut_video)}, "video_corrupt"),
         (LabelBag, names.LABEL_BAG, {"bag": str(tmp_path / "nowhere")}, "source_missing"),
@@ -174,6 +196,99 @@ def test_bad_input_is_answered_with_a_code_and_ends_nothing(node, call, act, spi
         spin_until(ended.done, WAIT, "the end")
         assert (ended.result().status, ended.result().result.code) == (GoalStatus.STATUS_ABORTED, code)
     assert call(srv.GetLabelStatistics, names.LABEL_STATISTICS).objects == 0
+    assert process.stop() == 0 and "Traceback" not in process.text
+
+
+def seen_in(boxes, category, score=0.5):
+    """A message of what a detector found in a picture of 64 x 48 pixels; boxes: left, top, right, bottom."""
+    items = [
+        msg.Detection(
+            class_id=category, score=score, score_kind=msg.Detection.SCORE_SIGMOID, center_x=(left + right) / 2,
+            center_y=(top + bottom) / 2, size_x=right - left, size_y=bottom - top, embedding=[0.6, 0.8],
+        )
+        for left, top, right, bottom in boxes
+    ]  # fmt: skip
+    return msg.DetectionArray(width=64, height=48, model=f"{category} finder", revision="1", detections=items)
+
+
+def test_objects_are_found_by_every_condition_and_told_and_changed_in_full(node, call):
+    process = node()
+    shade = iter(range(1, 9))
+
+    def register(boxes, category, score=0.5, **fields):
+        image = picture(np.full((48, 64, 3), 20 * next(shade), np.uint8))
+        found = seen_in(boxes, category, score)
+        made = call(srv.RegisterObjects, names.REGISTER_OBJECTS, image=image, detections=found, **fields)
+        assert made.ok, made.message
+        return made.object_ids
+
+    def search(**fields):
+        answer = call(srv.SearchObjects, names.SEARCH_OBJECTS, **fields)
+        assert answer.ok, (fields, answer.message)
+        return answer
+
+    def update(object_id, **fields):
+        return call(srv.UpdateObject, names.UPDATE_OBJECT, object_id=object_id, **fields)
+
+    small, large = register(
+        [(0.0, 0.0, 4.0, 4.0), (8.0, 8.0, 40.0, 40.0)], "cup", 0.6, attributes=["look=3"], tracks=["1", ""],
+        embedder="eye@2",
+    )  # fmt: skip
+    (text,) = register([(0.0, 0.0, 8.0, 8.0)], "bin", 0.7, attributes=['look="3"'], embedder="eye@2")
+    read = call(srv.GetObject, names.GET_OBJECT, object_id=small).object
+    assert (read.area, list(read.attributes), read.embedder, read.deleted) == (16.0, ["look=3"], "eye@2", False)
+    assert math.isnan(read.quality) and read.track_id and to_ns(read.created) == to_ns(read.updated) > 0
+
+    usual = {"person": "ada", "set_status": True, "status": msg.LabelledObject.STATUS_ACCEPTED}
+    done = update(large, **usual, set_quality=True, quality=0.25, set_attributes=True, attributes=["wet=true"])
+    assert done.ok and (done.object.quality, done.object.attributes) == (0.25, ["wet=true"]), done.message
+    assert to_ns(done.object.validated) >= to_ns(done.object.created)
+    either, without = srv.SearchObjects.Request.EITHER, srv.SearchObjects.Request.WITHOUT
+    for fields, ids in (
+        ({"minimum_area": 16.0, "maximum_area": 64.0}, {small, text}),
+        ({"minimum_area": 64.1}, {large}),
+        ({"attributes": ["look=3"]}, {small}),
+        ({"attributes": ['look="3"']}, {text}),
+        ({"attributes": ["look=3", "wet=true"]}, set()),
+        ({"minimum_confidence": 0.6, "maximum_confidence": 0.6}, {small, large}),
+        ({"category": "cup", "categories": ["bin"]}, {small, large, text}),
+        ({"source_ids": [read.source_id]}, {small, large}),
+        ({"image_ids": [read.image_id]}, {small, large}),
+        ({"track_ids": [read.track_id]}, {small}),
+        ({"episodes": ["none"]}, set()),
+        ({"models": ["bin finder"]}, {text}),
+        ({"score_kinds": [msg.Detection.SCORE_HUMAN]}, set()),
+        ({"statuses": [msg.LabelledObject.STATUS_ACCEPTED]}, {large}),
+        ({"validated_by": "ada"}, {large}),
+        ({"with_mask": without, "with_embedding": either}, {small, large, text}),
+        ({"with_embedding": without}, set()),
+        ({"captured_from": to_stamp(1)}, set()),
+        ({"created_from": read.created, "created_until": to_stamp(to_ns(read.created) + 1)}, {small}),
+    ):
+        assert {item.object_id for item in search(**fields).objects} == ids, fields
+    assert search(order="highest_score", limit=1).objects[0].object_id == text
+    assert search(order="highest_quality", limit=1).objects[0].object_id == large
+    like = search(embedding=[3.0, 4.0], categories=["bin"])
+    assert [item.object_id for item in like.objects] == [text] and like.objects[0].similarity > 0.999
+    assert (like.answered, like.matching, like.compared) == ("exact_filtered", 1, 1) and like.index
+    assert (
+        call(srv.SearchObjects, names.SEARCH_OBJECTS, embedding=[3.0, 4.0], embedder="x@1").code == "embedder_mismatch"
+    )
+
+    off = update(small, person="ada", set_track=True)
+    assert off.ok and not off.object.track_id
+    # Whoever accepted it did not accept what it is now.
+    other = update(large, person="grace", set_category=True, category="mug")
+    assert (other.object.status, other.object.validated_by) == (msg.LabelledObject.STATUS_UNREVIEWED, ""), other.message
+    counts = call(srv.GetLabelStatistics, names.LABEL_STATISTICS, project="default")
+    assert dict(zip(counts.models, counts.model_counts, strict=True)) == {"cup finder": 2, "bin finder": 1}
+    assert (counts.tracks, counts.with_mask, counts.with_embedding) == (1, 0, 3)
+    assert math.isclose(counts.mean_confidence, 1.9 / 3, rel_tol=1e-4) and counts.validated_share == 0.0
+    odd = call(
+        srv.RegisterObjects, names.REGISTER_OBJECTS, image=picture(np.zeros((48, 64, 3), np.uint8)),
+        detections=seen_in([(0.0, 0.0, 4.0, 4.0)], "cup"), tracks=["1", "2"],
+    )  # fmt: skip
+    assert (odd.ok, odd.code) == (False, "invalid_message")
     assert process.stop() == 0 and "Traceback" not in process.text
 
 
@@ -244,7 +359,25 @@ def test_a_folder_and_a_bag_become_labels_and_a_bag_with_labels(node, call, act,
     done = ended.result().result
     assert done.ok and done.images == 3 and "broken.png" in done.message, done.message
     before = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
-    assert (before.sources, before.objects) == (1, done.objects)
+    assert (before.sources, before.objects) == (1, done.objects) and done.new_objects == done.objects
+    _, ended, _ = act(AutoLabel, names.AUTO_LABEL, folder=str(folder))
+    spin_until(ended.done, WAIT, "the folder again")
+    assert (ended.result().result.objects, ended.result().result.new_objects) == (done.objects, 0)
+
+    # Another picture in other words and in tiles, for somebody.
+    mirrored, (first, other) = tmp_path / "mirrored.png", before.categories[:2]
+    Pillow.fromarray(pictures[0][:, ::-1].copy()).save(mirrored)
+    asked = {"prompts": [first], "synonyms": [f"{first}={other}"], "tile_width": 200, "tile_height": 160}
+    _, ended, _ = act(AutoLabel, names.AUTO_LABEL, folder=str(mirrored), person="ada", **asked)
+    spin_until(ended.done, WAIT, "the picture in tiles")
+    done = ended.result().result
+    assert done.ok and done.new_objects == done.objects > 0 and done.tracks == 0, done.message
+    page = call(srv.SearchObjects, names.SEARCH_OBJECTS, source_ids=done.source_ids)
+    assert {item.category for item in page.objects} == {first}
+    assert {word for item in page.objects for word in item.prompt.split("; ")} == {first, other}
+    with Registry(tmp_path / "labels", create=False) as registry:
+        assert {registry.history(item.object_id)[0].who for item in page.objects} == {"ada"}
+    before = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
 
     with BagWriter(tmp_path / "bag", Definitions()) as bag:
         bag.add_topic("/camera/front/image_raw", "sensor_msgs/msg/Image")
@@ -255,16 +388,20 @@ def test_a_folder_and_a_bag_become_labels_and_a_bag_with_labels(node, call, act,
     _, ended, heard = act(LabelBag, names.LABEL_BAG, bag=str(tmp_path / "bag"), output=str(output))
     spin_until(ended.done, WAIT, "the bag")
     done = ended.result().result
-    assert done.ok and done.images == 2 and done.objects > 0, done.message
+    assert done.ok and done.images == 2 and done.new_objects == done.objects > 0, done.message
     assert (heard[-1].images, heard[-1].total) == (2, 2)
     after = call(srv.GetLabelStatistics, names.LABEL_STATISTICS)
-    assert (after.sources, after.objects) == (2, before.objects + done.objects)
+    assert (after.sources, after.objects) == (3, before.objects + done.objects)
     written = list(Bag(output).messages(["/camera/front/detections"]))
     assert [entry.log_ns for entry in written] == [100_000_000, 200_000_000]
     assert sum(len(entry.message.detections) for entry in written) == done.objects
     _, ended, _ = act(LabelBag, names.LABEL_BAG, bag=str(tmp_path / "bag"), output=str(output))
     spin_until(ended.done, WAIT, "the refusal")
     assert ended.result().result.code == "source_exists"
+    _, ended, _ = act(LabelBag, names.LABEL_BAG, bag=str(tmp_path / "bag"), max_images=1)
+    spin_until(ended.done, WAIT, "one image of the bag")
+    done = ended.result().result
+    assert done.ok and (done.images, done.new_objects) == (1, 0) and done.objects > 0, done.message
 
 
 def serialized(image):

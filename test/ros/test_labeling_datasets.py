@@ -16,7 +16,15 @@ from flow_rag_vla.labeling.datasets.folders import read_dataset
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import Embedder, ImageDraft, ObjectDraft, SourceDraft, SourceKind
+from flow_rag_vla.labeling.registry.values import (
+    Embedder,
+    ImageDraft,
+    ObjectChange,
+    ObjectDraft,
+    ReviewState,
+    SourceDraft,
+    SourceKind,
+)
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces import msg
 from flow_rag_vla_interfaces.action import BuildDataset
@@ -39,6 +47,61 @@ def fill(folder, media):
                 ObjectDraft(image.image_id, "bin", (4, 4, 30, 20), 0.4, embedding=bin_, **about),
             ]
             registry.register(drafts, who="detector")
+
+
+def fill_folder(folder, media):
+    """One source of eight pictures in other shades, a cup in each, every other one larger and with look=3."""
+    media.mkdir()
+    with Registry(folder) as registry:
+        source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(media)))
+        for number in range(8):
+            Pillow.fromarray(np.full((24, 32, 3), 30 * number, np.uint8)).save(media / f"{number}.png")
+            image = registry.add_images(source.source_id, [ImageDraft(f"{number}.png", 32, 24, number)])[0]
+            side, attributes = (20, {"look": 3}) if number % 2 else (10, {})
+            draft = ObjectDraft(
+                image.image_id, "cup", (0, 0, side, side), 0.9, ScoreKind.SIGMOID, Origin(f"model {number // 4}"),
+                attributes=attributes,
+            )  # fmt: skip
+            (object_id,) = registry.register([draft], who="detector").object_ids
+            if number == 7:
+                registry.update(object_id, ObjectChange(state=ReviewState.REJECTED), who="ada")
+
+
+def test_a_dataset_is_ordered_as_on_the_command_line(start_node, ros_node, spin_until, tmp_path):
+    fill_folder(tmp_path / "labels", tmp_path / "media")
+    process = start_node("labeling", registry=str(tmp_path / "labels"), niceness=0)
+    client = ActionClient(ros_node, BuildDataset, names.BUILD_DATASET)
+    spin_until(client.server_is_ready, 2 * WAIT, "the action")
+
+    def built(**fields):
+        future = client.send_goal_async(BuildDataset.Goal(**fields))
+        spin_until(future.done, WAIT, "the goal's acceptance")
+        ended = future.result().get_result_async()
+        spin_until(ended.done, WAIT, "the end")
+        return ended.result().result
+
+    def splits(result):
+        return result.train_images, result.val_images, result.test_images
+
+    whole = built(name="cups", train=1.0)
+    assert (splits(whole), whole.left_out, whole.categories) == ((7, 0, 0), 0, ["cup"]), whole.message
+    shares = {"train": 0.5, "val": 0.25, "test": 0.25}
+    assert built(name="x", **shares).code == "split_impossible"
+    # The version before has a say until its pictures are split anew.
+    assert splits(built(name="cups", apart=True, **shares)) == (7, 0, 0)
+    assert min(splits(built(name="cups", apart=True, afresh=True, **shares))) > 0
+    for fields, count in (
+        ({"attributes": ["look=3"]}, 3),
+        ({"minimum_area": 101.0}, 3),
+        ({"maximum_area": 100.0}, 4),
+        ({"models": ["model 1"]}, 3),
+        ({"statuses": [msg.LabelledObject.STATUS_REJECTED]}, 1),
+    ):
+        assert built(name="chosen", train=1.0, **fields).images == count, fields
+    for link in (False, True):
+        made = built(name="files", train=1.0, link=link)
+        assert {path.is_symlink() for path in read_dataset(made.folder).images.iterdir()} == {link}
+    assert process.stop() == 0 and "Traceback" not in process.text
 
 
 def test_a_dataset_is_built_exported_refused_and_withdrawn(start_node, ros_node, spin_until, tmp_path):
@@ -70,7 +133,7 @@ def test_a_dataset_is_built_exported_refused_and_withdrawn(start_node, ros_node,
     assert heard and (heard[-1].images, heard[-1].total, heard[-1].objects) == (4, 4, 4)
 
     status, result = done(name="once", train=1.0, without_duplicates=True)
-    assert result.ok and (result.version, result.images) == (1, 1), result.message
+    assert result.ok and (result.version, result.images, result.left_out) == (1, 1, 3), result.message
     assert read_dataset(result.folder).provenance["near duplicates left out"] == 3
 
     for fields, code in (

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 
 import pytest
@@ -46,6 +47,19 @@ def test_a_training_makes_way_is_withdrawn_and_leaves_a_checkpoint(start_node, a
     for kind, action, fields, code in (
         (TrainDetector, names.TRAIN_DETECTOR, {"dataset": "simulator:1", "width": 100}, "setting_out_of_range"),
         (TrainDetector, names.TRAIN_DETECTOR, {"dataset": "cups@v9"}, "dataset_missing"),
+        (TrainDetector, names.TRAIN_DETECTOR, {"dataset": "simulator:1", "settings": ["every"]}, "invalid_value"),
+        (
+            TrainDetector,
+            names.TRAIN_DETECTOR,
+            {"dataset": "simulator:1", "settings": ["evry=1"]},
+            "setting_out_of_range",
+        ),
+        (
+            TrainDetector,
+            names.TRAIN_DETECTOR,
+            {"dataset": "simulator:1", "settings": ["batch=1"]},
+            "setting_out_of_range",
+        ),
         (EvaluateDetector, names.EVALUATE_DETECTOR, {"dataset": ""}, "dataset_invalid"),
     ):
         _, end, _ = act(kind, action, **fields)
@@ -56,10 +70,12 @@ def test_a_training_makes_way_is_withdrawn_and_leaves_a_checkpoint(start_node, a
     loop = ros_node.create_publisher(msg.LoopStatistics, topics.LOOP_STATISTICS, qos.STATE)
     handle, end, heard = act(
         TrainDetector, names.TRAIN_DETECTOR, name="one", dataset="simulator:1", size="tiny", width=64, height=64,
-        epochs=100_000, batch=4, tracking="none",
+        epochs=100_000, batch=4, tracking="none", settings=["augment=false", "patience=0", "average=0.5"],
     )  # fmt: skip
     spin_until(lambda: any(item.stage == "Training" and item.done for item in heard), LONG, "a step")
     assert heard[-1].name == "one"
+    ordered = json.loads((tmp_path / "jobs" / "one" / "order.json").read_text())["settings"]
+    assert (ordered["augment"], ordered["patience"], ordered["average"], ordered["batch"]) == (False, 0, 0.5, 4)
     busy_handle, busy, _ = act(EvaluateDetector, names.EVALUATE_DETECTOR, dataset="simulator:1")
     spin_until(busy.done, WAIT, "the refusal of a second job")
     assert busy_handle.accepted and busy.result().result.code == "busy"

@@ -26,18 +26,18 @@ from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
-from flow_rag_vla.gateway.labeling.labels import kept_upload
+from flow_rag_vla.gateway.labeling.labels import kept_upload, reopened, searched_vector
 from flow_rag_vla.gateway.labeling.uploads import upload_of
 from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline import Image as Pixels
-from flow_rag_vla.labeling.pipeline import LabelingError, LabelingPipeline, LabelRequest
+from flow_rag_vla.labeling.pipeline import LabelingError, LabelRequest
 from flow_rag_vla.labeling.registry.errors import RegistryError
-from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, SearchAnswer, parse_attributes
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Embedder, LabelledObject, ObjectChange, ReviewState
+from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, LabelledObject
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import image_message
@@ -45,14 +45,20 @@ from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.jobs import BusyError, JobThread
 from flow_rag_vla.nodes.labeling_actions import LabelingActions
 from flow_rag_vla.nodes.labeling_messages import (
-    box_of,
     boxes_of,
     detections_message,
     detections_of,
     object_message,
-    state_of,
+    tell_statistics,
 )
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
+from flow_rag_vla.nodes.labeling_requests import (
+    embedder_named,
+    label_request,
+    object_change,
+    search_filter,
+    search_order,
+)
 from flow_rag_vla.nodes.labeling_runs import CanceledError, RefusedError, SharedPipeline
 from flow_rag_vla.nodes.labeling_training import TrainingActions
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -179,15 +185,10 @@ class LabelingNode(Node):
     async def _on_detect(self, request: srv.Detect.Request, response: srv.Detect.Response) -> srv.Detect.Response:
         async def work() -> None:
             self._make_way()
-            pixels, asked = image_pixels(request.image), self._request(request.prompts, request.threshold)
-            detect_only = LabelingPipeline(self._pipeline.detector)
-
-            def found() -> tuple[Detections, float]:
-                with self._pipeline.turn:
-                    done = detect_only.label([pixels], asked)[0]
-                return done.detections, done.times.total
-
-            detections, response.seconds = await self._models.submit(found)
+            pixels, asked = image_pixels(request.image), self._request(request)
+            detections, response.seconds = await self._models.submit(
+                lambda: self._pipeline.look(pixels, asked, masks=bool(request.masks))
+            )
             response.detections = detections_message(detections, request.image.header)
 
         return await self._served(names.DETECT, response, work())
@@ -220,18 +221,25 @@ class LabelingNode(Node):
                 )
             if (pixels is None) == (not request.image_id):
                 raise RefusedError("invalid_message", "send either an image or an image_id")
+            if request.tracks and len(request.tracks) != len(found):
+                raise MessageError(f"{len(request.tracks)} tracks for {len(found)} detections: name one each, or none")
             project, who = request.project or DEFAULT_PROJECT, request.person or found.origin.model
+            attributes = [parse_attributes(request.attributes)] * len(found)
+            embedder = embedder_named(request.embedder, found)
 
             def registered() -> tuple[str, str, Any]:
                 if pixels is None:
                     image = self._registry.image(request.image_id)
                 else:
                     image = kept_upload(self._registry, upload_of(pixels), project)[1]
-                embedder = None
-                if found.embeddings is not None:
-                    embedder = Embedder(found.origin.model, found.origin.revision, int(found.embeddings.shape[1]))
                 batch = self._registry.register_detections(
-                    image.image_id, found, who=who, embedder=embedder, key=request.batch_key
+                    image.image_id,
+                    found,
+                    who=who,
+                    embedder=embedder,
+                    tracks=request.tracks,
+                    attributes=attributes,
+                    key=request.batch_key,
                 )
                 return image.source_id, image.image_id, batch
 
@@ -244,31 +252,28 @@ class LabelingNode(Node):
         self, request: srv.SearchObjects.Request, response: srv.SearchObjects.Response
     ) -> srv.SearchObjects.Response:
         async def work() -> None:
-            if request.only_validated and request.only_unreviewed:
-                raise RefusedError("invalid_message", "only_validated and only_unreviewed exclude each other")
-            where = ObjectFilter(
-                project=request.project,
-                categories=(request.category,) if request.category else (),
-                source_ids=(request.source_id,) if request.source_id else (),
-                states=(ReviewState.UNREVIEWED,) if request.only_unreviewed else (),
-                validated=True if request.only_validated else None,
-                min_score=_bound(request.minimum_confidence),
-                max_score=_bound(request.maximum_confidence),
-            )
+            where, order = search_filter(request), search_order(request.order)
             limit = int(request.limit) or USUAL_PAGE
-            if request.similar_to:
-                answer = await self._store.submit(
-                    lambda: self._registry.similar(request.similar_to, k=limit, where=where)
-                )
+            if request.similar_to or request.embedding:
+                answer = await self._store.submit(lambda: self._alike(request, limit, where))
                 response.objects = [object_message(hit.object, hit.similarity) for hit in answer.hits]
-                response.answered = answer.answered.way.value
+                response.answered, response.index = answer.answered.way.value, answer.answered.index
+                response.matching, response.compared = answer.answered.matching, answer.answered.compared
                 return
             page = await self._store.submit(
-                lambda: self._registry.list_objects(where, order=Order.LOWEST_SCORE, limit=limit, cursor=request.cursor)
+                lambda: self._registry.list_objects(where, order=order, limit=limit, cursor=request.cursor)
             )
             response.objects, response.next_cursor = [object_message(item) for item in page.objects], page.cursor
 
         return await self._served(names.SEARCH_OBJECTS, response, work())
+
+    def _alike(self, request: srv.SearchObjects.Request, count: int, where: ObjectFilter) -> SearchAnswer:
+        if not request.embedding:
+            return self._registry.similar(request.similar_to, k=count, where=where)
+        if request.similar_to:
+            raise MessageError("similar_to and embedding exclude each other: give one of them")
+        vector, embedder = searched_vector(self._registry, request.embedding, request.embedder or None)
+        return self._registry.search(vector, embedder, k=count, where=where)
 
     async def _on_get(self, request: srv.GetObject.Request, response: srv.GetObject.Response) -> srv.GetObject.Response:
         async def work() -> None:
@@ -280,30 +285,21 @@ class LabelingNode(Node):
         self, request: srv.UpdateObject.Request, response: srv.UpdateObject.Response
     ) -> srv.UpdateObject.Response:
         async def work() -> None:
-            change = ObjectChange(
-                category=request.category if request.set_category else None,
-                box=box_of(request.box) if request.set_box else None,
-                state=state_of(request.status) if request.set_status else None,
-            )
+            asked, name = object_change(request), request.object_id
 
             def updated() -> LabelledObject:
-                version = int(request.version) or None
-                return self._registry.update(request.object_id, change, who=request.person, expected_version=version)
+                change, version = reopened(self._registry, name, asked, int(request.version) or None)
+                return self._registry.update(name, change, who=request.person, expected_version=version)
 
             response.object = object_message(await self._store.submit(updated))
 
         return await self._served(names.UPDATE_OBJECT, response, work())
 
     async def _on_statistics(
-        self, _request: srv.GetLabelStatistics.Request, response: srv.GetLabelStatistics.Response
+        self, request: srv.GetLabelStatistics.Request, response: srv.GetLabelStatistics.Response
     ) -> srv.GetLabelStatistics.Response:
         async def work() -> None:
-            counts = await self._store.submit(self._registry.statistics)
-            response.sources, response.images, response.objects = counts.sources, counts.images, counts.objects
-            for state in ReviewState:
-                setattr(response, state.value, counts.by_state[state.value])
-            response.categories = list(counts.by_category)
-            response.category_counts = list(counts.by_category.values())
+            tell_statistics(await self._store.submit(lambda: self._registry.statistics(request.project)), response)
 
         return await self._served(names.LABEL_STATISTICS, response, work())
 
@@ -338,8 +334,8 @@ class LabelingNode(Node):
         if self._watch.paused:
             raise RefusedError("yielding", "the control loop reports late ticks and has the machine; ask again later")
 
-    def _request(self, prompts: Sequence[str], threshold: float) -> LabelRequest:
-        return LabelRequest(tuple(prompts), float(threshold) or self._node_parameters.value.threshold)
+    def _request(self, asked: Any) -> LabelRequest:
+        return label_request(asked, self._node_parameters.value.threshold)
 
     def _health(self) -> Health:
         figures = {
@@ -372,11 +368,6 @@ def _backends(settings: LabelingParameters, device: str) -> BackendSettings:
         settings.precision,
         calibration=settings.calibration,
     )
-
-
-def _bound(share: float) -> float | None:
-    """A limit on scores; 0 is none."""
-    return None if share == 0.0 else float(share)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.jobs import JobThread
-from flow_rag_vla.nodes.labeling_datasets import Built, build_dataset, build_request
+from flow_rag_vla.nodes.labeling_datasets import Built, build_dataset, build_request, tell_version
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
+from flow_rag_vla.nodes.labeling_requests import seconds_between
 from flow_rag_vla.nodes.labeling_runs import (
     Done,
     Inbox,
@@ -53,7 +54,7 @@ class LabelingActions:
         registry: Registry,
         pipeline: SharedPipeline,
         watch: LoopWatch,
-        request: Callable[[Sequence[str], float], LabelRequest],
+        request: Callable[[Any], LabelRequest],
         failure: Callable[[str, Exception], tuple[str, str]],
     ) -> None:
         """Serve.
@@ -63,7 +64,7 @@ class LabelingActions:
             registry: gets the labels.
             pipeline: makes them.
             watch: says when the loop needs the machine.
-            request: of prompts and a threshold (0: the usual one).
+            request: what a goal asks of the models.
             failure: code and text of what went wrong.
         """
         self._node, self._registry, self._pipeline, self._watch = node, registry, pipeline, watch
@@ -105,7 +106,7 @@ class LabelingActions:
 
         async def work(run: Run) -> Done:
             nonlocal subscription
-            order = self._order(goal, int(goal.max_images))
+            order = self._order(goal)
             if bool(goal.topic) == bool(goal.folder):
                 raise RefusedError("invalid_message", "name either a topic or a folder")
             if goal.folder:
@@ -127,14 +128,14 @@ class LabelingActions:
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
         if done is not None:
-            result.source_ids = list(done.source_ids)
+            result.source_ids, result.tracks = list(done.source_ids), len(done.report.tracks)
         return result
 
     async def _on_label_bag(self, handle: Handle) -> LabelBag.Result:
         goal: LabelBag.Goal = handle.request
 
         async def work(run: Run) -> Done:
-            order = self._order(goal, 0, 1.0 / goal.rate if goal.rate > 0.0 else 0.0)
+            order = self._order(goal)
             bag = Path(goal.bag).expanduser()
             output = Path(goal.output).expanduser() if goal.output else None
             return await self._long.submit(
@@ -156,7 +157,7 @@ class LabelingActions:
         result = BuildDataset.Result()
         done = await self._ran(handle, BuildDataset, result, work)
         if isinstance(done, Built):
-            result.version, result.folder = done.dataset.version, str(done.dataset.images.parent)
+            tell_version(done.dataset, result)
         return result
 
     async def _ran(
@@ -179,6 +180,8 @@ class LabelingActions:
             del self._runs[goal_id], self._ends[goal_id]
         self._feed_one(handle, run, kind)
         result.images, result.objects = run.images, run.objects
+        if kind is not BuildDataset:
+            result.new_objects = run.new
         if done is not None:
             result.ok = True
             result.message = "; ".join(f"{place}: {error}" for place, error in done.report.errors[:10])
@@ -189,9 +192,9 @@ class LabelingActions:
             handle.abort()
         return done
 
-    def _order(self, goal: Any, most: int, every_s: float = 0.0) -> RunOrder:
-        request = self._request(goal.prompts, goal.threshold)
-        return RunOrder(request, goal.project or DEFAULT_PROJECT, _WHO, most, every_s)
+    def _order(self, goal: AutoLabel.Goal | LabelBag.Goal) -> RunOrder:
+        project, who = goal.project or DEFAULT_PROJECT, goal.person or _WHO
+        return RunOrder(self._request(goal), project, who, int(goal.max_images), seconds_between(goal.rate))
 
     def _on_cancel(self, handle: Handle) -> CancelResponse:
         end = self._ends.setdefault(bytes(handle.goal_id.uuid), threading.Event())

@@ -7,22 +7,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow_rag_vla.labeling.datasets.dataset import LabelDataset
+from flow_rag_vla.labeling.curation.pictures import LEFT_OUT
+from flow_rag_vla.labeling.datasets.dataset import LabelDataset, Split
 from flow_rag_vla.labeling.datasets.errors import CanceledError as NothingLeftError
 from flow_rag_vla.labeling.datasets.errors import DatasetError
 from flow_rag_vla.labeling.datasets.exchange import export_dataset, format_named
 from flow_rag_vla.labeling.datasets.splits import SplitRatios
 from flow_rag_vla.labeling.datasets.store import DatasetOrder, DatasetStore
 from flow_rag_vla.labeling.pipeline.pipeline import StageTimes
-from flow_rag_vla.labeling.registry.queries import ObjectFilter
+from flow_rag_vla.labeling.registry.queries import ObjectFilter, parse_attributes
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.runs import RunReport
+from flow_rag_vla.nodes.labeling_requests import area_bound, share_bound, states_of
 from flow_rag_vla.nodes.labeling_runs import CanceledError, Done, Run
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces.action import BuildDataset
-
-_FLOAT32 = 1e-6
-"""By which a score that a detector gave as float32 may lie above what it was meant to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ def build_request(goal: BuildDataset.Goal, who: str) -> BuildRequest:
 
     Raises:
         DatasetError: shares that are none, an unknown format, an export without a folder.
+        MessageError, InvalidInputError: statuses or attributes that are none.
     """
     shares = [round(float(share), 6) for share in (goal.train, goal.val, goal.test)]
     total = sum(shares)
@@ -63,22 +63,37 @@ def build_request(goal: BuildDataset.Goal, who: str) -> BuildRequest:
         source_ids=tuple(goal.source_ids),
         episodes=tuple(goal.episodes),
         validated=True if goal.only_validated else None,
-        min_score=_bound(goal.minimum_confidence),
-        max_score=_bound(goal.maximum_confidence, _FLOAT32),
+        models=tuple(goal.models),
+        states=states_of(goal.statuses),
+        min_score=share_bound(goal.minimum_confidence),
+        max_score=share_bound(goal.maximum_confidence, above=True),
+        min_area=area_bound(goal.minimum_area),
+        max_area=area_bound(goal.maximum_area),
+        attributes=parse_attributes(goal.attributes),
         captured_from_ns=to_ns(goal.captured_from),
         captured_until_ns=to_ns(goal.captured_until),
     )
     output = Path(goal.output).expanduser() if goal.output else None
-    order = DatasetOrder(goal.name, where, ratios, int(goal.seed), without_duplicates=bool(goal.without_duplicates))
+    order = DatasetOrder(
+        goal.name,
+        where,
+        ratios,
+        int(goal.seed),
+        keep=not goal.afresh,
+        link=bool(goal.link),
+        without_duplicates=bool(goal.without_duplicates),
+        apart=bool(goal.apart),
+    )
     return BuildRequest(order, goal.person or who, goal.format, output)
 
 
-def _bound(share: float, slack: float = 0.0) -> float | None:
-    """A limit on scores as it was meant: 0.6 is 0.60000002 in a message. 0 is none."""
-    if share == 0.0:
-        return None
-    meant = round(float(share), 6)
-    return min(meant + slack, 1.0) if meant <= 1.0 else meant  # What is no share is refused by the registry.
+def tell_version(made: LabelDataset, result: BuildDataset.Result) -> None:
+    """Write a version into the result of a goal."""
+    result.version, result.folder = made.version, str(made.images.parent)
+    result.categories = list(made.categories)
+    for split in Split:
+        setattr(result, f"{split.value}_images", len(made.of_split(split)))
+    result.left_out = made.provenance.get(LEFT_OUT, 0)
 
 
 def build_dataset(asked: BuildRequest, registry: Registry, run: Run) -> Built:

@@ -15,11 +15,12 @@ from std_msgs.msg import Header
 
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
+from flow_rag_vla.labeling.registry.queries import Statistics, attribute_terms
 from flow_rag_vla.labeling.registry.values import Box, LabelledObject, ReviewState
 from flow_rag_vla.labeling.video.bags import SCORE_CODES, detection_fields
 from flow_rag_vla.nodes.conversions import floats
 from flow_rag_vla.nodes.stamps import to_stamp
-from flow_rag_vla_interfaces import msg
+from flow_rag_vla_interfaces import msg, srv
 
 MOST_DETECTIONS = 1000
 """In one message."""
@@ -31,7 +32,7 @@ STATUS: Mapping[ReviewState, int] = {
     ReviewState.RELABELLED: msg.LabelledObject.STATUS_RELABELLED,
 }
 _STATES = {status: state for state, status in STATUS.items()}
-_SCORE_KINDS = {code: kind for kind, code in SCORE_CODES.items()}
+SCORE_KINDS: Mapping[int, ScoreKind] = {code: kind for kind, code in SCORE_CODES.items()}
 
 
 def detections_message(found: Detections, header: Header, ids: Sequence[str] = ()) -> msg.DetectionArray:
@@ -83,8 +84,8 @@ def detections_of(message: msg.DetectionArray) -> Detections:
     if len(kinds) > 1:
         raise MessageError(f"scores of the kinds {sorted(kinds)} in one message; send one message a kind")
     kind = kinds.pop() if kinds else SCORE_CODES[ScoreKind.HUMAN]
-    if kind not in _SCORE_KINDS:
-        raise MessageError(f"score_kind is {kind}, expected one of {sorted(_SCORE_KINDS)}")
+    if kind not in SCORE_KINDS:
+        raise MessageError(f"score_kind is {kind}, expected one of {sorted(SCORE_KINDS)}")
     try:
         found = Detections(
             int(message.width),
@@ -92,7 +93,7 @@ def detections_of(message: msg.DetectionArray) -> Detections:
             boxes,
             np.array([item.score for item in items], np.float32),
             tuple(str(item.class_id) for item in items),
-            _SCORE_KINDS[kind],
+            SCORE_KINDS[kind],
             Origin(message.model, message.revision, message.prompt, float(message.threshold)),
             embeddings=_embeddings(items),
         )
@@ -142,7 +143,29 @@ def object_message(item: LabelledObject, similarity: float = math.nan) -> msg.La
         validated_by=item.validated_by,
         version=item.version,
         similarity=float(similarity),
+        area=float(item.area),
+        attributes=attribute_terms(item.attributes),
+        quality=math.nan if item.quality is None else float(item.quality),
+        embedder="" if item.embedder is None else f"{item.embedder.name}@{item.embedder.revision}",
+        prompt=item.origin.prompt,
+        threshold=float(item.origin.threshold),
+        frame=item.frame,
+        validated=to_stamp(item.validated_ns),
+        created=to_stamp(item.created_ns),
+        updated=to_stamp(item.updated_ns),
+        deleted=item.deleted,
     )
+
+
+def tell_statistics(counts: Statistics, response: srv.GetLabelStatistics.Response) -> None:
+    """Write counts into an answer."""
+    for name in ("sources", "images", "objects", "tracks", "with_mask", "with_embedding", "validated_share"):
+        setattr(response, name, getattr(counts, name))
+    for state in ReviewState:
+        setattr(response, state.value, counts.by_state[state.value])
+    response.mean_confidence = counts.mean_score
+    response.categories, response.category_counts = list(counts.by_category), list(counts.by_category.values())
+    response.models, response.model_counts = list(counts.by_model), list(counts.by_model.values())
 
 
 def state_of(status: int) -> ReviewState:

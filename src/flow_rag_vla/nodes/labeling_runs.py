@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from flow_rag_vla.gateway.labeling.pictures import kept_file
+from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.pipeline import Image, ImageSource, LabelingPipeline, LabelledImage, LabelRequest
+from flow_rag_vla.labeling.pipeline.tiles import check_tiles
 from flow_rag_vla.labeling.registration import embedder_of, register_found
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import ImageDraft, SourceDraft, SourceKind
@@ -42,8 +44,32 @@ class SharedPipeline(LabelingPipeline):
         super().__init__(pipeline.detector, pipeline.segmenter, pipeline.embedder)
         self.turn = threading.Lock()
 
+    def look(self, image: Image, request: LabelRequest, *, masks: bool) -> tuple[Detections, float]:
+        """What the detector sees in one picture, and the seconds that it took; alone with the models.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            request: what to look for.
+            masks: have the segmenter, if there is one, cut out what is found.
+
+        Raises:
+            LabelingError: what the models refuse; ``too_many_tiles``.
+        """
+        check_tiles(image.shape[1], image.shape[0], request.tiling)
+        # A pipeline without its later stages costs no models: they are the same objects.
+        used = LabelingPipeline(self.detector, self.segmenter if masks else None)
+        with self.turn:
+            done = used.label([image], request)[0]
+        return done.detections, done.times.total
+
     def label(self, images: Sequence[Image], request: LabelRequest | None = None) -> list[LabelledImage]:
-        """As ``LabelingPipeline.label``, alone with the models."""
+        """As ``LabelingPipeline.label``, alone with the models.
+
+        Raises:
+            SettingError: also ``too_many_tiles``.
+        """
+        for image in images:
+            check_tiles(image.shape[1], image.shape[0], request.tiling if request is not None else None)
         with self.turn:
             return super().label(images, request)
 
@@ -69,6 +95,7 @@ class Run:
     images: int = 0
     total: int = 0
     objects: int = 0
+    new: int = 0
     message: str = ""
 
     def progress(self, done: int, total: int, note: str = "") -> None:
@@ -137,7 +164,13 @@ class TopicSource(LabelSource):
     def frames(self) -> Iterator[tuple[ImageSource, BagFrame | None]]:
         """As ``LabelSource.frames``."""
         assert self.run is not None
+        least, last = round(self.every_s * 1e9), None
         for source in self.inbox.images(self.topics[0], self.run):
+            stamp = source.stamp_ns or 0
+            # A clock that was set back begins anew.
+            if last is not None and 0 <= stamp - last < least:
+                continue
+            last = stamp
             yield source, None
 
 
@@ -156,7 +189,7 @@ class TopicSink:
         self._folder = registry.image_folder.resolve()
         draft = SourceDraft(SourceKind.FOLDER, str(self._folder), project, f"{topic.strip('/')} {session}")
         self.source_id = registry.add_source(draft).source_id
-        self.objects = 0
+        self.objects = self.new = 0
 
     def write(self, frame: LabelledFrame) -> None:
         """Register one image and its objects.
@@ -177,6 +210,7 @@ class TopicSink:
             self._registry, image, found, nothing, who=self._who, embedder=embedder, tracks=frame.tracks
         )
         self.objects += done.new
+        self.new += done.new
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         """Every picture is durable when ``write`` returns."""
@@ -240,7 +274,7 @@ def label_topic(
     Raises:
         RegistryError: they cannot be stored; CanceledError.
     """
-    source = TopicSource(VIDEO, Path(topic), order.most or None, (topic,), inbox=inbox, run=run)
+    source = TopicSource(VIDEO, Path(topic), order.most or None, (topic,), order.every_s, inbox=inbox, run=run)
     sink = TopicSink(registry, pipeline, topic, session, who=order.who, project=order.project)
     report = _run(source, order, pipeline, [_Counted(sink, run)], run, batch=1)
     return Done(report, (sink.source_id,), sink.objects)
@@ -266,7 +300,7 @@ class _Counted:
 
     def write(self, frame: LabelledFrame) -> None:
         self.sink.write(frame)
-        self.run.objects = self.sink.objects
+        self.run.objects, self.run.new = self.sink.objects, self.sink.new
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         self.sink.close(tracks)

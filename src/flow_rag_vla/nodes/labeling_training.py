@@ -20,6 +20,9 @@ from flow_rag_vla.bringup import labeling as names
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.evaluation.dataset import stored_dataset
 from flow_rag_vla.labeling.pipeline import LabelingError
+from flow_rag_vla.labeling.pipeline.errors import SettingError
+from flow_rag_vla.labeling.registry.errors import RegistryError
+from flow_rag_vla.labeling.registry.queries import parse_attributes
 from flow_rag_vla.labeling.training.jobs import Job, Jobs
 from flow_rag_vla.labeling.training.orders import (
     FINISHED,
@@ -35,6 +38,8 @@ from flow_rag_vla.nodes.labeling_serving import Handle, serve_actions
 from flow_rag_vla_interfaces.action import EvaluateDetector, TrainDetector
 
 WAITS = "waits: the control loop reports late ticks"
+_FIELDS = ("architecture", "size", "model", "width", "height", "epochs", "batch")
+"""Of a goal, named as the settings of a training are; empty or 0: the usual ones."""
 
 
 class TrainingActions:
@@ -83,11 +88,13 @@ class TrainingActions:
         result = TrainDetector.Result()
 
         def order() -> Order:
-            texts = {name: getattr(goal, name) for name in ("architecture", "size", "model") if getattr(goal, name)}
-            numbers = {name: int(getattr(goal, name)) for name in ("width", "height", "epochs", "batch")}
-            given = {name: value for name, value in numbers.items() if value}
+            given = {name: getattr(goal, name) for name in _FIELDS if getattr(goal, name)}
             rate = {} if goal.rate == 0.0 else {"rate": float(goal.rate)}
-            settings = settings_from({**texts, **given, **rate, "seed": int(goal.seed)})
+            further = parse_attributes(goal.settings)
+            twice = sorted(set(further) & {*_FIELDS, "rate", "seed"})
+            if twice:
+                raise SettingError(f"settings name {', '.join(twice)}: these are fields of the goal, give them there")
+            settings = settings_from({**given, **rate, "seed": int(goal.seed), **further})
             return TrainOrder(self._place(goal.dataset), settings, goal.tracking or "auto")
 
         job = await self._done(handle, TrainDetector, result, order, goal.name)
@@ -104,7 +111,7 @@ class TrainingActions:
         def order() -> Order:
             return EvaluateOrder(
                 self._place(goal.dataset), goal.part or "test", goal.detector or "compact", goal.model,
-                float(goal.threshold) or 0.5, int(goal.max_images),
+                float(goal.threshold) or 0.5, int(goal.max_images), goal.device or "cpu",
             )  # fmt: skip
 
         job = await self._done(handle, EvaluateDetector, result, order, "")
@@ -127,7 +134,7 @@ class TrainingActions:
                 self._jobs.cancel(started.name)
             job = await end
             assert job is not None
-        except (LabelingError, OSError) as error:
+        except (LabelingError, RegistryError, OSError) as error:
             result.code, result.message = self._failure(kind.__name__, error)
             self._canceled.discard(goal_id)
             handle.abort()

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,9 @@ from flow_rag_vla.labeling.registry.values import (
     Embedder,
     Image,
     ImageDraft,
+    ObjectChange,
     ObjectDraft,
+    ReviewState,
     Source,
     SourceDraft,
     SourceKind,
@@ -147,7 +149,7 @@ def vector_of(numbers: Sequence[float], embedder: str) -> tuple[Vector, Embedder
     return np.asarray(vector / length, np.float32), Embedder(name, revision, len(numbers))
 
 
-def searched_vector(labels: Labels, numbers: Sequence[float], embedder: str | None) -> tuple[Vector, Embedder]:
+def searched_vector(registry: Registry, numbers: Sequence[float], embedder: str | None) -> tuple[Vector, Embedder]:
     """A vector to search with; without an embedder, it is taken for one of the embedder whose vectors are here.
 
     Raises:
@@ -155,13 +157,36 @@ def searched_vector(labels: Labels, numbers: Sequence[float], embedder: str | No
     """
     if embedder is not None:
         return vector_of(numbers, embedder)
-    anyone = labels.registry.list_objects(ObjectFilter(has_embedding=True), limit=1).objects
+    anyone = registry.list_objects(ObjectFilter(has_embedding=True), limit=1).objects
     if not anyone or anyone[0].embedder is None:
         return vector_of(numbers, "unknown@unknown")
     held = anyone[0].embedder
     if len(numbers) != held.dimension:
         raise GatewayError(422, "wrong_dimension", f"embedding has {len(numbers)} numbers", f"send one of {held}")
     return vector_of(numbers, f"{held.name}@{held.revision}")
+
+
+def reopened(
+    registry: Registry, object_id: str, change: ObjectChange, version: int | None
+) -> tuple[ObjectChange, int | None]:
+    """A change by which what was reviewed waits for a review again, where it gets another category or box.
+
+    Args:
+        registry: that holds the object.
+        object_id: of it.
+        change: as it was asked for; with a state it stays as it is.
+        version: that the object must still have; None: whatever it has.
+
+    Raises:
+        UnknownError: there is no such object.
+    """
+    if change.state is not None or (change.category is None and change.box is None):
+        return change, version
+    item = registry.get(object_id)
+    if item.state is ReviewState.UNREVIEWED:
+        return change, version
+    # What somebody accepted is not what it says now; the version read here keeps a review in between.
+    return replace(change, state=ReviewState.UNREVIEWED), item.version if version is None else version
 
 
 def _invalid_embedding(message: str, remedy: str) -> GatewayError:

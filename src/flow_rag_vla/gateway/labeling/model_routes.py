@@ -25,7 +25,7 @@ from flow_rag_vla.gateway.labeling.views import base64_png, found_fields, search
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
 from flow_rag_vla.labeling.pipeline.request import parse_synonyms
-from flow_rag_vla.labeling.pipeline.tiles import parse_tiling, windows
+from flow_rag_vla.labeling.pipeline.tiles import check_tiles, parse_tiling
 from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
@@ -44,8 +44,6 @@ Synonyms = Annotated[
 Tiles = Annotated[
     str, Form(max_length=20, description="WIDTHxHEIGHT in pixels: also look in tiles of this size, for small things")
 ]
-MOST_TILES = 64
-"""Of one picture: nobody else's picture is looked at meanwhile."""
 Confidence = Annotated[float, Form(ge=0.0, le=1.0, allow_inf_nan=False, description="least score that is kept")]
 Upload = Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP")]
 
@@ -200,14 +198,7 @@ def _labelled(
     pipeline: LabelingPipeline, pixels: Any, request: LabelRequest, *, masks: bool
 ) -> tuple[Detections, float]:
     height, width = pixels.shape[:2]
-    if request.tiling is not None and len(windows(width, height, request.tiling)) > MOST_TILES:
-        raise GatewayError(
-            422,
-            "too_many_tiles",
-            f"a picture of {width} x {height} has more than {MOST_TILES} tiles of {request.tiling.width} x "
-            f"{request.tiling.height}",
-            "send larger tiles, or a part of the picture",
-        )
+    check_tiles(width, height, request.tiling)
     # A pipeline without its later stages costs no models: they are the same objects.
     used = pipeline if masks else LabelingPipeline(pipeline.detector)
     done = used.label([pixels], request)[0]

@@ -14,7 +14,7 @@ from pydantic import Field
 from flow_rag_vla.gateway.access import Labeller, Person, Reviewer, Role, Viewer
 from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict
 from flow_rag_vla.gateway.labeling import schemas
-from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, box_of, draft_of, searched_vector
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, box_of, draft_of, reopened, searched_vector
 from flow_rag_vla.gateway.labeling.paging import (
     USUAL_PAGE,
     Cursor,
@@ -79,7 +79,7 @@ def object_routes(labels: Labels) -> APIRouter:
             validated=sent.is_validated,
             min_score=sent.min_confidence,
         )
-        vector, embedder = searched_vector(labels, sent.embedding, sent.embedder)
+        vector, embedder = searched_vector(registry, sent.embedding, sent.embedder)
         return search_given(registry.search(vector, embedder, k=sent.top_k, where=where))
 
     @router.get("/objects")
@@ -188,14 +188,7 @@ def object_routes(labels: Labels) -> APIRouter:
         if_match: IfMatch = None,
     ) -> schemas.ObjectGiven:
         """Change an object. With If-Match, a change by somebody else since then refuses this one (412)."""
-        change = _change(sent, person)
-        version = version_of(if_match)
-        if change.state is None and (change.category is not None or change.box is not None):
-            item = registry.get(object_id)
-            if item.state is not ReviewState.UNREVIEWED:
-                # What somebody accepted is not what it says now; the version read here keeps a review in between.
-                change = _reopened(change)
-                version = item.version if version is None else version
+        change, version = reopened(registry, object_id, _change(sent, person), version_of(if_match))
         return _tagged(registry.update(object_id, change, who=person.name, expected_version=version), response)
 
     @router.delete("/objects/{object_id}", status_code=204)

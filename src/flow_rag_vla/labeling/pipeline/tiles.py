@@ -20,6 +20,8 @@ Window = tuple[int, int, int, int]
 
 _EDGE = 1.5
 """Pixels from an inner edge within which a box counts as cut by it."""
+MOST_TILES = 64
+"""Of one picture, where models are shared: nobody else's picture is looked at meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,20 @@ def windows(width: int, height: int, tiling: Tiling) -> list[Window]:
         (left, top, min(left + tiling.width, width), min(top + tiling.height, height))
         for top, left in product(rows, columns)
     ]
+
+
+def check_tiles(width: int, height: int, tiling: Tiling | None) -> None:
+    """Refuse a picture that would be cut into more than ``MOST_TILES`` tiles; pixels.
+
+    Raises:
+        SettingError: ``too_many_tiles``.
+    """
+    if tiling is not None and len(windows(width, height, tiling)) > MOST_TILES:
+        raise SettingError(
+            f"a picture of {width} x {height} has more than {MOST_TILES} tiles of {tiling.width} x {tiling.height}: "
+            "send larger tiles, or a part of the picture",
+            "too_many_tiles",
+        )
 
 
 def detect_tiled(

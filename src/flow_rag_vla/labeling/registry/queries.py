@@ -69,6 +69,17 @@ def parse_attributes(entries: Iterable[str]) -> dict[str, Attribute]:
     return found
 
 
+def attribute_terms(attributes: Mapping[str, Attribute]) -> list[str]:
+    """Attributes as the ``name=value`` entries that ``parse_attributes`` reads back."""
+    return [f"{name}={_plain_text(value)}" for name, value in attributes.items()]
+
+
+def _plain_text(value: Attribute) -> str:
+    if isinstance(value, str) and _plain_value(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _plain_value(text: str) -> Attribute:
     try:
         value = json.loads(text)
