@@ -131,7 +131,7 @@ def test_one_that_was_killed_while_it_waited_for_the_reset_asks_for_it_again(
     assert (result.result().result.outcome, len(world.resets)) == (ExecuteTask.Result.OUTCOME_FAILURE, 1)
 
 
-@pytest.mark.parametrize("what", ["scene", "controller", "limit", "stop"])
+@pytest.mark.parametrize("what", ["scene", "controller", "limit", "stop", "time"])
 def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
     world: World, begin: Callable[..., Any], spin_until: Callable[..., None], tmp_path: Path, what: str
 ) -> None:
@@ -147,6 +147,11 @@ def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
         world._command = world.node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
     elif what == "stop":
         world.mode = ControlCommand.MODE_EMERGENCY_STOP
+    elif what == "time":
+        path = tmp_path / "episodes" / FILE
+        content = json.loads(path.read_text())
+        content["course"]["timeout"] = 0.001
+        path.write_text(json.dumps(content))
     begin(**({"take_up_limit": 0.0} if what == "limit" else {}))
     spin_until(result.done, what="the result")
     answer = result.result()
@@ -155,6 +160,7 @@ def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
         "controller": "does not go on with its episode: the controller was started anew meanwhile",
         "limit": "does not go on with its episode: take_up_limit is 0",
         "stop": "emergency stop",
+        "time": "does not go on with its episode: its time limit of 0.001 s passed meanwhile",
     }[what]
     assert answer.status == GoalStatus.STATUS_ABORTED and said in answer.result.reason
     assert (answer.result.outcome, answer.result.episode_id) == (ExecuteTask.Result.OUTCOME_ABORTED, 1)

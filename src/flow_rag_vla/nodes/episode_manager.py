@@ -238,6 +238,10 @@ class EpisodeManager(Node):
         passed = (now.stamp_ns - left.moment.stamp_ns) * 1e-9 if simulated_time else away
         if not problem and passed < 0.0:
             problem = f"the clock was set back by {-passed:.1f} s meanwhile"
+        elapsed = (left.moment.stamp_ns - episode.started_ns) * 1e-9 + passed
+        if not problem and running and elapsed >= episode.timeout:
+            # Nobody saw whether it was done in time; that is neither a success nor a failure.
+            problem = f"its time limit of {episode.timeout:g} s passed meanwhile"
         if problem:
             self._abort(f"{_AGAIN}: {problem}")
             return
@@ -248,7 +252,6 @@ class EpisodeManager(Node):
             self._witness.follow(episode)
             self._ask_for_scene(episode)
             return
-        elapsed = (left.moment.stamp_ns - episode.started_ns) * 1e-9 + passed
         episode.resume(now.stamp_ns, elapsed, away)
         self._witness.follow_on(episode, left.marks)
         self._witness.expect()
