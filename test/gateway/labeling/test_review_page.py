@@ -11,9 +11,18 @@ import numpy as np
 import pytest
 
 from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.models import Models
+from flow_rag_vla.gateway.labeling.section import labeling_section
 from flow_rag_vla.gateway.server import Server
+from flow_rag_vla.labeling.compact.baseline import ColourDetector
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
+from flow_rag_vla.labeling.pipeline import LabelingPipeline
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder, LabelDraft, ObjectChange, ObjectDraft, ReviewState
+
+from .conftest import COLOURS, png
 
 EMBEDDER = Embedder("shapes", "1", 8)
 """Of the objects that the registry is filled with."""
@@ -356,7 +365,7 @@ def test_groups_are_listed_with_pictures_and_a_picture_leads_to_its_object_with_
     page.click("#groups-button")
     cubes.locator(".odd").click()
     showing(page, odd)
-    assert page.is_hidden("#groups") and page.input_value("#order") == "group"
+    assert page.is_hidden("#groups") and page.input_value("#order") == "list"
     names = page.locator("#queue .name").all_inner_texts()
     assert sorted(text.split("\n")[0].split("0.")[0].strip() for text in names) == ["cup", "red cube", "red cube"]
     assert "of its group" in page.locator("#facts").inner_text()
@@ -402,6 +411,252 @@ def test_a_long_group_is_shown_in_pages_and_one_that_cannot_be_made_says_why(fil
     page.click("#groups-button")
     page.select_option("#state", "accepted")
     page.wait_for_selector("#groups-note.problem:has-text('too few to group')")
+
+
+def on_track(server, source, ids, name="cube"):
+    """Put the red cube of each picture on one track."""
+    return server.registry.add_track(source.source_id, ids, who="shapes", name=name)
+
+
+def test_a_track_is_shown_in_the_order_of_time_and_walked_through(filled, review):
+    served, source, ids = filled
+    on_track(served, source, [ids[6], ids[0], ids[3]])
+    page, _, _ = review(Role.VIEWER)
+    page.wait_for_selector("#track-strip img[src^=blob]")
+    strip = page.locator("#track-strip button")
+    assert strip.locator(".detail").all_inner_texts() == ["0.00 s", "0.04 s", "0.08 s"]
+    assert strip.evaluate_all("all => all.map((one) => one.getAttribute('aria-current'))") == ["true", "false", "false"]
+    facts = page.locator("#track-facts").inner_text()
+    for said_of_it in ("3 red cube", "0.00 s to 0.08 s, 0.08 s", "0 to 2", "0.450", "3 not reviewed"):
+        assert said_of_it in facts
+    assert page.locator("#track-name").inner_text() == "cube"
+    assert page.locator("#track-accept").is_disabled() and page.locator("#track-word").is_disabled()
+
+    page.keyboard.press("k")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 3")
+    for name in (ids[3], ids[6]):
+        page.keyboard.press("ArrowRight")
+        showing(page, name)
+    page.wait_for_selector("#track-strip button:nth-child(3)[aria-current=true]")
+    strip.first.click()
+    showing(page, ids[0])
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 9")
+    assert page.input_value("#order") == "lowest_score"
+    showing(page, ids[0])
+    strip.nth(1).click()
+    showing(page, ids[3])
+    page.keyboard.press("k")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 9")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#track", state="hidden")
+    page.keyboard.press("k")
+    said(page, "on no track")
+
+
+def test_all_of_a_track_is_accepted_rejected_and_renamed_in_one_step_which_one_undo_takes_back(filled, review):
+    served, source, ids = filled
+    cubes = [ids[0], ids[3], ids[6]]
+    on_track(served, source, cubes)
+    page, registry, _ = review(Role.REVIEWER)
+
+    def states():
+        return [item.state.value for item in registry.get_many(cubes)]
+
+    page.keyboard.press("k")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 3")
+    page.keyboard.press("r")  # this one alone
+    showing(page, cubes[1])
+    settled(page, 1)
+    page.keyboard.press("Shift+A")
+    settled(page, 3)
+    said(page, "2 accepted; 1 stays as it is")
+    assert states() == ["rejected", "accepted", "accepted"]
+    page.wait_for_function(
+        "() => document.getElementById('track-facts').textContent.includes('2 accepted, 1 rejected')"
+    )
+    page.keyboard.press("z")
+    said(page, "taken back: 2 objects")
+    settled(page, 1)
+    assert states() == ["rejected", "unreviewed", "unreviewed"]
+    page.keyboard.press("z")
+    settled(page, 0)
+
+    page.keyboard.press("Shift+T")
+    page.keyboard.type("drawer")
+    page.keyboard.press("Enter")
+    settled(page, 3)
+    assert [(item.category, item.state.value) for item in registry.get_many(cubes)] == [("drawer", "relabelled")] * 3
+    page.keyboard.press("Shift+R")
+    said(page, "3 rejected")
+    assert states() == ["rejected"] * 3
+    for _ in range(2):
+        page.wait_for_selector("#undo:not(:disabled)")
+        press_and_store(page, "z", "POST")
+    settled(page, 0)
+    assert [(item.category, item.state.value) for item in registry.get_many(cubes)] == [("red cube", "unreviewed")] * 3
+
+    # What is not of the track is gone on with.
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 9")
+    while page.locator("#picture").get_attribute("data-object") != ids[0]:
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector("#picture[data-object]")
+    page.click("#track-accept")
+    showing(page, ids[1])
+    assert states() == ["accepted"] * 3
+
+
+def test_a_track_that_somebody_else_changed_meanwhile_is_looked_at_again_and_a_labeller_renames_only(filled, review):
+    served, source, ids = filled
+    cubes = [ids[0], ids[3], ids[6]]
+    on_track(served, source, cubes)
+    page, registry, _ = review(Role.LABELLER)
+    page.wait_for_selector("#track:not([hidden])")
+    registry.update(cubes[2], ObjectChange(category="cup", state=ReviewState.RELABELLED), who="grace")
+    assert page.locator("#track-accept").is_disabled() and page.locator("#track-reject").is_disabled()
+    page.keyboard.press("Shift+A")
+    page.fill("#track-word", "nut")
+    page.keyboard.press("Enter")
+    said(page, "somebody else")
+    assert [item.category for item in registry.get_many(cubes)] == ["red cube", "red cube", "cup"]
+    page.wait_for_function("() => document.getElementById('track-facts').textContent.includes('1 cup')")
+    page.fill("#track-word", "nut")
+    page.keyboard.press("Enter")
+    said(page, "3 called nut")
+    assert {(item.category, item.state.value) for item in registry.get_many(cubes)} == {("nut", "unreviewed")}
+    page.keyboard.press("z")
+    said(page, "taken back: 3")
+    assert [item.category for item in registry.get_many(cubes)] == ["red cube", "red cube", "cup"]
+    assert registry.get(cubes[2]).validated_by == "grace"
+
+
+def test_a_long_track_is_told_by_some_of_its_pictures_and_changed_whole(filled, review):
+    served, source, ids = filled
+    image = served.registry.get(ids[0]).image_id
+    drafts = [
+        ObjectDraft(image, "nut", (2, 2, 12, 12), 0.9, ScoreKind.SOFTMAX, Origin("shapes", "1", "", 0.2))
+        for _ in range(600)
+    ]
+    nuts = served.registry.register(drafts, who="shapes").object_ids
+    on_track(served, source, [ids[0], *nuts], "nuts")
+    page, registry, _ = review(Role.REVIEWER)
+    page.wait_for_function("() => document.querySelectorAll('#track-strip button').length === 12")
+    page.keyboard.press("k")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 601")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    showing(page, nuts[2])
+    page.wait_for_selector("#track-strip button[aria-current=true]")
+    assert page.locator("#track-strip button").count() == 12
+    page.keyboard.press("Shift+A")
+    settled(page, 601)
+    assert registry.count(ObjectFilter(states=(ReviewState.ACCEPTED,))) == 601
+    page.keyboard.press("z")
+    settled(page, 0)
+    assert registry.count(ObjectFilter(states=(ReviewState.ACCEPTED,))) == 0
+
+
+class ByColour:
+    """Embeds a box as the registry's things are embedded: by which of their colours it is nearest to."""
+
+    name, revision, dimension = "shapes", "1", 8
+
+    def embed(self, images, found):
+        colours = np.asarray(list(COLOURS.values()), np.float32)
+        rows = [image.reshape(-1, 3).mean(axis=0) for image in images]
+        return [np.eye(8, dtype=np.float32)[[int(np.abs(colours - row).sum(axis=1).argmin())]] for row in rows]
+
+
+@pytest.fixture
+def searching(filled, page):
+    """``searching(Role.LABELLER)`` opens the page of a server with models; (page, ids)."""
+    served, _, ids = filled
+    pipeline = LabelingPipeline(ColourDetector(), None, ByColour())
+    labels = Labels(served.registry, served.labels.pictures, Models(lambda: pipeline))
+    with Server(make_app(served.app.state.access, [labeling_section(labels)]), port=0) as server:
+
+        def open_page(role):
+            page.goto(f"{server.url}labeling/#token={served.secrets[role]}")
+            showing(page, ids[0])
+            return page, ids
+
+        yield open_page
+
+
+def shade(name):
+    """A picture of one colour, as a file that a page is given."""
+    return {
+        "name": f"{name}.png",
+        "mimeType": "image/png",
+        "buffer": png(np.full((32, 32, 3), COLOURS[name], np.uint8)),
+    }
+
+
+def paste(page, name, data, kind):
+    """Paste a file, or where there is no name a text."""
+    page.evaluate(
+        """([name, data, kind]) => {
+            const pasted = new DataTransfer();
+            if (name) pasted.items.add(new File([Uint8Array.from(data)], name, { type: kind }));
+            else pasted.setData("text/plain", "hello");
+            const how = { clipboardData: pasted, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new ClipboardEvent("paste", how));
+        }""",
+        [name, list(data), kind],
+    )
+
+
+def test_what_looks_like_a_picture_that_is_chosen_or_pasted_becomes_the_queue(searching):
+    page, _ = searching(Role.LABELLER)
+    page.on("filechooser", lambda _: None)  # from now on, so that the first is not missed
+    page.set_input_files("#ask-file", shade("bin"))
+    said(page, "9 that look most like bin.png")
+    names = page.locator("#queue .name").all_inner_texts()
+    assert [text.split("\n")[0].split("0.")[0].strip() for text in names[:3]] == ["bin"] * 3
+    assert "alike" in names[0] and "to the picture" in page.locator("#facts").inner_text()
+    assert page.input_value("#order") == "list"
+    page.wait_for_selector("#asked img[src^=blob]")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.getElementById('order').value === 'lowest_score'")
+    assert page.is_hidden("#asked")
+
+    page.select_option("#category", label="drawer")
+    page.wait_for_function("() => document.querySelectorAll('#queue button').length === 3")
+    paste(page, "image.png", shade("drawer")["buffer"], "image/png")
+    said(page, "3 that look most like image.png")
+    page.wait_for_selector("#asked img[src^=blob]")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("p")
+    chooser.value.set_files(shade("red cube"))
+    said(page, "3 that look most like red cube.png")
+
+
+def test_what_is_no_picture_is_refused_with_the_reason_and_nothing_else_changes(searching):
+    page, ids = searching(Role.LABELLER)
+    large = b"\x89PNG\r\n\x1a\n" + bytes(21 << 20)
+    for name, data, reason in (
+        ("notes.txt", b"no picture", "notes.txt: image decodes as none of JPEG, PNG, WEBP, BMP: send one of"),
+        ("empty.png", b"", "empty.png: image has no bytes"),
+        ("cut.png", shade("bin")["buffer"][:50], "cut.png: image cannot be decoded"),
+        ("large.png", large, "large.png has 21.0 MiB, at most 20 are taken"),
+    ):
+        page.set_input_files("#ask-file", {"name": name, "mimeType": "image/png", "buffer": data})
+        said(page, reason)
+        assert page.locator("#notice.problem").count() == 1
+    paste(page, "", b"", "")
+    said(page, "what was pasted is no picture")
+    assert page.input_value("#order") == "lowest_score" and page.is_hidden("#asked")
+    showing(page, ids[0])
+
+
+def test_who_may_not_run_models_and_a_server_without_any_say_so(searching, review):
+    page, _ = searching(Role.VIEWER)
+    paste(page, "image.png", shade("bin")["buffer"], "image/png")
+    said(page, "ask for the role labeller")
+    page, _, _ = review(Role.LABELLER)
+    page.set_input_files("#ask-file", shade("bin"))
+    said(page, "without models: start it without --no-models")
 
 
 def test_on_a_phone_nothing_lies_over_another_and_a_finger_redraws_the_box(review):

@@ -31,11 +31,12 @@ export function forgetToken() {
 
 async function ask(path, { method = "GET", body, version } = {}) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const form = body instanceof FormData; // the browser names its kind, with the boundary
+  if (body !== undefined && !form) headers["Content-Type"] = "application/json";
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
   let answer;
   try {
-    answer = await fetch(BASE + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(BASE + path, { method, headers, body: body === undefined || form ? body : JSON.stringify(body) });
   } catch {
     throw new Refused(0, { code: "unreachable", message: "the server does not answer" });
   }

@@ -1,12 +1,14 @@
 // The reviewer's bench: a queue of objects, one picture, keys for what is said of it. The server holds the truth: every
 // change names the version that was seen, and a change by somebody else in between is shown instead of overwritten.
 
+import { Asking } from "./asking.js";
 import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFromLink } from "./api.js";
 import { distribution, progress } from "./counts.js";
 import { Drawing } from "./drawing.js";
 import { element, make } from "./elements.js";
 import { Groups } from "./groups.js";
 import { Said } from "./said.js";
+import { Track, parts } from "./track.js";
 import { View, colourOf, tinted } from "./view.js";
 import { STATES, saidOf, whyOf } from "./words.js";
 
@@ -14,6 +16,7 @@ const PAGE = 50;
 const SIMILAR = 8;
 const OTHERS = 40; // boxes drawn of a picture
 const RANKED = { next: "curation/next", mistakes: "curation/mistakes" }; // orders that the server computes
+const AT_ONCE = 500; // objects that the server changes in one request
 const RERANK = 10; // changes after which the rest of "most useful next" is ranked again
 
 const bench = {
@@ -22,8 +25,8 @@ const bench = {
   cursor: "", // of the next page; "" after the last
   place: 0,
   categories: [], // names, most frequent first
-  done: [], // addresses that take back what was changed here, oldest first: [object id, query]
-  group: null, // whose members are in the queue: {number, query}
+  done: [], // what takes back what was changed here, oldest first: {id, query}, or {id, changes} of several objects
+  list: null, // what is in the queue instead of an order: {label, load(cursor), home: the order before}
   unranked: 0, // changes since the queue was ranked
   counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
@@ -40,6 +43,18 @@ const said = new Said(element("said"), view, {
   takeOff,
 });
 const groups = new Groups({ thumbnail, query: () => filters(["state", "category"]), jump: fromGroup, failed });
+const track = new Track({ thumbnail, walk: walkTrack, act: changeTrack, failed });
+const asking = new Asking({
+  may: () => bench.person.role !== "viewer",
+  category: () => element("category").value,
+  rests: () => Boolean(drawing.editor),
+  found: (items, name) => {
+    if (groups.open) groups.close();
+    borrow(`like ${name}`, async () => ({ items, cursor: "" }), items[0]);
+  },
+  say: (...line) => notice(...line),
+  failed,
+});
 const pictures = remembered((id) => picture(`images/${id}/picture`), 12, (bitmap) => bitmap.close());
 const crops = remembered((key) => blobAddress(`objects/${key.split("@")[0]}/crop`), 400, URL.revokeObjectURL);
 
@@ -94,18 +109,22 @@ function filters(wanted) {
 
 function address(cursor) {
   const order = element("order").value;
-  // What is useful to review has not been reviewed; a group is one of what it was asked for with.
-  const query = order === "group" ? new URLSearchParams(bench.group.query) : filters(order === "next" ? ["category"] : ["state", "category"]);
+  // What is useful to review has not been reviewed.
+  const query = filters(order === "next" ? ["category"] : ["state", "category"]);
   query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
-  if (order === "group") return `curation/groups/${bench.group.number}?${query}`;
   if (!RANKED[order]) query.set("order", order);
   return `${RANKED[order] ?? "objects"}?${query}`;
 }
 
 // Objects in the order of the queue; a ranked one says why it is where it is.
 async function queued(cursor) {
-  const page = await json(address(cursor));
+  if (element("order").value === "list") return bench.list.load(cursor);
+  return read(address(cursor));
+}
+
+async function read(path) {
+  const page = await json(path);
   const items = page.items.map((item) => (item.object ? { ...item.object, why: item } : item));
   return { items, cursor: page.next_cursor ?? "" };
 }
@@ -125,14 +144,42 @@ async function refill(wanted = null) {
   }
 }
 
+// Something else as the queue than an order: members of a group or a track, or what looks like a picture.
+function borrow(label, load, wanted) {
+  bench.list = { label, load, home: element("order").value === "list" ? bench.list.home : element("order").value };
+  element("order-list").textContent = label;
+  element("order-list").hidden = false;
+  element("order").value = "list";
+  return refill(wanted);
+}
+
+// The order that was there before, from the object that is shown on.
+function giveBack() {
+  if (element("order").value !== "list") return;
+  element("order").value = bench.list.home;
+  element("order-list").hidden = true;
+  asking.clear();
+  refill(bench.items[bench.place]);
+}
+
 // The members of a group as the queue, the one that was chosen first.
 function fromGroup(number, item, query) {
   groups.close();
-  bench.group = { number, query };
-  element("order-group").textContent = `group ${number}, typical first`;
-  element("order-group").hidden = false;
-  element("order").value = "group";
-  return refill(item);
+  borrow(`group ${number}, typical first`, (cursor) => {
+    const asked = new URLSearchParams(query);
+    asked.set("limit", PAGE);
+    if (cursor) asked.set("cursor", cursor);
+    return read(`curation/groups/${number}?${asked}`);
+  }, item);
+}
+
+// The track of the object that is shown as the queue, in the order of time, from one of its members on; or back.
+function walkTrack(item = null) {
+  const { shown } = track;
+  if (!shown) return notice("this object is on no track", true);
+  const label = `track ${shown.name.slice(0, 8)}, in time`;
+  if (element("order").value === "list" && bench.list.label === label) return item ? show(placeOf(item.object_id)) : giveBack();
+  return borrow(label, async () => ({ items: [...shown.objects], cursor: "" }), item ?? bench.items[bench.place]);
 }
 
 async function more() {
@@ -205,6 +252,7 @@ async function show(at) {
   const item = bench.items[bench.place];
   const ticket = ++bench.shown;
   said.clear();
+  if (!item) track.clear();
   delete element("picture").dataset.object; // says which object is drawn
   buttons(item);
   element("empty").hidden = Boolean(item);
@@ -222,6 +270,7 @@ async function show(at) {
   const late = () => ticket !== bench.shown;
   similar(item, late);
   spoken(item, late);
+  const onTrack = track.show(item, bench.person, late);
   try {
     const bitmap = await pictures(item.image_id);
     if (late()) return;
@@ -240,6 +289,7 @@ async function show(at) {
       row.mask = await tinted(mask, row.colour);
       view.draw();
     }));
+    await onTrack;
     const following = bench.items[bench.place + 1];
     if (following) pictures(following.image_id).catch(() => {});
   } catch (error) {
@@ -274,7 +324,6 @@ function facts(item) {
     model: item.model,
     box: item.bbox.map((value) => Math.round(value)).join(", "),
     picture: item.frame ? `frame ${item.frame}` : "",
-    track: item.track_id ? item.track_id.slice(0, 8) : "",
     prompt: item.prompt,
     ...whyOf(item),
   };
@@ -360,13 +409,13 @@ function change(wanted, { onward = false, method = "PATCH", tail = "" } = {}) {
     try {
       const now = bench.items[placeOf(id)] ?? item;
       const made = await json(`objects/${id}${tail}`, { method, body: wanted, version: now.version });
-      if (made.version > now.version) bench.done.push([id, ""]); // else it was so before, and nothing is to be taken back
+      if (made.version > now.version) bench.done.push({ id, query: "" }); // else it was so before, and nothing is to be taken back
       notice(`${made.category}: ${STATES[made.state]}`);
       replace(made);
       statistics();
       const shown = bench.items[bench.place];
       if (shown?.object_id === id) await show(bench.place);
-      else buttons(shown);
+      else settled(shown);
       await rerank();
     } catch (error) {
       await recover(error, id);
@@ -375,9 +424,16 @@ function change(wanted, { onward = false, method = "PATCH", tail = "" } = {}) {
   if (onward && bench.place < bench.items.length - 1) show(bench.place + 1);
 }
 
+// Another object was changed than the one that is shown, which may be on the same track.
+function settled(item) {
+  buttons(item);
+  if (item) track.show(item, bench.person, () => bench.items[bench.place]?.object_id !== item.object_id);
+}
+
 const placeOf = (id) => bench.items.findIndex((item) => item.object_id === id);
 
 function replace(made) {
+  track.replaced(made);
   const at = placeOf(made.object_id);
   if (at < 0) return;
   bench.items[at] = { ...made, why: bench.items[at].why };
@@ -411,6 +467,58 @@ function relabel(category) {
   else judge("accepted");
 }
 
+// All of the track of the object that is shown, in one step that one undo takes back. The server changes so many objects
+// in one request, all of them or none; where a later request is refused, the earlier ones are taken back.
+function changeTrack({ category, state }) {
+  const item = bench.items[bench.place];
+  const { shown } = track;
+  if (!shown) return notice("this object is on no track", true);
+  if (bench.person.role === "viewer" || (state && !bench.person.may_review)) return undefined;
+  const id = item.object_id;
+  work = work.then(async () => {
+    const changes = [];
+    const changed = [];
+    try {
+      const now = track.known.get(shown.track_id) ?? shown;
+      for (const { objects, wanted } of parts(now.objects, category ? { category, ...corrected() } : { state })) {
+        for (let start = 0; start < objects.length; start += AT_ONCE) {
+          const named = objects.slice(start, start + AT_ONCE).map(({ object_id, version }) => ({ object_id, version }));
+          const made = await json("objects", { method: "PATCH", body: { ...wanted, objects: named } });
+          changes.push(made.change_ids);
+          changed.push(...made.objects);
+        }
+      }
+    } catch (error) {
+      await takenBack(changes).catch(() => {});
+      track.known.delete(shown.track_id); // somebody else changed it: it is asked anew
+      await recover(error, id);
+      return;
+    }
+    changed.forEach(replace);
+    if (changes.some((part) => part.length)) bench.done.push({ id, changes });
+    const left = shown.objects.length - changed.length;
+    const rest = left ? `; ${left} ${left === 1 ? "stays as it is" : "stay as they are"}` : "";
+    const what = category ? `called ${category}` : STATES[state];
+    notice(changed.length ? `all of the track: ${changed.length} ${what}${rest}` : "all of the track is so already");
+    statistics();
+    const present = bench.items[bench.place]; // somebody may have gone on meanwhile
+    const next = element("order").value === "list" ? -1 : bench.items.findIndex((other, at) => at > bench.place && other.track_id !== shown.track_id);
+    if (present?.object_id === id) await show(next < 0 ? bench.place : next);
+    else settled(present);
+    await rerank();
+  });
+  return undefined;
+}
+
+// Take back changes of several objects, the last first; the objects as they are then.
+async function takenBack(changes) {
+  const made = [];
+  for (const part of [...changes].reverse()) {
+    if (part.length) made.push(...(await json("objects/undo", { method: "POST", body: { change_ids: part } })).objects);
+  }
+  return made;
+}
+
 // What a further model said is off the object; taking that back puts it there again.
 function takeOff(label) {
   const { object_id: id } = bench.items[bench.place];
@@ -418,7 +526,7 @@ function takeOff(label) {
     try {
       await json(`objects/${id}/undo?change_id=${label.change_id}`, { method: "POST" });
       const { items } = await json(`objects/${id}/history`);
-      bench.done.push([id, `?change_id=${items.findLast((made) => made.undoes === label.change_id).change_id}`]);
+      bench.done.push({ id, query: `?change_id=${items.findLast((made) => made.undoes === label.change_id).change_id}` });
       await show(placeOf(id));
       notice(`taken off: ${label.category} by ${label.model}`);
     } catch (error) {
@@ -429,10 +537,12 @@ function takeOff(label) {
 
 function undo() {
   work = work.then(async () => {
-    const [id, query] = bench.done.pop() ?? []; // what cannot be taken back now never can: then the one before is next
+    const { id, query, changes } = bench.done.pop() ?? {}; // what cannot be taken back now never can: then the one before is next
     if (!id) return;
     try {
-      const made = await json(`objects/${id}/undo${query}`, { method: "POST" });
+      const all = changes ? await takenBack(changes) : [await json(`objects/${id}/undo${query}`, { method: "POST" })];
+      all.forEach(replace);
+      const made = all.find((item) => item.object_id === id) ?? (await json(`objects/${id}`));
       if (placeOf(id) < 0) {
         bench.items.unshift(made);
         element("queue").prepend(entry(made, 0));
@@ -440,7 +550,7 @@ function undo() {
       replace(made);
       statistics();
       await show(placeOf(id));
-      notice(`taken back: ${made.category}, ${STATES[made.state]}`);
+      notice(changes ? `taken back: ${all.length} objects of the track` : `taken back: ${made.category}, ${STATES[made.state]}`);
       await rerank();
     } catch (error) {
       buttons(bench.items[bench.place]);
@@ -483,10 +593,19 @@ const keys = {
   m: () => { view.masks = !view.masks; view.draw(); },
   f: () => { view.close = !view.close; view.draw(); },
   g: () => groups.show(),
+  k: () => walkTrack(),
+  p: () => asking.choose(),
   arrowleft: () => show(bench.place - 1),
   arrowright: () => show(bench.place + 1),
-  escape: () => view.cancel(),
+  escape: () => (view.start ? view.cancel() : giveBack()),
   "?": () => element("help").showModal(),
+};
+
+// With shift: of all of the track.
+const trackKeys = {
+  a: () => changeTrack({ state: "accepted" }),
+  r: () => changeTrack({ state: "rejected" }),
+  t: () => element("track-word").focus(),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -505,7 +624,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (said.key(event)) return event.preventDefault();
   const key = event.key.toLowerCase();
-  const act = keys[key] ?? (/^[1-9]$/.test(key) && bench.categories[key - 1] ? () => relabel(bench.categories[key - 1]) : null);
+  const act = (event.shiftKey && trackKeys[key]) || keys[key] || (/^[1-9]$/.test(key) && bench.categories[key - 1] ? () => relabel(bench.categories[key - 1]) : null);
   if (!act || (event.repeat && !key.startsWith("arrow"))) return;
   event.preventDefault();
   act();
@@ -532,8 +651,9 @@ for (const id of ["state", "category", "order"]) {
   element(id).addEventListener("change", () => {
     element(id).blur();
     // Of other objects there are other groups.
-    if (id !== "order" && element("order").value === "group") element("order").value = "lowest_score";
-    element("order-group").hidden = element("order").value !== "group";
+    if (id !== "order" && element("order").value === "list") element("order").value = "lowest_score";
+    element("order-list").hidden = element("order").value !== "list";
+    if (element("order").value !== "list") asking.clear();
     if (groups.open && id === "order") groups.close();
     else if (groups.open) groups.refill();
     refill();

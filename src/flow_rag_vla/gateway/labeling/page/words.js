@@ -4,9 +4,16 @@ export const STATES = { unreviewed: "not reviewed", accepted: "accepted", relabe
 
 export function saidOf(item) {
   if (item.state !== "unreviewed") return STATES[item.state];
+  if (item.why?.similarity !== undefined) return `${item.why.similarity.toFixed(2)} alike`;
   if (item.why?.reason) return item.why.reason;
   if (item.why?.suggested && item.why.suggested !== item.category) return `like ${item.why.suggested}`;
   return STATES[item.state];
+}
+
+// A time in nanoseconds: of a video since its beginning, of a bag the time of day (UTC) where its clock was set.
+export function momentOf(stamp) {
+  const SET = 1e17; // three years: no video is that long, and no clock that was set is that early
+  return stamp < SET ? `${(stamp / 1e9).toFixed(2)} s` : new Date(stamp / 1e6).toISOString().slice(11, 22);
 }
 
 // Whether there are groups, and how much better they part than clouds without any.
@@ -24,6 +31,7 @@ export function verdictOf({ groups, strength, silhouette, chance, compared }) {
 export function whyOf({ why: found }) {
   if (!found) return {};
   const share = (value) => `${Math.round(100 * value)} %`;
+  if (found.similarity !== undefined) return { alike: `${found.similarity.toFixed(3)} to the picture` };
   if (found.likeness !== undefined) return { typical: `${found.likeness.toFixed(2)} of its group` };
   if (found.suggested !== undefined) {
     const model = found.model === null ? "" : `, by the model ${share(found.model)}`;
