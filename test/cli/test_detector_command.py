@@ -44,6 +44,7 @@ def test_a_dataset_that_is_not_there_leaves_no_folder_behind(run, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     refused = run("train", "nope")
     assert refused.exit_code == 2 and "nope holds no manifest.json" in refused.output, refused.output
+    assert "label-dataset build" in refused.output and "metrics in" not in refused.output
     assert list(tmp_path.iterdir()) == []
 
 

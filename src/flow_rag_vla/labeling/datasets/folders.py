@@ -127,7 +127,11 @@ def read_dataset(folder: str | Path, *, verify: bool = False) -> LabelDataset:
     """
     root = Path(folder).expanduser()
     if not (root / MANIFEST).is_file():
-        raise DatasetError(f"{root} holds no {MANIFEST}: there is no dataset", "dataset_missing")
+        raise DatasetError(
+            f"{root} holds no {MANIFEST}, so there is no dataset: give the folder of a version that "
+            "'flow_rag_vla label-dataset build' made",
+            "dataset_missing",
+        )
     manifest = read_manifest(root)
     items: list[DatasetItem] = []
     for name, digest in parsing.mapping(manifest.get("files"), f"{root / MANIFEST}, files").items():

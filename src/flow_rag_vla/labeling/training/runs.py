@@ -67,10 +67,10 @@ def run_training(
         LabelingError: with a code for programs.
     """
     tell, words = trackers(folder, tracking)
-    say(words)
     name, categories, train = open_part(dataset, "train", bar("Pictures to learn from"))
     _, _, val = open_part(dataset, "val", bar("Pictures to try on"))
     data = TrainingData(name, categories, train, val)
+    say(words)
     trained = train_detector(
         data, folder, settings, tell=tell, command=command, progress=bar("Training"), stop=stop
     )  # fmt: skip
