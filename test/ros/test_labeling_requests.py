@@ -20,21 +20,25 @@ from flow_rag_vla.labeling.registry.errors import InvalidInputError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Statistics, parse_attributes
 from flow_rag_vla.labeling.registry.values import BoxConvention, Embedder, LabelledObject, ObjectChange, ReviewState
 from flow_rag_vla.labeling.runs import VIDEO
+from flow_rag_vla.labeling.training.orders import EvaluateOrder
+from flow_rag_vla.labeling.training.settings import DetectorTraining
 from flow_rag_vla.nodes.labeling_datasets import build_request
 from flow_rag_vla.nodes.labeling_messages import object_message, tell_statistics
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
 from flow_rag_vla.nodes.labeling_requests import (
     embedder_named,
+    evaluate_order,
     label_request,
     object_change,
     search_filter,
     search_order,
     seconds_between,
+    training_settings,
 )
 from flow_rag_vla.nodes.labeling_runs import Inbox, Run, SharedPipeline, TopicSource
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces import msg, srv
-from flow_rag_vla_interfaces.action import AutoLabel, BuildDataset, LabelBag
+from flow_rag_vla_interfaces.action import AutoLabel, BuildDataset, EvaluateDetector, LabelBag, TrainDetector
 
 ASKING = (srv.Detect.Request, AutoLabel.Goal, LabelBag.Goal)
 NAN = float("nan")
@@ -224,3 +228,25 @@ def test_a_data_set_is_ordered_as_on_the_command_line():
         build_request(BuildDataset.Goal(name="cups", statuses=[9]), "node")
     with pytest.raises(InvalidInputError):
         build_request(BuildDataset.Goal(name="cups", attributes=["look"]), "node")
+
+
+def test_a_training_is_ordered_by_fields_and_further_settings():
+    assert training_settings(TrainDetector.Goal()) == DetectorTraining()
+    asked = TrainDetector.Goal(
+        architecture="d_fine", size="tiny", model="x", width=64, height=96, epochs=3, batch=2, rate=0.25, seed=7,
+        settings=["augment=false", "patience=0", "average=0", "device=cpu"],
+    )  # fmt: skip
+    assert training_settings(asked) == DetectorTraining(
+        "d_fine", "tiny", "x", 64, 96, 3, 2, 0.25, seed=7, augment=False, patience=0, average=0.0, device="cpu"
+    )
+    for settings in (["evry=1"], ["every=x"], ["batch=1"], ["seed=0"], ["rate=1"]):
+        with pytest.raises(SettingError):
+            training_settings(TrainDetector.Goal(settings=settings))
+    with pytest.raises(SettingError, match="rate"):
+        training_settings(TrainDetector.Goal(rate=-1.0))
+
+
+def test_a_measurement_is_ordered_as_usual_but_for_what_is_named():
+    assert evaluate_order(EvaluateDetector.Goal(), "cups@v1") == EvaluateOrder("cups@v1")
+    goal = EvaluateDetector.Goal(part="val", detector="detr", model="m", threshold=0.25, max_images=9, device="cuda:1")
+    assert evaluate_order(goal, "cups") == EvaluateOrder("cups", "val", "detr", "m", 0.25, 9, "cuda:1")

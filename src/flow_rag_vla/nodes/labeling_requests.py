@@ -16,12 +16,17 @@ from flow_rag_vla.labeling.pipeline.request import parse_synonyms
 from flow_rag_vla.labeling.pipeline.tiles import Tiling
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, parse_attributes
 from flow_rag_vla.labeling.registry.values import Embedder, ObjectChange, ReviewState
+from flow_rag_vla.labeling.training.orders import EvaluateOrder
+from flow_rag_vla.labeling.training.settings import DetectorTraining, settings_from
 from flow_rag_vla.nodes.labeling_messages import SCORE_KINDS, box_of, state_of
 from flow_rag_vla.nodes.stamps import to_ns
 from flow_rag_vla_interfaces import srv
+from flow_rag_vla_interfaces.action import EvaluateDetector, TrainDetector
 
 _FLOAT32 = 1e-6
 """By which a score that a detector gave as float32 may lie above what it was meant to be."""
+_TRAINING_FIELDS = ("architecture", "size", "model", "width", "height", "epochs", "batch", "rate")
+"""Of a goal, named as the settings of a training are; empty or 0: the usual ones."""
 _WHETHER = {
     srv.SearchObjects.Request.EITHER: None,
     srv.SearchObjects.Request.WITH: True,
@@ -120,6 +125,35 @@ def object_change(asked: srv.UpdateObject.Request) -> ObjectChange:
         quality=float(asked.quality) if asked.set_quality else None,
         track_id=asked.track_id if asked.set_track else None,
         attributes=parse_attributes(asked.attributes) if asked.set_attributes else None,
+    )
+
+
+def training_settings(goal: TrainDetector.Goal) -> DetectorTraining:
+    """How a detector is to be trained.
+
+    Raises:
+        SettingError: settings that there are not, out of their range, or given twice.
+        InvalidInputError: settings of another form than ``name=value``.
+    """
+    given = {name: getattr(goal, name) for name in _TRAINING_FIELDS if getattr(goal, name)}
+    further = parse_attributes(goal.settings)
+    twice = sorted(set(further).intersection((*_TRAINING_FIELDS, "seed")))
+    if twice:
+        raise SettingError(f"settings name {', '.join(twice)}: these are fields of the goal, give them there")
+    return settings_from({**given, "seed": int(goal.seed), **further})
+
+
+def evaluate_order(goal: EvaluateDetector.Goal, dataset: str) -> EvaluateOrder:
+    """How a detector is to be measured on a dataset."""
+    usual = EvaluateOrder(dataset)
+    return EvaluateOrder(
+        dataset,
+        goal.part or usual.part,
+        goal.detector or usual.detector,
+        goal.model,
+        float(goal.threshold) or usual.threshold,
+        int(goal.max_images),
+        goal.device or usual.device,
     )
 
 

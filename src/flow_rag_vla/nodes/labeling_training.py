@@ -20,26 +20,22 @@ from flow_rag_vla.bringup import labeling as names
 from flow_rag_vla.labeling.datasets.store import DatasetStore
 from flow_rag_vla.labeling.evaluation.dataset import stored_dataset
 from flow_rag_vla.labeling.pipeline import LabelingError
-from flow_rag_vla.labeling.pipeline.errors import SettingError
 from flow_rag_vla.labeling.registry.errors import RegistryError
-from flow_rag_vla.labeling.registry.queries import parse_attributes
 from flow_rag_vla.labeling.training.jobs import Job, Jobs
 from flow_rag_vla.labeling.training.orders import (
     FINISHED,
     STOPPED,
     TRAINING_PAGE,
-    EvaluateOrder,
     Order,
     TrainOrder,
 )
-from flow_rag_vla.labeling.training.settings import settings_from
+from flow_rag_vla.labeling.training.tracking import AUTO
 from flow_rag_vla.nodes.labeling_pace import LoopWatch
+from flow_rag_vla.nodes.labeling_requests import evaluate_order, training_settings
 from flow_rag_vla.nodes.labeling_serving import Handle, serve_actions
 from flow_rag_vla_interfaces.action import EvaluateDetector, TrainDetector
 
 WAITS = "waits: the control loop reports late ticks"
-_FIELDS = ("architecture", "size", "model", "width", "height", "epochs", "batch")
-"""Of a goal, named as the settings of a training are; empty or 0: the usual ones."""
 
 
 class TrainingActions:
@@ -88,14 +84,7 @@ class TrainingActions:
         result = TrainDetector.Result()
 
         def order() -> Order:
-            given = {name: getattr(goal, name) for name in _FIELDS if getattr(goal, name)}
-            rate = {} if goal.rate == 0.0 else {"rate": float(goal.rate)}
-            further = parse_attributes(goal.settings)
-            twice = sorted(set(further) & {*_FIELDS, "rate", "seed"})
-            if twice:
-                raise SettingError(f"settings name {', '.join(twice)}: these are fields of the goal, give them there")
-            settings = settings_from({**given, **rate, "seed": int(goal.seed), **further})
-            return TrainOrder(self._place(goal.dataset), settings, goal.tracking or "auto")
+            return TrainOrder(self._place(goal.dataset), training_settings(goal), goal.tracking or AUTO)
 
         job = await self._done(handle, TrainDetector, result, order, goal.name)
         if job is not None:
@@ -109,10 +98,7 @@ class TrainingActions:
         result = EvaluateDetector.Result()
 
         def order() -> Order:
-            return EvaluateOrder(
-                self._place(goal.dataset), goal.part or "test", goal.detector or "compact", goal.model,
-                float(goal.threshold) or 0.5, int(goal.max_images), goal.device or "cpu",
-            )  # fmt: skip
+            return evaluate_order(goal, self._place(goal.dataset))
 
         job = await self._done(handle, EvaluateDetector, result, order, "")
         if job is not None:
