@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def practice(
     task: Annotated[str, typer.Option(help="What is practised")],
-    output: Annotated[Path, typer.Option(help="Folder that gets the bank; must hold none yet")],
+    output: Annotated[Path, typer.Option(help="Folder that gets the bank; must hold none yet, unless --add")],
     variant: Annotated[str, typer.Option(help="Scene variant")] = "object_size",
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of the policy; default: the one that ships")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="How many")] = 80,
@@ -38,9 +38,15 @@ def practice(
         typer.Option(
             min=0,
             help="With expert and takeover: how often a start that failed is tried again with what is remembered by "
-            "then, at most; default: 3 with expert",
+            "then, at most; all starts are tried so once more at the end; default: 3 with expert",
         ),
     ] = None,
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add", help="With expert and takeover: go on with the bank that is there, with other starts or scenes"
+        ),
+    ] = False,
     attempts: Annotated[int, typer.Option(min=2, help="With search: attempts after a failure, at most")] = 8,
     tries: Annotated[int, typer.Option(min=1, help="With rehearsal: what is tried in a copy, at most")] = 12,
     in_place: Annotated[
@@ -108,8 +114,8 @@ def practice(
             settings = SearchSettings(attempts=attempts, reset=not in_place, relabel=relabel, copies=copies)
             rehearsing = RehearsalSettings(tries=tries, reset=not in_place)
             failed = practise(
-                output, spec, episodes, seed, source=source, rounds=rounds, search=settings, rehearsal=rehearsing,
-                progress=note,
+                output, spec, episodes, seed, source=source, rounds=rounds, add=add, search=settings,
+                rehearsal=rehearsing, progress=note,
             )  # fmt: skip
         tuned = "" if fine_tune is None else _fine_tuned(checkpoint, output, fine_tune)
         cases = open_bank(output).cases()

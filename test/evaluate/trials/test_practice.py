@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 from flow_rag_vla.core.action import ActionChunk
-from flow_rag_vla.evaluate.trials.bank import SETTINGS
-from flow_rag_vla.evaluate.trials.labelled import Keeper
-from flow_rag_vla.evaluate.trials.practice import Practice
-from flow_rag_vla.evaluate.trials.protocol import Start
+from flow_rag_vla.core.failure import FailureType
+from flow_rag_vla.evaluate.trials.bank import DATABASE, SETTINGS, read_episodes
+from flow_rag_vla.evaluate.trials.labelled import Keeper, Labels
+from flow_rag_vla.evaluate.trials.practice import LABELS, Practice, practise
+from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
 from flow_rag_vla.evaluate.trials.rig import Rig
 from flow_rag_vla.evaluate.trials.simulated_spec import simulated_spec
-from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.case import SITUATION, FailureCase
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import CaseFilter, FailureStore
+from flow_rag_vla.policy.action_space import FREE_DIM
 from flow_rag_vla.policy.observation import SITUATION_COLUMNS
 from flow_rag_vla.policy.policy import SHIFT_SHAPE, FlowPolicy
 
@@ -129,6 +131,51 @@ def test_a_start_that_never_gets_done_leaves_cases_of_every_attempt(rig: Rig, tm
     once = practised(rig, tmp_path / "once", Impaired(rig.policy, limp=math.inf))
     again = practised(rig, tmp_path / "again", Impaired(rig.policy, limp=math.inf), rounds=1)
     assert len(again) > len(once)
+
+
+def test_a_start_that_was_done_alone_is_tried_with_the_memory_and_what_fails_then_is_learned(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = FailureMemory(FailureStore(tmp_path / "cases.db"), SETTINGS)
+    practice = Practice(rig, Keeper(memory, rig.key), rounds=2)
+    line = practice.episode(0, Start(SOLVED, SOLVED))
+    assert line.success and not line.cases
+    tried = []
+    play = Practice._play
+    monkeypatch.setattr(Practice, "_play", lambda *given, **named: tried.append(given[3]) or play(*given, **named))
+    monkeypatch.setattr(rig, "policy", Impaired(rig.policy, limp=1))
+    reviewed = practice.reviewed(line)
+    assert reviewed.success, "it says what the policy did alone"
+    assert reviewed.cases and len(tried) == 2 and len(set(tried)) == 2, "once more after it was learned, otherwise"
+    assert set(memory.cases(reviewed.cases)) == set(reviewed.cases)
+    assert practice.reviewed(line).cases == (), "what goes well teaches nothing new"
+    memory.close()
+
+
+def test_practice_goes_on_with_a_bank_and_keeps_its_labels(rig: Rig, tmp_path: Path) -> None:
+    spec = simulated_spec("pick_and_place", "plain")
+    practise(tmp_path, spec, 1, SOLVED, rounds=0)
+    labels = Labels([np.ones(3, np.float32)], [np.ones(2, np.float32)], [1], [np.ones((2, FREE_DIM), np.float32)])
+    labels.write(tmp_path / LABELS)
+    with pytest.raises(TrialError, match="holds a bank already; add to it"):
+        practise(tmp_path, spec, 1, SOLVED, rounds=0)
+    practise(tmp_path, spec, 1, SOLVED + 1, rounds=0, add=True)
+    assert [(line.place, line.start.seed) for line in read_episodes(tmp_path)] == [(0, SOLVED), (1, SOLVED + 1)]
+    with np.load(tmp_path / LABELS) as kept:
+        assert kept["goal"].tolist()[0] == 1 and kept["chunks"].shape[1:] == (2, FREE_DIM)
+    with pytest.raises(TrialError, match="'search' cannot add"):
+        practise(tmp_path, spec, 1, SOLVED, source="search", add=True)
+
+
+def test_practice_does_not_add_to_the_bank_of_another_policy(tmp_path: Path) -> None:
+    store = FailureStore(tmp_path / DATABASE)
+    vector = np.zeros(4, np.float32)
+    vector[0] = 1.0
+    chunk = np.zeros((2, 7), np.float32)
+    store.add([FailureCase(FailureType.TIMEOUT, "push", "reach", SITUATION, "another", vector, chunk)])
+    store.close()
+    with pytest.raises(TrialError, match=r"holds situations of .*another.*this policy's are"):
+        practise(tmp_path, simulated_spec("pick_and_place", "plain"), 1, SOLVED, rounds=0, add=True)
 
 
 def test_the_hand_that_closed_at_last_says_the_same_as_the_simulator(rig: Rig, tmp_path: Path) -> None:

@@ -72,6 +72,19 @@ class Labels:
     goal: list[int] = field(default_factory=list)
     chunks: list[NDArray[np.float32]] = field(default_factory=list)
 
+    @classmethod
+    def read(cls, path: Path) -> Labels:
+        """Those that were written; none if there is no file."""
+        if not path.is_file():
+            return cls()
+        with np.load(path, allow_pickle=False) as kept:
+            return cls(
+                embedding=list(kept["embedding"]),
+                proprioception=list(kept["proprioception"]),
+                goal=kept["goal"].tolist(),
+                chunks=list(kept["chunks"]),
+            )
+
     def write(self, path: Path) -> None:
         """Keep them as training samples; no file if there are none."""
         count = len(self.goal)
@@ -91,12 +104,12 @@ class Labels:
 class Keeper:
     """Puts the observations of practice into a memory."""
 
-    def __init__(self, memory: FailureMemory, key: SituationKey) -> None:
-        """Keep under the keys of this policy."""
+    def __init__(self, memory: FailureMemory, key: SituationKey, labels: Labels | None = None) -> None:
+        """Keep under the keys of this policy, and what was right after the labels that are there."""
         self.memory, self._key = memory, key
         self.stamp = EncoderStamp(NAME, key.revision, DIMENSION)
         """Whose vectors the memory holds."""
-        self.labels = Labels()
+        self.labels = labels or Labels()
         self.refused = 0
         """Cases that the memory did not take as they are: stopped by its guard, or known already."""
 

@@ -12,6 +12,9 @@ So a start that failed is tried again with what is remembered by then, until it 
 failure is learned in the same way: labelled are the situations that the memory leads to (the idea of DAgger, Ross et
 al. 2011, arXiv 1011.0686, with a memory in place of the training).
 
+A memory may also lead astray where the policy alone was right. So at the end every start is tried once more with all
+that is remembered, those too that the policy had done by itself, and what fails then is learned as before.
+
 The start is also run with the policy told where the target is. If that is all that it lacked, the cases say by how much
 it had misread the target in each situation: that is remembered better than any action. A policy that fails now and then
 may do it the next time without being told anything, so it is tried with other noise, told and untold.
@@ -40,8 +43,8 @@ from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.goal import Goal
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.evaluate.trials.attempts import attempt
-from flow_rag_vla.evaluate.trials.bank import DATABASE, EPISODES, SETTINGS, BankEpisode
-from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Seen
+from flow_rag_vla.evaluate.trials.bank import DATABASE, EPISODES, SETTINGS, BankEpisode, read_episodes
+from flow_rag_vla.evaluate.trials.labelled import Keeper, Labelled, Labels, Seen
 from flow_rag_vla.evaluate.trials.lessons import expert_chunk, target_place
 from flow_rag_vla.evaluate.trials.plan import fresh_starts
 from flow_rag_vla.evaluate.trials.protocol import Start, TrialError
@@ -107,6 +110,7 @@ def practise(
     *,
     source: str = "expert",
     rounds: int | None = None,
+    add: bool = False,
     search: SearchSettings | None = None,
     rehearsal: RehearsalSettings | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -114,13 +118,15 @@ def practise(
     """Make a bank of cases: ``episodes`` starts from ``first_seed`` on.
 
     Args:
-        folder: gets the database, the list of episodes and the labels; must hold none yet.
+        folder: gets the database, the list of episodes and the labels; must hold none yet, unless ``add``.
         spec: task, scene and policy.
         episodes: how many.
         first_seed: of the first start.
         source: who says what would have been right, one of ``SOURCES``.
         rounds: how often a start that failed is tried again with what is remembered by then, at most, for the sources
             ``expert`` and ``takeover``; None: ``ROUNDS`` for the first, 0 for the second, since no start comes twice.
+            With any, every start is tried once more at the end, which counts as further ``episodes`` in the progress.
+        add: go on with the bank that the folder holds, if it holds one, of the same policy.
         search: how far is searched, for source ``search``; None: as by default.
         rehearsal: the same for source ``rehearsal``.
         progress: (done, episodes, failures so far).
@@ -129,7 +135,8 @@ def practise(
         How many episodes the policy failed.
 
     Raises:
-        TrialError: if the folder holds a bank, nobody is called ``source``, or ``rounds`` mean nothing to it.
+        TrialError: if the folder holds a bank that is not to be added to or is another policy's, nobody is called
+            ``source``, or ``rounds`` mean nothing to it.
     """
     if rounds and source not in ("expert", "takeover"):
         raise TrialError(f"rounds {rounds}: source {source!r} tries again by itself; leave them out")
@@ -139,30 +146,46 @@ def practise(
         raise TrialError(f"source of corrections {source!r} is not known; known: {', '.join(SOURCES)}")
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    if (root / DATABASE).exists():
-        raise TrialError(f"{root} holds a bank already; give another folder, or remove it")
+    there = (root / DATABASE).exists()
+    if there and not add:
+        raise TrialError(f"{root} holds a bank already; add to it, give another folder, or remove it")
+    if there and source in ("search", "rehearsal"):
+        raise TrialError(f"{root} holds a bank already, and source {source!r} cannot add to one; give another folder")
     rig = Rig(spec)
-    keeper = Keeper(FailureMemory(FailureStore(root / DATABASE), SETTINGS), rig.key)
+    memory = FailureMemory(FailureStore(root / DATABASE), SETTINGS)
+    keeper = Keeper(memory, rig.key, Labels.read(root / LABELS) if there else None)
+    lines: list[BankEpisode] = []
     practice: Practising
+    reviewing: Practice | None = None
     if source == "search":
         practice = Search(rig, keeper, search)
     elif source == "rehearsal":
         practice = Rehearsal(rig, keeper, rehearsal)
     else:
-        practice = Practice(rig, keeper, by_hand=source == "takeover", rounds=rounds)
-    lines: list[BankEpisode] = []
+        practice = taught = Practice(rig, keeper, by_hand=source == "takeover", rounds=rounds)
+        reviewing = taught if rounds else None
     try:
-        for place, start in enumerate(fresh_starts(episodes, first_seed)):
+        if memory.stamp not in (None, keeper.stamp):
+            raise TrialError(f"{root} holds situations of {memory.stamp}, this policy's are {keeper.stamp}")
+        known = read_episodes(root) if there else ()
+        total = episodes * (1 if reviewing is None else 2)
+        for place, start in enumerate(fresh_starts(episodes, first_seed), len(known)):
             lines.append(practice.episode(place, start))
             if progress is not None:
-                progress(place + 1, episodes, sum(not line.success for line in lines))
+                progress(len(lines), total, sum(not line.success for line in lines))
+        if reviewing is not None:
+            for number, line in enumerate(lines):
+                lines[number] = reviewing.reviewed(line)
+                if progress is not None:
+                    progress(episodes + number + 1, total, sum(not line.success for line in lines))
         keeper.memory.recalibrate()
     finally:
         rig.close()
         keeper.memory.close()
     practice.finish(root)
     keeper.labels.write(root / LABELS)
-    write_text(root / EPISODES, "".join(json.dumps(asdict(line), separators=(",", ":")) + "\n" for line in lines))
+    every = (*known, *lines)
+    write_text(root / EPISODES, "".join(json.dumps(asdict(line), separators=(",", ":")) + "\n" for line in every))
     return sum(not line.success for line in lines)
 
 
@@ -225,6 +248,7 @@ class Practice:
         """
         self._rig, self._keeper, self._by_hand, self._rounds = rig, keeper, by_hand, rounds
         self._consensus = ConsensusMemory(keeper.memory)
+        self._misreading_explains: dict[int, bool] = {}
         self._embedding: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def finish(self, folder: Path) -> None:
@@ -242,14 +266,32 @@ class Practice:
             return BankEpisode(place, spec.key, start, True)
         # Before anything else is played: the moments of an attempt are of this world.
         labelled = self._labelled(scene, played)
-        misread = not self._by_hand and self._misread(scene, start, limit)
+        misread = self._misreading_explains[place] = not self._by_hand and self._misread(scene, start, limit)
         ids = self._learned(place, scene, played.kind, labelled, misread)
-        for turn in range(1, self._rounds + 1):
+        ids += self._remembering(place, start, first=1)
+        return BankEpisode(place, spec.key, start, False, tuple(dict.fromkeys(ids)))
+
+    def reviewed(self, line: BankEpisode) -> BankEpisode:
+        """The start of an episode once more, with all that is remembered by now; what fails is learned."""
+        ids = self._remembering(line.place, line.start, first=self._rounds + 1)
+        return replace(line, cases=tuple(dict.fromkeys((*line.cases, *ids))))
+
+    def _remembering(self, place: int, start: Start, first: int) -> tuple[int, ...]:
+        """Ids of what is learned of a start while it is tried with the memory, until it is done or ``rounds`` times.
+
+        first: number of the first of these tries, which decides the noise
+        """
+        spec = self._rig.spec
+        scene = scene_of(spec.task, spec.scene, start)
+        limit = round(TASK_RULES[scene.task].time_limit_s * CONTROL_RATE_HZ)
+        misread = self._misreading_explains.get(place, False)
+        ids: tuple[int, ...] = ()
+        for turn in range(first, first + self._rounds):
             again = self._play(scene, start, noise_seed(start.noise, -OTHER_NOISES - turn), limit, remembering=True)
             if again.success:
                 break
             ids += self._learned(place, scene, again.kind, self._labelled(scene, again), misread)
-        return BankEpisode(place, spec.key, start, False, tuple(dict.fromkeys(ids)))
+        return ids
 
     def _play(self, scene: SceneSpec, start: Start, noise: int, limit: int, *, remembering: bool = False) -> _Played:
         """The policy, and the expert once it is stuck. remembering: with what the memory says by now."""
