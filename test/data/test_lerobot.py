@@ -124,7 +124,39 @@ def test_statistics_are_those_of_all_rows(tmp_path):
     assert np.allclose(stats["action"]["mean"], whole.mean(axis=0))
     assert np.allclose(stats["action"]["std"], whole.std(axis=0))
     assert np.allclose(stats["action"]["min"], whole.min(axis=0)) and stats["action"]["count"] == [83]
+    parts = [np.quantile(item.actions, 0.9, axis=0, method="inverted_cdf") * item.ticks for item in EPISODES]
+    assert np.allclose(stats["action"]["q90"], np.sum(parts, axis=0) / 83)
+    assert stats["action"]["q01"] <= stats["action"]["q10"] <= stats["action"]["q50"] <= stats["action"]["q99"]
     assert np.shape(stats["observation.images.front"]["mean"]) == (3, 1, 1)
+
+
+def test_columns_are_named_so_that_lerobots_policies_and_tools_take_them_for_what_they_are(tmp_path):
+    write_dataset(tmp_path / "set", EPISODES)
+    features = json.loads((tmp_path / "set/meta/info.json").read_text())["features"]
+    pictures = {name for name, feature in features.items() if feature["dtype"] == "image"}
+    # What a policy is given, by the beginning of its name, and what is a picture, by a word in it.
+    assert {name for name in features if name.startswith("observation")} == {"observation.state", *pictures}
+    assert {name for name in features if name.startswith("action")} == {"action"}
+    assert {name for name in features if "image" in name} == pictures
+    stats = json.loads((tmp_path / "set/meta/stats.json").read_text())
+    assert all(np.shape(stats[name]["q99"]) == (3, 1, 1) for name in pictures)
+
+
+def test_a_data_set_of_before_and_one_that_was_shortened_elsewhere_are_read(tmp_path):
+    write_dataset(tmp_path / "set", EPISODES)
+    rows = tmp_path / "set/data/chunk-000/file-000.parquet"
+    table = pq.read_table(rows)
+    names = ["observation.image_is_new" if name == "picture_is_new" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names), rows)
+    for original, read in zip(EPISODES, read_dataset(tmp_path / "set"), strict=True):
+        assert np.array_equal(original.frame_ticks, read.frame_ticks)
+    # LeRobot's tools keep of an episode's row the columns that they know.
+    about = tmp_path / "set/meta/episodes/chunk-000/file-000.parquet"
+    told = pq.read_table(about)
+    pq.write_table(told.drop_columns(["success", "task_name", "variant", "seed", "source_episode_id"]), about)
+    again = list(read_dataset(tmp_path / "set"))
+    assert [item.success for item in again] == [True, None, None]
+    assert [item.instruction for item in again] == [item.instruction for item in EPISODES]
 
 
 def test_videos_hold_every_picture_where_the_table_says(tmp_path):

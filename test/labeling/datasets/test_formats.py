@@ -17,6 +17,7 @@ import supervision
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
 from flow_rag_vla.labeling.datasets.dataset import Annotation, LabelDataset, Split
@@ -289,6 +290,15 @@ def test_lerobot_looks_a_task_up_by_its_text_as_pandas_writes_an_index(dataset, 
     tasks = pq.read_table(folder / "meta/tasks.parquet")
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
     assert tasks.to_pylist() == [{"task_index": 0, "task": "What is where in the picture?"}]
+
+
+def test_lerobot_is_told_the_colours_of_the_pictures_without_which_it_merges_nothing(dataset, tmp_path):
+    folder = export_dataset(dataset, "lerobot", tmp_path / "lerobot")
+    (stats,) = json.loads((folder / "meta/stats.json").read_text()).values()
+    pixels = np.stack([np.asarray(Pillow.open(dataset.image_path(item))) for item in dataset.items]) / 255.0
+    assert np.shape(stats["mean"]) == (3, 1, 1) and stats["count"] == [len(dataset.items)]
+    assert np.allclose(np.ravel(stats["mean"]), pixels.mean(axis=(0, 1, 2)))
+    assert np.allclose(np.ravel(stats["max"]), pixels.max(axis=(0, 1, 2)))
 
 
 def test_lerobot_refuses_pictures_of_two_sizes(dataset, tmp_path):

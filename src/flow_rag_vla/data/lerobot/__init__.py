@@ -7,5 +7,5 @@ Layout, as LeRobot documents it: ``meta/info.json``, ``meta/stats.json``, ``meta
 ``videos/<camera>/chunk-000/file-000.mp4``. Many episodes share a file; offsets in the episodes table say where each is.
 
 A row is one tick of 25 ms. Cameras are slower: their picture is repeated until the next one, and
-``observation.image_is_new`` marks the rows at which it was taken.
+``picture_is_new`` marks the rows at which it was taken.
 """

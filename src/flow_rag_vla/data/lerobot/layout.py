@@ -23,6 +23,10 @@ EPISODES_PATH = f"meta/episodes/{_PATH}.parquet"
 
 STATE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper_width", "gripper_effort")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+PICTURE_IS_NEW = "picture_is_new"
+"""LeRobot reads names. What begins with ``observation`` is an input of its policies, whose training a bool ends; what
+has ``image`` in it is a picture to its tools that merge, split and shorten data sets, which end at other statistics."""
+
 CODECS = ("libsvtav1", "mpeg4")
 """Tried in this order; neither is under the GPL."""
 
@@ -86,7 +90,7 @@ def features_of(shapes: Mapping[str, tuple[int, ...]], video: bool) -> dict[str,
                 "video.is_depth_map": False, "has_audio": False,
             }  # fmt: skip
     features |= {
-        "observation.image_is_new": one("bool"),
+        PICTURE_IS_NEW: one("bool"),
         "phase": one("string"),
         "failure_type": one("int64"),
         "intervention": one("int64"),

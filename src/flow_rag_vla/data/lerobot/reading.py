@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.data.demonstrations import STATE_DIM
-from flow_rag_vla.data.lerobot.layout import DatasetError, arrow, codec
+from flow_rag_vla.data.lerobot.layout import PICTURE_IS_NEW, DatasetError, arrow, codec
 from flow_rag_vla.data.recorded_episode import RecordedEpisode
+
+_CALLED_BEFORE = "observation.image_is_new"
+"""What the column was called in data sets that were written before."""
 
 
 def read_dataset(folder: str | Path) -> Iterator[RecordedEpisode]:
@@ -93,7 +96,8 @@ def _episode(
             return np.full(ticks, default, dtype=dtype)
         return np.asarray(part.column(name).to_pylist(), dtype=dtype)
 
-    new = column("observation.image_is_new", True, np.bool_)
+    told = next((name for name in (PICTURE_IS_NEW, _CALLED_BEFORE) if name in part.column_names), PICTURE_IS_NEW)
+    new = column(told, True, np.bool_)
     frames = np.flatnonzero(new).astype(np.int32) if keys else np.zeros(0, dtype=np.int32)
     images = {}
     for key in keys:
@@ -110,7 +114,8 @@ def _episode(
         base = 1_000_000_000_000_000_000 + int(row["episode_index"]) * 60_000_000_000
         stamps = base + np.round(column("timestamp", 0.0, np.float64) * 1e9).astype(np.int64)
     phases = part.column("phase").to_pylist() if "phase" in part.column_names else [""] * ticks
-    success = row.get("success")
+    # LeRobot's tools that split and shorten data sets leave out what an episode's row has beside the columns they know.
+    success = row["success"] if "success" in row else True if column("next.success", False, np.bool_).any() else None
     return RecordedEpisode(
         int(row.get("source_episode_id") or row["episode_index"] + 1),
         str(row.get("task_name") or ""),

@@ -22,6 +22,7 @@ from flow_rag_vla.data.lerobot.layout import (
     DATA_PATH,
     EPISODES_PATH,
     FPS,
+    PICTURE_IS_NEW,
     VERSION,
     VIDEO_MB,
     VIDEO_PATH,
@@ -138,7 +139,7 @@ def _columns(
     for camera in cameras:
         columns[image_key(camera)] = _pngs(episode, camera, index)
     columns |= {
-        "observation.image_is_new": new,
+        PICTURE_IS_NEW: new,
         "phase": list(episode.phases),
         "failure_type": episode.failures,
         "intervention": episode.interventions,

@@ -15,7 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flow_rag_vla.data.lerobot.files import tasks_table
+from flow_rag_vla.data.lerobot.statistics import chosen_pictures, picture_statistics, thinned
 from flow_rag_vla.labeling.datasets import parsing
 from flow_rag_vla.labeling.datasets.coco_json import segmentation_json, segmentation_of
 from flow_rag_vla.labeling.datasets.dataset import Annotation, DatasetItem, LabelDataset, Split, check_file
@@ -42,7 +45,8 @@ def write(dataset: LabelDataset, folder: Path, progress: Progress) -> None:
     """Fill a folder.
 
     Raises:
-        DatasetError: pictures of several sizes: a LeRobot camera has one; or ``extra_missing`` without pyarrow.
+        DatasetError: pictures of several sizes: a LeRobot camera has one; ``image_corrupt`` or ``image_mismatch`` for a
+            picture of the statistics that is damaged; or ``extra_missing`` without pyarrow.
     """
     pa, pq = _arrow()
     sizes = {(item.width, item.height) for item in dataset.items}
@@ -87,6 +91,7 @@ def write(dataset: LabelDataset, folder: Path, progress: Progress) -> None:
     pq.write_table(tasks_table(pa, [QUESTION]), folder / "meta/tasks.parquet")
     info = _info(dataset, episodes, next(iter(sizes), (0, 0)))
     (folder / "meta/info.json").write_text(json.dumps(info, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "meta/stats.json").write_text(json.dumps(_statistics(dataset), indent=4) + "\n", encoding="utf-8")
 
 
 def _episodes(dataset: LabelDataset) -> dict[tuple[Split, str], list[DatasetItem]]:
@@ -96,6 +101,26 @@ def _episodes(dataset: LabelDataset) -> dict[tuple[Split, str], list[DatasetItem
         for item in dataset.of_split(split):
             found.setdefault((split, item.episode or item.source_id or item.source), []).append(item)
     return {key: sorted(items, key=lambda item: (item.stamp_ns, item.frame)) for key, items in found.items()}
+
+
+def _statistics(dataset: LabelDataset) -> dict[str, Any]:
+    """Of the pictures alone; LeRobot merges no data set that has none."""
+    from PIL import Image as Pillow
+
+    if not dataset.items:
+        return {}
+    pictures = []
+    for place in chosen_pictures(len(dataset.items)).tolist():
+        item = dataset.items[place]
+        path = dataset.image_path(item)
+        check_size(path, item.width, item.height, f"image {item.image_id}")
+        try:
+            with Pillow.open(path) as opened:
+                pictures.append(thinned(np.asarray(opened.convert("RGB"))))
+        except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
+            text = f"image {item.image_id}: {path} cannot be decoded ({error}): copy it again"
+            raise DatasetError(text, "image_corrupt") from error
+    return {CAMERA: picture_statistics(np.stack(pictures))}
 
 
 def _row(dataset: LabelDataset, item: DatasetItem, episode: int, frame: int, index: int) -> dict[str, Any]:
