@@ -108,6 +108,18 @@ def test_a_turn_that_was_given_up_is_let_go_when_it_comes(tmp_path, queueing):
         assert third
 
 
+def test_where_no_thread_can_be_started_the_database_is_asked_at_once(tmp_path, monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with WritingTurn(tmp_path).taken(LONG_S) as held:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+        with WritingTurn(tmp_path).taken(LONG_S) as second:
+            assert held and not second
+        monkeypatch.undo()
+        assert len([name for name in os.listdir("/proc/self/fd") if _leads_to(name, tmp_path)]) == 1
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -57,7 +57,13 @@ def _held(folder: Path, seconds: float) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return descriptor if _Place(descriptor).reached(seconds) else None
+        try:
+            place = _Place(descriptor)
+        except RuntimeError:
+            # No thread can be started: the machine has no more, or the interpreter ends.
+            os.close(descriptor)
+            return None
+        return descriptor if place.reached(seconds) else None
     except OSError:
         os.close(descriptor)
         return None
