@@ -48,6 +48,8 @@ from flow_rag_vla.nodes.words_client import WordsClient
 
 START_TIMEOUT_S = 90.0
 RECOVERY_TIMEOUT_S = 60.0
+LABELING_TIMEOUT_S = 240.0
+"""Until the labeling node reports again: it loads at a low priority, behind everything that the graph does."""
 _POLL_S = 0.02
 _BEFORE_KILL = 3
 """Cases that are stored right before the memory is killed."""
@@ -312,7 +314,8 @@ class ChaosRun:
             self._look_for_cases(done)
 
     def _await_new(self, done: Round, name: str, old: int) -> None:
-        deadline, spawned_ns = time.monotonic() + RECOVERY_TIMEOUT_S, 0
+        patience_s = LABELING_TIMEOUT_S if name == "labeling" else RECOVERY_TIMEOUT_S
+        deadline, spawned_ns = time.monotonic() + patience_s, 0
         while time.monotonic() < deadline:
             self._check()
             new = self._supervisor.pid(name)
@@ -326,7 +329,7 @@ class ChaosRun:
                         done.back = (line["ns"] - done.start_ns) / 1e6
                         return
             time.sleep(_POLL_S)
-        done.problems.append(("not back", f"{name} did not report within {RECOVERY_TIMEOUT_S:g} s"))
+        done.problems.append(("not back", f"{name} did not report within {patience_s:g} s"))
 
     def _look_for_episode(self, done: Round, episode: int, killed: bool) -> None:
         """The episode goes on under a manager that is started again; one that was told to end has ended it."""
