@@ -139,7 +139,7 @@ def ros_context(request: pytest.FixtureRequest) -> Iterator[Context]:
             left = participants()
     # The traceback of a test that failed holds on to what it used.
     if left > before and not request.node.stash.get(FAILED, False):
-        pytest.fail(f"{left - before} participants of DDS outlive the test: an action, a client or a node was not destroyed")
+        pytest.fail(f"{left - before} participants of DDS outlive the test: destroy its actions and nodes")
 
 
 def participants() -> int:

@@ -24,8 +24,8 @@ from flow_rag_vla.memory.statistics import Latencies
 from flow_rag_vla.memory.store import CaseFilter, FailureStore, UnknownCaseError
 
 PAYLOADS_KEPT = 16_384
-"""Whole cases kept in memory, 5 kB each; the others are read from the store when a search brings them up. An answer looks
-at 64, and reading those anew takes it four times as long; practice of 100 episodes leaves 1,500 to 3,000."""
+"""Whole cases kept in memory, 5 kB each; the others are read from the store when a search brings them up. An answer
+looks at 64, and reading those anew takes it four times as long; practice of 100 episodes leaves 1,500 to 3,000."""
 
 
 class CaseReader:
