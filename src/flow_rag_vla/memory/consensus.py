@@ -62,7 +62,7 @@ class ConsensusSettings:
 
     neighbours: cases looked at, and as many successes
     sharpness: power to which similarities are raised; with a Gaussian key of width h, p means a width of h / sqrt(p).
-        It decides where the memory speaks at all: with 2.5 it led the arm where it knew nothing, see docs/proof.md
+        It decides where the memory speaks at all: with 2.5 it led the arm where it knew nothing, see docs/proof_history.md
     ridge: noise of a single chunk, as variance beside that of what is right across situations; the more, the more the
         answer is a mean over the neighbourhood
     confidence: lowest confidence that passes, whatever the successes say
@@ -74,7 +74,7 @@ class ConsensusSettings:
     by_act: whether chunks that close the hand at other moments are other acts; False where a chunk's last column is no
         gripper
 
-    The defaults were chosen on development seeds; see what was tried in docs/proof.md. With a gate at 15 % of the
+    The defaults were chosen on development seeds; see what was tried in docs/proof_history.md. With a gate at 15 % of the
     successes, and cases alone in the answer, the first approach to a handle was left alone because handles of another
     size had gone well from there, and the hand missed before the memory spoke.
     """
