@@ -135,6 +135,8 @@ def ros_context(request: pytest.FixtureRequest) -> Iterator[Context]:
         rclpy.try_shutdown()
         left = participants()
         if left > before:
+            # A managed node keeps its participant for as long as anybody keeps the node.
+            request.node.funcargs.clear()
             gc.collect()
             left = participants()
     # The traceback of a test that failed holds on to what it used.

@@ -5,6 +5,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner
@@ -81,8 +82,10 @@ def test_of_a_video_that_is_cut_off_nothing_is_labelled_or_written(tmp_path: Pat
     with av.open(str(path), "w", format="matroska") as made:
         stream = made.add_stream("ffv1", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "bgr0"
+        noise = np.random.default_rng(0)
         for _ in range(9):
-            made.mux(stream.encode(av.VideoFrame(96, 64, "rgb24")))
+            pixels = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         made.mux(stream.encode())
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     arguments = ["label", str(path), "-o", str(tmp_path / "out"), "--registry", str(tmp_path / "registry")]

@@ -46,7 +46,7 @@ def succeed(memory: FailureMemory, make, vectors: list[np.ndarray], *, episodes:
 
 
 def ask(memory: FailureMemory, key: np.ndarray, **settings: object):
-    return ConsensusMemory(memory, ConsensusSettings(**{"sharpness": 2.5, **settings})).answer(
+    return ConsensusMemory(memory, ConsensusSettings(**{"sharpness": 2.5, "mass": 0.05, **settings})).answer(
         key, stamp=STAMP, task="push", phase="reach", stamp_ns=7
     )
 
@@ -55,6 +55,19 @@ def test_an_empty_memory_has_nothing_to_say(memory: FailureMemory, make) -> None
     answer = ask(memory, make.unit(1))
     assert answer.correction.mode is CorrectionMode.NONE
     assert answer.correction.stamp_ns == 7
+
+
+def test_as_it_ships_a_few_cases_of_something_alike_say_nothing_and_one_of_the_same_situation_does(
+    memory: FailureMemory, make
+) -> None:
+    key = make.unit(1)
+    remember(memory, *(corrected(make, make.turned(key, 0.78, seed), 0.004) for seed in (2, 3, 4)))
+    asked = ConsensusMemory(memory)
+    answer = asked.answer(key, stamp=STAMP, task="push", phase="reach", stamp_ns=7)
+    assert answer.correction.mode is CorrectionMode.NONE and len(answer.found.cases) == 3
+    remember(memory, corrected(make, make.turned(key, 0.9, 5), 0.004))
+    answer = asked.answer(key, stamp=STAMP, task="push", phase="reach", stamp_ns=8)
+    assert answer.correction.mode is CorrectionMode.GUIDANCE
 
 
 def test_with_much_noise_the_correction_is_the_mean_weighted_by_similarity(memory: FailureMemory, make) -> None:

@@ -62,11 +62,13 @@ class ConsensusSettings:
 
     neighbours: cases looked at, and as many successes
     sharpness: power to which similarities are raised; with a Gaussian key of width h, p means a width of h / sqrt(p).
-        It decides where the memory speaks at all: with 2.5 it led the arm where it knew nothing, see docs/proof_history.md
+        It decides where the memory speaks at all: with 2.5 it led the arm where it knew nothing, see "A wider kernel"
+        in docs/proof_history.md
     ridge: noise of a single chunk, as variance beside that of what is right across situations; the more, the more the
         answer is a mean over the neighbourhood
     confidence: lowest confidence that passes, whatever the successes say
-    mass: smallest mass of failures; one case of similarity 0.3 ** (1 / sharpness) has 0.3
+    mass: smallest mass of failures: one case of similarity 0.875 has it alone, or ten of 0.72. With a quarter of it
+        one case of 0.78 led the arm where it knew nothing, see docs/proof.md
     false_retrieval_rate: share of successes, at most, that may pass; 1: all that reach the confidence
     minimum_credit: cases with less credit have no say
     until: share of the flow during which the correction guides; 1 because an offset of the policy must be overcome
@@ -74,16 +76,16 @@ class ConsensusSettings:
     by_act: whether chunks that close the hand at other moments are other acts; False where a chunk's last column is no
         gripper
 
-    The defaults were chosen on development seeds; see what was tried in docs/proof_history.md. With a gate at 15 % of the
-    successes, and cases alone in the answer, the first approach to a handle was left alone because handles of another
-    size had gone well from there, and the hand missed before the memory spoke.
+    The defaults were chosen on development seeds; see what was tried in docs/proof_history.md. With a gate at 15 % of
+    the successes, and cases alone in the answer, the first approach to a handle was left alone because handles of
+    another size had gone well from there, and the hand missed before the memory spoke.
     """
 
     neighbours: int = 64
     sharpness: float = 12.0
     ridge: float = 0.3
     confidence: float = 0.01
-    mass: float = 0.05
+    mass: float = 0.2
     false_retrieval_rate: float = 1.0
     minimum_credit: float = 0.2
     until: float = 1.0

@@ -124,7 +124,8 @@ class EpisodeAction:
             speed_scale=asked.speed_scale,
         )
         info = GoalInfo(goal_id=UUID(uuid=list(goal_id)), stamp=self._node.get_clock().now().to_msg())
-        # As rclpy itself enters a goal that it accepts; it has no way to enter one that was accepted elsewhere.
+        # As rclpy itself enters a goal that it accepts, in Jazzy and Kilted alike; it has no way to enter one that was
+        # accepted elsewhere.
         server = self._server
         handle = ServerGoalHandle(server, info, request)
         server._goal_handles[goal_id] = handle

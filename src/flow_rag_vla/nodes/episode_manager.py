@@ -139,6 +139,8 @@ class EpisodeManager(Node):
 
     def begin(self, wanted: Wanted, *, canceled: bool) -> Future[Concluded]:
         """Begin an episode; the future is done when it is over and on record."""
+        # What has come is of the scene before the reset: taken afterwards, it would be a scene of its own.
+        self._witness.listen()
         settings, care = self._settings.value, wanted.care
         done: Future[Concluded] = Future()
         self._done = done

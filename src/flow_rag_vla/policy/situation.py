@@ -51,8 +51,8 @@ WIDTH = 2.5
 """Width of the Gaussian kernel, in standard deviations: two situations one width apart have a cosine of 0.61.
 
 As wide as lets a regression over remembered situations say best what was right in a start that it does not know: see
-"A wider kernel" in docs/proof_history.md. The first version's was so narrow that situations a tenth of a second apart had a
-cosine of 0.4, and that its regression hardly knew more than its nearest case.
+"A wider kernel" in docs/proof_history.md. The first version's was so narrow that situations a tenth of a second apart
+had a cosine of 0.4, and that its regression hardly knew more than its nearest case.
 """
 
 VERSION = 2

@@ -80,7 +80,7 @@ class DoneWell:
     chunk: Array
 
 
-AGREEMENT = ConsensusSettings(sharpness=2.5, by_act=False)
+AGREEMENT = ConsensusSettings(sharpness=2.5, mass=0.05, by_act=False)
 """How the consensus is asked under these keys; no column of a case's chunk is a gripper here."""
 
 Relations = Callable[[NDArray[np.floating]], NDArray[np.floating]]
