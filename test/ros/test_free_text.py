@@ -134,8 +134,10 @@ def test_free_words_become_one_known_task_or_a_refusal_with_the_reason(
     spin_until(done.done, WAIT_S, "the refusal")
     reason = done.result().result.reason
     assert done.result().status == GoalStatus.STATUS_ABORTED and "is held" in reason, reason
-    # A machine that takes long to start it counts the old one as gone before.
-    assert "was started again meanwhile" in reason or "is gone" in reason, reason
+    # A machine that takes long to start it counts the old one as gone before; where the new one's answers get lost, the
+    # plan's own deadline ends the wait.
+    held = ("was started again meanwhile", "is gone", "gave no decision within")
+    assert any(words in reason for words in held), reason
     assert not resets
 
     # Nobody answers in time: held. A node that went away makes nobody less careful.

@@ -32,6 +32,9 @@ LOOK_S = 0.5
 _AGAIN_AT = frozenset({0, 1, 3, 7, 15})
 """Looks after a new server at which it is asked: that it knows of this client is a message of its own."""
 
+_THEN_EVERY = 16
+"""Looks between which it is asked after those: an answer may get lost at any time."""
+
 _Sent = ClientGoalHandle[Any, Any, Any]
 
 
@@ -218,7 +221,7 @@ class _Waiting:
             return
         else:
             self._looks += 1
-        if self._looks in _AGAIN_AT:
+        if self._looks in _AGAIN_AT or self._looks % _THEN_EVERY == _THEN_EVERY - 1:
             self._ask()
 
     def _ask(self) -> None:
