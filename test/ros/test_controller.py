@@ -141,7 +141,7 @@ def test_before_the_first_state_it_names_no_pose(start_node, robot, spin_until):
 def test_a_command_carries_the_provenance_of_its_chunk(following, robot):
     command = robot.last
     assert (command.provenance.policy, command.provenance.noise_seed) == ("flow", 42)
-    assert command.chunk_id > 0 and command.observation_age_ms >= 20.0
+    assert command.chunk_id > 0 and command.observation_age_ms > 0.0
     assert to_ns(command.provenance.observation_stamp) < to_ns(command.header.stamp)
 
 
