@@ -9,7 +9,9 @@ from flow_rag_vla.bringup.reference import parameters_file, reference_page
 from flow_rag_vla.bringup.replay_graph import PLAYER, REPLAY_ARGUMENTS
 from flow_rag_vla.bringup.resources import share_folder
 from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, ROBOT_NODES
+from flow_rag_vla.bringup.security.grants import ANYTHING, grants
 from flow_rag_vla.core.parameters import parameter_table
+from flow_rag_vla.robot.profile import find_profile, load_profile
 
 
 def test_the_reference_page_is_the_one_the_declarations_make():
@@ -35,3 +37,18 @@ def test_the_page_has_every_argument_of_every_launch_file():
         section = reference_page().split(f"`ros2 launch flow_rag_vla {name}.launch.py ")[1].split("`ros2 launch")[0]
         for argument in arguments:
             assert f"| `{argument.name}` |" in section, f"{name}: {argument.name}"
+
+
+def test_the_page_has_whatever_a_node_may_publish_and_answer():
+    page = reference_page()
+    # Those of an arm and its mock are the profile's; those of every node and of people are no endpoint of the graph.
+    nodes = {spec.name for spec in (*EVERY_NODE, PLAYER)}
+    offered = {
+        name
+        for grant in grants(load_profile(find_profile("mock", share_folder() / "config" / "robots")))
+        if grant.node in nodes
+        for name in (*grant.publishes, *grant.serves, *grant.executes)
+        if name != ANYTHING and not name.startswith(("~/", "/rosout", "/parameter_events"))
+    }
+    assert {"labeling/auto_label", "failure_diagnosis", "episode_manager/score", "bag_player/step"} <= offered
+    assert sorted(name for name in offered if f"| `{name}` |" not in page) == []

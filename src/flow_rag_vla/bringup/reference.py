@@ -6,16 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flow_rag_vla.bringup.endpoints import ARM_TOPICS, SERVICES, TOPICS, Topic
+from flow_rag_vla.bringup.deliberation import DELIBERATION_TOPICS
+from flow_rag_vla.bringup.endpoints import ARM_TOPICS, SERVICES, TOPICS, Service, Topic
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, Argument, NodeSpec
+from flow_rag_vla.bringup.labeling import LABELING_SERVICES, LABELING_TOPICS
 from flow_rag_vla.bringup.live import LIVE_TOPICS
 from flow_rag_vla.bringup.parameters.every_node import EveryNodeParameters
 from flow_rag_vla.bringup.replay_graph import PLAYER, REPLAY_ARGUMENTS
 from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, ROBOT_NODES
+from flow_rag_vla.bringup.security.permission import SCORE_EPISODE
 from flow_rag_vla.core.parameters import ParameterInfo, parameter_table
 
 CONFIGURED: tuple[NodeSpec, ...] = (*EVERY_NODE, PLAYER, *ROBOT_NODES)
 """Whose parameters the page and the file list: those of all three graphs."""
+
+EVERY_TOPIC: tuple[Topic, ...] = (*TOPICS, *ARM_TOPICS, *LIVE_TOPICS, *DELIBERATION_TOPICS, *LABELING_TOPICS)
+
+EVERY_SERVICE: tuple[Service, ...] = (
+    *SERVICES,
+    Service(SCORE_EPISODE, "std_srvs/srv/SetBool", "episode_manager",
+            "judges the running episode; where its parameter scoring is person"),
+    *LABELING_SERVICES,
+    Service(f"{PLAYER.name}/pause", "std_srvs/srv/Trigger", PLAYER.name, "stops the bag's time"),
+    Service(f"{PLAYER.name}/resume", "std_srvs/srv/Trigger", PLAYER.name, "lets it go on"),
+    Service(f"{PLAYER.name}/step", "std_srvs/srv/Trigger", PLAYER.name, "plays one step of a paused bag"),
+)  # fmt: skip
+"""Also of the nodes that are started on request, or that stand in another graph than the simulation's."""
 
 
 def reference_page() -> str:
@@ -64,15 +80,18 @@ def reference_page() -> str:
                     ", ".join(item.subscribers) or "tools",
                     item.meaning,
                 )
-                for item in (*TOPICS, *ARM_TOPICS, *LIVE_TOPICS)
+                for item in EVERY_TOPIC
             ],
         ),
         "",
         "## Services and actions",
         "",
+        "Every node has the services of its parameters too, and a managed one those of its states "
+        "([lifecycle](lifecycle.md)).",
+        "",
         *_table(
             ("name", "type", "server", "meaning"),
-            [(f"`{item.name}`", f"`{item.type}`", item.server, item.meaning) for item in SERVICES],
+            [(f"`{item.name}`", f"`{item.type}`", item.server, item.meaning) for item in EVERY_SERVICE],
         ),
         "",
         "## Parameters",
