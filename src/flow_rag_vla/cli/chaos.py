@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.cli.graph_run import new_run_folder
+from flow_rag_vla.cli.known import FAULTS
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.cli.signals import INTERRUPTED, interruptible, uninterrupted
 from flow_rag_vla.core.files import write_text
@@ -51,7 +52,7 @@ def chaos(
     seed: int = typer.Option(0, min=0, help="Draws the faults; the same seed draws the same ones."),
     minutes: float = typer.Option(0.0, min=0.0, help="Stop after so many minutes, whatever --rounds says; 0: never."),
     only: list[str] = typer.Option(
-        [], "--only", help="Only this kind of fault; repeat it.", autocompletion=complete_kind
+        [], "--only", help=f"Only this kind of fault: {FAULTS}; repeat it.", autocompletion=complete_kind
     ),
     world: str = typer.Option(
         "arm", help="arm: the mock arm; sim: PyBullet, where the simulator itself is killed and paused."

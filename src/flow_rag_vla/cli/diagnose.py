@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flow_rag_vla.cli.ask import complete_provider
+from flow_rag_vla.cli.known import SCENE, TASKS
 from flow_rag_vla.cli.model_options import KEY_VARIABLE
 from flow_rag_vla.cli.saying import complain, warn
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    task: str = typer.Argument(..., help="The task."),
+    task: str = typer.Argument(..., help=f"The task: {TASKS}."),
     seed: int = typer.Argument(..., min=0, help="Seed of the start, and of the policy's noise."),
-    variant: str = typer.Option("plain", help="The scene."),
+    variant: str = typer.Option("plain", help=f"{SCENE}."),
     checkpoint: Path | None = typer.Option(None, help="Folder of the policy; none: the shipped."),
     provider: str = typer.Option(
         "",

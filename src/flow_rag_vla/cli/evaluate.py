@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flow_rag_vla.cli.known import SCENE, TASKS
 from flow_rag_vla.cli.paired_trials import PairedTrials, run_paired
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
@@ -70,9 +71,11 @@ class Banks:
 
 def evaluate(
     context: typer.Context,
-    task: Annotated[list[str] | None, typer.Option(help="Task; repeat, or list with commas; default: all")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help=f"Task: {TASKS}; repeat, or list with commas; default: all")
+    ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Scene variant; repeat, or list with commas; all: every one")
+        list[str] | None, typer.Option(help=f"{SCENE}; repeat, or list with commas; all: every one; default: plain")
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each task in each variant")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first episode; tests begin at 100000")] = 100_000,
@@ -113,7 +116,12 @@ def evaluate(
         list[Path] | None, typer.Option(help="Fine-tuned checkpoint of memory 'dagger'; one for each --checkpoint")
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=0, help="Also run starts that failed in the bank again, with so many noises each")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Also run starts that failed in the bank again, with so many noises each; default: as "
+            "the preset says, else 0",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the trials in --output")] = False,
 ) -> None:

@@ -24,7 +24,7 @@ def external(
     episodes: Annotated[int, typer.Option(min=1, help="Fresh starts of each policy")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first; tests begin at 100000")] = 100_000,
     repeats: Annotated[int, typer.Option(min=0, help="Times that each failed start is tried again")] = 0,
-    policy_seed: Annotated[list[int] | None, typer.Option(help="Training seed; repeat for several")] = None,
+    policy_seed: Annotated[list[int] | None, typer.Option(help="Training seed; repeat for several; default: 0")] = None,
     demonstrations: Annotated[int, typer.Option(min=0, help="Of the expert; 0: as declared for the task")] = 0,
     pixels: Annotated[bool, typer.Option("--pixels", help="Observe pictures instead of the state")] = False,
     success: Annotated[str, typer.Option(help="info:KEY, terminated, return>=X or steps>=N")] = "",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.known import SEVERITIES
 from flow_rag_vla.cli.saying import complain, warn
 from flow_rag_vla.cli.signals import ended_by_signals
 
@@ -35,7 +36,7 @@ def live(
     expires: float = typer.Option(0.0, min=0.0, help="Hours that --new-token lasts; 0: it does not expire."),
     namespace: str = typer.Option("", help="Namespace of the graph to show."),
     params_file: str = typer.Option("", help="YAML file of parameters; empty: config/flow_rag_vla.yaml."),
-    log_level: str = typer.Option("info", help="Severity from which the node logs."),
+    log_level: str = typer.Option("info", help=f"Severity from which the node logs: {SEVERITIES}."),
 ) -> None:
     """Serve the live page of a graph that runs on this machine: cameras, commands, loop, failures, memory, stop.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.known import SCENE, TASKS
 from flow_rag_vla.core.goal import UnknownTaskError, check_task
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ CORRECTOR = {"off": "off", "on": "consensus"}
 
 def pairs(
     memory: Annotated[Path, typer.Option(help="Failure memory to try: a database or its folder. A copy is used.")],
-    task: Annotated[str, typer.Option("--task", "-t", help="Task to do.")] = "open_drawer",
-    variant: Annotated[str, typer.Option(help="plain, or a declared hard variant of the task.")] = "object_size",
+    task: Annotated[str, typer.Option("--task", "-t", help=f"Task to do: {TASKS}.")] = "open_drawer",
+    variant: Annotated[str, typer.Option(help=f"{SCENE}.")] = "object_size",
     checkpoint: Annotated[str, typer.Option(help="Folder of the policy checkpoint; empty: the one that ships.")] = "",
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Starts; each is run twice.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first start; the next ones count up.")] = 60_000,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.known import SCENE, TASKS
 from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def practice(
-    task: Annotated[str, typer.Option(help="What is practised")],
+    task: Annotated[str, typer.Option(help=f"What is practised: {TASKS}")],
     output: Annotated[Path, typer.Option(help="Folder that gets the bank; must hold none yet, unless --add")],
-    variant: Annotated[str, typer.Option(help="Scene variant")] = "object_size",
+    variant: Annotated[str, typer.Option(help=SCENE)] = "object_size",
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of the policy; default: the one that ships")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="How many")] = 80,
     seed: Annotated[int, typer.Option(min=0, help="Of the first start; tests begin at 100000")] = 70_000,

@@ -29,18 +29,30 @@ def proof(
     ground: Annotated[
         list[str] | None, typer.Option(help="TASK/SCENE; repeat; default: open_drawer/object_size")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="Fresh starts of each training seed")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Fresh starts of each training seed; default: 134")
+    ] = None,
     demonstrations: Annotated[
-        int | None, typer.Option(min=1, help="Of each goal, from which each policy is trained")
+        int | None, typer.Option(min=1, help="Of each goal, from which each policy is trained; default: 20")
     ] = None,
-    training_seed: Annotated[list[int] | None, typer.Option(min=0, help="Seed of a policy; repeat for several")] = None,
-    practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank")] = None,
+    training_seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Seed of a policy; repeat for several; default: 0, 1, 2")
+    ] = None,
+    practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank; default: 100")] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=0, help="How often a start that failed in practice is tried again, at most")
+        int | None,
+        typer.Option(min=0, help="How often a start that failed in practice is tried again, at most; default: 0"),
     ] = None,
-    variants: Annotated[str | None, typer.Option(help="What the memory does, as in evaluate --memory")] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            help="What the memory does, as in evaluate --memory; "
+            "default: off,retry,blend,shuffled+by_cause,dagger,by_cause:50,by_cause"
+        ),
+    ] = None,
     repeated: Annotated[
-        str | None, typer.Option(help="The same for the starts that failed in practice, tried again")
+        str | None,
+        typer.Option(help="The same for the starts that failed in practice, tried again; default: off,by_cause"),
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder that gets the summaries and every trial, e.g. docs/results")

@@ -9,13 +9,14 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.known import TASKS, VARIANTS
 from flow_rag_vla.cli.saying import complain
 
 
 def regret(
     bank: Path = typer.Argument(..., help="Folder of a bank of cases, made by practice or evaluate --collect."),
-    task: str = typer.Option(..., help="The task that it was made of."),
-    variant: str = typer.Option("plain", help="The scene that it was made of."),
+    task: str = typer.Option(..., help=f"The task that it was made of: {TASKS}."),
+    variant: str = typer.Option("plain", help=f"The scene that it was made of: {VARIANTS}."),
     checkpoint: Path | None = typer.Option(None, help="Folder of the policy that it was made of; none: the shipped."),
     method: str = typer.Option("consensus", help="How the bank's memory acts, as in evaluate --memory."),
     starts: int = typer.Option(10, min=1, help="Failed starts that are done again, the first ones of the bank."),

@@ -27,6 +27,7 @@ from flow_rag_vla.cli.graph_options import (
     also_started,
 )
 from flow_rag_vla.cli.graph_run import graph_run, new_run_folder
+from flow_rag_vla.cli.known import SEVERITIES
 from flow_rag_vla.cli.live import with_page
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import write_text
@@ -49,15 +50,19 @@ def robot(
     checkpoint: str = typer.Option("", help="Folder of the policy checkpoint; empty: the one that ships."),
     corrector: str = CORRECTOR,
     memory: str = typer.Option(
-        "", help="Failure memory to use and extend, a database or its folder; empty: one in the run folder."
+        "",
+        help="Failure memory to use and extend, a database or its folder; empty: one in the run folder, or "
+        "without --runs the one in ~/.ros/flow_rag_vla.",
     ),
     policy_server: str = POLICY_SERVER,
     policy_preset: str = POLICY_PRESET,
     also: list[str] = ALSO,
     params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
-    log_level: str = typer.Option("info", help="Severity from which nodes log."),
-    runs: Path | None = typer.Option(None, help="Record the run into a folder of its own inside this one."),
+    log_level: str = typer.Option("info", help=f"Severity from which nodes log: {SEVERITIES}."),
+    runs: Path | None = typer.Option(
+        None, help="Record the run into a folder of its own inside this one; left out: nothing is recorded."
+    ),
     live: bool = LIVE,
     live_port: int = LIVE_PORT,
 ) -> None:

@@ -32,6 +32,7 @@ from flow_rag_vla.cli.graph_options import (
     also_started,
 )
 from flow_rag_vla.cli.graph_run import GraphEnded, GraphRun, graph_run, new_run_folder
+from flow_rag_vla.cli.known import SCENE, SEVERITIES, TASKS
 from flow_rag_vla.cli.saying import warn
 from flow_rag_vla.cli.signals import INTERRUPTED
 from flow_rag_vla.core.files import write_text
@@ -71,12 +72,14 @@ def check_variant(variant: str) -> None:
 
 def sim(
     task: list[str] = typer.Option(
-        ["pick_and_place"], "--task", "-t", help="Task to do; repeat it, or say 'all'.", autocompletion=complete_task
+        ["pick_and_place"],
+        "--task",
+        "-t",
+        help=f"Task to do: {TASKS}; repeat it, or say 'all'.",
+        autocompletion=complete_task,
     ),
     instruction: str = typer.Option("", "--instruction", "-i", help="The goal in words, instead of --task."),
-    variant: str = typer.Option(
-        "plain", help="plain, or a declared hard variant of the scene.", autocompletion=complete_variant
-    ),
+    variant: str = typer.Option("plain", help=f"{SCENE}.", autocompletion=complete_variant),
     episodes: int = typer.Option(6, "--episodes", "-n", min=1, help="Episodes to do, tasks in turn."),
     duration: float = typer.Option(0.0, min=0.0, help="Start episodes for so many seconds, instead of --episodes."),
     seed: int = typer.Option(100_000, min=0, help="Seed of the first episode; the next ones count up."),
@@ -93,7 +96,7 @@ def sim(
     also: list[str] = ALSO,
     params_file: str = PARAMS_FILE,
     namespace: str = typer.Option("", help="Namespace of the graph; two can run side by side."),
-    log_level: str = typer.Option("info", help="Severity from which nodes log."),
+    log_level: str = typer.Option("info", help=f"Severity from which nodes log: {SEVERITIES}."),
     runs: Path = typer.Option(Path("runs"), help="Folder in which the run's own folder is made."),
     record: bool = typer.Option(True, help="Write an MCAP bag of all topics."),
     report: bool = typer.Option(True, help="Make the report page and the animated picture at the end."),
