@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -116,6 +117,21 @@ def test_a_server_sees_no_keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
     _, calls = with_tools(Scripted(call("key"), READY, "x"))
     assert calls[0].result == "no key"
+
+
+def test_a_server_starts_where_the_error_output_was_no_file_when_mcp_was_imported():
+    program = """if True:
+        import asyncio, contextlib, io, sys
+        with contextlib.redirect_stderr(io.StringIO()):
+            import mcp
+        from flow_rag_vla.llm.tools import attached
+        async def names():
+            async with attached([sys.argv[1]]) as toolbox:
+                return [tool.name for tool in toolbox.tools]
+        print(asyncio.run(names()))
+    """
+    ran = subprocess.run([sys.executable, "-c", program, SERVER], capture_output=True, text=True, timeout=60)
+    assert "friction" in ran.stdout, ran.stderr
 
 
 @pytest.mark.parametrize("command", ["/nowhere/server", f"{sys.executable} -c pass", ""])

@@ -14,10 +14,11 @@ import asyncio
 import json
 import os
 import shlex
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 from pydantic import StringConstraints
 
@@ -127,7 +128,7 @@ async def attached(
         BadRequestError: for what is no command line, two tools of one name, or an allowed name that no server has.
     """
     try:
-        from mcp import Client, StdioServerParameters
+        from mcp import Client, StdioServerParameters, stdio_client
     except ImportError as error:
         raise MissingPackageError("tools need the mcp package: pip install 'flow_rag_vla[mcp]'") from error
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -140,7 +141,10 @@ async def attached(
             for command in commands:
                 program, *arguments = _words(command)
                 server = StdioServerParameters(command=program, args=arguments, env=environment)
-                client, tools = await _started(stack, Client(server, read_timeout_seconds=start_timeout_s), command)
+                # What a server says in its log goes to this process's own error output. mcp would take what stood for
+                # it when it was imported, which may be closed by now or no file at all; None hands the output on.
+                speaking = stdio_client(server, errlog=cast("TextIO", sys.__stderr__))
+                client, tools = await _started(stack, Client(speaking, read_timeout_seconds=start_timeout_s), command)
                 for tool in tools:
                     if tool.name in found:
                         raise BadRequestError(f"two servers have a tool {tool.name!r}; attach one of them")
