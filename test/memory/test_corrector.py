@@ -31,7 +31,7 @@ def known(make, step: float, similarity: float = 0.9, **fields: object) -> Credi
     return CredibleCase(make.case(correction=make.motion(step), correction_source=source, **fields), similarity)
 
 
-@pytest.mark.parametrize("name", ["dispatch", "rules_blend", "off"])
+@pytest.mark.parametrize("name", CORRECTORS)
 def test_nothing_credible_is_no_correction(name):
     correction = make_corrector(name).correct(5, [], THRESHOLD)
     assert (correction.stamp_ns, correction.mode, correction.case_ids) == (5, CorrectionMode.NONE, ())
