@@ -30,7 +30,7 @@ OFFSET_CASES = 3
 """Cases that must agree before their offset counts as systematic; one fewer for MISALIGNMENT, one by nature."""
 
 BLEND_STRENGTH = 0.3
-"""The seeds' fixed weight."""
+"""The first design's fixed weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,10 @@ class DispatchCorrector:
 
 
 class RulesBlendCorrector:
-    """The seeds' rule table and fixed blend, as the baseline that the others are measured against.
+    """The first design's rule table and fixed blend, as the baseline that the others are measured against.
 
     ``actions`` is the rule applied to the failed chunk of the most similar case; the strength is always 0.3. Types for
-    which the seeds have no rule give NONE: there the seeds blend the failed action itself back in.
+    which that has no rule give NONE: there it blended the failed action itself back in.
     """
 
     def correct(self, stamp_ns: int, cases: Sequence[CredibleCase], threshold: float) -> Correction:
@@ -214,7 +214,7 @@ def systematic_offset(cases: Sequence[FailureCase]) -> Array | None:
 
 
 def rule_correction(case: FailureCase) -> Array | None:
-    """The seeds' rule for a failure type, on each row of the failed chunk (H, 7); None for types without a rule.
+    """The first design's rule for a failure type, on each row of the failed chunk (H, 7); None if it has none.
 
     - grasp failure: grip x 1.3, at most 1. With a gripper that is commanded open (1) or closed (0) this changes
       nothing; the seeds mean a force, which the action space does not have.

@@ -229,7 +229,7 @@ class NegativeCorrector:
 
 
 class AloneCorrector:
-    """The memory's chunk in the policy's place: the most similar case's correction, else the seeds' rule."""
+    """The memory's chunk in the policy's place: the most similar case's correction, else the first design's rule."""
 
     def correct(self, stamp_ns: int, cases: Sequence[CredibleCase], threshold: float) -> Correction:
         """Say what to do: BLEND, which an arbiter with a weight of 1 executes alone."""

@@ -46,9 +46,9 @@ class Plan:
 
 
 PRESETS: Mapping[str, str] = {
-    "ablation": "The seeds' ablation: flow only, RAG only, sequential, parallel.",
+    "ablation": "The first design's ablation: flow only, RAG only, sequential, parallel.",
     "controls": (
-        "The method of --memory beside no memory, blind retry, its shuffled memory, the seeds' blend, DAgger (with "
+        "The method of --memory beside no memory, blind retry, its shuffled memory, the first blend, DAgger (with "
         "--dagger), memories of 50 and 100 episodes where the bank has more; repeat failures too."
     ),
     "online": "The method of --memory with a memory that begins empty and grows, beside no memory on the same starts.",

@@ -173,7 +173,7 @@ register("guide", "Guidance inside the flow toward the correction of the most cr
 register("prior", "The flow begins at an intermediate time from the most credible case's correction under noise.")
 register("negative", "Sampling away from the failed chunks; corrections are not used.")
 register("residual", "The most similar case's correction minus what failed, clipped and added by the controller.")
-register("blend", "The seeds' baseline: a rule by failure type, averaged in at a weight of 0.3.")
+register("blend", "The first design's baseline: a rule by failure type, averaged in at a weight of 0.3.")
 register("retry", "Blind retry: after a detected failure back to the start pose, then other noise.", needs_cases=False)
 register(
     "rewind",
