@@ -75,11 +75,11 @@ def test_why_says_when_there_are_no_pictures_to_save(bag, tmp_path):
     ("arguments", "said"),
     [
         (["why", "BAG", "999"], "holds ticks"),
-        (["why", "/nowhere", "1"], "holds no .mcap"),
+        (["why", "/nowhere", "1"], "there is nothing at /nowhere; give a bag folder, a run folder"),
         (["why", "BAG", "90", "--memory", "/nowhere.db"], "/nowhere.db is not there"),
         (["replay", "BAG", "--memory", "off,on,empty"], "expected one or two"),
         (["replay", "BAG", "--memory", "magic"], "not one of"),
-        (["replay", "/nowhere"], "does not exist"),
+        (["replay", "/nowhere"], "does not exist; name a bag folder, a run folder, or a file"),
         (["replay", "BAG", "--graph", "--remake", "soup"], "soup"),
         (["record", "--profile", "soup"], "soup"),
         (["dataset", "import", "/nowhere", "--to", "NEVER"], "LeRobot"),

@@ -186,7 +186,7 @@ def test_a_type_of_another_version_is_converted_and_one_that_nobody_has_is_left_
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"bag": "/nowhere"}, "holds no .mcap or .db3 file"),
+        ({"bag": "/nowhere"}, "there is nothing at /nowhere; give a bag folder"),
         ({"mute": ["nothing"]}, "cannot mute 'nothing'"),
         ({"remap": ["joint_states"]}, "not of the form old:=new"),
         ({"start": 99.0}, "is beyond the bag"),

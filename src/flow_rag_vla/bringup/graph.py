@@ -155,6 +155,19 @@ class GraphError(ValueError):
     """The arguments of a bring-up make no sense."""
 
 
+def check_policy_folder(checkpoint: str) -> None:
+    """Refuse a policy's folder that is none before anything is started; empty: the one that ships.
+
+    Raises:
+        GraphError: naming it and what to give.
+    """
+    if checkpoint and not (Path(checkpoint).expanduser() / "policy.json").is_file():
+        raise GraphError(
+            f"checkpoint {checkpoint!r} holds no policy.json; give a policy's folder, such as "
+            "runs/train/checkpoints/policy, which flow_rag_vla train makes"
+        )
+
+
 def memory_database(memory: str) -> str:
     """Database that the argument ``memory`` names: a file, or that of a run's or a bank's folder."""
     path = Path(memory).expanduser()
@@ -279,4 +292,5 @@ def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
     path = values["params_file"]
     if path and not Path(path).is_file():
         raise GraphError(f"params_file {path!r} does not exist; copy config/flow_rag_vla.yaml and edit the copy")
+    check_policy_folder(values["checkpoint"])
     return values

@@ -20,6 +20,7 @@ from flow_rag_vla.bringup.graph import (
     NodeSpec,
     Parameters,
     Process,
+    check_policy_folder,
     chosen_policy,
     memory_database,
     node_spec,
@@ -152,7 +153,9 @@ def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
             raise GraphError(f"{argument.name} is {value!r}, expected one of {', '.join(argument.choices)}")
     for name in ("params_file", "bag"):
         if values[name] and not Path(values[name]).expanduser().exists():
-            raise GraphError(f"{name} {values[name]!r} does not exist")
+            wanted = "a bag folder, a run folder, or a file" if name == "bag" else "a YAML file of parameters"
+            raise GraphError(f"{name} {values[name]!r} does not exist; name {wanted}")
+    check_policy_folder(values["checkpoint"])
     if not values["bag"]:
         raise GraphError("bag is empty; name a bag folder, a run folder, or a file")
     return values

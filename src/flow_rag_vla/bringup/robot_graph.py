@@ -22,6 +22,7 @@ from flow_rag_vla.bringup.graph import (
     NodeSpec,
     Parameters,
     Process,
+    check_policy_folder,
     chosen_policy,
     decides,
     memory_database,
@@ -174,6 +175,7 @@ def _checked(arguments: Mapping[str, str]) -> dict[str, str]:
     path = values["params_file"]
     if path and not Path(path).is_file():
         raise GraphError(f"params_file {path!r} does not exist; copy config/flow_rag_vla.yaml and edit the copy")
+    check_policy_folder(values["checkpoint"])
     if not values["profile"]:
         shipped = ", ".join(sorted(found.stem for found in robots_folder().glob("*.yaml")))
         raise GraphError(f"profile is empty; name one of {shipped}, or a YAML file (docs/robot.md)")

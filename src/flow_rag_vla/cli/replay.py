@@ -126,13 +126,17 @@ def _play(console: Console, arguments: dict[str, str], runs: Path | None, rate: 
 
     folder = None
     if runs is not None:
+        found = runs.exists()
         folder = new_run_folder(runs)
         arguments = {**arguments, "run_folder": str(folder)}
     try:
         processes = replay_graph(arguments, default_params_file())
     except GraphError as error:
-        if folder is not None:
+        if runs is not None and folder is not None:
+            # What makes no sense leaves nothing behind.
             folder.rmdir()
+            if not found:
+                runs.rmdir()
         raise typer.BadParameter(str(error)) from None
     if folder is not None:
         console.print(f"run [bold]{folder}[/bold]")

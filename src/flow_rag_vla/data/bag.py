@@ -86,6 +86,10 @@ class Bag:
             BagError: if there is no bag, nothing in it is readable, or a compressed part unpacks to too much.
         """
         self.path = Path(path)
+        if not self.path.exists():
+            raise BagError(
+                f"there is nothing at {self.path}; give a bag folder, a run folder such as runs/TIME, or a file"
+            )
         files = bag_files(self.path)
         if not files or not files[0].exists():
             raise BagError(f"{self.path} holds no .mcap or .db3 file; give the folder that the recorder wrote")

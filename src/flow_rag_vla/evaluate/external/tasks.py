@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Literal
 
@@ -172,7 +173,9 @@ def _metaworld(task: str, success: str, step_limit: int) -> ExternalTask:
     known = installed("metaworld.env_dict", "metaworld").ALL_V3_ENVIRONMENTS
     policies = installed("metaworld.policies", "metaworld").ENV_POLICY_MAP
     if task not in known:
-        raise ExternalError(f"Meta-World knows no task {task!r}; it knows {', '.join(sorted(known))}")
+        near = get_close_matches(task, [*known, *(name.removesuffix("-v3") for name in known)], n=1)
+        meant = f"; did you mean {near[0].removesuffix('-v3')}-v3?" if near else ""
+        raise ExternalError(f"Meta-World knows no task {task!r}{meant}; it knows {', '.join(sorted(known))}")
     name = f"metaworld/{task}"
     rule = success_rule(success)
 

@@ -129,7 +129,7 @@ def read_dataset(folder: str | Path, *, verify: bool = False) -> LabelDataset:
     if not (root / MANIFEST).is_file():
         raise DatasetError(
             f"{root} holds no {MANIFEST}, so there is no dataset: give the folder of a version that "
-            "'flow_rag_vla label-dataset build' made",
+            "'flow_rag_vla label-dataset build' made, or where a name is taken, its folder of datasets with --store",
             "dataset_missing",
         )
     manifest = read_manifest(root)

@@ -70,7 +70,9 @@ class OpenedRegistry:
             url = f"sqlite:///{self.folder / DATABASE_FILE}"
             if not create and not (self.folder / DATABASE_FILE).is_file():
                 raise StorageError(
-                    ErrorCode.STORAGE_FAILED, f"{self.folder}: there is no registry", "check the path, or create one"
+                    ErrorCode.STORAGE_FAILED,
+                    f"{self.folder}: there is no registry",
+                    "check the path, or make one: flow_rag_vla label PICTURES --registry FOLDER",
                 )
         with files_checked(str(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
