@@ -31,6 +31,7 @@ from flow_rag_vla.cli.language import language
 from flow_rag_vla.cli.live import live
 from flow_rag_vla.cli.llm import app as llm
 from flow_rag_vla.cli.memory import app as memory
+from flow_rag_vla.cli.missing import where_from
 from flow_rag_vla.cli.pairs import pairs
 from flow_rag_vla.cli.person import approve, score
 from flow_rag_vla.cli.practice import practice
@@ -129,8 +130,8 @@ def options(
 def main() -> None:
     """Run the console command.
 
-    A file that the system refuses, wherever that is noticed, ends it with one line. What a command checks beforehand is
-    said by it, with its option.
+    A file that the system refuses, or a package that is not installed, wherever that is noticed, ends it with one line.
+    What a command checks beforehand is said by it, with its option.
     """
     try:
         app()
@@ -140,6 +141,12 @@ def main() -> None:
     except KeyboardInterrupt:
         # Before a command began: the others end by themselves.
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        said = where_from(error.name or "")
+        if not said:
+            raise
+        complain(Console(stderr=True), said)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in REFUSED:
             raise
