@@ -27,6 +27,7 @@ from flow_rag_vla.bringup.loop_settings import loop_settings
 from flow_rag_vla.bringup.parameters.chaos import ChaosMonitorParameters
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC, VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC, loop_limits
+from flow_rag_vla.evaluate.chaos.sending import SendingTimes
 from flow_rag_vla.evaluate.chaos.watch import CommandLimits, CommandSample, CommandWatch
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.diagnostics import OK, Diagnostics, Health
@@ -95,6 +96,8 @@ class ChaosMonitor(Node):
         self._watch = CommandWatch(command_limits(profile))
         self._scene: tuple[bytes, int] | None = None
         self._before: tuple[int, int] | None = None
+        self._times = SendingTimes()
+        self._times.look(time.monotonic_ns(), _ahead_ns())
         self._sent_ns = 0
         self._stops_counted = 0
         subscribe = self.create_subscription
@@ -120,12 +123,13 @@ class ChaosMonitor(Node):
         line = {"ns": time.monotonic_ns() if at_ns is None else at_ns, "what": what, **values}
         self._output.write(json.dumps(line) + "\n")
 
+    def _sent(self, info: MessageInfo, now_ns: int, after_ns: int = 0) -> int:
+        """When a message left, steady; this process may have been held up, and the clock set meanwhile."""
+        return self._times.sent_ns(info.get("source_timestamp"), now_ns, _ahead_ns(), after_ns)
+
     def _on_command(self, message: ControlCommand, info: MessageInfo) -> None:
         now = time.monotonic_ns()
-        sent = now - _under_way(info.get("source_timestamp"))
-        # Where the clock was set while it was under way, nothing is known but when it came.
-        sent = sent if sent > self._sent_ns else now
-        self._sent_ns = sent
+        sent = self._sent_ns = self._sent(info, now, after_ns=self._sent_ns)
         sample = command_sample(message, sent, now)
         violations, gap = self._watch.take(sample)
         for violation in violations:
@@ -141,7 +145,7 @@ class ChaosMonitor(Node):
             self._say("stopped", sent, delay_ms=self._watch.stop_delays_ms[-1])
 
     def _on_stop(self, message: Bool, info: MessageInfo) -> None:
-        at = time.monotonic_ns() - _under_way(info.get("source_timestamp"))
+        at = self._sent(info, time.monotonic_ns())
         if message.data:
             self._watch.stop_asked(at)
         else:
@@ -150,7 +154,7 @@ class ChaosMonitor(Node):
         self._say("stop" if message.data else "release", at)
 
     def _on_hold(self, message: String, info: MessageInfo) -> None:
-        at = time.monotonic_ns() - _under_way(info.get("source_timestamp"))
+        at = self._sent(info, time.monotonic_ns())
         self._say("hold", at, text=message.data)
 
     def _on_scene(self, message: SceneState, info: MessageInfo) -> None:
@@ -167,6 +171,7 @@ class ChaosMonitor(Node):
             self._say("alive", node=status.name.rpartition("/")[2])
 
     def _count(self) -> None:
+        self._times.look(time.monotonic_ns(), _ahead_ns())
         watch = self._watch
         self._say(
             "count",
@@ -181,14 +186,10 @@ class ChaosMonitor(Node):
         return OK, "listening", {"commands": self._watch.commands, "lost": self._watch.lost}
 
 
-_LONGEST_NS = 10_000_000_000
-"""A monitor that the machine holds up gets late what left on time; more than this is a clock that was set."""
-
-
-def _under_way(source_ns: int | None) -> int:
-    """How long a message took until now, nanoseconds; 0 where its stamp says nothing."""
-    waited = time.time_ns() - (source_ns or 0)
-    return waited if 0 < waited < _LONGEST_NS else 0
+def _ahead_ns() -> int:
+    """How far the system clock is ahead of the steady one."""
+    steady = time.monotonic_ns()
+    return time.time_ns() - steady
 
 
 def main(args: Sequence[str] | None = None) -> int:
