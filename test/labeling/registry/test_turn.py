@@ -27,10 +27,12 @@ WRITERS = 6
 def queueing(monkeypatch):
     """Waits until one more thread stands in the kernel's queue."""
     standing = threading.Semaphore(0)
+    seen: list[threading.Thread] = []
     real = fcntl.flock
 
     def noted(descriptor, how):
-        if how == fcntl.LOCK_EX:
+        if how == fcntl.LOCK_EX and threading.current_thread() not in seen:
+            seen.append(threading.current_thread())
             standing.release()
         return real(descriptor, how)
 
@@ -106,6 +108,78 @@ def test_a_turn_that_was_given_up_is_let_go_when_it_comes(tmp_path, queueing):
         queueing()
     with WritingTurn(tmp_path).taken(LONG_S) as third:
         assert third
+
+
+def test_who_lets_the_turn_go_and_asks_again_does_not_get_in_before_who_stands_there(tmp_path, monkeypatch):
+    """The next one is not awake yet when the turn is free: a writer that never rests would always be there first."""
+    standing, awake, real = threading.Event(), threading.Event(), fcntl.flock
+
+    def asleep(descriptor, how):
+        if how == fcntl.LOCK_EX and _leads_to(str(descriptor), tmp_path):
+            standing.set()
+            assert awake.wait(LONG_S)
+        return real(descriptor, how)
+
+    monkeypatch.setattr(turn.fcntl, "flock", asleep)
+    reached: list[bool] = []
+
+    def wait() -> None:
+        with WritingTurn(tmp_path).taken(LONG_S) as held:
+            reached.append(held)
+
+    thread = threading.Thread(target=wait)
+    restless = WritingTurn(tmp_path)
+    with restless.taken(LONG_S) as first:
+        thread.start()
+        assert first and standing.wait(LONG_S)
+    with restless.taken(0.05) as again:
+        assert not again
+    awake.set()
+    thread.join()
+    assert reached == [True]
+    with restless.taken(LONG_S) as again:
+        assert again
+
+
+def test_a_wait_that_is_interrupted_gives_its_place_up(tmp_path, monkeypatch):
+    """Ctrl-C in a program that goes on, such as a notebook: nobody would ever let that turn go."""
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout=None):
+            if timeout is None:  # a thread that is started is waited for
+                return super().wait()
+            raise KeyboardInterrupt
+
+    with WritingTurn(tmp_path).taken(LONG_S) as first:
+        assert first
+        waiting = WritingTurn(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(turn.threading, "Event", Interrupted)
+            with pytest.raises(KeyboardInterrupt), waiting.taken(LONG_S):
+                pass
+    for thread in _standing():
+        thread.join(LONG_S)
+    with WritingTurn(tmp_path).taken(LONG_S / 6) as later:
+        assert later
+
+
+def test_who_waits_in_vain_again_and_again_has_one_place(tmp_path):
+    """Behind a program that was stopped with its turn, each write would leave a thread and its files there."""
+    before = len(_standing())
+    with WritingTurn(tmp_path).taken(LONG_S) as first:
+        assert first
+        waiting = WritingTurn(tmp_path)
+        for _ in range(5):
+            with waiting.taken(0.01) as held:
+                assert not held
+        assert len(_standing()) == before + 1
+        assert len([name for name in os.listdir("/proc/self/fd") if _leads_to(name, tmp_path)]) == 2
+    with waiting.taken(LONG_S) as held:
+        assert held
+
+
+def _standing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "registry turn"]
 
 
 def test_where_no_thread_can_be_started_the_database_is_asked_at_once(tmp_path, monkeypatch):

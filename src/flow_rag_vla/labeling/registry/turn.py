@@ -3,8 +3,10 @@
 """Whose turn it is to write: who asked first writes first, threads and processes alike.
 
 SQLite gives its lock to whoever asks at the right moment, and who has waited long asks more seldom: one of many writers
-can wait for most of a minute while the others write. The kernel keeps those who wait for a lock of a folder (``flock``)
-in a queue, and takes the lock back from a process that dies.
+can wait for most of a minute while the others write. The kernel keeps those who wait for a lock (``flock``) in a queue,
+and takes the lock back from a process that dies. But a lock that was let go is given to whoever asks before the first
+of the queue is awake, and who writes over and over asks at that very moment. So there are two locks: whoever is next
+holds the door while waiting for the folder, and who comes back finds the door held.
 
 A turn is a courtesy. What protects the data is the database's own lock, so that who gets no turn in time asks the
 database all the same: a program that stands still in the queue costs the others a wait, and no more.
@@ -19,6 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+DOOR = "writers.lock"
+"""File beside the database: who has its lock is the next to write. It is empty, and made anew where it is missing."""
+
 
 class WritingTurn:
     """The queue before one database; any thread may ask."""
@@ -27,6 +32,9 @@ class WritingTurn:
         """Queue with everybody who writes to a database in this folder; None: with the threads of this object alone."""
         self._folder = folder
         self._threads = threading.Lock()
+        self._deciding = threading.Lock()
+        self._given_up: list[_Place] = []
+        """Places that nobody waits at, first come first; they cannot be left before they are reached."""
 
     @contextmanager
     def taken(self, seconds: float) -> Iterator[bool]:
@@ -39,66 +47,108 @@ class WritingTurn:
                 if held:
                     self._threads.release()
             return
-        descriptor = _held(self._folder, seconds)
+        place = self._reached(self._folder, seconds)
         try:
-            yield descriptor is not None
+            yield place is not None
         finally:
-            if descriptor is not None:
-                _let_go(descriptor)
+            if place is not None:
+                place.leave()
 
-
-def _held(folder: Path, seconds: float) -> int | None:
-    """A descriptor that holds the lock of a folder; None: not in so many seconds, or never."""
-    try:
-        # Of the folder: to close a database's file would drop the locks that SQLite has on it.
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    def _reached(self, folder: Path, seconds: float) -> _Place | None:
+        """A place whose turn it is; None: not in so many seconds, or never."""
+        with self._deciding:
+            # Who asks after somebody gave up stands where that one stood: a place costs a thread and two files.
+            place = self._given_up.pop(0) if self._given_up else None
+            if place is not None:
+                place.wanted = True
+        if place is None:
+            try:
+                place = _Place(folder)
+            except OSError:
+                return None
+            try:
+                if place.reached_at_once():
+                    return place
+                threading.Thread(target=self._stand, args=(place,), name="registry turn", daemon=True).start()
+            except (OSError, RuntimeError):
+                # No lock is to be had here; or no thread: the machine has no more, or the interpreter ends.
+                place.leave()
+                return None
         try:
-            place = _Place(descriptor)
-        except RuntimeError:
-            # No thread can be started: the machine has no more, or the interpreter ends.
-            os.close(descriptor)
-            return None
-        return descriptor if place.reached(seconds) else None
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+            place.reached.wait(seconds)
+        except BaseException:
+            # Such as Ctrl-C: a place that nobody leaves would keep everybody else waiting.
+            if self._still_ours(place):
+                place.leave()
+            raise
+        return place if self._still_ours(place) else None
 
+    def _still_ours(self, place: _Place) -> bool:
+        """Whether the turn came; if not, the place is given up."""
+        with self._deciding:
+            if not place.reached.is_set():
+                place.wanted = False
+                self._given_up.append(place)
+            return place.wanted
 
-def _let_go(descriptor: int) -> None:
-    # In so many words: a child that was forked meanwhile has the descriptor too, and closing ours would leave it held.
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
+    def _stand(self, place: _Place) -> None:
+        place.stand()
+        with self._deciding:
+            if place.wanted:
+                place.reached.set()
+                return
+            self._given_up.remove(place)
+        place.leave()
 
 
 class _Place:
     """A place in the kernel's queue. A thread stands in it: waiting for ``flock`` has no limit of time."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._deciding = threading.Lock()
-        self._reached = threading.Event()
-        self._given_up = False
-        threading.Thread(target=self._stand, name="registry turn", daemon=True).start()
+    def __init__(self, folder: Path) -> None:
+        """Open what is locked.
 
-    def reached(self, seconds: float) -> bool:
-        """Whether the turn came in so many seconds; if not, the descriptor is the thread's to close."""
-        self._reached.wait(seconds)
-        with self._deciding:
-            self._given_up = not self._reached.is_set()
-            return not self._given_up
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self.wanted = True
+        self.reached = threading.Event()
+        # The folder: to close a database's file would drop the locks that SQLite has on it.
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._door = os.open(folder / DOOR, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except BaseException:
+            os.close(self._folder)
+            raise
 
-    def _stand(self) -> None:
+    def reached_at_once(self) -> bool:
+        """Whether nobody stands before this one; the door is kept where only the folder is not free.
+
+        Raises:
+            OSError: there are no such locks here.
+        """
+        try:
+            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        _unlocked(self._door)
+        return True
+
+    def stand(self) -> None:
+        """Wait for the turn, for however long."""
         with suppress(OSError):
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        with self._deciding:
-            if not self._given_up:
-                self._reached.set()
-                return
-        _let_go(self._descriptor)
+            fcntl.flock(self._door, fcntl.LOCK_EX)
+            fcntl.flock(self._folder, fcntl.LOCK_EX)
+        _unlocked(self._door)
+
+    def leave(self) -> None:
+        """Let the next one go."""
+        for descriptor in (self._door, self._folder):
+            _unlocked(descriptor)
+            os.close(descriptor)
+
+
+def _unlocked(descriptor: int) -> None:
+    # In so many words: a child that was forked meanwhile has the descriptor too, and closing ours would leave it held.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
