@@ -63,6 +63,8 @@ class Person:
 
     name: str
     role: Role
+    expires: float | None = None
+    """Unix time, seconds, at which the token ends; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,23 @@ class Access:
                 found = token
         if found is None:
             raise GatewayError(401, "token_unknown", "this token is not known here", "use a token of this server")
-        if found.expires is not None and self._clock() >= found.expires:
-            raise GatewayError(401, "token_expired", f"the token {found.name!r} has expired", "ask for a new one")
-        return Person(found.name, found.role)
+        person = Person(found.name, found.role, found.expires)
+        self.still(person)
+        return person
+
+    def still(self, person: Person) -> None:
+        """Check that a person's token has not ended meanwhile: a connection may outlive it.
+
+        Raises:
+            GatewayError: 401, ``token_expired``.
+        """
+        left_s = self.left_s(person)
+        if left_s is not None and left_s <= 0.0:
+            raise GatewayError(401, "token_expired", f"the token {person.name!r} has expired", "ask for a new one")
+
+    def left_s(self, person: Person) -> float | None:
+        """Seconds for which a person's token will still be taken; None: without end."""
+        return None if person.expires is None else person.expires - self._clock()
 
     def check(self, secret: str | None, role: Role) -> Person:
         """Whose secret it is, if that person has at least ``role``.

@@ -33,9 +33,14 @@ async def admit(socket: WebSocket, role: Role) -> Person | None:
         error = GatewayError(401, "token_missing", "no token came", 'send {"token": ...} as the first message')
     except GatewayError as refusal:
         error = refusal
+    await turn_away(socket, error)
+    return None
+
+
+async def turn_away(socket: WebSocket, error: GatewayError) -> None:
+    """Say why, and close the connection."""
     await socket.send_text(json.dumps({"error": error.body()}))
     await socket.close(FORBIDDEN if error.status == 403 else UNAUTHORIZED)
-    return None
 
 
 def _secret(text: str) -> str | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.failure import Evidence
-from flow_rag_vla.gateway.access import Access, Role
+from flow_rag_vla.gateway.access import Access, Role, new_token
 from flow_rag_vla.gateway.app import make_app
 from flow_rag_vla.gateway.live.board import CommandSeen, Picture
 from flow_rag_vla.gateway.live.health import Readiness
@@ -60,7 +61,18 @@ def fill(board) -> None:
 
 
 @pytest.fixture
-def server(board, graph, pace, audience, tokens, tmp_path):
+def ahead():
+    """Seconds that the server's clock is ahead."""
+    return [0.0]
+
+
+@pytest.fixture
+def brief():
+    return new_token("brief", Role.OPERATOR, 300.0)
+
+
+@pytest.fixture
+def server(board, graph, pace, audience, tokens, brief, ahead, tmp_path):
     for item in graph.store.values():
         item |= {
             "created": 0.0, "task": "push", "phase": "reach", "has_correction": False, "correction_source": "",
@@ -68,7 +80,8 @@ def server(board, graph, pace, audience, tokens, tmp_path):
             "correction": [], "credits": [], "history": [], "images": [],
         }  # fmt: skip
     section = live_section(board, graph, pace, audience, Readiness(("controller",)), tmp_path)
-    with Server(make_app(Access([token for token, _ in tokens.values()]), [section]), port=0) as server:
+    access = Access([brief[0], *(token for token, _ in tokens.values())], lambda: time.time() + ahead[0])
+    with Server(make_app(access, [section]), port=0) as server:
         yield server
 
 
@@ -190,6 +203,157 @@ def test_what_is_said_of_an_open_case_is_not_hidden_behind_it(page, server, boar
         return document.elementFromPoint(bounds.x + bounds.width / 2, bounds.y + bounds.height / 2).className;
     }"""
     assert page.evaluate(on_top) == "toast"
+
+
+REACHED = """() => {
+    const stop = document.getElementById('estop').getBoundingClientRect();
+    return document.elementFromPoint(stop.x + stop.width / 2, stop.y + stop.height / 2).id;
+}"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 1000), (390, 844), (844, 390)])
+def test_nothing_ever_covers_the_emergency_stop(page, server, board, graph, tokens, width, height):
+    fill(board)
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.click("#cases tr:first-child")
+    page.wait_for_selector("#case[open]")
+    assert page.evaluate(REACHED) == "estop", "an open case leaves it free"
+    for number in range(9):
+        board.set_part(
+            "task", {"asked": "push it", "outcome": "aborted", "reason": f"{number}: " + "a long story " * 60}
+        )
+        page.wait_for_selector(f".toast.bad:has-text(' {number}: ')")
+    assert page.locator(".toast").count() == 5, "the oldest words go"
+    assert page.evaluate(REACHED) == "estop", "so does what is said"
+    page.click("#estop")
+    page.wait_for_selector(".toast:has-text('Emergency stop is latched')")
+    assert "stop published" in graph.asked
+
+
+def test_the_emergency_stop_waits_for_no_answer_before_it_can_be_pressed_again(page, server, board, graph, tokens):
+    async def never():
+        await asyncio.sleep(600.0)
+
+    graph.confirm_stop = never
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#mode:text-is('follow')")
+    for pressed in (1, 2):
+        page.click("#estop")
+        deadline = time.monotonic() + PATIENCE_MS / 1e3
+        while graph.asked.count("stop published") < pressed:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(20)
+    page.wait_for_selector(".toast.bad:has-text('may not have arrived: the server does not answer')")
+
+
+def test_a_case_is_opened_and_left_by_the_keyboard(page, server, board, tokens):
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.focus("#cases tr:nth-child(2) button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#case[open]")
+    assert page.evaluate("document.getElementById('case').contains(document.activeElement)")
+    assert page.evaluate("document.getElementById('main').inert"), "what lies below it is out of reach"
+    page.click("#case button:has-text('Save')")
+    page.wait_for_selector(".toast:has-text('saved')")
+    page.wait_for_function("document.activeElement.textContent === 'Save'")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#case", state="hidden")
+    page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'open case 2'")
+    assert not page.evaluate("document.getElementById('main').inert")
+
+
+def test_a_number_that_is_none_is_unknown_and_ends_no_stream(page, server, board, tokens):
+    fill(board)
+    nothing = float("nan")
+    board.set_part("loop", {
+        "rate_hz": nothing, "tick_error_p99_ms": nothing, "late_ticks": 0, "skipped_ticks": 0,
+        "stages": [{"stage": "policy", "count": 3, "p50_ms": nothing, "p99_ms": nothing, "max_ms": nothing}],
+    })  # fmt: skip
+    board.set_part("memory", {"cases": 3, "retired": 0, "added": 3, "corrections": 7, "search_p99_ms": nothing})
+    now_ns = time.time_ns() + 10**10
+    board.set_chunk(
+        ActionChunk(10, now_ns, np.zeros((4, 7), np.float32), "push", provenance=Provenance(now_ns)), nothing
+    )
+    board.add_commands([
+        CommandSeen(now_ns, 99, (0.001,) * 7, (nothing,) * 3, "hold", "", 0, 10, 1, nothing,
+                    CorrectionMode.GUIDANCE, nothing, (2,))
+    ])  # fmt: skip
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#mode:text-is('hold')")
+    page.wait_for_selector("#loop-tiles:has-text('?')")
+    assert "? from case 2" in page.inner_text("#command-facts")
+    board.set_node("controller", {"level": 0, "message": "goes on", "hardware": "", "heard": 0.0, "figures": {}})
+    page.wait_for_selector("#nodes:has-text('goes on')")
+
+
+def test_what_the_memory_does_now_can_be_clicked_while_it_goes_on(page, server, board, tokens):
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    link = page.wait_for_selector("#timeline .answered button")
+    begin_ns = time.time_ns()
+    for number in range(5):
+        stamp_ns = begin_ns + number * TICK_NS
+        made = Provenance(stamp_ns, "flow", "abc", 1, CorrectionMode.GUIDANCE, 0.5, (2,))
+        board.set_chunk(ActionChunk(20 + number, stamp_ns, np.zeros((4, 7), np.float32), "push", provenance=made), 4.2)
+        page.wait_for_selector(f"#timeline .answered:has-text('{number + 2} observations')")
+    assert link.evaluate("link => link.isConnected")
+    link.click()
+    page.wait_for_selector("#case-title:has-text('Case 2')")
+
+
+def test_when_the_last_page_of_cases_is_gone_the_one_before_it_is_shown(page, server, board, graph, tokens):
+    fill(board)
+    graph.store.update({number: graph.store[1] | {"id": number} for number in range(4, 14)})
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#page-note:text-is('1 to 12 of 13')")
+    page.click("#older")
+    page.wait_for_selector("#page-note:text-is('13 to 13 of 13')")
+    del graph.store[13]
+    board.set_part("memory", {"cases": 12, "retired": 1, "added": 13, "corrections": 7, "search_p99_ms": 0.5})
+    page.wait_for_selector("#page-note:text-is('1 to 12 of 12')")
+
+
+def test_a_token_that_ends_closes_the_page_and_an_address_with_another_opens_it(
+    page, server, board, tokens, brief, ahead
+):
+    fill(board)
+    secret = tokens[Role.OPERATOR][1]
+    page.goto(f"{server.url}live/#token={brief[1]}")
+    page.wait_for_selector(".toast.bad:has-text('ends within ten minutes')")
+    types = page.locator("#filter-type option").count()
+    page.click("#cases tr:first-child")
+    page.wait_for_selector("#case[open]")
+    ahead[0] = 400.0
+    page.wait_for_selector("#gate-why:text-is(\"the token 'brief' has expired; ask for a new one.\")")
+    assert all(page.is_hidden(name) for name in ("#main", "#estop", "#case"))
+    page.evaluate(f"location.href = '{server.url}live/#token={secret}'")
+    page.wait_for_selector("#estop:not([disabled])")
+    page.wait_for_selector("#lost", state="hidden")
+    assert secret not in page.url, "the secret does not stay in the address"
+    assert page.locator("#filter-type option").count() == types
+    board.set_node("controller", {"level": 0, "message": "seen again", "hardware": "", "heard": 0.0, "figures": {}})
+    page.wait_for_selector("#nodes:has-text('seen again')")
+
+
+def test_a_connection_that_died_without_a_word_is_made_anew(page, server, board, tokens):
+    fill(board)
+    page.add_init_script("""
+        const send = WebSocket.prototype.send;
+        let first = null;
+        let asked = 0;
+        WebSocket.prototype.send = function (text) {
+            first = first || this;
+            if (this !== first || ++asked < 4) send.call(this, text);  // then nothing of the first one arrives
+        };
+    """)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.wait_for_selector("#lost:has-text('No connection since')")
+    page.wait_for_selector("#lost", state="hidden")
+    board.set_node("controller", {"level": 0, "message": "back", "hardware": "", "heard": 0.0, "figures": {}})
+    page.wait_for_selector("#nodes:has-text('back')")
 
 
 def test_on_a_phone_nothing_is_cut_off_and_the_emergency_stop_is_at_the_top(page, server, board, tokens):

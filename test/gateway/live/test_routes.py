@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from flow_rag_vla.core.action import TICK_NS
-from flow_rag_vla.gateway.access import Access, Role
+from flow_rag_vla.gateway.access import Access, Role, new_token
 from flow_rag_vla.gateway.app import make_app
 from flow_rag_vla.gateway.live.board import CommandSeen, Picture
 from flow_rag_vla.gateway.live.health import Readiness
@@ -260,6 +260,27 @@ def test_a_stream_that_talks_nonsense_is_closed(client, tokens, audience, text):
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_json()
         assert closed.value.code == 4400
+    assert audience.size == 0
+
+
+def test_a_stream_ends_with_the_token_that_it_was_opened_with(graph, board, audience, pace, tmp_path):
+    token, secret = new_token("brief", Role.VIEWER, 60.0)
+    now = [token.expires - 60.0]
+    section = live_section(board, graph, pace, audience, Readiness(("controller",)), tmp_path)
+    client = TestClient(make_app(Access([token], lambda: now[0]), [section]))
+    person = client.get("/api/live/person", headers={"Authorization": f"Bearer {secret}"}).json()
+    assert person == {"name": "brief", "role": "viewer", "left_s": 60.0}
+    with client.websocket_connect("/api/live/stream") as socket:
+        socket.send_json({"token": secret})
+        socket.send_json({"next": True})
+        assert "error" not in socket.receive_json()
+        now[0] += 61.0
+        board.add_commands([command(1)])
+        socket.send_json({"next": True})
+        assert socket.receive_json()["error"]["code"] == "token_expired", "and not what it asked for"
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+        assert closed.value.code == 4401
     assert audience.size == 0
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import GOALS, UnknownTaskError, check_task
-from flow_rag_vla.gateway.access import Operator, Reviewer, Role, Viewer
+from flow_rag_vla.gateway.access import Access, Operator, Person, Reviewer, Role, Viewer
 from flow_rag_vla.gateway.app import Section
 from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict, not_found
 from flow_rag_vla.gateway.live.board import Board, Cursor, plain
@@ -29,7 +29,7 @@ from flow_rag_vla.gateway.live.graph import CaseEdit, CaseQuery, Graph, Order
 from flow_rag_vla.gateway.live.health import Readiness
 from flow_rag_vla.gateway.live.pace import Audience, Pace
 from flow_rag_vla.gateway.metrics import Metric, counter, gauge, labelled
-from flow_rag_vla.gateway.sockets import admit
+from flow_rag_vla.gateway.sockets import admit, turn_away
 
 PAGE = Path(__file__).parent / "page"
 
@@ -138,8 +138,9 @@ def live_section(
 
 def _add_stream(router: APIRouter, live: _Live) -> None:
     @router.get("/person")
-    async def person(person: Viewer) -> dict[str, str]:
-        return {"name": person.name, "role": person.role.word}
+    async def person(request: Request, person: Viewer) -> dict[str, str | float | None]:
+        access: Access = request.app.state.access
+        return {"name": person.name, "role": person.role.word, "left_s": plain(access.left_s(person))}
 
     @router.get("/vocabulary")
     async def vocabulary(_person: Viewer) -> dict[str, list[str]]:
@@ -150,22 +151,24 @@ def _add_stream(router: APIRouter, live: _Live) -> None:
 
     @router.websocket("/stream")
     async def stream(socket: WebSocket) -> None:
-        if await admit(socket, Role.VIEWER) is None:
+        person = await admit(socket, Role.VIEWER)
+        if person is None:
             return
         viewer = live.audience.enter()
         if viewer is None:
             await socket.close(FULL, "too many pages are open; close one")
             return
         try:
-            await _feed(socket, live, viewer)
+            await _feed(socket, live, viewer, person)
         except WebSocketDisconnect:
             pass
         finally:
             live.audience.leave(viewer)
 
 
-async def _feed(socket: WebSocket, live: _Live, viewer: int) -> None:
+async def _feed(socket: WebSocket, live: _Live, viewer: int, person: Person) -> None:
     """One frame for each request: a page that is slow, hidden or gone asks for none, and nothing waits for it."""
+    access: Access = socket.app.state.access
     cursor, sent_s = Cursor(), 0.0
     pictures_s = 0.0
     while True:
@@ -177,6 +180,11 @@ async def _feed(socket: WebSocket, live: _Live, viewer: int) -> None:
         live.audience.looked(viewer, wants_images, now_s)
         rates = live.pace.rates(now_s)
         await asyncio.sleep(max(sent_s + 1.0 / rates.data_hz - now_s, 0.0))
+        try:
+            access.still(person)
+        except GatewayError as error:
+            await turn_away(socket, error)
+            return
         now_s = sent_s = time.monotonic()
         with_images = wants_images and now_s >= pictures_s + 0.9 / rates.image_hz
         if with_images:

@@ -41,6 +41,7 @@ export function line(context, points, stroke, width = 1.6, dash = []) {
 
 const PAST_MS = 10000;
 const AHEAD_MS = 600;
+const GAP_MS = 150; // further apart than this, commands are no course: nobody saw what was between
 const AXES = ["x", "y", "z"];
 const STEPS = [1, 2, 4, 6, 8, 10, 12, 16, 20];
 
@@ -59,7 +60,7 @@ export function motion(canvas, history, chunk) {
   if (chunk) for (const row of chunk.actions) for (let i = 0; i < 3; i++) most = Math.max(most, Math.abs(row[i]) * 1000);
   const limit = STEPS.find((step) => step >= most) || Math.ceil(most);
   const middle = plotBottom / 2 + 4;
-  const y = (metres) => middle - ((metres * 1000) / limit) * (plotBottom / 2 - 6);
+  const y = (metres) => (metres === null ? null : middle - ((metres * 1000) / limit) * (plotBottom / 2 - 6));
 
   context.fillStyle = colour("faint");
   context.textAlign = "right";
@@ -86,13 +87,14 @@ export function motion(canvas, history, chunk) {
   context.beginPath();
   context.rect(left, 0, width - left, height);
   context.clip();
-  AXES.forEach((name, axis) => line(context, history.t.map((t, i) => [x(t), y(history.action[i][axis])]), colour(name)));
-  line(context, history.t.map((t, i) => [x(t), gy(history.action[i][6])]), colour("g"), 1.8);
+  const course = (height) => history.t.flatMap((t, i) => (i && t - history.t[i - 1] > GAP_MS ? [[null, null], [x(t), height(i)]] : [[x(t), height(i)]]));
+  AXES.forEach((name, axis) => line(context, course((i) => y(history.action[i][axis])), colour(name)));
+  line(context, course((i) => gy(history.action[i][6])), colour("g"), 1.8);
 
   const tones = { follow: "good", takeover: "accent", hold: "warn", decelerate: "warn", stop: "bad", emergency_stop: "bad" };
   for (let i = 0; i + 1 < history.t.length; i++) {
     const begin = x(history.t[i]);
-    const end = Math.max(x(history.t[i + 1]), begin + 0.6);
+    const end = Math.max(x(Math.min(history.t[i + 1], history.t[i] + GAP_MS)), begin + 0.6);
     if (end < left) continue;
     context.fillStyle = colour(tones[history.mode[i]] || "line");
     context.globalAlpha = 0.75;

@@ -1,8 +1,8 @@
 // Puts the parts together: frames in, pictures and numbers out, and the buttons.
 
-import { Refused, Stream, request, setToken, takeToken } from "./wire.js";
+import { Stream, request, setToken, takeToken, told } from "./wire.js";
 import { histogram, motion, overlay } from "./draw.js";
-import { Memory, element, words } from "./memory.js";
+import { Memory, element, fixed, words } from "./memory.js";
 import { Person } from "./person.js";
 
 const KEPT = 460;
@@ -13,18 +13,37 @@ const $ = (id) => document.getElementById(id);
 
 const history = { t: [], action: [], mode: [], correction: [] };
 const SILENCE_MS = 5000; // the slowest page gets a frame in 0.8 s and a picture in 1.6 s
+const AGAIN_MS = 3000;
+const TOASTS = 5;
+const ENDING_MS = 600000;
 const last = { chunk: null, histogram: null, told: "" };
-const heard = { frame: 0, commands: 0, front: 0 }; // when, by this browser's clock; 0: never
+const heard = { frame: 0, commands: 0, front: 0, wrist: 0 }; // when, by this browser's clock; 0: never
+let awake = 0; // when this page was shown again last: what it missed before is no silence
 let lost = null; // why there is no connection, once there is none
 let role = "";
+let ends = null; // when the token does, by this browser's clock; null: never, or it has been said
+let stream = null;
+let attempts = 0;
+
+// Only what is new is written: a screen reader tells again what is written again.
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function mark(dot, tone, text) {
+  dot.className = `dot ${tone}`;
+  if (dot.title === text) return;
+  dot.title = text;
+  dot.setAttribute("aria-label", text);
+}
 
 // Long ones stay longer; a click takes one away.
 function say(text, bad = false) {
   const toast = element("div", { className: bad ? "toast bad" : "toast", textContent: text, title: "click to close" });
+  toast.setAttribute("role", bad ? "alert" : "status");
   toast.addEventListener("click", () => toast.remove());
   $("toasts").append(toast);
-  // An open case lies on top of everything else, and would hide what is said of it.
-  ($("case").open ? $("case") : document.body).append($("toasts"));
+  while ($("toasts").children.length > TOASTS) $("toasts").firstElementChild.remove();
   setTimeout(() => toast.remove(), (bad ? 9000 : 4500) + 40 * text.length);
 }
 
@@ -38,15 +57,21 @@ async function ask(button, path, body, said) {
     const answer = await request(path, body);
     say(said ? said(answer) : answer.message);
   } catch (error) {
-    say(error instanceof Refused ? `${error.message}; ${error.remedy}` : String(error), true);
+    say(told(error), true);
   } finally {
     button.disabled = !may("operator");
   }
 }
 
-$("case").addEventListener("close", () => document.body.append($("toasts")));
-$("estop").addEventListener("click", () =>
-  ask($("estop"), "/emergency_stop", {}, (answer) => (answer.confirmed ? "Emergency stop is latched." : `Stop sent, not confirmed: ${answer.message}`)));
+// Never out of reach while an answer is waited for: who presses again means it.
+$("estop").addEventListener("click", async () => {
+  try {
+    const answer = await request("/emergency_stop", {});
+    say(answer.confirmed ? "Emergency stop is latched." : `Stop sent, not confirmed: ${answer.message}`, !answer.confirmed);
+  } catch (error) {
+    say(`The emergency stop may not have arrived: ${told(error)}. Use the one on the robot.`, true);
+  }
+});
 $("release").addEventListener("click", () => {
   if (confirm("Release the emergency stop? The robot may move again.")) ask($("release"), "/release", {});
 });
@@ -66,6 +91,8 @@ function take(frame, first) {
   heard.frame = Date.now();
   if (frame.commands) {
     heard.commands = heard.frame;
+    // A new connection tells again what is known; a clock that went back is that of another run.
+    if (first || frame.commands.t[0] < history.t[history.t.length - 1]) for (const key of Object.keys(history)) history[key].length = 0;
     for (const key of Object.keys(history)) {
       history[key].push(...frame.commands[key]);
       history[key].splice(0, Math.max(0, history[key].length - KEPT));
@@ -80,13 +107,13 @@ function take(frame, first) {
   if (frame.person) person.changed(frame.person, frame.now);
   if (frame.loop) showLoop(frame.loop, frame.histogram);
   if (frame.memory) memory.changed(frame.memory);
-  if (frame.timeline) showTimeline(frame.timeline);
+  if (frame.timeline) showTimeline(frame.timeline, first);
   if (frame.nodes) showNodes(frame.nodes);
   if (frame.overall) {
-    $("overall").textContent = frame.overall.message;
+    put($("overall"), frame.overall.message);
     $("overall").title = frame.overall.message;
   }
-  $("pace").textContent = frame.pace.level ? `late ticks: this page slows down to ${frame.pace.data_hz.toFixed(1)} Hz` : "";
+  put($("pace"), frame.pace.level ? `late ticks: this page slows down to ${frame.pace.data_hz.toFixed(1)} Hz` : "");
 }
 
 // The newest outcome comes with the first frame of every connection, however old it is: only a page that saw the task
@@ -99,9 +126,10 @@ function tellTask(task, first) {
 
 function showState(state) {
   const chip = $("mode");
-  chip.textContent = words(state.mode);
+  put(chip, words(state.mode));
   chip.className = `chip ${TONES[state.mode] || ""}`;
-  $("reason").textContent = state.reason;
+  put($("reason"), state.reason);
+  $("reason").title = state.reason;
   $("release").hidden = state.mode !== "emergency_stop";
   const facts = [];
   const fact = (name, value) => facts.push(element("span", {}, `${name} `, element("b", { textContent: value })));
@@ -109,12 +137,12 @@ function showState(state) {
   if (state.chunk && state.age_ms !== null) fact("observation", `${state.age_ms.toFixed(0)} ms old`);
   const clamps = Object.keys(CLAMPS).filter((bit) => state.clamps & bit).map((bit) => CLAMPS[bit]);
   fact("limits met", clamps.join(", ") || "none");
-  fact("memory", state.cases.length ? `${words(state.correction)} ${state.strength.toFixed(2)} from case ${state.cases.slice(0, 3).join(", ")}${state.cases.length > 3 ? " …" : ""}` : words(state.correction));
-  if (state.target) fact("target", state.target.map((value) => value.toFixed(3)).join(", ") + " m");
+  fact("memory", state.cases.length ? `${words(state.correction)} ${fixed(state.strength, 2)} from case ${state.cases.slice(0, 3).join(", ")}${state.cases.length > 3 ? " …" : ""}` : words(state.correction));
+  if (state.target) fact("target", state.target.map((value) => fixed(value, 3)).join(", ") + " m");
   $("command-facts").replaceChildren(...facts);
   if (last.chunk) {
     const chunk = last.chunk;
-    $("chunk").textContent = `${chunk.policy}, ${chunk.actions.length} rows, ${chunk.committed} committed, inference ${chunk.inference_ms.toFixed(1)} ms`;
+    $("chunk").textContent = `${chunk.policy}, ${chunk.actions.length} rows, ${chunk.committed} committed, inference ${fixed(chunk.inference_ms, 1)} ms`;
   }
 }
 
@@ -125,28 +153,30 @@ function showPictures(pictures, now) {
     image.src = `data:image/jpeg;base64,${picture.jpeg}`;
     overlay($(`${name}-overlay`), picture);
     const age = now - picture.t;
-    if (name === "front") heard.front = Date.now();
+    if (name in heard) heard[name] = Date.now();
+    image.parentElement.classList.remove("stale");
     if (name === "front") $("picture-age").textContent = Math.abs(age) < 60000 ? `${Math.max(age, 0).toFixed(0)} ms after capture` : "";
+    if (name === "wrist") put($("wrist-age"), "");
   }
 }
 
 function showEpisode(episode) {
-  const told = episode.id ? `episode ${episode.id}: ${episode.instruction || words(episode.task)}` : "no episode yet";
-  const state = episode.state === "running" ? `${episode.phase}, ${episode.elapsed.toFixed(1)} s` : episode.state;
+  const name = episode.id ? `episode ${episode.id}: ${episode.instruction || words(episode.task)}` : "no episode yet";
+  const state = episode.state === "running" ? `${episode.phase}, ${fixed(episode.elapsed, 1)} s` : episode.state;
   const score = episode.finished ? `, ${episode.succeeded} of ${episode.finished} succeeded` : "";
-  $("episode").textContent = `${told} (${state}${score})`;
+  put($("episode"), `${name} (${state}${score})`);
 }
 
 function showLoop(loop, bins) {
   const tile = (value, name, warn = false) => element("div", { className: warn ? "tile warn" : "tile" }, element("b", { textContent: value }), element("span", { textContent: name }));
   $("loop-tiles").replaceChildren(
-    tile(loop.rate_hz.toFixed(2), "Hz", Math.abs(loop.rate_hz - 40) > 0.5),
-    tile(`${loop.tick_error_p99_ms.toFixed(2)}`, "ms error, p99"),
+    tile(fixed(loop.rate_hz, 2), "Hz", !(Math.abs(loop.rate_hz - 40) <= 0.5)),
+    tile(fixed(loop.tick_error_p99_ms, 2), "ms error, p99"),
     tile(String(loop.late_ticks), "late ticks", loop.late_ticks > 0),
     tile(String(loop.skipped_ticks), "skipped", loop.skipped_ticks > 0),
   );
   $("stages").replaceChildren(...loop.stages.filter((stage) => stage.count).map((stage) =>
-    element("tr", {}, element("td", { textContent: words(stage.stage) }), element("td", { textContent: `p50 ${stage.p50_ms.toFixed(1)} ms` }), element("td", { textContent: `p99 ${stage.p99_ms.toFixed(1)} ms` }))));
+    element("tr", {}, element("td", { textContent: words(stage.stage) }), element("td", { textContent: `p50 ${fixed(stage.p50_ms, 1)} ms` }), element("td", { textContent: `p99 ${fixed(stage.p99_ms, 1)} ms` }))));
   if (bins) {
     last.histogram = bins;
     histogram($("histogram"), bins.edges, bins.counts);
@@ -163,29 +193,71 @@ function caseLinks(answer) {
 }
 
 function answerWords(answer) {
-  const similar = answer.similarity === null ? "" : `, similarity ${answer.similarity.toFixed(2)}`;
-  return `${words(answer.mode)}, strength ${answer.strength.toFixed(2)}${similar}, ${answer.uses} ${answer.uses === 1 ? "observation" : "observations"}: `;
+  const similar = answer.similarity === null ? "" : `, similarity ${fixed(answer.similarity, 2)}`;
+  return `${words(answer.mode)}, strength ${fixed(answer.strength, 2)}${similar}, ${answer.uses} ${answer.uses === 1 ? "observation" : "observations"}: `;
 }
 
-function showTimeline(entries) {
+// Words change in place, as an answer that goes on is told ten times a second: what is replaced cannot be clicked.
+function answerLine() {
+  const said = element("span");
+  const links = element("span");
+  let known = "";
+  return {
+    line: element("p", {}, said, links),
+    update(before, answer) {
+      put(said, before + (answer ? answerWords(answer) : ""));
+      const now = answer ? JSON.stringify([answer.cases, answer.more_cases]) : "";
+      if (now !== known) links.replaceChildren(...(answer ? caseLinks(answer) : []));
+      known = now;
+    },
+  };
+}
+
+function timelineRow(entry) {
+  const time = element("time", { textContent: new Date(entry.t).toLocaleTimeString() });
+  const answer = answerLine();
+  if (entry.kind === "answer") {
+    const item = element("li", { className: "answer" }, element("div", { className: "head" }, element("b", { textContent: "memory acted" }), time), answer.line);
+    return { item, update: (now) => answer.update("", now) };
+  }
+  const evidence = entry.evidence.map((one) => `${words(one.name)} ${one.value === null ? "?" : Number(one.value.toPrecision(3))} ${one.unit}`).join(", ");
+  const item = element("li", { className: "failure" },
+    element("div", { className: "head" }, element("b", { textContent: words(entry.type) }), element("span", { className: "note", textContent: `${entry.phase}, episode ${entry.episode}` }), time),
+    element("p", { textContent: entry.description }),
+    ...(evidence ? [element("p", { className: "evidence", textContent: evidence })] : []),
+    answer.line);
+  return {
+    item,
+    update(now) {
+      answer.line.className = now.answer ? "answered" : "";
+      answer.update(now.answer ? "answered by " : "no answer from the memory", now.answer);
+    },
+  };
+}
+
+const happened = new Map(); // rows of the timeline by id
+
+function showTimeline(entries, first) {
   $("no-failures").hidden = entries.length > 0;
   const failures = entries.filter((entry) => entry.kind === "failure");
-  $("failure-count").textContent = failures.length ? `${failures.length} failures, ${failures.filter((entry) => entry.answer).length} answered` : "";
-  $("timeline").replaceChildren(...entries.map((entry) => {
-    const time = element("time", { textContent: new Date(entry.t).toLocaleTimeString() });
-    if (entry.kind === "answer") {
-      return element("li", { className: "answer" }, element("div", { className: "head" }, element("b", { textContent: "memory acted" }), time),
-        element("p", {}, answerWords(entry), ...caseLinks(entry)));
+  const answered = failures.filter((entry) => entry.answer).length;
+  put($("failure-count"), failures.length ? `${failures.length} ${failures.length === 1 ? "failure" : "failures"}, ${answered} answered` : "");
+  const known = new Set(first ? [] : entries.map((entry) => entry.id)); // ids are the server's, which may be another one
+  for (const [id, row] of happened) {
+    if (known.has(id)) continue;
+    row.item.remove();
+    happened.delete(id);
+  }
+  entries.forEach((entry, at) => {
+    if (!happened.has(entry.id)) {
+      happened.set(entry.id, timelineRow(entry));
+      $("timeline").insertBefore(happened.get(entry.id).item, $("timeline").children[at] || null);
     }
-    const evidence = entry.evidence.map((item) => `${words(item.name)} ${item.value === null ? "?" : Number(item.value.toPrecision(3))} ${item.unit}`).join(", ");
-    return element("li", { className: "failure" },
-      element("div", { className: "head" }, element("b", { textContent: words(entry.type) }), element("span", { className: "note", textContent: `${entry.phase}, episode ${entry.episode}` }), time),
-      element("p", { textContent: entry.description, title: evidence }),
-      entry.answer ? element("p", { className: "answered" }, "answered by ", answerWords(entry.answer), ...caseLinks(entry.answer)) : element("p", { textContent: "no answer from the memory" }));
-  }));
+    happened.get(entry.id).update(entry);
+  });
 }
 
-const LEVELS = ["good", "warn", "bad", ""];
+const LEVELS = [["good", "well"], ["warn", "warning"], ["bad", "error"], ["", "silent"]];
 const rows = new Map(); // of the list of nodes, by name
 
 // Rows stay and their words change: what is replaced ten times a second cannot be clicked.
@@ -200,14 +272,16 @@ function showNodes(nodes) {
   nodes.forEach((node, at) => {
     if (!rows.has(node.name)) {
       const row = { dot: element("span"), message: element("span"), figures: element("dl") };
+      row.dot.setAttribute("role", "img");
       const summary = element("summary", {}, row.dot, element("b", { textContent: node.name }), row.message);
       row.item = element("li", {}, element("details", {}, summary, row.figures));
       rows.set(node.name, row);
       $("nodes").insertBefore(row.item, $("nodes").children[at] || null);
     }
     const row = rows.get(node.name);
-    row.dot.className = `dot ${LEVELS[node.level] || ""}`;
-    row.message.textContent = row.message.title = node.message;
+    mark(row.dot, ...(LEVELS[node.level] || ["", "unknown"]));
+    put(row.message, node.message);
+    row.message.title = node.message;
     row.figures.replaceChildren(...Object.entries(node.figures).flatMap(([name, value]) => [element("dt", { textContent: name }), element("dd", { textContent: value })]));
   });
 }
@@ -215,44 +289,66 @@ function showNodes(nodes) {
 // What stays on the page when nothing new comes looks like now, and is not.
 function showSilence() {
   const now = Date.now();
-  const old = (when) => when > 0 && !document.hidden && now - when > SILENCE_MS;
+  const old = (when) => when > 0 && !document.hidden && now - Math.max(when, awake) > SILENCE_MS;
   const since = (when) => new Date(when).toLocaleTimeString();
   const silent = lost !== null || old(heard.frame);
   const why = lost || "the server does not answer";
+  put($("lost"), !silent ? "" : heard.frame ? `No connection since ${since(heard.frame)}: ${why}. What is shown is from then.` : `No connection: ${why}.`);
   $("lost").hidden = !silent || !$("gate").hidden;
-  $("lost").textContent = heard.frame ? `No connection since ${since(heard.frame)}: ${why}. What is shown is from then.` : `No connection: ${why}.`;
   $("main").classList.toggle("stale", silent);
-  $("connection").className = `dot ${silent ? "bad" : heard.frame ? "good" : ""}`;
+  mark($("connection"), silent ? "bad" : heard.frame ? "good" : "", silent || !heard.frame ? "not connected" : "connected");
+  if (ends !== null && ends - now < ENDING_MS) {
+    ends = null;
+    say("This token ends within ten minutes, and with it the buttons here. Open the address of a new one in this tab.", true);
+  }
   if (silent) return;
   if (old(heard.commands)) {
-    $("mode").textContent = "no commands";
+    put($("mode"), "no commands");
     $("mode").className = "chip warn";
-    $("reason").textContent = `none since ${since(heard.commands)}`;
+    put($("reason"), `none since ${since(heard.commands)}`);
   }
-  if (old(heard.front)) $("picture-age").textContent = `no picture since ${since(heard.front)}`;
+  for (const [name, note] of [["front", "picture-age"], ["wrist", "wrist-age"]]) {
+    if (!old(heard[name])) continue;
+    put($(note), `no picture since ${since(heard[name])}`);
+    $(name).parentElement.classList.add("stale");
+  }
 }
 
-// A hidden page asks for nothing: what it missed meanwhile is no silence.
 document.addEventListener("visibilitychange", () => {
-  for (const what of Object.keys(heard)) if (heard[what] && !document.hidden) heard[what] = Date.now();
+  if (!document.hidden) awake = Date.now();
 });
 
 function gate(why) {
+  const opened = $("gate").hidden;
+  memory.close();
   $("main").hidden = $("controls").hidden = true;
   $("gate").hidden = false;
-  if (why) $("gate-why").textContent = why;
+  if (why) put($("gate-why"), why);
+  showSilence();
+  if (opened) $("token").focus();
 }
 
 async function begin() {
+  const attempt = ++attempts;
+  if (stream) stream.end();
+  stream = null;
   if (!takeToken()) return gate();
   try {
-    role = (await request("/person")).role;
+    const person = await request("/person");
     const vocabulary = await request("/vocabulary");
+    if (attempt !== attempts) return undefined;
+    role = person.role;
+    ends = person.left_s === null ? null : Date.now() + 1000 * person.left_s;
     $("instructions").replaceChildren(...vocabulary.instructions.map((text) => element("option", { value: text })));
     memory.setTypes(vocabulary.failure_types);
   } catch (error) {
-    if (error.status === 401 || error.status === 403) setToken(""); // else it is as good as before
-    return gate(error instanceof Refused ? `${error.message}; ${error.remedy}.` : String(error));
+    if (attempt !== attempts) return undefined;
+    if (error.status === 401 || error.status === 403) {
+      setToken("");
+      return gate(`${told(error)}.`);
+    }
+    setTimeout(() => attempt === attempts && begin(), AGAIN_MS); // the token is as good as before
+    return gate(`${told(error)}. This page goes on trying.`);
   }
   $("gate").hidden = true;
   $("main").hidden = $("controls").hidden = false;
@@ -261,13 +357,22 @@ async function begin() {
     $(id).title = may("operator") ? "" : "needs the token of an operator";
   }
   $("export").disabled = !may("reviewer");
-  new Stream(take, (state, error) => {
+  $("export").title = may("reviewer") ? "" : "needs the token of a reviewer";
+  stream = new Stream(take, (state, error) => {
     lost = state === "open" ? null : error.message || "the server does not answer";
-    if (state === "refused") gate(`${error.message}; ${error.remedy}.`);
+    if (state === "refused") gate(`${told(error)}.`);
     if (state !== "open") showSilence();
   });
   return undefined;
 }
+
+// An address with another token, opened in the same tab, does not load the page again.
+window.addEventListener("hashchange", () => {
+  if (location.hash) begin();
+});
+
+// What hangs over the page leaves the bar free, whatever its height is.
+new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${$("bar").offsetHeight}px`)).observe($("bar"));
 
 window.addEventListener("resize", () => {
   motion($("motion"), history, last.chunk);

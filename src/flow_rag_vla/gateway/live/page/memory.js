@@ -1,6 +1,6 @@
 // The memory browser: look, edit, retire, export. Everything is text: nothing from a case is ever taken as HTML.
 
-import { Refused, request } from "./wire.js";
+import { DOWNLOAD_MS, request, told } from "./wire.js";
 import { plan } from "./draw.js";
 
 const PAGE = 12;
@@ -16,13 +16,20 @@ export function words(name) {
   return name.replaceAll("_", " ");
 }
 
+// A number that is none (the server sends null for it) is said to be unknown.
+export function fixed(value, digits) {
+  return typeof value === "number" ? value.toFixed(digits) : "?";
+}
+
 export class Memory {
   constructor(say, may) {
     this.say = say;
     this.may = may;
     this.offset = 0;
     this.known = null;
+    this.asked = 0;
     this.types = [];
+    this.item = null;
     $("filters").addEventListener("submit", (event) => {
       event.preventDefault();
       this.offset = 0;
@@ -31,12 +38,16 @@ export class Memory {
     $("newer").addEventListener("click", () => this.turn(-PAGE));
     $("older").addEventListener("click", () => this.turn(PAGE));
     $("export").addEventListener("click", () => this.attempt(() => this.export()));
-    $("case-close").addEventListener("click", () => $("case").close());
+    $("case-close").addEventListener("click", () => this.close());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+    window.addEventListener("resize", () => $("case").open && this.plot());
   }
 
   setTypes(types) {
     this.types = types;
-    $("filter-type").append(...types.map((name) => element("option", { value: name, textContent: words(name) })));
+    const chosen = $("filter-type").value;
+    $("filter-type").replaceChildren($("filter-type").options[0], ...types.map((name) => element("option", { value: name, textContent: words(name) })));
+    $("filter-type").value = chosen;
   }
 
   // The list is asked for again only when the memory says that something changed.
@@ -44,7 +55,7 @@ export class Memory {
     const known = `${statistics.cases}/${statistics.retired}/${statistics.added}`;
     $("memory-note").textContent =
       `${statistics.cases} cases, ${statistics.retired} retired, ${statistics.corrections} corrections given, ` +
-      `search ${statistics.search_p99_ms.toFixed(2)} ms (p99)`;
+      `search ${fixed(statistics.search_p99_ms, 2)} ms (p99)`;
     if (known !== this.known) {
       this.known = known;
       this.show();
@@ -60,7 +71,7 @@ export class Memory {
     try {
       return await work();
     } catch (error) {
-      this.say(error instanceof Refused ? `${error.message}; ${error.remedy}` : String(error), true);
+      this.say(told(error), true);
       return undefined;
     }
   }
@@ -70,25 +81,38 @@ export class Memory {
     if ($("filter-task").value) query.set("task", $("filter-task").value.trim());
     if ($("filter-phase").value) query.set("phase", $("filter-phase").value.trim());
     if ($("filter-type").value) query.set("failure_type", $("filter-type").value);
+    const asked = ++this.asked;
     const answer = await this.attempt(() => request(`/memory/cases?${query}`));
-    if (!answer) return;
+    if (!answer || asked !== this.asked) return; // another page was asked for meanwhile
+    if (!answer.cases.length && answer.total && this.offset) {
+      // The last page is gone: what stood on it was retired.
+      this.offset = PAGE * Math.floor((Math.min(answer.total, this.offset) - 1) / PAGE);
+      this.show();
+      return;
+    }
     const last = this.offset + answer.cases.length;
+    const held = document.activeElement.closest("#cases tr");
     $("page-note").textContent = answer.total ? `${this.offset + 1} to ${last} of ${answer.total}` : "no case fits";
     $("newer").disabled = this.offset === 0;
     $("older").disabled = last >= answer.total;
     $("cases").replaceChildren(...answer.cases.map((item) => this.row(item)));
+    const again = held && $("cases").querySelector(`[data-id="${held.dataset.id}"] button`);
+    if (again) again.focus();
   }
 
   row(item) {
     const cells = [
-      item.id, new Date(item.created).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }), words(item.type), words(item.task), item.phase,
+      new Date(item.created).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }), words(item.type), words(item.task), item.phase,
       item.has_correction ? words(item.correction_source || "known") : "none", item.uses, item.successes,
       item.retired ? `retired: ${item.retired_reason}` : item.note,
     ];
-    const row = element("tr", { tabIndex: 0, className: item.retired ? "retired" : "" });
-    row.append(...cells.map((text, i) => element("td", { textContent: text, className: i === 6 || i === 7 ? "number" : "" })));
+    const row = element("tr", { className: item.retired ? "retired" : "" });
+    row.dataset.id = item.id;
+    const open = element("button", { type: "button", className: "link", textContent: item.id });
+    open.setAttribute("aria-label", `open case ${item.id}`);
+    row.append(element("td", {}, open), ...cells.map((text, i) => element("td", { textContent: text, className: i === 5 || i === 6 ? "number" : "" })));
+    row.lastElementChild.title = row.lastElementChild.textContent; // it is cut where it is long
     row.addEventListener("click", () => this.open(item.id));
-    row.addEventListener("keydown", (event) => event.key === "Enter" && this.open(item.id));
     return row;
   }
 
@@ -96,11 +120,24 @@ export class Memory {
     const item = await this.attempt(() => request(`/memory/cases/${id}`));
     if (!item) return;
     this.fill(item);
-    if (!$("case").open) $("case").showModal();
-    this.plot(item);
+    if (!$("case").open) {
+      $("case").show(); // as a modal one it would take the emergency stop away
+      $("main").inert = true; // what lies below it
+    }
+    this.plot();
+  }
+
+  close() {
+    if (!$("case").open) return;
+    $("main").inert = false; // first: the focus goes back to where it came from
+    $("case").close();
+    const row = document.activeElement === document.body && $("cases").querySelector(`[data-id="${this.item.id}"] button`);
+    if (row) row.focus();
   }
 
   fill(item) {
+    this.item = item;
+    const held = $("case-body").contains(document.activeElement) ? document.activeElement.textContent : null;
     $("case-title").textContent = `Case ${item.id}: ${words(item.type)} in ${words(item.task)}, ${item.phase}`;
     const part = (title, wide, ...children) => element("section", { className: wide ? "wide" : "" }, element("h3", { textContent: title }), ...children);
     const list = (texts, none) =>
@@ -119,15 +156,21 @@ export class Memory {
       const changed = await request(`/memory/cases/${item.id}/${path}`, body);
       this.say(what);
       this.fill(changed);
-      this.plot(changed);
+      this.plot();
       this.show();
+    };
+    const plot = (id, label) => {
+      const made = element("canvas", { className: "plot", id });
+      made.setAttribute("role", "img");
+      made.setAttribute("aria-label", label);
+      return made;
     };
     const reason = element("input", { placeholder: "why", maxLength: 500, disabled: !this.may("reviewer") });
     reason.setAttribute("aria-label", "Reason");
     $("case-body").replaceChildren(
       part("What the cameras saw", true, ...(item.images.length ? item.images.map((image) => element("img", { src: image.url, alt: image.name })) : [element("span", { className: "note", textContent: "no pictures were kept" })])),
-      part("What failed, mm per tick", false, element("canvas", { className: "plot", id: "plan-failed" }), axes),
-      part(item.correction.length ? `What would have been right (${words(item.correction_source)})` : "No correction is known", false, ...(item.correction.length ? [element("canvas", { className: "plot", id: "plan-right" })] : [])),
+      part("What failed, mm per tick", false, plot("plan-failed", "The plan that failed: dx, dy and dz over its rows, mm per tick"), axes),
+      part(item.correction.length ? `What would have been right (${words(item.correction_source)})` : "No correction is known", false, ...(item.correction.length ? [plot("plan-right", "The correction: dx, dy and dz over its rows, mm per tick")] : [])),
       part("Evidence", false, list(item.evidence.map((entry) => `${words(entry.name)} ${short(entry.value)} ${entry.unit}, threshold ${short(entry.threshold)}`), "none")),
       part("Worth", false, list([`${item.uses} uses, ${item.successes} led to success`, ...item.credits.map((entry) => `${entry.origin}: ${entry.uses} uses, ${entry.successes} successes`)], "")),
       part("Note and type", true, note, element("div", { className: "actions" }, type,
@@ -137,9 +180,11 @@ export class Memory {
         button(item.retired ? "Restore" : "Retire", () => change(item.retired ? "back in use" : "retired", "retire", { retired: !item.retired, reason: reason.value })))),
       part("History", true, list(item.history.map((entry) => `${new Date(entry.t).toLocaleString()}: ${entry.change} by ${entry.origin}. ${entry.detail}`), "unchanged since it was made")),
     );
+    if (held !== null) ([...$("case-body").querySelectorAll("button")].find((one) => one.textContent === held) || $("case-close")).focus();
   }
 
-  plot(item) {
+  plot() {
+    const item = this.item;
     if (item.failed_actions.length) plan($("plan-failed"), item.failed_actions);
     if (item.correction.length) plan($("plan-right"), item.correction);
   }
@@ -147,13 +192,13 @@ export class Memory {
   async export() {
     const answer = await request("/memory/export", { include_retired: $("filter-retired").checked });
     this.say(`${answer.exported} cases in ${answer.folder}/${answer.file}`);
-    const file = await request(`/memory/exports/${answer.file}`);
+    const file = await request(`/memory/exports/${answer.file}`, undefined, DOWNLOAD_MS);
     const link = element("a", { href: URL.createObjectURL(file), download: answer.file });
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000); // some browsers begin to read it only after the click
   }
 }
 
 function short(value) {
-  return value === null ? "?" : Number(value.toPrecision(3)).toString();
+  return typeof value !== "number" ? "?" : Number(value.toPrecision(3)).toString();
 }

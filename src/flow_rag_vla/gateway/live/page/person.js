@@ -1,6 +1,6 @@
 // What waits for a person: plans to approve, and an episode that nobody else can judge.
 
-import { Refused, request } from "./wire.js";
+import { request, told } from "./wire.js";
 import { element } from "./memory.js";
 
 const $ = (id) => document.getElementById(id);
@@ -53,7 +53,7 @@ export class Person {
     try {
       this.say((await request(path, body)).message);
     } catch (error) {
-      this.say(error instanceof Refused ? `${error.message}; ${error.remedy}` : String(error), true);
+      this.say(told(error), true);
     } finally {
       for (const button of buttons) this.allow(button);
     }
