@@ -185,6 +185,17 @@ def test_merge_unites_two_databases_and_reports_what_it_refuses(make, filled, op
     assert wrong.exit_code == 1 and "there is no such database" in wrong.output
 
 
+def test_merge_makes_a_database_that_is_to_take_cases_and_is_not_there(filled, tmp_path):
+    fleet = tmp_path / "fleet.db"
+    wrong = invoke("merge", tmp_path / "none.db", "-d", fleet)
+    assert wrong.exit_code == 1 and "none.db: there is no such database" in wrong.output and not fleet.exists()
+    dry = invoke("merge", filled, "-d", fleet, "--dry-run")
+    assert dry.exit_code == 0 and "which would be made" in dry.output and not fleet.exists()
+    done = invoke("merge", filled, "-d", fleet)
+    assert done.exit_code == 0, done.output
+    assert invoke("list", "-d", fleet).output.splitlines()[-1] == invoke("list", "-d", filled).output.splitlines()[-1]
+
+
 def test_check_ends_with_1_on_a_case_that_should_not_act_and_can_retire_it(make, filled, open_memory):
     assert invoke("check", "-d", filled).exit_code == 0
     memory = open_memory()

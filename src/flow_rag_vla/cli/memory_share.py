@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def merge(
     params_file: Path | None = PARAMS_FILE,
     profile: str = PROFILE,
 ) -> None:
-    """Take in the cases of another robot's database.
+    """Take in the cases of another robot's database. One that is to take them and is not there is made.
 
     Cases that say the same unite, with the credit of each robot kept apart; contradictions are settled and reported.
     Merging twice changes nothing.
@@ -100,7 +101,20 @@ def merge(
       flow_rag_vla memory merge left_arm.db -d fleet.db
     """
     from flow_rag_vla.memory.exchange import merge_store
+    from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError
 
+    try:
+        # Before anything is made: a wrong path must not leave an empty database.
+        with closing(FailureStore(other, create=False)) as source:
+            cases, _ = source.page(CaseFilter(include_retired=True), 0, 1)
+        if dry_run and not database.expanduser().exists():
+            typer.echo(f"would import {cases} cases into {database}, which would be made")
+            return
+        guarding(origin, params_file, profile)
+        FailureStore(database).close()
+    except StoreError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
     with (
         opened(database, capacity, origin, params_file=params_file, profile=profile) as memory,
         counted("trying cases") as progress,
