@@ -178,6 +178,41 @@ def test_a_target_that_may_not_be_followed_is_refused_by_name_and_the_next_good_
     assert bench.tick(bench.position).hold is None
 
 
+def walled(offset):
+    """A bench whose workspace ends so far, metres along x, in front of its tool."""
+    bench = Bench()
+    high = (float(bench.position[0]) + offset, 0.4, 0.6)
+    bench.follower = Follower(dataclasses.replace(bench.profile, workspace_high=high), bench.arm)
+    return bench.warm(), high[0]
+
+
+def test_a_tool_at_the_edge_of_its_workspace_is_not_led_out_in_small_steps():
+    bench, wall = walled(0.002)
+    for _ in range(200):
+        here = bench.arm.pose(bench.joints)[0]
+        bench.tick(here + np.array([0.0009, 0.0, 0.0]))
+    assert bench.arm.pose(bench.joints)[0][0] < wall + 0.002
+
+
+def test_a_tool_that_starts_outside_its_workspace_may_stay_or_come_in_and_not_go_out_again():
+    bench, _ = walled(-0.06)
+    out = bench.position.copy()
+    assert [bench.tick(out).hold for _ in range(10)] == [None] * 10
+    for step in range(30):
+        assert bench.tick(out - np.array([0.002 * step, 0.0, 0.0])).hold is None
+    assert {bench.tick(out - np.array([0.03, 0.0, 0.0])).hold for _ in range(3)} == {Hold.OUTSIDE_WORKSPACE}
+
+
+def test_an_arm_that_was_carried_elsewhere_before_its_first_motion_is_taken_up_where_it_is():
+    bench, wall = walled(-0.06)
+    assert bench.tick(bench.position + np.array([0.05, 0.0, 0.0])).hold is Hold.OUTSIDE_WORKSPACE
+    for step in range(40):
+        place = bench.position + min(step, 20) * np.array([0.003, 0.0, 0.0])
+        bench.joints = bench.arm.solve(place, bench.orientation, bench.joints).joints
+        output = bench.tick(bench.position + np.array([0.2, 0.0, 0.0])) if step < 30 else bench.tick(place)
+    assert place[0] > wall + 0.1 and output.hold is None
+
+
 def test_a_reach_beyond_the_arm_is_refused():
     profile, arm = parts()
     wide = dataclasses.replace(profile, workspace_low=(-3.0,) * 3, workspace_high=(3.0,) * 3)
@@ -489,6 +524,196 @@ def test_a_twist_is_inside_the_tools_limits_and_zero_once_commands_stop():
     for _ in range(20):
         output = bench.tick()
     assert output.hold is Hold.NO_COMMAND and np.allclose(output.twist, 0.0)
+
+
+@pytest.mark.parametrize("slow", [1.0, 0.1])
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_whatever_is_commanded_the_tool_is_told_no_speed_beyond_its_own(slow, seed):
+    random = np.random.default_rng(seed)
+    bench = Bench()
+    profile = dataclasses.replace(
+        bench.profile, tool_speed=slow * bench.profile.tool_speed, turn_speed=slow * bench.profile.turn_speed
+    )
+    bench.follower = Follower(profile, bench.arm)
+    bench.warm()
+    target, poses = bench.position.copy(), []
+    for tick in range(60):
+        if tick % 12 == 0:
+            # What a controller with other limits could ask for: all that the joints can reach in time.
+            target = bench.arm.pose(bench.joints)[0] + random.uniform(-0.1, 0.1, 3)
+        bench.tick(target)
+        if bench.told:
+            poses.append(bench.arm.pose(bench.told[-1]))
+    told = np.array([place for place, _ in poses])
+    turned = [
+        rotation_vector_from_quaternion(quaternion_multiply(other, quaternion_conjugate(one)))
+        for (_, one), (_, other) in pairwise(poses)
+    ]
+    # Nearly: joints that held each other back brake each at its own limit, and the posture changes within a step.
+    assert np.linalg.norm(np.diff(told, axis=0), axis=1).max() / PERIOD <= 1.1 * profile.tool_speed
+    assert np.linalg.norm(turned, axis=1).max() / PERIOD <= 1.1 * profile.turn_speed
+
+
+def twisted(lead, turn=0.0, ticks=800, ends=None):
+    """A bench that is told twists, its joint states staying as they were; how far these would have moved it, holds."""
+    bench = Bench("cartesian_twist").warm()
+    goal = bench.position + lead * np.array([1.0, 0.0, 0.0])
+    facing = quaternion_multiply(quaternion_from_rotation_vector(np.array([0.0, 0.0, turn])), bench.orientation)
+    moved, holds = [np.zeros(6)], []
+    for _ in range(ticks):
+        bench.now += 25 * MS
+        bench.sense(bench.joints)
+        bench.follower.command(CartesianTarget(goal, facing, 0.05), bench.now)
+        output = bench.follower.tick(bench.now)
+        moved.append(moved[-1] + output.twist * PERIOD)
+        holds.append(output.hold)
+    return bench, np.array(moved), holds
+
+
+@pytest.mark.parametrize(("lead", "turn"), [(0.04, 0.0), (0.01, 0.0), (0.002, 0.0), (0.0, 0.3), (0.0, 0.02)])
+def test_a_tool_that_is_told_speeds_and_is_not_seen_to_move_is_told_to_rest(lead, turn):
+    bench, moved, holds = twisted(lead, turn)
+    profile = bench.profile
+    assert np.linalg.norm(moved[:, :3], axis=1).max() < 0.6 * profile.tool_speed * profile.reach_time
+    assert np.linalg.norm(moved[:, 3:], axis=1).max() < 0.6 * profile.turn_speed * profile.reach_time
+    if max(lead / 0.01, turn / 0.3) >= 1.0:
+        assert holds[-1] is Hold.NOT_TRACKING and np.abs(moved[-1] - moved[-20]).max() < 1e-9
+
+
+@pytest.mark.parametrize("ends", ["emergency stop", "silence"])
+def test_a_tool_that_did_not_move_is_told_speeds_again_only_once_a_person_or_a_silence_has_ended_it(ends):
+    bench, _, holds = twisted(0.04)
+    first = holds.index(Hold.NOT_TRACKING)
+    assert set(holds[first:]) == {Hold.NOT_TRACKING}
+    # Nor does a gap in the joint states, as of a driver that is started again.
+    for tick in range(40):
+        bench.now += 25 * MS
+        if tick > 20:
+            bench.sense(bench.joints)
+        bench.follower.command(CartesianTarget(bench.position, bench.orientation, 0.05), bench.now)
+        output = bench.follower.tick(bench.now)
+    assert output.hold is Hold.NOT_TRACKING and "emergency stop" in output.text
+    if ends == "emergency stop":
+        bench.follower.stop()
+    else:
+        bench.now += 500 * MS
+    assert any(bench.tick(bench.position).hold is None for _ in range(60))
+
+
+@settings(max_examples=10)
+@given(lag=st.floats(0.001, 0.1), gain=st.floats(0.85, 1.1), seed=st.integers(0, 2**32 - 1))
+def test_an_arm_that_lags_or_is_a_little_slower_than_told_is_not_taken_for_one_that_does_not_move(lag, gain, seed):
+    random = np.random.default_rng(seed)
+    bench = Bench("cartesian_twist").warm()
+    place, speed, target = bench.position.copy(), np.zeros(3), bench.position.copy()
+    corner = target.copy()
+    for _ in range(160):
+        if np.linalg.norm(corner - target) < 1e-3:
+            corner = bench.position + random.uniform(-0.1, 0.1, 3)
+        away = corner - target
+        target = target + away * min(1.0, 0.012 / np.linalg.norm(away))
+        lead = target - place
+        target = place + lead * min(1.0, 0.04 / max(np.linalg.norm(lead), 1e-9))
+        output = bench.tick(target)
+        assert output.hold is None, output.text
+        speed = speed + (gain * output.twist[:3] - speed) * (1.0 - math.exp(-PERIOD / lag))
+        place = place + speed * PERIOD
+        bench.joints = bench.arm.solve(place, bench.orientation, bench.joints).joints
+
+
+@pytest.mark.parametrize("mode", ["joint_position", "cartesian_pose", "cartesian_twist"])
+def test_an_orientation_told_by_its_other_quaternion_is_the_same_and_turns_nothing(mode):
+    bench = Bench(mode).warm()
+    for tick in range(20):
+        bench.now += 25 * MS
+        bench.sense(bench.joints)
+        facing = bench.orientation * (-1.0) ** tick
+        bench.follower.command(CartesianTarget(bench.position, facing, 0.05), bench.now)
+        output = bench.follower.tick(bench.now)
+        assert output.hold is None
+        if output.twist is not None:
+            assert np.abs(output.twist).max() < 1e-6
+        if output.joints is not None:
+            assert np.abs(output.joints - bench.joints).max() < 0.05
+
+
+def test_a_tool_that_does_not_follow_its_poses_is_not_led_away_from_it():
+    bench = Bench("cartesian_pose").warm()
+    stuck, told, holds = bench.joints.copy(), [], []
+    for step in range(400):
+        bench.joints = stuck
+        output = bench.tick(bench.position + np.array([0.0, min(0.004 * step, 0.25), 0.0]))
+        told.append(output.position)
+        holds.append(output.hold)
+    away = np.linalg.norm(np.array(told) - bench.position, axis=1)
+    assert away.max() < 1.2 * bench.profile.tool_speed * bench.profile.reach_time
+    assert Hold.NOT_TRACKING in holds and holds[-1] is not None and away[-1] < 0.07
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1))
+def test_wherever_an_arm_is_said_to_be_the_pose_that_it_is_told_does_not_leap(seed):
+    random = np.random.default_rng(seed)
+    bench = Bench("cartesian_pose").warm()
+    profile, told, facing = bench.profile, [], []
+    for tick in range(120):
+        if tick % 40 == 20:
+            # A driver that was started again with another zero: the same from now on, and believed after a while.
+            bench.joints = bench.profile.limits("home") + random.uniform(-0.5, 0.5, 7)
+        output = bench.tick(bench.arm.pose(bench.joints)[0] if random.random() < 0.8 else None)
+        if output.position is not None:
+            told.append(output.position)
+            facing.append(output.orientation)
+    turned = [
+        rotation_vector_from_quaternion(quaternion_multiply(other, quaternion_conjugate(one)))
+        for one, other in pairwise(facing)
+    ]
+    assert np.linalg.norm(np.diff(told, axis=0), axis=1).max() <= profile.tool_speed * PERIOD + 1e-9
+    assert np.linalg.norm(turned, axis=1).max() <= profile.turn_speed * PERIOD + 1e-9
+
+
+@pytest.mark.parametrize("mode", ["joint_position", "cartesian_pose", "cartesian_twist"])
+def test_an_arm_that_somebody_else_commands_is_left_to_them_and_not_pulled_to_and_fro(mode):
+    bench = Bench(mode).warm()
+
+    def sent(output):
+        return any(value is not None for value in (output.joints, output.position, output.twist))
+
+    bench.follower.contested("/planner publishes on /arm too", bench.now)
+    output = bench.tick(bench.position)
+    assert output.hold is Hold.OTHER_COMMANDS and "/planner" in output.text and not sent(output)
+    assert any(bench.tick(bench.position).hold is None for _ in range(30)), "it is silent, and the arm is taken up"
+    goal = bench.position + np.array([0.03, 0.0, 0.0])
+    for _ in range(3):
+        bench.tick(goal)
+    bench.follower.contested("/planner publishes on /arm too", bench.now)
+    outputs = [bench.tick(goal) for _ in range(80)]
+    assert {output.hold for output in outputs} == {Hold.OTHER_COMMANDS}
+    silent = [sent(output) for output in outputs].index(False)
+    # It comes to rest inside its limits, says so more than once, and then leaves the arm alone.
+    assert 3 <= silent < 20 and not any(sent(output) for output in outputs[silent:])
+    if mode == "cartesian_twist":
+        assert all(not output.twist.any() for output in outputs[silent - 3 : silent])
+    bench.follower.stop()
+    bench.tick()
+    assert bench.tick(bench.position).hold is None, "a person pressed and reset the emergency stop"
+
+
+def test_a_hand_is_told_what_somebody_asked_for_and_not_what_a_controller_found_when_it_was_started():
+    bench = Bench().warm()
+
+    def tell(width, grips):
+        bench.now += 25 * MS
+        bench.sense(bench.joints)
+        bench.follower.command(CartesianTarget(bench.position, bench.orientation, width), bench.now, grips)
+        output = bench.follower.tick(bench.now)
+        assert output.hold is None
+        bench.joints = output.joints
+        return output.gripper_width
+
+    assert tell(0.03, grips=False) is None, "whatever it holds, it was told to by somebody else"
+    assert [tell(0.0, grips=True), tell(0.03, grips=False), tell(0.05, grips=True)] == [0.0, 0.0, 0.05]
 
 
 @settings(max_examples=15)

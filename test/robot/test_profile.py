@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.robot.fields import ProfileError
-from flow_rag_vla.robot.profile import find_profile, load_profile, read_profile
+from flow_rag_vla.robot.profile import LONGEST_STOP_S, find_profile, load_profile, read_profile
 
 ROBOTS = Path(__file__).resolve().parents[2] / "config" / "robots"
 FILE = ROBOTS / "mock.yaml"
@@ -53,6 +53,8 @@ def test_every_shipped_profile_loads_and_agrees_with_its_urdf(shipped):
         ("mode", "joint_trajectry", ("mode", "joint_trajectry", "did you mean 'joint_trajectory'?")),
         ("joints.2.velocity", 0.0, ("joints[2].velocity", "0.0", "0.01 to 20")),
         ("joints.2.velocity", "fast", ("joints[2].velocity", "'fast'", "finite number")),
+        ("joints.2.acceleration", 0.5, ("joints[2].acceleration", "0.5", "at least 1.08", "to stop from 1.08 in 1 s")),
+        ("motion.tool_acceleration", 0.2, ("motion.tool_acceleration", "0.2", "at least 0.5", "lower the speed")),
         ("joints.1.high", -1.8, ("joints[1].high", "-1.8", "more than low")),
         ("joints.1.home", 2.0, ("joints[1].home", "2.0")),
         ("joints.1.name", "panda_joint1", ("joints[1].name", "no other joint")),
@@ -97,6 +99,7 @@ def test_any_value_for_a_number_gives_a_profile_inside_its_ranges_or_a_named_ref
     for joint in profile.joints:
         assert all(math.isfinite(number) for number in (joint.low, joint.high, joint.velocity, joint.acceleration))
         assert joint.low <= joint.home <= joint.high and joint.velocity > 0 and joint.acceleration > 0
+    assert all(joint.velocity <= joint.acceleration * LONGEST_STOP_S for joint in profile.joints)
     assert profile.tool_speed > 0 and profile.reach_time > 0 and profile.state_timeout > 0
     assert profile.command_timeout >= 2 / profile.command_rate
 

@@ -305,7 +305,7 @@ def test_a_force_is_told_in_the_axes_of_the_base_and_is_forgotten_when_its_senso
 
     def sense():
         stamp = ros_node.get_clock().now().to_msg()
-        message = JointState(name=list(arm.joint_names), position=arm.limits("home").tolist())
+        message = JointState(name=[*arm.joint_names, arm.gripper.joint], position=[*arm.limits("home").tolist(), 0.04])
         message.header.stamp = stamp
         joints.publish(message)
         if feeling["frame"]:

@@ -65,6 +65,10 @@ class PolledSubscription(Generic[T]):
         """Like ``take``, but the messages as they came over the wire."""
         return [(message, _came(info)) for message, info in self._take(True)]
 
+    def take_senders(self) -> list[bytes]:
+        """Ids in the graph of whoever sent the waiting messages, oldest first; the messages are not built."""
+        return [_sender(info) for _, info in self._take(True)]
+
     def destroy(self) -> None:
         """Stop receiving."""
         self._node.destroy_subscription(self._subscription)

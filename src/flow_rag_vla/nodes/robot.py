@@ -28,6 +28,7 @@ from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
+from flow_rag_vla.nodes.other_commands import OtherCommands
 from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.robot_messages import (
@@ -53,6 +54,13 @@ _REST_TOLD = 3
 """How often an arm at rest is then told to stay."""
 _WRENCH_SILENCE_S = 0.5
 """Silence after which a force is no longer felt: the last one would be a contact, or none, for ever."""
+_GRIPPER_SILENCE_S = 2.0
+"""Silence of the gripper's joint after which its width, which stays as it was, is called old."""
+_LISTENING_S = 0.5
+"""From the first joint states on, so long it is heard whether somebody else commands the arm before it is moved."""
+_ASKED = (ControlCommand.MODE_FOLLOW, ControlCommand.MODE_TAKEOVER)
+"""Modes in which somebody has asked for the gripper's width. In the others it is what the controller last knew. One
+that was just started has it from a measurement: told that, a hand that squeezes something lets go of it."""
 
 
 class Robot(Node):
@@ -75,13 +83,15 @@ class Robot(Node):
         self._sent = 0
         self._published_ns = 0
         self._before: tuple[int, NDArray[np.float64]] | None = None
-        self._gripper_width = profile.gripper.width_open
+        self._gripper_width: float | None = profile.gripper.width_open if profile.gripper.kind == "none" else None
+        self._gripper_ns = self._sensed_ns = 0
         self._gripper_effort = 0.0
         self._wrench, self._wrench_frame, self._wrench_ns = np.zeros(6), "", 0
 
         self._state_publisher = self.create_publisher(RobotStateMessage, topics.ROBOT_STATE, qos.SENSOR)
         self._hold_publisher = self.create_publisher(String, HOLD_TOPIC, qos.STATE)
-        self._arm_publisher = self.create_publisher(ARM_TYPES[profile.mode], profile.command_topic, 1)
+        self._commands = OtherCommands(self, ARM_TYPES[profile.mode], profile.command_topic)
+        self._arm_publisher = self._commands.publisher
         self._gripper_publisher = (
             None
             if profile.gripper.kind == "none"
@@ -139,7 +149,13 @@ class Robot(Node):
             )
             return
         joints = self._follower.sense(names, message.position, now)
+        if joints is not None and not self._sensed_ns:
+            self._sensed_ns = now
         if joints is None or now - self._published_ns < 0.75e9 / profile.state_rate:
+            return
+        if self._gripper_width is None:
+            # An open hand, as long as nobody knows better, would be one that holds nothing: it would be told to open.
+            self._complain(f"no robot state leaves yet: {self._no_gripper}")
             return
         self._published_ns = now
         velocities = self._velocities(message, names, stamp_ns, joints)
@@ -159,8 +175,17 @@ class Robot(Node):
     def _take_gripper(self, message: JointState, index: int) -> None:
         if index < len(message.position) and np.isfinite(message.position[index]):
             self._gripper_width = self._profile.gripper.width(float(message.position[index]))
+            self._gripper_ns = time.monotonic_ns()
         if index < len(message.effort) and np.isfinite(message.effort[index]):
             self._gripper_effort = abs(float(message.effort[index]))
+
+    @property
+    def _no_gripper(self) -> str:
+        profile = self._profile
+        return (
+            f"no position of the gripper's joint {profile.gripper.joint!r} on {profile.joint_states}; start its "
+            "driver, or correct gripper.joint in the profile"
+        )
 
     def _velocities(
         self, message: JointState, names: list[str], stamp_ns: int, joints: NDArray[np.float64]
@@ -226,7 +251,7 @@ class Robot(Node):
                 np.array([turn.x, turn.y, turn.z, turn.w]),
                 float(command.gripper_width),
             )
-            self._follower.command(target, steady_ns)
+            self._follower.command(target, steady_ns, command.mode in _ASKED)
 
     def _on_stop(self, message: Bool) -> None:
         self._gate.stop(bool(message.data))
@@ -234,8 +259,13 @@ class Robot(Node):
             self._follower.stop()
 
     def _tick(self) -> None:
+        now = time.monotonic_ns()
+        if who := self._commands.who():
+            self._follower.contested(who, now)
+        if not self._sent and self._sensed_ns and now - self._sensed_ns < _LISTENING_S * 1e9:
+            return
         try:
-            output = self._follower.tick(time.monotonic_ns())
+            output = self._follower.tick(now)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             # Nothing is sent; the arm's own watchdog is the next line.
             self._complain(f"no command sent: {error}")
@@ -282,8 +312,13 @@ class Robot(Node):
         }
         if self._follower.measured is None:
             return WARN, f"no joint state on {self._profile.joint_states}", figures
+        if self._gripper_width is None:
+            return WARN, self._no_gripper, figures
         if self._hold is not None:
             return WARN, f"holding: {self._hold.value}", figures
+        silence = (time.monotonic_ns() - self._gripper_ns) / 1e9
+        if self._profile.gripper.kind != "none" and silence > _GRIPPER_SILENCE_S:
+            return WARN, f"the gripper's joint has been silent for {silence:.0f} s: its width is old", figures
         if self._profile.wrench and not self._feels(time.monotonic_ns()):
             return WARN, f"no wrench on {self._profile.wrench}: no contact is felt", figures
         return OK, "following" if self._sent else "ready", figures

@@ -20,6 +20,9 @@ MODES = ("joint_trajectory", "joint_position", "cartesian_pose", "cartesian_twis
 GRIPPERS = ("none", "position", "trajectory")
 ROLES = ("front", "wrist")
 PI2 = 2 * math.pi
+LONGEST_STOP_S = 1.0
+"""From its highest speed everything must stop in so many seconds: an emergency stop brings it to rest by no more than
+the acceleration, while a person waits beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ def read_profile(values: object, file: Path) -> RobotProfile:
     low, high = space.numbers("low", 3, -5.0, 5.0), space.numbers("high", 3, -5.0, 5.0)
     if any(below >= above for below, above in zip(low, high, strict=True)):
         raise space.wrong("high", list(high), f"more than low ({list(low)}) on every axis")
+    tool_speed = motion.number("tool_speed", 0.01, 3.0, 0.5)
     profile = RobotProfile(
         file=str(file),
         name=top.text("name"),
@@ -168,8 +172,10 @@ def read_profile(values: object, file: Path) -> RobotProfile:
         gripper=_gripper(top.inner("gripper", optional=True)),
         cameras=_cameras(top),
         orientation=motion.text("orientation", "exact", ("exact", "best")),
-        tool_speed=motion.number("tool_speed", 0.01, 3.0, 0.5),
-        tool_acceleration=motion.number("tool_acceleration", 0.05, 30.0, 5.0),
+        tool_speed=tool_speed,
+        tool_acceleration=_stopping(
+            motion, "tool_acceleration", tool_speed, motion.number("tool_acceleration", 0.05, 30.0, 5.0)
+        ),
         turn_speed=motion.number("turn_speed", 0.05, 10.0, 2.5),
         reach_time=motion.number("reach_time", 0.05, 2.0, 0.25),
         tracking=motion.number("tracking", 0.01, 1.0, 0.2),
@@ -192,15 +198,26 @@ def _joints(top: Fields) -> tuple[Joint, ...]:
         low, high = fields.number("low", -PI2, PI2), fields.number("high", -PI2, PI2)
         if low >= high:
             raise fields.wrong("high", high, f"more than low ({low:g})")
-        joint = Joint(
-            fields.text("name"), low, high, fields.number("velocity", 0.01, 20.0),
-            fields.number("acceleration", 0.05, 200.0), fields.number("home", low, high),
-        )  # fmt: skip
+        velocity = fields.number("velocity", 0.01, 20.0)
+        acceleration = _stopping(fields, "acceleration", velocity, fields.number("acceleration", 0.05, 200.0))
+        joint = Joint(fields.text("name"), low, high, velocity, acceleration, fields.number("home", low, high))
         fields.end()
         if joint.name in [other.name for other in joints]:
             raise fields.wrong("name", joint.name, "a name that no other joint has")
         joints.append(joint)
     return tuple(joints)
+
+
+def _stopping(fields: Fields, name: str, speed: float, acceleration: float) -> float:
+    """The acceleration, if it stops that speed in time."""
+    if speed > acceleration * LONGEST_STOP_S:
+        raise fields.wrong(
+            name,
+            acceleration,
+            f"at least {speed / LONGEST_STOP_S:g}, to stop from {speed:g} in {LONGEST_STOP_S:g} s",
+            "lower the speed, or look at the units",
+        )
+    return acceleration
 
 
 def _gripper(fields: Fields) -> Gripper:

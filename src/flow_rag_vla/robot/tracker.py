@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,10 @@ def fastest(way: Array, speed: Array, acceleration: Array, period_s: float) -> A
     return np.minimum(np.minimum(steps * acceleration * period_s, way / period_s), speed)
 
 
+_SLOWER = 6
+"""How often in one step it is tried to be slower."""
+
+
 class Tracker:
     """Values (N,) with a velocity each. At every step each comes nearer to its goal as fast as its limits allow.
 
@@ -31,20 +37,34 @@ class Tracker:
         self.velocity = np.zeros_like(self.value)
         self._speed, self._acceleration, self._period = speed, acceleration, period_s
 
-    def step(self, goal: Array | None, elapsed_s: float) -> Array:
+    def step(self, goal: Array | None, elapsed_s: float, share: Callable[[Array], float] | None = None) -> Array:
         """Values one step later; without a goal they come to rest.
 
         Time that passed beyond one period does not count: a late step is no licence for a long one.
+
+        share: of the speeds (N,) that its own limits allow, how much what it moves may have, above 0 and at most 1
         """
         period, acceleration = self._period, self._acceleration
         elapsed = min(max(elapsed_s, 0.0), period)
+        change = acceleration * elapsed
+        low, high = self.velocity - change, self.velocity + change
         if goal is None:
             wanted = np.zeros_like(self.value)
         else:
             away = goal - self.value
             wanted = np.sign(away) * fastest(np.abs(away), self._speed, acceleration, period)
-        change = acceleration * elapsed
-        self.velocity = np.clip(wanted, self.velocity - change, self.velocity + change)
+            if share is not None:
+                wanted = wanted * share(wanted)
+        self.velocity = np.clip(wanted, low, high)
+        if share is not None and goal is not None:
+            # What is slowed down brakes value by value, and each by its own limit: what they move together may be too
+            # fast for a while longer. Then it brakes more, at most as much as it can.
+            for _ in range(_SLOWER):
+                part = share(self.velocity)
+                if part >= 1.0:
+                    break
+                wanted = wanted * min(part, 0.8)
+                self.velocity = np.clip(wanted, low, high)
         self.value = self.value + self.velocity * elapsed
         return self.value
 

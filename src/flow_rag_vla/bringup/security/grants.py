@@ -267,7 +267,8 @@ def _arm(profile: RobotProfile) -> tuple[Grant, ...]:
     bridge = Grant(
         ROBOT.name,
         publishes=(topics.ROBOT_STATE, HOLD_TOPIC, *commands),
-        subscribes=(topics.COMMAND, topics.EMERGENCY_STOP, *senses),
+        # The arm's own too: it looks whether somebody else commands it.
+        subscribes=(topics.COMMAND, topics.EMERGENCY_STOP, profile.command_topic, *senses),
     )
     camera = Grant(
         ROBOT_CAMERA.name,
