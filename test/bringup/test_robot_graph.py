@@ -44,6 +44,12 @@ def test_an_arm_has_a_bridge_and_its_cameras_have_a_process_of_their_own(mock):
         load_parameters(process.spec.parameters, values)
 
 
+@pytest.mark.parametrize("asked", [{}, {"dashboard": "true", "labeling": "true", "llm": "true"}])
+def test_no_node_over_an_arm_takes_its_time_from_a_clock_that_somebody_publishes(asked, tmp_path):
+    processes = robot_graph({"profile": "mock", "run_folder": str(tmp_path), **asked}, PARAMS)
+    assert {process.overrides["use_sim_time"] for process in processes} == {False}
+
+
 def test_who_decides_about_an_arm_holds_plans_against_its_profile_and_sees_what_is_labelled(tmp_path):
     asked = {"profile": "franka", "llm": "true", "deliberation": "true", "labeling": "true"}
     with_folder = {process.spec.name: process for process in robot_graph(asked | {"run_folder": "r"}, PARAMS)}

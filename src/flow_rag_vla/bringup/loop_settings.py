@@ -12,6 +12,24 @@ from flow_rag_vla.control.loop import LoopSettings
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.parameters import ParameterError
 
+SLOWEST_STOP_TICKS = 10
+"""A quarter of a second: so soon the target stands when it is held, from the highest speed that it may have."""
+
+
+def check_limits(parameters: ControllerParameters) -> None:
+    """Look whether limits that are right each by itself are right together.
+
+    Raises:
+        ParameterError: if the target could not be stopped in time.
+    """
+    speed, change = parameters.max_translation, parameters.max_translation_change
+    if speed > SLOWEST_STOP_TICKS * change * (1.0 + 1e-9):
+        raise ParameterError(
+            f"max_translation_change: {change:g} m per tick would take {speed / change:.0f} ticks to stop from "
+            f"max_translation ({speed:g}), allowed are {SLOWEST_STOP_TICKS}; set it to {speed / SLOWEST_STOP_TICKS:g} "
+            "or more, or lower max_translation first"
+        )
+
 
 def loop_settings(parameters: ControllerParameters) -> LoopSettings:
     """The loop's settings of a table of parameters.

@@ -22,7 +22,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
-from flow_rag_vla.bringup.loop_settings import loop_settings
+from flow_rag_vla.bringup.loop_settings import check_limits, loop_settings
 from flow_rag_vla.bringup.parameters.controller import ControllerParameters
 from flow_rag_vla.control.ladder import Mode, Reason
 from flow_rag_vla.control.latch import StopLatch, latch_file
@@ -68,7 +68,7 @@ class Controller(Node):
 
     def __init__(self) -> None:
         super().__init__("controller")
-        self._settings = NodeParameters(self, ControllerParameters, self._configure)
+        self._settings = NodeParameters(self, ControllerParameters, self._configure, check=check_limits)
         self._loop = ControlLoop(loop_settings(self._settings.value))
         self._sim_time = bool(self.get_parameter("use_sim_time").value)
         self._states = PolledSubscription(self, msg.RobotState, topics.ROBOT_STATE, qos.SENSOR)
@@ -78,9 +78,10 @@ class Controller(Node):
         # Best effort, so that any teleoperation's publisher fits.
         self._takeovers = PolledSubscription(self, msg.Takeover, topics.TAKEOVER, qos.SENSOR)
         # A stop must arrive from a latched publisher that spoke before this node was there, and from one that does
-        # not latch; a latched subscription would refuse the second.
+        # not latch; a latched subscription would refuse the second. And one stop must not drown among those who say
+        # at a high rate that they ask for none.
         self._stops = [
-            PolledSubscription(self, Bool, topics.EMERGENCY_STOP, profile) for profile in (qos.STATE, qos.PLAN)
+            PolledSubscription(self, Bool, topics.EMERGENCY_STOP, profile) for profile in (qos.STATE, qos.EVENT)
         ]
         self._stop_said = False
         self._stop_sayers: set[bytes] = set()

@@ -31,10 +31,12 @@ class NodeParameters(Generic[T]):
         cls: type[T],
         on_change: Callable[[T], None] | None = None,
         may_reload: Callable[[], bool] | None = None,
+        check: Callable[[T], None] | None = None,
     ) -> None:
         """Declare every field of ``cls`` on ``node``.
 
         ``may_reload``: whether what is read at the start may change now, because it will be read again; None: never.
+        ``check``: raises ParameterError for values that are right each by itself and wrong together.
 
         Raises:
             ParameterError: if an override from YAML or the command line is refused, naming it and the remedy.
@@ -45,6 +47,7 @@ class NodeParameters(Generic[T]):
         self._table = {info.name: info for info in parameter_table(cls)}
         self._on_change = on_change
         self._may_reload = may_reload
+        self._check = check
         values = {}
         for info in (*self._table.values(), *common):
             default = list(info.default) if info.is_list else info.default
@@ -55,6 +58,8 @@ class NodeParameters(Generic[T]):
             values[info.name] = [] if value is None and info.is_list else value
         load_parameters(EveryNodeParameters, {info.name: _plain(values.pop(info.name)) for info in common})
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
+        if check is not None:
+            check(self.value)
         for info in (*self._table.values(), *common):
             node.set_descriptor(info.name, _descriptor(info))
         guard_transitions(node)
@@ -83,14 +88,22 @@ class NodeParameters(Generic[T]):
                 if self._may_reload is not None:
                     reason += ", or deactivate it, clean it up, set it and configure it again (ros2 lifecycle set)"
                 return SetParametersResult(successful=False, reason=reason)
+        if self._check is not None:
+            try:
+                self._check(dataclasses.replace(self.value, **self._known(changes)))  # type: ignore[type-var]
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _apply(self, changes: list[Parameter[Any]]) -> None:
-        known = {
+    def _known(self, changes: list[Parameter[Any]]) -> dict[str, Any]:
+        return {
             change.name: self._table[change.name].check(_plain(change.value))
             for change in changes
             if change.name in self._table
         }
+
+    def _apply(self, changes: list[Parameter[Any]]) -> None:
+        known = self._known(changes)
         if not known:
             return
         self.value = dataclasses.replace(self.value, **known)  # type: ignore[type-var]
