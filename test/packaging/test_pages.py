@@ -144,6 +144,13 @@ def test_the_copy_before_an_upgrade_is_named_as_it_is_made():
     assert re.findall(r"registry\.db\.before-(\w+)", (ROOT / "docs/registry.md").read_text("utf-8")) == [HEAD]
 
 
+def test_every_test_that_the_safety_page_names_is_there():
+    named = set(re.findall(r"`(test_\w+|Test\w+)`", (ROOT / "docs/safety.md").read_text("utf-8")))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "test").rglob("test_*.py"))
+    known = set(re.findall(r"^(?:def )?(test_\w+|Test\w+)(?:\(| =)", tests, re.MULTILINE))
+    assert named and not named - known
+
+
 def test_there_are_as_many_enclaves_as_the_page_says():
     assert re.findall(r"there are (\d+) now", (ROOT / "docs/security.md").read_text("utf-8")) == [
         str(len(enclave_nodes()))
