@@ -120,9 +120,10 @@ def test_posed_scenes_say_truly_where_things_are_and_offer_no_action() -> None:
 
 
 def test_jobs_cover_every_goal_and_seed_once() -> None:
-    jobs = collect_jobs({"pick_and_place": 5, "push": 2, "stack": 0, "open_drawer": 3}, "x", episodes_per_job=2)
+    # "stack" is not named: a task of one's own is not either, until it is to be trained.
+    jobs = collect_jobs({"pick_and_place": 5, "push": 2, "open_drawer": 3}, "x", episodes_per_job=2)
     seen = [(job.goal, seed) for job in jobs for seed in job.seeds]
-    assert len(seen) == len(set(seen)) == 3 * 5 + 2 + 0 + 3
+    assert len(seen) == len(set(seen)) == 3 * 5 + 2 + 3
     assert len({job.shard for job in jobs}) == len(jobs)
 
 

@@ -282,10 +282,10 @@ def collect_jobs(
     posed_frames: int = 0,
     episodes_per_job: int = 20,
 ) -> list[CollectJob]:
-    """Jobs for ``episodes`` of every goal, by task, goals interleaved."""
+    """Jobs for ``episodes`` of every goal, by task, goals interleaved; a task that is not named gets none."""
     jobs: list[list[CollectJob]] = []
     for goal in GOALS:
-        count = episodes[goal.task]
+        count = episodes.get(goal.task, 0)
         seeds = range(first_seed, first_seed + count)
         jobs.append(
             [
