@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flow_rag_vla.cli.sim import Plan, Progress, _tasks
+from flow_rag_vla.cli.sim import Plan, Progress, _counted, _tasks
 from flow_rag_vla.nodes.operator import GraphView
 
 VIEW = GraphView("push", "grasp", elapsed=2.5, rate_hz=39.98, late_ticks=3, failures=4, memory_cases=17)
@@ -29,3 +29,11 @@ def test_an_instruction_is_read_as_the_graph_will_read_it():
     assert _tasks(["push"], "서랍을 천천히 열어줘", language_model=False) == ("open_drawer",)
     assert _tasks(["push"], "stack the red cube on the blue box", language_model=True) == ("stack",)
     assert _tasks(["push"], "tidy up the red thing", language_model=True) == ("",)
+
+
+def test_one_is_counted_as_one():
+    assert (_counted(1, "failure"), _counted(2, "failure"), _counted(0, "chunk")) == (
+        "1 failure",
+        "2 failures",
+        "0 chunks",
+    )

@@ -88,7 +88,7 @@ def calibrate(
 
       flow_rag_vla calibrate --simulate --before-after before_after.safetensors
 
-      ros2 run flow_rag_vla failure_detector --ros-args -p calibration:=/path/to/calibration.safetensors
+      python -m flow_rag_vla.nodes.failure_detector --ros-args -p calibration:=/path/to/calibration.safetensors
     """
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.core.goal import UnknownTaskError, check_task

@@ -314,8 +314,8 @@ def _episodes(console: Console, operator: Operator, graph: GraphRun, plan: Plan,
             progress.done += 1
             progress.succeeded += result.success
             mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"
-            memory = f", {result.corrections} chunks shaped by memory" if result.corrections else ""
-            failures = f", {result.failures} failures" if result.failures else ""
+            memory = f", {_counted(result.corrections, 'chunk')} shaped by memory" if result.corrections else ""
+            failures = f", {_counted(result.failures, 'failure')}" if result.failures else ""
             console.print(
                 f"{mark} episode {plan.number(progress.done)}  {task or escape(plan.instruction)}  seed {goal.seed}"
                 f"  {result.outcome}  {result.duration:.1f} s{failures}{memory}"
@@ -324,6 +324,10 @@ def _episodes(console: Console, operator: Operator, graph: GraphRun, plan: Plan,
             if result.outcome == "aborted":
                 # An emergency stop, or a graph that cannot do what is asked: the next episode would end the same way.
                 raise GraphEnded(f"episode {result.episode_id} was aborted: {result.reason}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _summary(console: Console, progress: Progress) -> None:
