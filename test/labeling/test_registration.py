@@ -227,7 +227,7 @@ def test_a_further_word_of_the_same_model_is_a_label_of_what_is_there_and_no_sec
     assert label(registry, folder, Another("1", 0.5, {"red cube": "cup"}), threshold=0.3) == (3, 0, 0)
 
 
-def test_masks_tell_a_second_thing_from_a_second_word(registry):
+def test_masks_tell_a_second_thing_from_a_second_word(registry, monkeypatch):
     source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
     (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 96, 64)])
     (found,) = ColourDetector().detect([picture(ONE)], (), 0.0)
@@ -242,6 +242,13 @@ def test_masks_tell_a_second_thing_from_a_second_word(registry):
     # A mask that is lost says nothing.
     registry.mask_file(item.object_id).unlink()
     assert matched_objects(registry, image, "default", cup) == [item]
+    # Nor does one that somebody took off after the object was read.
+    listed = registry.list_objects()
+    registry.update(item.object_id, ObjectChange(box=(0, 0, 9, 9)), who="anna")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "list_objects", lambda *_, **__: listed)
+        assert matched_objects(registry, image, "default", cup) == [item]
+    registry.undo(who="anna")
     # What somebody rejected is not proposed again, whatever its mask.
     registry.update(item.object_id, ObjectChange(state=ReviewState.REJECTED), who="anna")
     assert matched_objects(registry, image, "default", cup)[0].object_id == item.object_id

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 from collections import Counter
 
@@ -21,6 +22,7 @@ from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.labeling.compact.scenes import labelled_frames
 from flow_rag_vla.labeling.registry.registry import Registry
+from flow_rag_vla.labeling.registry.turn import DOOR
 from flow_rag_vla.nodes import qos
 from flow_rag_vla.nodes.conversions import image_message
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
@@ -289,6 +291,36 @@ def test_objects_are_found_by_every_condition_and_told_and_changed_in_full(node,
         detections=seen_in([(0.0, 0.0, 4.0, 4.0)], "cup"), tracks=["1", "2"],
     )  # fmt: skip
     assert (odd.ok, odd.code) == (False, "invalid_message")
+    assert process.stop() == 0 and "Traceback" not in process.text
+
+
+def test_who_reads_does_not_wait_for_another_program_that_writes(node, call, ros_node, spin_until, tmp_path):
+    process = node()
+    image = picture(np.zeros((48, 64, 3), np.uint8))
+    found = seen_in([(0.0, 0.0, 8.0, 8.0)], "cup")
+    (name,) = call(srv.RegisterObjects, names.REGISTER_OBJECTS, image=image, detections=found).object_ids
+    client = ros_node.create_client(srv.UpdateObject, names.UPDATE_OBJECT)
+    spin_until(client.service_is_ready, WAIT, "the service")
+    with Registry(tmp_path / "labels") as other, (tmp_path / "labels" / DOOR).open() as door:
+
+        def stands_there():
+            try:
+                fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            fcntl.flock(door, fcntl.LOCK_UN)
+            return False
+
+        with other.database.write():
+            asked = srv.UpdateObject.Request(object_id=name, person="ada", set_category=True, category="mug")
+            update = client.call_async(asked)
+            spin_until(stands_there, WAIT, "the node's place in the queue")
+            assert call(srv.GetObject, names.GET_OBJECT, object_id=name).object.category == "cup"
+            assert call(srv.SearchObjects, names.SEARCH_OBJECTS, category="cup").objects
+            assert call(srv.GetLabelStatistics, names.LABEL_STATISTICS).objects == 1
+            assert not update.done()
+        spin_until(update.done, WAIT, "the change")
+    assert update.result().ok and update.result().object.category == "mug", update.result().message
     assert process.stop() == 0 and "Traceback" not in process.text
 
 

@@ -17,10 +17,10 @@ from flow_rag_vla.labeling.detections import Detections, Origin
 from flow_rag_vla.labeling.pipeline.boxes import mask_overlap, overlaps, select
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.pipeline.request import DEFAULT_OVERLAP, LabelRequest
-from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, StorageError
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, StorageError, UnknownError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import Embedder, Image, LabelDraft, LabelledObject
+from flow_rag_vla.labeling.registry.values import Batch, Embedder, Image, LabelDraft, LabelledObject
 
 SAME_THING = DEFAULT_OVERLAP
 """Intersection over union above which two boxes are of one thing: what the pipeline itself takes for a double."""
@@ -32,9 +32,9 @@ _FORBIDDEN = 10.0
 class Registration:
     """What became of N things that were found in a picture.
 
-    object_ids: N ids; "" for one that is under a key that was used before, and is no object any more
+    object_ids: N ids; "" under a key that was used before, for one that was merged with what is no object any more
     new: how many became objects; labelled: how many gave an object a further label; known: the others
-    repeated: the key was used before: nothing was stored
+    repeated: the key was used before: nothing was stored; before: how many of the known ones became objects then
     """
 
     object_ids: tuple[str, ...]
@@ -42,6 +42,7 @@ class Registration:
     labelled: int
     known: int
     repeated: bool = False
+    before: int = 0
 
 
 class TrackNames:
@@ -131,6 +132,7 @@ def register_found(
     embedder: Embedder | None,
     tracks: Sequence[str] = (),
     key: str = "",
+    content: str = "",
 ) -> Registration:
     """Store what is new of what was found in a picture; each thing that is there gets a further label at most.
 
@@ -146,13 +148,15 @@ def register_found(
         embedder: who made the embeddings, if there are any.
         tracks: N names of tracks within the source, "" for none; or nothing at all.
         key: of ``request_key``; under one that was used before nothing is stored. "" for none.
+        content: what the key must stand for if it is of somebody else's making, see ``Registry.register``.
 
     Raises:
-        RegistryError: it could not be stored.
+        RegistryError: it could not be stored; also ``batch_key_reused`` where the key stands for another content.
     """
     ids = [item.object_id if item is not None else "" for item in matched]
-    if key and registry.batch(key) is not None:
-        return Registration(tuple(ids), 0, 0, len(found), True)
+    before = registry.batch(key, content) if key else None
+    if before is not None:
+        return _repeated(ids, before, 0)
     drafts = [_label(item.object_id, found, row) for row, item in enumerate(matched) if item is not None]
     # Labels first: they are passed over when they come again, so a run that ends in between is made up for.
     labelled = registry.add_labels(drafts, who=who)
@@ -165,16 +169,25 @@ def register_found(
             embedder=embedder,
             tracks=[tracks[row] for row in rows] if tracks else (),
             key=key,
+            content=content,
         )
     except ConflictError as error:
         # Somebody labelled the same picture at the same time, and the last digits of a score differ.
-        if error.code is not ErrorCode.BATCH_KEY_REUSED:
+        if content or error.code is not ErrorCode.BATCH_KEY_REUSED:
             raise
         return Registration(tuple(ids), 0, labelled, len(found) - labelled, True)
+    if batch.repeated:
+        return _repeated(ids, batch, labelled)
     for row, object_id in zip(rows, batch.object_ids, strict=True):
         ids[row] = object_id
-    new = 0 if batch.repeated else len(rows)
-    return Registration(tuple(ids), new, labelled, len(found) - labelled - new, batch.repeated)
+    return Registration(tuple(ids), len(rows), labelled, len(found) - labelled - len(rows))
+
+
+def _repeated(ids: Sequence[str], batch: Batch, labelled: int) -> Registration:
+    """What a key that was used before stands for; rows that match nothing now became objects then, in their order."""
+    left = [object_id for object_id in batch.object_ids if object_id not in ids]
+    filled = tuple(object_id or (left.pop(0) if left else "") for object_id in ids)
+    return Registration(filled, 0, labelled, len(ids) - labelled, True, len(batch.object_ids))
 
 
 def _masks_part(registry: Registry, item: LabelledObject, found: Detections, row: int) -> bool:
@@ -183,8 +196,8 @@ def _masks_part(registry: Registry, item: LabelledObject, found: Detections, row
         return False
     try:
         mask = registry.mask(item.object_id)
-    except StorageError:
-        # Lost or damaged, which the doctor tells; a run is not ended by it.
+    except (StorageError, UnknownError):
+        # Lost or damaged, which the doctor tells, or taken off a moment ago; a run is not ended by it.
         return False
     return mask_overlap(mask, found.masks[row]) <= SAME_THING
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The labeling node: what the cameras see becomes labels, and labels can be found and corrected.
 
-Threads. The executor only takes requests and hands out answers. One job thread runs models, one asks the registry;
-``labeling_actions`` has one for the long runs. The models make way for the control loop: while it reports late ticks,
-pictures wait or are refused.
+Threads. The executor only takes requests and hands out answers. One job thread runs models, one reads from the registry
+and one writes to it, which may wait for other programs; ``labeling_actions`` has one for the long runs. The models make
+way for the control loop: while it reports late ticks, pictures wait or are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flow_rag_vla.core.processes import give_way
 from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling.box_masks import masks_in_boxes
-from flow_rag_vla.gateway.labeling.labels import kept_upload, reopened, searched_vector
+from flow_rag_vla.gateway.labeling.labels import kept_upload, searched_vector
 from flow_rag_vla.gateway.labeling.uploads import upload_of
 from flow_rag_vla.labeling.backends import BackendSettings, make_pipeline
 from flow_rag_vla.labeling.datasets.store import DatasetStore
@@ -97,6 +97,7 @@ class LabelingNode(Node):
         self._looking = False
         self._models = JobThread(self, "models", limit=16)
         self._store = JobThread(self, "registry")
+        self._reads = JobThread(self, "registry reads")
         group = ReentrantCallbackGroup()
         services: tuple[tuple[type, str, Callable[..., Any]], ...] = (
             (srv.Detect, names.DETECT, self._on_detect),
@@ -128,7 +129,7 @@ class LabelingNode(Node):
         """Withdraw what is under way, then end."""
         if hasattr(self, "_trainings"):
             self._runs.close()
-            for thread in (self._models, self._store):
+            for thread in (self._models, self._reads, self._store):
                 thread.close()
             self._trainings.close()
             self._registry.close()
@@ -255,12 +256,12 @@ class LabelingNode(Node):
             where, order = search_filter(request), search_order(request.order)
             limit = int(request.limit) or USUAL_PAGE
             if request.similar_to or request.embedding:
-                answer = await self._store.submit(lambda: self._alike(request, limit, where))
+                answer = await self._reads.submit(lambda: self._alike(request, limit, where))
                 response.objects = [object_message(hit.object, hit.similarity) for hit in answer.hits]
                 response.answered, response.index = answer.answered.way.value, answer.answered.index
                 response.matching, response.compared = answer.answered.matching, answer.answered.compared
                 return
-            page = await self._store.submit(
+            page = await self._reads.submit(
                 lambda: self._registry.list_objects(where, order=order, limit=limit, cursor=request.cursor)
             )
             response.objects, response.next_cursor = [object_message(item) for item in page.objects], page.cursor
@@ -277,7 +278,7 @@ class LabelingNode(Node):
 
     async def _on_get(self, request: srv.GetObject.Request, response: srv.GetObject.Response) -> srv.GetObject.Response:
         async def work() -> None:
-            response.object = object_message(await self._store.submit(lambda: self._registry.get(request.object_id)))
+            response.object = object_message(await self._reads.submit(lambda: self._registry.get(request.object_id)))
 
         return await self._served(names.GET_OBJECT, response, work())
 
@@ -288,8 +289,8 @@ class LabelingNode(Node):
             asked, name = object_change(request), request.object_id
 
             def updated() -> LabelledObject:
-                change, version = reopened(self._registry, name, asked, int(request.version) or None)
-                return self._registry.update(name, change, who=request.person, expected_version=version)
+                version = int(request.version) or None
+                return self._registry.update(name, asked, who=request.person, expected_version=version, reopen=True)
 
             response.object = object_message(await self._store.submit(updated))
 
@@ -299,7 +300,7 @@ class LabelingNode(Node):
         self, request: srv.GetLabelStatistics.Request, response: srv.GetLabelStatistics.Response
     ) -> srv.GetLabelStatistics.Response:
         async def work() -> None:
-            tell_statistics(await self._store.submit(lambda: self._registry.statistics(request.project)), response)
+            tell_statistics(await self._reads.submit(lambda: self._registry.statistics(request.project)), response)
 
         return await self._served(names.LABEL_STATISTICS, response, work())
 

@@ -8,7 +8,10 @@ import base64
 import io
 import json
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from PIL import Image
 
 from flow_rag_vla.gateway.access import Access, Role, new_token
 from flow_rag_vla.gateway.app import make_app
+from flow_rag_vla.gateway.labeling import model_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.gateway.labeling.pictures import Pictures
@@ -25,7 +29,7 @@ from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
 from flow_rag_vla.labeling.backends import make_pipeline
 from flow_rag_vla.labeling.compact.scenes import labelled_frames
 from flow_rag_vla.labeling.registry.registry import Registry
-from flow_rag_vla.labeling.registry.values import ReviewState
+from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
 
 from .conftest import HEIGHT, WIDTH, Server, png
 
@@ -149,7 +153,6 @@ def test_every_route_asks_for_a_token_and_its_role(server):
     for name in names:
         known = {(method, path.replace(f"{{{name}}}", "{id}")) for method, path in known}
     assert known == {(method, path) for method, path, _ in ROUTES}
-    assert server.ask(Role.VIEWER, "GET", "openapi.json").json() == server.app.openapi()
     with server.client(Role.VIEWER) as client:
         for method, path, role in ROUTES:
             address = f"/api/labeling/{path.format(id='0' * 32, version=1, group=1, kind='coco', page='training.html')}"
@@ -204,6 +207,67 @@ def test_a_picture_is_found_cut_out_and_registered_once(labelling, seen):
     refused(labelling.ask(Role.LABELLER, "POST", "detect", **upload(seen, classes="submarine")), 422, "prompt_unknown")
     nowhere = upload(seen, boxes="[[1, 2, 1, 2]]")
     refused(labelling.ask(Role.LABELLER, "POST", "segment", **nowhere), 422, "invalid_boxes")
+
+
+def test_a_key_merges_with_what_is_there_as_no_key_does_and_the_same_again_is_the_same_answer(labelling, seen):
+    def label(key="", data=seen, role=Role.LABELLER, **fields):
+        headers = {"Idempotency-Key": key} if key else {}
+        return labelling.ask(role, "POST", "auto_label", **upload(data, **fields), headers=headers)
+
+    def told(answer):
+        said = answer.json()
+        return said["object_ids"], said["merged"], said["repeated"]
+
+    registry, words = labelling.registry, label().json()["labels"]
+    for item in registry.list_objects().objects:
+        registry.delete(item.object_id, who="ada")
+    first = label("first", classes=words[0]).json()
+    count = len(first["object_ids"])
+    assert first["merged"] == 0 and 0 < count < len(words)
+    ids, merged, repeated = told(label("second"))
+    assert (len(ids), merged, repeated) == (len(words), count, False)
+    assert set(first["object_ids"]) < set(ids)
+    assert registry.statistics().objects == len(words)
+    for _ in range(2):
+        assert told(label("second")) == (ids, merged, True)
+    # Nothing of it was new, and that is an answer as well.
+    assert told(label("third")) == (ids, len(words), False)
+    assert told(label("third")) == (ids, len(words), True)
+    # What was deleted meanwhile is told as it was, and does not come again.
+    gone = next(one for one in ids if one not in first["object_ids"])
+    registry.delete(gone, who="ada")
+    assert told(label("second")) == (ids, merged, True)
+    other = png(np.full((240, 320, 3), 120, np.uint8))
+    for key in ("second", "third"):
+        refused(label(key, classes=words[0]), 409, "batch_key_reused")
+        refused(label(key, confidence=0.4), 409, "batch_key_reused")
+        refused(label(key, other), 409, "batch_key_reused")
+    assert not label("second", role=Role.REVIEWER).json()["repeated"]
+    assert registry.statistics().objects == len(words)
+
+
+@pytest.mark.parametrize("key", [None, "one"])
+def test_the_same_picture_sent_twice_at_once_is_registered_once(labelling, seen, monkeypatch, key):
+    """As by two people, or a client whose patience ended: each would take for new what the other one stores."""
+    together, real = threading.Barrier(2), model_routes.matched_objects
+
+    def matched(*given):
+        found = real(*given)
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)
+        return found
+
+    monkeypatch.setattr(model_routes, "matched_objects", matched)
+    headers = {} if key is None else {"Idempotency-Key": key}
+
+    def label(_):
+        return labelling.ask(Role.LABELLER, "POST", "auto_label", **upload(seen), headers=headers).json()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(label, range(2))
+    assert one["object_ids"] == other["object_ids"]
+    assert labelling.registry.statistics().objects == len(one["object_ids"]) > 0
+    assert sorted((one["repeated"], other["repeated"])) == [False, key is not None]
 
 
 def test_other_words_and_tiles_are_asked_for_as_on_the_command_line(labelling, seen):
@@ -532,6 +596,46 @@ def test_a_change_names_the_person_of_the_token_and_the_version_that_was_read(fi
         ("updated", "reviewer"),
         ("updated", "labeller"),
     ]
+
+
+def test_what_is_accepted_while_a_labeller_changes_it_waits_for_a_review_again(filled, monkeypatch):
+    """Whoever accepted it saw something else, however little before that was."""
+    server, _, ids = filled
+    real = Registry.update
+
+    def accepted_first(self, object_id, change, **options):
+        real(self, object_id, ObjectChange(state=ReviewState.ACCEPTED), who="grace")
+        return real(self, object_id, change, **options)
+
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[4:20, 4:20] = 255
+    monkeypatch.setattr(Registry, "update", accepted_first)
+    for object_id, method, tail, body in (
+        (ids[0], "PATCH", "", {"category": "cup"}),
+        (ids[1], "PATCH", "", {"bbox": [0, 0, 9, 9]}),
+        (ids[2], "PUT", "/mask", {"mask": base64.b64encode(png(mask)).decode()}),
+    ):
+        made = server.ask(Role.LABELLER, method, f"objects/{object_id}{tail}", json=body).json()
+        assert (made["state"], made["validated_by"], made["version"]) == ("unreviewed", "", 3), body
+
+
+def test_a_labeller_does_not_undo_what_a_reviewer_accepted(filled):
+    """Neither to another word under the acceptance, nor an object of their own that was accepted."""
+    server, source, ids = filled
+    image = server.registry.get(ids[0]).image_id
+    sent = {"source_id": source.source_id, "image_id": image, "category": "nut", "bbox": [0, 0, 9, 9]}
+    own = server.ask(Role.LABELLER, "POST", "objects", json={**sent, "confidence": 0.5}).json()["object_id"]
+    server.ask(Role.LABELLER, "PATCH", f"objects/{ids[0]}", json={"category": "cup"})
+    for object_id in (own, ids[0]):
+        server.ask(Role.REVIEWER, "PATCH", f"objects/{object_id}", json={"state": "accepted"})
+        change_id = server.registry.history(object_id)[-2].change_id
+        assert server.registry.history(object_id)[-2].who == "labeller"
+        alone = server.ask(Role.LABELLER, "POST", f"objects/{object_id}/undo?change_id={change_id}")
+        refused(alone, 409, "undo_conflict")
+        several = server.ask(Role.LABELLER, "POST", "objects/undo", json={"change_ids": [change_id]})
+        refused(several, 409, "undo_conflict")
+        item = server.registry.get(object_id)
+        assert (item.deleted, item.state, item.version) == (False, ReviewState.ACCEPTED, 2 if object_id == own else 3)
 
 
 def test_a_labeller_takes_back_their_own_change_and_a_reviewer_any(filled):

@@ -189,6 +189,58 @@ def test_undo_refuses_what_a_later_change_touched(registry, make):
         registry.undo(who="anna", change_id=named)
 
 
+def test_undo_refuses_what_was_reviewed_since_then(registry, make):
+    """Else a review stood for what nobody judged, and who registered an object could remove it from under one."""
+    (object_id,) = registry.register([make.draft(make.image(registry), mask=make.mask())], who="a").object_ids
+    registry.update(object_id, ObjectChange(category="mug"), who="anna")
+    registry.update(object_id, ObjectChange(quality=0.5), who="anna")
+    registry.update(object_id, ObjectChange(box=(0, 0, 8, 8)), who="anna")
+    created, named, rated, drawn = (change.change_id for change in registry.history(object_id))
+    accepted = ObjectChange(state=ReviewState.ACCEPTED)
+    registry.update(object_id, accepted, who="ben")
+    now = registry.get(object_id)
+    for change_id in (created, named, drawn):
+        with pytest.raises(ConflictError, match=f"was reviewed after change {change_id}") as error:
+            registry.undo(who="anna", change_id=change_id)
+        assert error.value.code is ErrorCode.UNDO_CONFLICT and registry.get(object_id) == now
+    # What no review is about can be taken back, and the rest when the review was.
+    registry.undo(who="anna", change_id=rated)
+    registry.undo(who="ben", object_id=object_id)
+    for change_id in (drawn, named):
+        registry.undo(who="anna", change_id=change_id)
+    assert (registry.get(object_id).category, registry.get(object_id).quality) == ("cup", None)
+    # A review that was there before is of what an undo brings back.
+    registry.update(object_id, accepted, who="ben")
+    registry.update(object_id, ObjectChange(category="tray"), who="anna")
+    registry.undo(who="anna", object_id=object_id)
+    assert (registry.get(object_id).category, registry.get(object_id).state) == ("cup", ReviewState.ACCEPTED)
+
+
+def test_what_was_reviewed_as_something_else_waits_for_a_review_again_on_demand(registry, make):
+    registry.add_category("cup", synonyms=("beaker",))
+    (object_id,) = registry.register([make.draft(make.image(registry), mask=make.mask())], who="a").object_ids
+    accepted = ObjectChange(state=ReviewState.ACCEPTED)
+
+    def state_after(change, **options):
+        registry.update(object_id, accepted, who="ben")
+        made = registry.update(object_id, change, who="anna", **options)
+        assert (made.validated_by == "ben") is (made.validated_ns > 0) is (made.state is ReviewState.ACCEPTED)
+        return made.state
+
+    box = registry.get(object_id).box
+    for change in (ObjectChange(category="beaker"), ObjectChange(box=box), ObjectChange(quality=0.5)):
+        assert state_after(change, reopen=True) is ReviewState.ACCEPTED, "it is what it was"
+    assert state_after(ObjectChange(category="mug")) is ReviewState.ACCEPTED
+    for change in (ObjectChange(category="cup"), ObjectChange(box=(0, 0, 9, 9)), ObjectChange(mask=make.mask())):
+        assert state_after(change, reopen=True) is ReviewState.UNREVIEWED
+    rejected = ObjectChange(category="mug", state=ReviewState.REJECTED)
+    assert registry.update(object_id, rejected, who="ben", reopen=True).state is ReviewState.REJECTED
+    registry.update_many({object_id: ObjectChange(category="cup")}, who="anna", reopen=True)
+    assert registry.get(object_id).state is ReviewState.UNREVIEWED
+    registry.undo(who="anna", object_id=object_id)
+    assert (registry.get(object_id).state, registry.get(object_id).validated_by) == (ReviewState.REJECTED, "ben")
+
+
 def test_a_deleted_object_leaves_a_tombstone_that_an_undo_brings_back(registry, make):
     image = make.image(registry)
     (object_id,) = registry.register([make.draft(image, embedding=make.unit(1))], who="a").object_ids

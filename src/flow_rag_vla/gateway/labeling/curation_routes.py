@@ -406,9 +406,7 @@ def curation_routes(labels: Labels) -> APIRouter:
                 "leave it out, or use the token of a reviewer",
             )
         mask = mask_of(sent.mask)
-        version, state = version_of(if_match), sent.state
-        item = registry.get(object_id)
-        image = registry.image(item.image_id)
+        image = registry.image(registry.get(object_id).image_id)
         box = box_of(mask)
         if mask.shape != (image.height, image.width) or box is None:
             raise GatewayError(
@@ -417,12 +415,8 @@ def curation_routes(labels: Labels) -> APIRouter:
                 f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, {int(mask.sum())} of them inside",
                 f"send {image.width} x {image.height} pixels, the size of the picture, with something inside",
             )
-        if state is None and item.state is not ReviewState.UNREVIEWED:
-            # What somebody accepted is not what it shows now; the version read here keeps a review in between.
-            state = ReviewState.UNREVIEWED
-            version = item.version if version is None else version
-        change = ObjectChange(mask=mask, box=box, state=state)
-        made = registry.update(object_id, change, who=person.name, expected_version=version)
+        change, version = ObjectChange(mask=mask, box=box, state=sent.state), version_of(if_match)
+        made = registry.update(object_id, change, who=person.name, expected_version=version, reopen=True)
         response.headers["ETag"] = tag_of(made.version)
         return object_given(made)
 

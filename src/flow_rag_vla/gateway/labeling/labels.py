@@ -8,8 +8,9 @@ import base64
 import binascii
 import hashlib
 import io
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,24 @@ from flow_rag_vla.labeling.registry.values import (
     Embedder,
     Image,
     ImageDraft,
-    ObjectChange,
     ObjectDraft,
-    ReviewState,
     Source,
     SourceDraft,
     SourceKind,
     Vector,
 )
+
+
+class PictureTurns:
+    """One labelling of a picture at a time: of two at once each would take for new what the other one stores."""
+
+    def __init__(self, count: int = 64) -> None:
+        """So many locks for all pictures: two that have the same one wait for each other."""
+        self._locks = tuple(threading.Lock() for _ in range(count))
+
+    def of(self, image_id: str) -> threading.Lock:
+        """The lock of a picture, by its id of hex digits."""
+        return self._locks[int(image_id, 16) % len(self._locks)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Labels:
     registry: Registry
     pictures: Pictures
     models: Models
+    turns: PictureTurns = field(default_factory=PictureTurns)
 
     @property
     def places(self) -> Places:
@@ -164,29 +176,6 @@ def searched_vector(registry: Registry, numbers: Sequence[float], embedder: str 
     if len(numbers) != held.dimension:
         raise GatewayError(422, "wrong_dimension", f"embedding has {len(numbers)} numbers", f"send one of {held}")
     return vector_of(numbers, f"{held.name}@{held.revision}")
-
-
-def reopened(
-    registry: Registry, object_id: str, change: ObjectChange, version: int | None
-) -> tuple[ObjectChange, int | None]:
-    """A change by which what was reviewed waits for a review again, where it gets another category or box.
-
-    Args:
-        registry: that holds the object.
-        object_id: of it.
-        change: as it was asked for; with a state it stays as it is.
-        version: that the object must still have; None: whatever it has.
-
-    Raises:
-        UnknownError: there is no such object.
-    """
-    if change.state is not None or (change.category is None and change.box is None):
-        return change, version
-    item = registry.get(object_id)
-    if item.state is ReviewState.UNREVIEWED:
-        return change, version
-    # What somebody accepted is not what it says now; the version read here keeps a review in between.
-    return replace(change, state=ReviewState.UNREVIEWED), item.version if version is None else version
 
 
 def _invalid_embedding(message: str, remedy: str) -> GatewayError:

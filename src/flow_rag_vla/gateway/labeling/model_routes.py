@@ -26,7 +26,7 @@ from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
 from flow_rag_vla.labeling.pipeline.request import parse_synonyms
 from flow_rag_vla.labeling.pipeline.tiles import check_tiles, parse_tiling
-from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found
+from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found, request_key
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
 
@@ -122,31 +122,33 @@ def model_routes(labels: Labels) -> APIRouter:
     ) -> schemas.AutoLabelled:
         """Find, cut out, embed and register what is in a picture.
 
-        Without an Idempotency-Key, what is registered of the same picture already is not stored a second time.
+        What is registered of the same picture already is not stored a second time, with an Idempotency-Key or without.
         """
         picture, request = decoded(image.file.read()), request_of(classes, confidence, synonyms, tiles)
         found, seconds, embedder = labels.models.run(
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
         source, kept = kept_upload(labels.registry, picture, project)
-        key = batch_key(person, idempotency_key)
-        if key:
-            # A key promises the very same batch again.
-            made = labels.registry.register_detections(
-                kept.image_id, found, who=person.name, embedder=embedder, key=key
-            )
-            ids, merged, repeated = made.object_ids, 0, made.repeated
-        else:
+        with labels.turns.of(kept.image_id):
             matched = matched_objects(labels.registry, kept, project, found)
-            done = register_found(labels.registry, kept, found, matched, who=person.name, embedder=embedder)
-            ids, merged, repeated = done.object_ids, done.labelled + done.known, False
+            done = register_found(
+                labels.registry,
+                kept,
+                found,
+                matched,
+                who=person.name,
+                embedder=embedder,
+                key=batch_key(person, idempotency_key),
+                # What a key promises is the request: what of it was new is found by what was there.
+                content=request_key(kept, kept.digest, found, request),
+            )
         return schemas.AutoLabelled(
             masks_count=0 if found.masks is None else sum(bool(mask.any()) for mask in found.masks),
             source_id=source.source_id,
             image_id=kept.image_id,
-            object_ids=list(ids),
-            merged=merged,
-            repeated=repeated,
+            object_ids=list(done.object_ids),
+            merged=done.labelled + done.known - done.before,
+            repeated=done.repeated,
             **found_fields(found, seconds),
         )
 

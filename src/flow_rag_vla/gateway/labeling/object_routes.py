@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -14,7 +13,7 @@ from pydantic import Field
 from flow_rag_vla.gateway.access import Labeller, Person, Reviewer, Role, Viewer
 from flow_rag_vla.gateway.errors import GatewayError, bad_request, conflict
 from flow_rag_vla.gateway.labeling import schemas
-from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, box_of, draft_of, reopened, searched_vector
+from flow_rag_vla.gateway.labeling.labels import Labels, batch_key, box_of, draft_of, searched_vector
 from flow_rag_vla.gateway.labeling.paging import (
     USUAL_PAGE,
     Cursor,
@@ -150,11 +149,7 @@ def object_routes(labels: Labels) -> APIRouter:
             raise bad_request("invalid_value", "an object is named twice", "name each object once")
         change = _change(schemas.ObjectChangeSent(**sent.model_dump(exclude={"objects"})), person)
         wanted = dict.fromkeys(versions, change)
-        if change.state is None:
-            for item in registry.get_many(list(versions)):
-                if item.state is not ReviewState.UNREVIEWED:
-                    wanted[item.object_id] = _reopened(change)
-        made = registry.update_many(wanted, who=person.name, expected_versions=versions)
+        made = registry.update_many(wanted, who=person.name, expected_versions=versions, reopen=True)
         return _changed(labels, list(versions), made)
 
     @router.post("/objects/undo")
@@ -188,8 +183,9 @@ def object_routes(labels: Labels) -> APIRouter:
         if_match: IfMatch = None,
     ) -> schemas.ObjectGiven:
         """Change an object. With If-Match, a change by somebody else since then refuses this one (412)."""
-        change, version = reopened(registry, object_id, _change(sent, person), version_of(if_match))
-        return _tagged(registry.update(object_id, change, who=person.name, expected_version=version), response)
+        change, version = _change(sent, person), version_of(if_match)
+        made = registry.update(object_id, change, who=person.name, expected_version=version, reopen=True)
+        return _tagged(made, response)
 
     @router.delete("/objects/{object_id}", status_code=204)
     def delete(object_id: ObjectId, person: Reviewer, if_match: IfMatch = None) -> None:
@@ -305,10 +301,6 @@ def _change(sent: schemas.ObjectChangeSent, person: Person) -> ObjectChange:
     if change == ObjectChange(convention=sent.convention):
         raise bad_request("nothing_to_change", "the body names nothing to change", "name at least one field")
     return change
-
-
-def _reopened(change: ObjectChange) -> ObjectChange:
-    return replace(change, state=ReviewState.UNREVIEWED)
 
 
 def _undone(labels: Labels, object_id: str, person: Person, change_id: int | None) -> LabelledObject:

@@ -27,6 +27,8 @@ from flow_rag_vla.labeling.registry.values import Change, ChangeKind, Embedder, 
 
 Fields = dict[str, Any]
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
+JUDGED = ("category", "box", "mask_path")
+"""What a review is about: who accepted an object accepted these."""
 
 
 def state_of(row: Any) -> Fields:
@@ -80,6 +82,19 @@ def wanted_fields(row: Any, change: ObjectChange, who: str, mask_path: str) -> F
         fields["validated_by"] = who if reviewed else ""
         fields["validated_ns"] = time.time_ns() if reviewed else 0
     return fields
+
+
+def reopened(connection: sa.Connection, row: Any, fields: Fields) -> Fields:
+    """Fields of a change, by which an object that was reviewed as something else waits for a review again."""
+    if "state" in fields or row.state == ReviewState.UNREVIEWED.value:
+        return fields
+    now_is = state_of(row)
+    wanted = {name: fields[name] for name in JUDGED if name in fields}
+    if "category" in wanted:
+        wanted["category"] = canonical_category(connection, row.project_id, wanted["category"])
+    if all(now_is[name] == value for name, value in wanted.items()):
+        return fields
+    return {**fields, "state": ReviewState.UNREVIEWED.value, "validated_by": "", "validated_ns": 0}
 
 
 def check_version(row: Any, expected: int | None) -> None:

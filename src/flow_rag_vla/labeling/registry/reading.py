@@ -17,7 +17,7 @@ from flow_rag_vla.labeling.registry.errors import ErrorCode, UnknownError
 from flow_rag_vla.labeling.registry.filtering import filter_clauses
 from flow_rag_vla.labeling.registry.labels import first_label, labels_of
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Page, SearchAnswer, Statistics
-from flow_rag_vla.labeling.registry.registering import known_batch, unit_vector
+from flow_rag_vla.labeling.registry.registering import content_digest, known_batch, unit_vector
 from flow_rag_vla.labeling.registry.rows import object_of, object_row, objects_by_id, page_of
 from flow_rag_vla.labeling.registry.searching import MOST_HITS
 from flow_rag_vla.labeling.registry.values import (
@@ -92,10 +92,18 @@ class ReadingRegistry(CataloguingRegistry):
                 connection.execute(sa.select(sa.func.count()).select_from(t.objects).where(*clauses)).scalar_one()
             )
 
-    def batch(self, key: str) -> Batch | None:
-        """What was registered under a key, whatever it was; None: nothing was."""
+    def batch(self, key: str, content: str = "") -> Batch | None:
+        """What was registered under a key; None: nothing was.
+
+        Args:
+            key: the key.
+            content: what it must have been registered for, see ``Registry.register``; "" for whatever it was.
+
+        Raises:
+            ConflictError: ``batch_key_reused``: it was for something else.
+        """
         with self.database.read() as connection:
-            return known_batch(connection, key)
+            return known_batch(connection, key, content_digest(content) if content else "")
 
     def labels(self, object_ids: Sequence[str]) -> Mapping[str, tuple[ObjectLabel, ...]]:
         """What further models said of objects, oldest first, by object id; see ``Registry.add_labels``.

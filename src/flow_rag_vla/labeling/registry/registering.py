@@ -71,7 +71,9 @@ class _Prepared:
     columns: dict[str, Any]
 
 
-def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[ObjectDraft], who: str, key: str) -> Batch:
+def register_batch(
+    database: Database, masks: MaskFolder, drafts: Sequence[ObjectDraft], who: str, key: str, content: str = ""
+) -> Batch:
     """See ``Registry.register``."""
     if len(drafts) > LARGEST_BATCH:
         raise InvalidInputError(
@@ -82,8 +84,9 @@ def register_batch(database: Database, masks: MaskFolder, drafts: Sequence[Objec
         images = image_rows(connection, [draft.image_id for draft in drafts])
     known_words = _Words()
     prepared = [_prepare(draft, images[draft.image_id], f"object {n}", known_words) for n, draft in enumerate(drafts)]
-    digest = _digest(prepared) if key else ""
+    digest = ""
     if key:
+        digest = content_digest(content) if content else _digest(prepared)
         key = checked_name(key, "batch key")
         with database.read() as connection:
             known = known_batch(connection, key, digest)
@@ -255,6 +258,11 @@ def _digest(prepared: Sequence[_Prepared]) -> str:
         for part in (item.vector, item.mask):
             digest.update(b"-" if part is None else hashlib.sha256(part).digest())
     return digest.hexdigest()
+
+
+def content_digest(content: str) -> str:
+    """SHA-256 of what a key stands for, where that is more than a batch's objects."""
+    return hashlib.sha256(b"content " + content.encode()).hexdigest()
 
 
 def known_batch(connection: sa.Connection, key: str, digest: str = "") -> Batch | None:

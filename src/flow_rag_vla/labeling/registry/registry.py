@@ -43,7 +43,7 @@ class Registry(ReadingRegistry):
     or program that asks, as the history shows it.
     """
 
-    def register(self, drafts: Sequence[ObjectDraft], *, who: str, key: str = "") -> Batch:
+    def register(self, drafts: Sequence[ObjectDraft], *, who: str, key: str = "", content: str = "") -> Batch:
         """Add objects: all of them, or on an error none.
 
         Args:
@@ -51,6 +51,8 @@ class Registry(ReadingRegistry):
             who: who registers them.
             key: names this batch, so that it can be sent again when its answer was lost: the same key with the same
                 content gives the same answer and adds nothing. "" for none.
+            content: what the key stands for, where that is more than these objects; "" for the objects themselves. Then
+                a repeated batch may hold other objects than these.
 
         Raises:
             InvalidInputError: a box, score, mask, vector, name or category that makes no sense; the message numbers it.
@@ -58,7 +60,7 @@ class Registry(ReadingRegistry):
             ConflictError: the key was used for other content (``batch_key_reused``).
             DiskFullError, BusyError, StorageError: it could not be stored.
         """
-        return register_batch(self.database, self.masks, drafts, who, key)
+        return register_batch(self.database, self.masks, drafts, who, key, content)
 
     def register_detections(
         self,
@@ -70,6 +72,7 @@ class Registry(ReadingRegistry):
         tracks: Sequence[str] = (),
         attributes: Sequence[Mapping[str, Attribute]] = (),
         key: str = "",
+        content: str = "",
     ) -> Batch:
         """Add what was found in one image.
 
@@ -81,6 +84,7 @@ class Registry(ReadingRegistry):
             tracks: N names of tracks within the source, "" for none; or nothing at all.
             attributes: N mappings; or nothing at all.
             key: see ``register``.
+            content: see ``register``.
 
         Raises:
             RegistryError: see ``register``.
@@ -103,7 +107,7 @@ class Registry(ReadingRegistry):
                     attributes=attributes[n] if attributes else {},
                 )
             )
-        return self.register(drafts, who=who, key=key)
+        return self.register(drafts, who=who, key=key, content=content)
 
     def add_labels(self, labels: Sequence[LabelDraft], *, who: str) -> int:
         """Note what a further model says of objects that are there; give how many labels are new.
@@ -124,7 +128,13 @@ class Registry(ReadingRegistry):
             return add_labels(connection, labels, who)
 
     def update(
-        self, object_id: str, change: ObjectChange, *, who: str, expected_version: int | None = None
+        self,
+        object_id: str,
+        change: ObjectChange,
+        *,
+        who: str,
+        expected_version: int | None = None,
+        reopen: bool = False,
     ) -> LabelledObject:
         """Change an object; a change that changes nothing leaves no trace.
 
@@ -133,6 +143,8 @@ class Registry(ReadingRegistry):
             change: what to change.
             who: who changes it; becomes ``validated_by`` where the state says that a person decided.
             expected_version: refuse unless the object still has this version.
+            reopen: where it was reviewed and gets another category, box or mask, and no state, it waits for a review
+                again, also where that review came a moment ago.
 
         Raises:
             UnknownError: there is no such object, or no such track in its source.
@@ -157,6 +169,8 @@ class Registry(ReadingRegistry):
                 row = object_row(connection, object_id)
                 changing.check_version(row, expected_version)
                 fields = changing.wanted_fields(row, change, who, mask_path)
+                if reopen:
+                    fields = changing.reopened(connection, row, fields)
                 changing.apply(connection, row, fields, ChangeKind.UPDATED, who)
                 changed = object_of(object_row(connection, object_id))
                 committing = True
@@ -167,7 +181,12 @@ class Registry(ReadingRegistry):
         return changed
 
     def update_many(
-        self, wanted: Mapping[str, ObjectChange], *, who: str, expected_versions: Mapping[str, int] | None = None
+        self,
+        wanted: Mapping[str, ObjectChange],
+        *,
+        who: str,
+        expected_versions: Mapping[str, int] | None = None,
+        reopen: bool = False,
     ) -> tuple[Change, ...]:
         """Change several objects, such as those of a track: all of them, or on an error none.
 
@@ -175,6 +194,7 @@ class Registry(ReadingRegistry):
             wanted: what to change, by object id; no masks. A few hundred at once let others write between.
             who: who changes them, see ``update``.
             expected_versions: by object id; refuse unless those objects still have these versions.
+            reopen: see ``update``.
 
         Returns:
             The changes, each of which can be taken back; objects that were so before have none.
@@ -198,6 +218,8 @@ class Registry(ReadingRegistry):
                 row = object_row(connection, object_id)
                 changing.check_version(row, versions.get(object_id))
                 fields = changing.wanted_fields(row, change, who, "")
+                if reopen:
+                    fields = changing.reopened(connection, row, fields)
                 made.append(changing.apply(connection, row, fields, ChangeKind.UPDATED, who))
             return changing.changes_of(connection, [change_id for change_id in made if change_id])
 
@@ -228,7 +250,8 @@ class Registry(ReadingRegistry):
 
         Raises:
             UnknownError: there is no such change, or none left.
-            ConflictError: ``undo_conflict``: it was taken back before, or a later change touched the same fields.
+            ConflictError: ``undo_conflict``: it was taken back before, a later change touched the same fields, or the
+                object was reviewed with them since then.
         """
         who = checked_name(who, "who")
         with self.database.write() as connection:

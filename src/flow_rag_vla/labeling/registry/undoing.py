@@ -3,7 +3,8 @@
 """Taking changes back.
 
 Taking back writes what was ``before`` again, as a further row of the history; it is refused where a later change
-touched the same fields, which is then the one to take back first. What a further model said is taken off its object.
+touched the same fields, or judged the object with them, which is then the one to take back first. What a further model
+said is taken off its object.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.catalogue import canonical_category
-from flow_rag_vla.labeling.registry.changing import Fields, apply, change_of, select_changes, state_of
+from flow_rag_vla.labeling.registry.changing import JUDGED, Fields, apply, change_of, select_changes, state_of
 from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, UnknownError
 from flow_rag_vla.labeling.registry.labels import is_of_label, undo_label
 from flow_rag_vla.labeling.registry.rows import object_row
@@ -62,6 +63,14 @@ def _undo_fields(connection: sa.Connection, row: Any, changed: Any, kind: Change
             ErrorCode.UNDO_CONFLICT,
             f"{', '.join(touched)} of object {row.object_id} was changed again after change {changed.change_id}",
             "take back the later change first; the history of the object lists it",
+        )
+    judged = "state" not in before and now_is["validated_ns"] > changed.stamp_ns
+    if judged and {*JUDGED, "deleted"}.intersection(before):
+        # Else a review would stand for what nobody judged, and whoever registered an object could still remove it.
+        raise ConflictError(
+            ErrorCode.UNDO_CONFLICT,
+            f"object {row.object_id} was reviewed after change {changed.change_id}, with what that made of it",
+            "take back the review first, or change the object instead",
         )
     change_id = apply(connection, row, before, ChangeKind.UNDONE, who, changed.change_id)
     if not change_id:
