@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,18 @@ import pytest
 from builtin_interfaces.msg import Time
 
 from flow_rag_vla.data.message_values import MessageError
+from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.labeling.compact.baseline import ColourDetector
 from flow_rag_vla.labeling.datasets.store import DatasetOrder
 from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
-from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest, PromptError, SettingError, Tiling
+from flow_rag_vla.labeling.pipeline import (
+    ImageSource,
+    LabelingPipeline,
+    LabelRequest,
+    PromptError,
+    SettingError,
+    Tiling,
+)
 from flow_rag_vla.labeling.registry.errors import InvalidInputError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order, Statistics, parse_attributes
 from flow_rag_vla.labeling.registry.values import BoxConvention, Embedder, LabelledObject, ObjectChange, ReviewState
@@ -58,13 +67,21 @@ def test_models_are_asked_with_other_words_and_in_tiles(kind):
             label_request(kind(**sides), 0.4)
 
 
-def test_models_that_are_shared_look_at_so_many_tiles_of_a_picture_and_no_more():
-    shared = SharedPipeline(LabelingPipeline(ColourDetector()))
-    image = np.zeros((240, 320, 3), np.uint8)
-    assert shared.label([image], LabelRequest(tiling=Tiling(128, 96)))
-    with pytest.raises(SettingError) as error:
-        shared.label([image, image], LabelRequest(tiling=Tiling(32, 32)))
-    assert error.value.code == "too_many_tiles"
+@pytest.mark.parametrize("kind", ASKING)
+def test_a_threshold_is_the_one_that_a_command_would_have_asked_for(kind):
+    # It crossed the wire as float32; registered as it came, the same request would be another one.
+    assert label_request(kind(threshold=float(np.float32(0.6))), 0.4).threshold == 0.6
+    assert label_request(kind(threshold=1e-5), 0.4).threshold == 1e-5
+
+
+@pytest.mark.parametrize("make", [SharedPipeline, lambda pipeline: Models(lambda: pipeline).shared()])
+def test_of_many_pictures_one_with_too_many_tiles_is_named_and_the_others_are_labelled(make):
+    shared = make(LabelingPipeline(ColourDetector()))
+    sizes = {"small": (240, 320), "large": (960, 1280), "last": (240, 320)}
+    sources = [ImageSource(name, partial(np.zeros, (*size, 3), np.uint8)) for name, size in sizes.items()]
+    done = {made.source.name: made for made in shared.run(sources, LabelRequest(tiling=Tiling(96, 96)))}
+    assert [name for name, made in done.items() if made.labelled is not None] == ["small", "last"]
+    assert done["large"].error.code == "too_many_tiles"
 
 
 class Segmenter:

@@ -47,7 +47,7 @@ def label_request(asked: Any, usual: float) -> LabelRequest:
     width, height = int(asked.tile_width), int(asked.tile_height)
     return LabelRequest(
         tuple(asked.prompts),
-        float(asked.threshold) or usual,
+        _meant(asked.threshold) if asked.threshold else usual,
         synonyms=parse_synonyms(asked.synonyms),
         tiling=Tiling(width, height) if width or height else None,
     )
@@ -122,7 +122,7 @@ def object_change(asked: srv.UpdateObject.Request) -> ObjectChange:
         category=asked.category if asked.set_category else None,
         box=box_of(asked.box) if asked.set_box else None,
         state=state_of(asked.status) if asked.set_status else None,
-        quality=float(asked.quality) if asked.set_quality else None,
+        quality=_meant(asked.quality) if asked.set_quality else None,
         track_id=asked.track_id if asked.set_track else None,
         attributes=parse_attributes(asked.attributes) if asked.set_attributes else None,
     )
@@ -174,8 +174,13 @@ def states_of(statuses: Iterable[int]) -> tuple[ReviewState, ...]:
     return tuple(state_of(int(status)) for status in statuses)
 
 
+def _meant(share: float) -> float:
+    """A share of a message as it was meant: 0.6 is 0.60000002 there, and another request than that of a command."""
+    return round(float(share), 6)
+
+
 def share_bound(share: float, *, above: bool = False) -> float | None:
-    """A limit on scores as it was meant: 0.6 is 0.60000002 in a message. 0 is none.
+    """A limit on scores as it was meant. 0 is none.
 
     Args:
         share: as it came.
@@ -183,7 +188,7 @@ def share_bound(share: float, *, above: bool = False) -> float | None:
     """
     if share == 0.0:
         return None
-    meant = round(float(share), 6)
+    meant = _meant(share)
     return min(meant + (_FLOAT32 if above else 0.0), 1.0) if meant <= 1.0 else meant  # The registry refuses others.
 
 

@@ -55,7 +55,7 @@ class SharedPipeline(LabelingPipeline):
         Raises:
             LabelingError: what the models refuse; ``too_many_tiles``.
         """
-        check_tiles(image.shape[1], image.shape[0], request.tiling)
+        self.admit(image, request)
         # A pipeline without its later stages costs no models: they are the same objects.
         used = LabelingPipeline(self.detector, self.segmenter if masks else None)
         with self.turn:
@@ -63,15 +63,17 @@ class SharedPipeline(LabelingPipeline):
         return done.detections, done.times.total
 
     def label(self, images: Sequence[Image], request: LabelRequest | None = None) -> list[LabelledImage]:
-        """As ``LabelingPipeline.label``, alone with the models.
-
-        Raises:
-            SettingError: also ``too_many_tiles``.
-        """
-        for image in images:
-            check_tiles(image.shape[1], image.shape[0], request.tiling if request is not None else None)
+        """As ``LabelingPipeline.label``, alone with the models."""
         with self.turn:
             return super().label(images, request)
+
+    def admit(self, image: Image, request: LabelRequest) -> None:
+        """As ``LabelingPipeline.admit``: who asks for one picture meanwhile waits for it.
+
+        Raises:
+            SettingError: ``too_many_tiles``.
+        """
+        check_tiles(image.shape[1], image.shape[0], request.tiling)
 
 
 class RefusedError(Exception):

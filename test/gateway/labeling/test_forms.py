@@ -37,13 +37,23 @@ def seen():
     return png(pixels)
 
 
-def bodies(app, kind):
-    """(method, address below /api/labeling) of every route there that takes such a body."""
-    for path, methods in app.openapi()["paths"].items():
+def bodies(document, kind):
+    """(method, address below /api/labeling) of every route of an OpenAPI document there that takes such a body."""
+    for path, methods in document["paths"].items():
         for method, said in methods.items():
             if path.startswith("/api/labeling/") and kind in said.get("requestBody", {}).get("content", {}):
-                address = re.sub(r"{(\w+)}", lambda part: "x" if part[1] == "name" else "0" * 32, path)
-                yield method.upper(), address.removeprefix("/api/labeling/")
+                yield method.upper(), asked(path)
+
+
+def asked(path):
+    """A path of an OpenAPI document as an address below /api/labeling."""
+    address = re.sub(r"{(\w+)}", lambda part: "x" if part[1] == "name" else "0" * 32, path)
+    return address.removeprefix("/api/labeling/")
+
+
+def operation(document, method, address):
+    """What the document says of a route."""
+    return next(said[method.lower()] for path, said in document["paths"].items() if asked(path) == address)
 
 
 def refused(answer, status, code):
@@ -54,7 +64,7 @@ def refused(answer, status, code):
 
 
 def test_a_field_that_a_form_does_not_declare_is_refused_and_not_passed_over(looking, seen):
-    forms = [address for _, address in bodies(looking.app, FORM)]
+    forms = [address for _, address in bodies(looking.app.openapi(), FORM)]
     assert {"detect", "auto_label", "segment", "objects/search/image", "sources/upload", "videos"} <= set(forms)
     for address in forms:
         file = {"video" if address == "videos" else "image": ("picture.png", seen, "image/png")}
@@ -65,6 +75,29 @@ def test_a_field_that_a_form_does_not_declare_is_refused_and_not_passed_over(loo
             )
             assert "'confidenc'" in said["message"] and next(iter(file)) in said["remedy"]
     assert looking.registry.statistics().images == 0
+
+
+def test_the_description_says_that_forms_and_bodies_take_nothing_else(looking):
+    """As the server does: a client that is made from it leaves out what it would be refused for."""
+    said = looking.ask(Role.VIEWER, "GET", "openapi.json").json()
+    schemas = said["components"]["schemas"]
+    for kind in (FORM, JSON):
+        routes = list(bodies(said, kind))
+        assert len(routes) >= 6
+        for method, address in routes:
+            body = operation(said, method, address)["requestBody"]["content"][kind]["schema"]
+            for place in body.get("anyOf", [body]):  # one of JSON may be null
+                if "$ref" in place:
+                    assert schemas[place["$ref"].rpartition("/")[2]]["additionalProperties"] is False, address
+                else:
+                    assert place == {"type": "null"}, address
+    # Nothing else is different from what the application says of itself.
+    plain = looking.app.openapi()
+    assert said != plain
+    for name, schema in schemas.items():
+        if name.startswith("Body_"):
+            assert schema.pop("additionalProperties") is False
+    assert said == plain
 
 
 def test_a_form_with_the_fields_that_it_declares_is_taken(looking, seen):
@@ -89,7 +122,7 @@ def test_what_is_wrong_with_a_form_otherwise_is_told_as_before(looking, seen):
 
 
 def test_a_field_that_a_body_does_not_declare_is_refused(server):
-    routes = list(bodies(server.app, JSON))
+    routes = list(bodies(server.app.openapi(), JSON))
     assert len(routes) >= 18
     for method, address in routes:
         said = refused(server.ask(Role.OPERATOR, method, address, json={"strange": 1}), 422, "invalid_request")

@@ -46,7 +46,7 @@ def client(tmp_path_factory):
 
 @pytest.mark.parametrize("mode", EXAMPLES, ids=lambda mode: mode.value)
 def test_no_request_is_a_5xx_and_every_refusal_has_a_code(client, mode):
-    schema = schemathesis.openapi.from_dict(client.app.openapi())
+    schema = schemathesis.openapi.from_dict(client.get("/api/labeling/openapi.json").json())
     operations = [made.ok() for made in schema.get_all_operations()]
     tried = [operation for operation in operations if operation.path.startswith("/api/labeling/")]
     assert len(tried) >= 30

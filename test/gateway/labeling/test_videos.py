@@ -39,10 +39,12 @@ class Gate(ColourDetector):
     def __init__(self) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
         self.open.set()
+        self.looked = 0
 
     def detect(self, images, prompts, threshold):
         self.reached.set()
         assert self.open.wait(WAIT_S)
+        self.looked += len(images)
         return super().detect(images, prompts, threshold)
 
 
@@ -117,6 +119,22 @@ def test_a_video_becomes_tracks_and_the_same_one_again_adds_nothing(served, tmp_
     assert [path.read_bytes() for path in files] == [data]
     # A dataset reads them all, and no more than a viewer does it decode them here.
     assert [frame.stamp_ns for frame in kept_frames(files[0])] == [image.stamp_ns for image in images]
+
+
+def test_a_video_is_looked_at_in_tiles_too_and_one_with_too_many_is_not_kept(served, tmp_path):
+    data = video(tmp_path / "drive.mkv")
+    sent = send(served, data, classes="red cube", tiles="32x32")
+    assert (sent.status_code, sent.json()["code"]) == (422, "too_many_tiles"), sent.text
+    assert served.get(API).json()["items"] == [] and served.registry.sources() == ()
+    assert [path for path in (served.registry.folder / "videos").rglob("*") if path.is_file()] == []
+    assert send(served, data, tiles="320").json()["code"] == "setting_out_of_range"
+    plain = ended(served, send(served, data, classes="red cube").json()["name"])
+    looked = served.gate.looked
+    assert looked == FRAMES
+    tiled = ended(served, send(served, data, classes="red cube", tiles="200x160").json()["name"])
+    # Four tiles and the whole of each frame; what they find is what is there.
+    assert served.gate.looked - looked == 5 * FRAMES
+    assert (tiled["state"], tiled["objects"], tiled["new"]) == ("finished", plain["objects"], 0)
 
 
 def test_what_is_no_video_or_would_be_too_much_is_refused_by_what_it_is_and_nothing_is_kept(served, tmp_path):

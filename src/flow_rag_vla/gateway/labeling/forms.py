@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+import copy
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -14,6 +15,31 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from flow_rag_vla.gateway.errors import GatewayError
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def closed_forms(document: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """An OpenAPI document that says of the forms of a section what ``FormRoute`` does: further fields are refused.
+
+    Args:
+        document: as FastAPI makes it; it describes what a form may hold, and not that nothing else may be in it.
+        section: tag of the routes, all of which are of ``FormRoute``.
+    """
+    closed = copy.deepcopy(dict(document))
+    schemas = closed.get("components", {}).get("schemas", {})
+    for operations in closed["paths"].values():
+        for operation in operations.values():
+            if section not in operation.get("tags", ()):
+                continue
+            content = operation.get("requestBody", {}).get("content", {})
+            for kind in _FORMS:
+                place = content.get(kind, {}).get("schema", {})
+                # A form's schema is its own: FastAPI makes one for each route.
+                schema = schemas[place["$ref"].rpartition("/")[2]] if "$ref" in place else place
+                if "properties" in schema:
+                    schema["additionalProperties"] = False
+    return closed
 
 
 class FormRoute(APIRoute):

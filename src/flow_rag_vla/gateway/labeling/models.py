@@ -11,6 +11,7 @@ from typing import TypeVar
 from flow_rag_vla.gateway.errors import GatewayError, unavailable
 from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.labeling.pipeline import Image, LabelingError, LabelingPipeline, LabelledImage, LabelRequest
+from flow_rag_vla.labeling.pipeline.tiles import check_tiles
 
 T = TypeVar("T")
 
@@ -89,3 +90,11 @@ class SharedPipeline(LabelingPipeline):
     def label(self, images: Sequence[Image], request: LabelRequest | None = None) -> list[LabelledImage]:
         """As ``LabelingPipeline.label``."""
         return self._models.run(lambda pipeline: pipeline.label(images, request), patient=True)
+
+    def admit(self, image: Image, request: LabelRequest) -> None:
+        """As ``LabelingPipeline.admit``: frames of one video may differ in size.
+
+        Raises:
+            SettingError: ``too_many_tiles``.
+        """
+        check_tiles(image.shape[1], image.shape[0], request.tiling)

@@ -17,6 +17,7 @@ from flow_rag_vla.gateway.labeling.action_routes import action_routes
 from flow_rag_vla.gateway.labeling.catalogue_routes import catalogue_routes
 from flow_rag_vla.gateway.labeling.curation_routes import curation_routes
 from flow_rag_vla.gateway.labeling.dataset_routes import dataset_routes
+from flow_rag_vla.gateway.labeling.forms import closed_forms
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.model_routes import model_routes
 from flow_rag_vla.gateway.labeling.object_routes import object_routes
@@ -52,7 +53,7 @@ def labeling_section(labels: Labels, jobs: Jobs | None = None) -> Section:
     def description(_person: Viewer, request: Request) -> JSONResponse:
         """Every route of this server, as OpenAPI."""
         app: FastAPI = request.app
-        return JSONResponse(app.openapi())
+        return JSONResponse(closed_forms(app.openapi(), NAME))
 
     for routes in (
         model_routes,

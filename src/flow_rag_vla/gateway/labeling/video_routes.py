@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Form, Path, UploadFile
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.labeling import schemas
-from flow_rag_vla.gateway.labeling.model_routes import Classes, Confidence, Synonyms, request_of
+from flow_rag_vla.gateway.labeling.model_routes import Classes, Confidence, Synonyms, Tiles, request_of
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.schemas import Given
 from flow_rag_vla.gateway.labeling.videos import VideoJob, VideoJobs, VideoOrder
@@ -58,6 +58,7 @@ def video_routes(jobs: VideoJobs) -> APIRouter:
         classes: Classes = [],  # noqa: B006
         confidence: Confidence = 0.5,
         synonyms: Synonyms = [],  # noqa: B006
+        tiles: Tiles = "",
         every: Annotated[
             float, Form(ge=0.0, le=3600.0, allow_inf_nan=False, description="least seconds between frames; 0: all")
         ] = 0.0,
@@ -67,7 +68,7 @@ def video_routes(jobs: VideoJobs) -> APIRouter:
 
         Its objects and tracks are those of the source. The same video with the same request again adds nothing.
         """
-        order = VideoOrder(request_of(classes, confidence, synonyms), project, person.name, every)
+        order = VideoOrder(request_of(classes, confidence, synonyms, tiles), project, person.name, every)
         return _given(jobs.take(video.file, order))
 
     @router.get("/videos")

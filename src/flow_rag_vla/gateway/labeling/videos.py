@@ -8,6 +8,7 @@ import hashlib
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,6 +21,7 @@ from flow_rag_vla.gateway.labeling.places import without_folders
 from flow_rag_vla.labeling.datasets.errors import CanceledError
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
+from flow_rag_vla.labeling.pipeline.tiles import check_tiles
 from flow_rag_vla.labeling.registry.errors import RegistryError, files_checked
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.runs import VIDEO, run_labeling
@@ -45,13 +47,20 @@ class KeptVideo:
     facts: VideoFacts
 
 
-def kept_video(folder: Path, stream: BinaryIO, most_bytes: int = MOST_BYTES) -> KeptVideo:
+def _whatever(_facts: VideoFacts) -> None:
+    return None
+
+
+def kept_video(
+    folder: Path, stream: BinaryIO, most_bytes: int = MOST_BYTES, admit: Callable[[VideoFacts], None] = _whatever
+) -> KeptVideo:
     """Take a video: told by its bytes, read to its end by another process, and kept if nothing is wrong with it.
 
     Args:
         folder: below which it is kept; the same video twice is one file.
         stream: the upload, from its beginning; it can be gone back in.
         most_bytes: that are taken.
+        admit: raises what refuses a video that is sound, before it is kept.
 
     Raises:
         GatewayError: 400 ``video_empty`` or 413 ``video_too_large`` (bytes).
@@ -73,13 +82,16 @@ def kept_video(folder: Path, stream: BinaryIO, most_bytes: int = MOST_BYTES) -> 
     path = kept_place(folder, digest.hexdigest(), suffix)
     with files_checked(str(folder)):
         if path.is_file():
-            return KeptVideo(path, container, sent_facts(path, container))
+            facts = sent_facts(path, container)
+            admit(facts)
+            return KeptVideo(path, container, facts)
         with replaced_file(path) as temporary:
             stream.seek(0)
             with temporary.open("wb") as out:
                 shutil.copyfileobj(stream, out, _PART)
             # What is refused is never given its name.
             facts = sent_facts(temporary, container)
+            admit(facts)
     return KeptVideo(path, container, facts)
 
 
@@ -144,6 +156,7 @@ class VideoJobs:
             GatewayError: 409 ``video_busy`` while another one is labelled, 503 ``busy`` while one is looked at;
                 see ``kept_video`` and ``Models.shared``.
             RegistryError: there is no such project.
+            SettingError: ``too_many_tiles`` for frames of its size.
         """
         self._check_free()
         # What would be refused behind the upload is refused before it is kept.
@@ -152,7 +165,9 @@ class VideoJobs:
         if not self._looking.acquire(blocking=False):
             raise unavailable("busy", "another video is being looked at", "send it again in a minute", retry_after_s=60)
         try:
-            kept = kept_video(self.folder, stream)
+            kept = kept_video(
+                self.folder, stream, admit=lambda facts: check_tiles(facts.width, facts.height, order.request.tiling)
+            )
         finally:
             self._looking.release()
         seconds, frames = kept.facts.seconds, kept.facts.frames
@@ -211,7 +226,7 @@ class VideoJobs:
             thread.join(_CLOSE_S)
 
     def _check_free(self) -> None:
-        for job in self._jobs.values():
+        for job in self.jobs():
             if job.state is VideoState.RUNNING:
                 raise conflict("video_busy", f"{job.name} is being labelled", "wait for its end, or cancel it")
 

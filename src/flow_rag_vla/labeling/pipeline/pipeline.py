@@ -163,7 +163,9 @@ class LabelingPipeline:
             errors: list[LabelingError | None] = []
             for source in chunk:
                 try:
-                    images.append(check_image(source.load(), source.name))
+                    loaded = check_image(source.load(), source.name)
+                    self.admit(loaded, request)
+                    images.append(loaded)
                     errors.append(None)
                 except LabelingError as problem:
                     images.append(None)
@@ -172,6 +174,17 @@ class LabelingPipeline:
             for source, image, error in zip(chunk, images, errors, strict=True):
                 yield Outcome(place, source, image, None if image is None else next(labelled), error)
                 place += 1
+
+    def admit(self, image: Image, request: LabelRequest) -> None:
+        """Refuse a picture that is too much for this pipeline; this one takes any.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            request: what is asked of it.
+
+        Raises:
+            LabelingError: it is too much.
+        """
 
     @staticmethod
     def _named(found: Detections, phrases: dict[str, str], origin: Origin, overlap: float) -> Detections:
