@@ -37,8 +37,8 @@ class StageBar:
         self._display, self._task = display, task
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Report progress."""
-        self._display.update(self._task, completed=done, total=total, note=note)
+        """Report progress. total: 0 where nobody knows it, as of the frames of a bag."""
+        self._display.update(self._task, completed=done, total=total or None, note=note)
 
 
 def progress_display(console: Console) -> Progress:
