@@ -30,16 +30,29 @@ class OtherCommands:
         own = node.get_fully_qualified_name()
         self._own = {gid for gid, who in self._publishers(name).items() if gid not in before and who == own}
         self._heard: PolledSubscription[Any] = PolledSubscription(node, kind, topic, qos.SENSOR)
-        if not self._own:
-            node.get_logger().warning(f"cannot tell its own commands on {name} from others': nobody else is looked for")
+        self._told = False
 
     def who(self) -> str:
         """Name of whoever else has commanded since the last call; empty if nobody has."""
-        strangers = [gid for gid in self._heard.take_senders() if gid and gid not in self._own]
-        if not strangers or not self._own:
+        senders = self._heard.take_senders()
+        if not senders or not self._knows(senders):
+            return ""
+        strangers = [gid for gid in senders if gid not in self._own]
+        if not strangers:
             return ""
         topic = self.publisher.topic_name
         return f"{self._publishers(topic).get(strangers[-1], 'an unknown node')} publishes on {topic} too"
+
+    def _knows(self, senders: list[bytes]) -> bool:
+        # Not every distribution's rclpy tells who sent a message.
+        if self._own and all(senders):
+            return True
+        if not self._told:
+            self._told = True
+            self._node.get_logger().warning(
+                f"who sends on {self.publisher.topic_name} is not told here: others who command the arm go unnoticed"
+            )
+        return False
 
     def _publishers(self, topic: str) -> dict[bytes, str]:
         infos = self._node.get_publishers_info_by_topic(topic)
