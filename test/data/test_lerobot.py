@@ -180,6 +180,106 @@ def test_writing_videos_raises_no_thread_before_a_control_loop(tmp_path):
     assert [task for task, policy in policies.items() if policy in (os.SCHED_FIFO, os.SCHED_RR)] == []
 
 
+def felt(item: RecordedEpisode, frame: str = "ft_sensor", seed: int = 7) -> RecordedEpisode:
+    rows = np.random.default_rng(seed).normal(0.0, 20.0, (item.ticks, 6)).astype(np.float32)
+    return dataclasses.replace(item, wrenches=rows, wrench_frame=frame)
+
+
+FELT = [felt(item, seed=index) for index, item in enumerate(EPISODES)]
+
+
+def test_wrenches_go_from_a_bag_to_a_data_set_and_back_without_losing_a_bit(tmp_path):
+    write_episodes(tmp_path / "bag", FELT, installed_definitions())
+    from_bag = list(episodes_of_bag(tmp_path / "bag"))
+    assert write_dataset(tmp_path / "set", from_bag).left_out == ()
+    from_set = list(read_dataset(tmp_path / "set"))
+    write_episodes(tmp_path / "again", from_set, installed_definitions())
+    again = list(episodes_of_bag(tmp_path / "again"))
+    for original, *others in zip(FELT, from_bag, from_set, again, strict=True):
+        for other in others:
+            same(original, other)
+            assert np.array_equal(original.wrenches, other.wrenches) and other.wrenches.dtype == np.float32
+            assert other.wrench_frame == "ft_sensor"
+    feature = json.loads((tmp_path / "set/meta/info.json").read_text())["features"]["observation.wrench"]
+    assert (feature["dtype"], feature["shape"]) == ("float32", [6])
+    assert feature["names"] == ["fx", "fy", "fz", "tx", "ty", "tz"]
+    assert feature["info"] == {"frame": "ft_sensor", "units": ["N", "N", "N", "Nm", "Nm", "Nm"]}
+    stats = json.loads((tmp_path / "set/meta/stats.json").read_text())["observation.wrench"]
+    assert np.allclose(stats["mean"], np.concatenate([item.wrenches for item in FELT]).mean(axis=0), atol=1e-4)
+
+
+def test_a_data_set_without_wrenches_is_the_one_that_was_written_before_there_were_any(tmp_path):
+    write_episodes(tmp_path / "bag", EPISODES, installed_definitions())
+    assert "/wrench" not in Bag(tmp_path / "bag").topics
+    from_bag = list(episodes_of_bag(tmp_path / "bag"))
+    assert all(item.wrenches is None and item.wrench_frame == "" for item in from_bag)
+    write_dataset(tmp_path / "set", from_bag)
+    write_dataset(tmp_path / "felt", FELT)
+    names = {
+        folder: pq.read_table(tmp_path / folder / "data/chunk-000/file-000.parquet").column_names
+        for folder in ("set", "felt")
+    }
+    assert set(names["felt"]) - set(names["set"]) == {"observation.wrench"}
+    assert [name for name in names["felt"] if name != "observation.wrench"] == names["set"]
+    for path in ("meta/info.json", "meta/stats.json"):
+        assert (
+            "wrench" in (tmp_path / "felt" / path).read_text() and "wrench" not in (tmp_path / "set" / path).read_text()
+        )
+
+
+def sensor_bag(folder, item, stamps, rows, frame="ft_sensor", topic="/ft/wrench"):
+    """A bag of an episode in which a sensor spoke at other moments than the loop."""
+    write_episodes(folder / "plain", [item], installed_definitions())
+    made = installed_definitions()
+    with BagWriter(folder / "bag", made) as writer:
+        writer.add_topic(topic, "geometry_msgs/msg/WrenchStamped")
+        plain = Bag(folder / "plain")
+        for name, about in plain.topics.items():
+            writer.add_topic(name, about.msgtype)
+        entries = [(entry.log_ns, entry.topic, entry.message) for entry in plain.messages()]
+        for stamp, row in zip(stamps, rows, strict=True):
+            time = made.message("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+            force, torque = (made.message("geometry_msgs/msg/Vector3", x=x, y=y, z=z) for x, y, z in (row[:3], row[3:]))
+            message = made.message(
+                "geometry_msgs/msg/WrenchStamped",
+                header=made.message("std_msgs/msg/Header", stamp=time, frame_id=frame),
+                wrench=made.message("geometry_msgs/msg/Wrench", force=force, torque=torque),
+            )
+            entries.append((stamp, topic, message))
+        for stamp, name, message in sorted(entries, key=lambda entry: entry[0]):
+            writer.write_message(name, stamp, message)
+    return next(iter(episodes_of_bag(folder / "bag")))
+
+
+def test_a_tick_has_the_newest_wrench_that_it_could_know_and_none_that_is_old(tmp_path):
+    item = EPISODES[0]
+    first = int(item.stamps_ns[0])
+    row = [1.0, 2.0, 3.0, 0.1, 0.2, 0.3]
+    newer = [4.0] * 6
+    broken = [float("nan")] * 6
+    # 10 ms behind tick 2, 1 ms behind tick 8, what is no number, and then silence.
+    stamps = [first + 60_000_000, first + 201_000_000, first + 220_000_000]
+    read = sensor_bag(tmp_path, item, stamps, [row, newer, broken], frame="/ft_sensor")
+    assert read.wrench_frame == "ft_sensor"
+    assert not read.wrenches[:3].any()
+    assert np.array_equal(read.wrenches[3:9], np.tile(np.float32(row), (6, 1)))
+    assert np.array_equal(read.wrenches[9:29], np.tile(np.float32(newer), (20, 1)))
+    assert not read.wrenches[29:].any(), "half a second after the last one nothing is felt"
+
+
+@pytest.mark.parametrize(
+    ("episodes", "why"),
+    [
+        ([FELT[0], EPISODES[1]], "1 of 2 episodes have none"),
+        ([FELT[0], felt(EPISODES[1], "tool0")], "they are of the frames ft_sensor, tool0"),
+    ],
+)
+def test_wrenches_that_make_no_column_are_left_out_and_that_is_said(tmp_path, episodes, why):
+    (said,) = write_dataset(tmp_path / "set", episodes).left_out
+    assert why in said and "export them apart" in said
+    assert all(item.wrenches is None for item in read_dataset(tmp_path / "set"))
+
+
 def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(DatasetError, match="no episodes"):
         write_dataset(tmp_path / "set", [])
@@ -228,6 +328,8 @@ def test_a_bag_without_episodes_says_what_it_lacks(tmp_path):
 def test_parts_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="actions has shape"):
         dataclasses.replace(EPISODES[0], actions=EPISODES[0].actions[:-1])
+    with pytest.raises(ValueError, match="wrenches has shape"):
+        dataclasses.replace(FELT[0], wrenches=FELT[0].wrenches[:, :3])
 
 
 def test_what_a_person_did_and_where_nothing_was_followed_is_told_from_every_correction():

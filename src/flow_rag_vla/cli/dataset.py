@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flow_rag_vla.cli.saying import warn
+
 if TYPE_CHECKING:
     from flow_rag_vla.data.recorded_episode import RecordedEpisode
 
@@ -49,6 +51,8 @@ def export(
         f"{made.folder}: {made.episodes} episodes, {made.frames} frames, {len(made.tasks)} tasks, cameras "
         f"{', '.join(made.cameras) or 'none'}, {made.bytes / 1e6:.1f} MB"
     )
+    for sentence in made.left_out:
+        warn(console, sentence)
 
 
 @app.command("import")

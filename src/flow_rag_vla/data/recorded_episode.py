@@ -29,6 +29,11 @@ PERSON, HELD = 100, 101
 """Interventions of a tick at which a person was followed, and of one at which nothing was (the loop held, slowed down
 or stopped); above every value that Provenance correction may get."""
 
+WRENCH_DIM = 6
+WRENCH_TOPIC, WRENCH_TYPE = "wrench", "geometry_msgs/msg/WrenchStamped"
+WRENCH_SILENCE_NS = 500_000_000
+"""A wrench that is older is no longer felt, as the bridge to an arm has it: zeros stand in its place."""
+
 _OWN = "flow_rag_vla_interfaces/msg"
 CAMERA_TOPICS: Mapping[str, str] = {"front": "camera/front/image_raw", "wrist": "camera/wrist/image_raw"}
 
@@ -43,6 +48,8 @@ class RecordedEpisode:
         shaped the command: Provenance correction, 0 for none
     phases: T names; frame_ticks: (F,) int32, rising; images: camera to (F, H, W, 3) uint8
     success: None if nobody judged it; truths: ground truth messages by frame, empty if none was recorded
+    wrenches: (T, 6) float32, N and Nm, x y z of the force and of the torque, as the sensor said it, zeros where it was
+        silent; None if no wrench was recorded. wrench_frame: whose axes these are, as the sensor named it
     """
 
     episode_id: int
@@ -60,6 +67,8 @@ class RecordedEpisode:
     frame_ticks: NDArray[np.int32]
     images: Mapping[str, NDArray[np.uint8]]
     truths: tuple[Any, ...] = field(default=(), repr=False)
+    wrenches: NDArray[np.float32] | None = None
+    wrench_frame: str = ""
 
     def __post_init__(self) -> None:
         """Check that the parts fit together.
@@ -75,6 +84,8 @@ class RecordedEpisode:
             "interventions": (self.interventions.shape, (ticks,)),
             "phases": (len(self.phases), ticks),
         }
+        if self.wrenches is not None:
+            expected["wrenches"] = (self.wrenches.shape, (ticks, WRENCH_DIM))
         for camera, pictures in self.images.items():
             expected[f"images[{camera}]"] = (pictures.shape, (frames, *pictures.shape[1:3], 3))
         for name, (found, wanted) in expected.items():
@@ -90,8 +101,8 @@ class RecordedEpisode:
 def episodes_of_bag(path: str | Path) -> Iterator[RecordedEpisode]:
     """The episodes of a bag that have at least one command, a robot state for each, and a picture at the start.
 
-    A tick's state is the newest that is not younger than its command; a frame belongs to the first tick that is not
-    older than it.
+    A tick's state and wrench are the newest that are not younger than its command; a frame belongs to the first tick
+    that is not older than it.
 
     Raises:
         BagError: if the bag cannot be read or holds no episodes.
@@ -102,8 +113,9 @@ def episodes_of_bag(path: str | Path) -> Iterator[RecordedEpisode]:
             raise BagError(f"{bag.path} holds no topic {topic!r}, without which there are no episodes")
     statuses = sorted(bag.messages(["episode_status"]), key=lambda item: item.log_ns)
     commands = sorted(bag.messages(["command"]), key=lambda item: item.log_ns)
+    sensor = _sensor(bag)
     for episode_id, span in _spans(statuses).items():
-        episode = _episode(bag, episode_id, span, commands)
+        episode = _episode(bag, episode_id, span, commands, sensor)
         if episode is not None:
             yield episode
 
@@ -125,7 +137,9 @@ def _spans(statuses: list[BagMessage]) -> dict[int, _Span]:
     return spans
 
 
-def _episode(bag: Bag, episode_id: int, span: _Span, commands: list[BagMessage]) -> RecordedEpisode | None:
+def _episode(
+    bag: Bag, episode_id: int, span: _Span, commands: list[BagMessage], sensor: _Sensor | None
+) -> RecordedEpisode | None:
     first = span.running[0].message
     start_ns = stamp_ns(first.header)
     last = span.end or span.running[-1]
@@ -159,6 +173,8 @@ def _episode(bag: Bag, episode_id: int, span: _Span, commands: list[BagMessage])
         frames,
         images,
         _truths(bag, window, stamps, frames),
+        None if sensor is None else _wrenches(bag, sensor, window, stamps),
+        "" if sensor is None else sensor.frame,
     )
 
 
@@ -174,6 +190,48 @@ def _states(bag: Bag, start_ns: int, stop_ns: int) -> tuple[NDArray[np.int64], N
     if not found:
         return np.zeros(0, dtype=np.int64), np.zeros((0, STATE_DIM), dtype=np.float32)
     return np.array([stamp for stamp, _ in found], dtype=np.int64), np.stack([row for _, row in found])
+
+
+@dataclass(frozen=True, slots=True)
+class _Sensor:
+    """A force sensor's topic, and the frame of its axes, as its messages name it."""
+
+    topic: str
+    frame: str
+
+
+def _sensor(bag: Bag) -> _Sensor | None:
+    """The force sensor of a bag: our topic by its name, else the one with the shortest name; None without one."""
+    there = [topic.name for topic in bag.topics.values() if topic.msgtype == WRENCH_TYPE and topic.count]
+    if not there:
+        return None
+    ours = bag.find(WRENCH_TOPIC)
+    topic = ours if ours in there else min(there, key=lambda name: (len(name), name))
+    frames = (_frame(entry.message) for entry in bag.messages([topic]))
+    return _Sensor(topic, next((frame for frame in frames if frame), ""))
+
+
+def _frame(message: Any) -> str:
+    return str(message.header.frame_id).removeprefix("/")
+
+
+def _wrenches(bag: Bag, sensor: _Sensor, window: tuple[int, int], stamps: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(T, 6) what was felt at each tick."""
+    felt = np.zeros((len(stamps), WRENCH_DIM), dtype=np.float32)
+    found: list[tuple[int, list[float]]] = []
+    for entry in bag.messages([sensor.topic], *window):
+        force, torque = entry.message.wrench.force, entry.message.wrench.torque
+        row = [force.x, force.y, force.z, torque.x, torque.y, torque.z]
+        # What is of other axes is no number of the same column.
+        if _frame(entry.message) == sensor.frame and np.isfinite(row).all():
+            found.append((stamp_ns(entry.message.header), row))
+    if found:
+        found.sort(key=lambda item: item[0])
+        times = np.array([stamp for stamp, _ in found], dtype=np.int64)
+        places = np.searchsorted(times, stamps, side="right") - 1
+        heard = (places >= 0) & (stamps - times[places] <= WRENCH_SILENCE_NS)
+        felt[heard] = np.array([row for _, row in found], dtype=np.float32)[places[heard]]
+    return felt
 
 
 def _intervention(message: Any) -> int:
@@ -261,6 +319,7 @@ def write_episodes(folder: str | Path, episodes: list[RecordedEpisode], definiti
             ("episode_status", f"{_OWN}/EpisodeStatus"),
             ("failure_event", f"{_OWN}/FailureEvent"),
             *((topic, "sensor_msgs/msg/Image") for topic in CAMERA_TOPICS.values()),
+            *([(WRENCH_TOPIC, WRENCH_TYPE)] if any(episode.wrenches is not None for episode in episodes) else ()),
         ):
             writer.add_topic(f"/{name}", kind)
         tick = event = 0
@@ -274,9 +333,9 @@ def _write_episode(
 ) -> tuple[int, int]:
     make = definitions.message
 
-    def header(stamp: int) -> Any:
+    def header(stamp: int, frame: str = "base_link") -> Any:
         time = make("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
-        return make("std_msgs/msg/Header", stamp=time, frame_id="base_link")
+        return make("std_msgs/msg/Header", stamp=time, frame_id=frame)
 
     def status(stamp: int, state: int, phase: str) -> None:
         elapsed = (stamp - int(episode.stamps_ns[0])) * 1e-9
@@ -309,6 +368,8 @@ def _write_episode(
                     ),
                 )  # fmt: skip
         _write_state(writer, make, header(stamp), stamp, episode.states[place])
+        if episode.wrenches is not None:
+            _write_wrench(writer, make, header(stamp, episode.wrench_frame), stamp, episode.wrenches[place])
         tick += 1
         intervention = int(episode.interventions[place])
         mode = {PERSON: Mode.TAKEOVER, HELD: Mode.HOLD, int(CorrectionMode.HOLD): Mode.HOLD}.get(
@@ -355,3 +416,10 @@ def _write_state(writer: BagWriter, make: Any, header: Any, stamp: int, row: NDA
         f"{_OWN}/RobotState", header=header, end_effector=pose, gripper_width=values[7], gripper_effort=values[8]
     )
     writer.write_message("/robot_state", stamp, message)
+
+
+def _write_wrench(writer: BagWriter, make: Any, header: Any, stamp: int, row: NDArray[np.float32]) -> None:
+    values = [float(value) for value in row]
+    force, torque = (make("geometry_msgs/msg/Vector3", x=x, y=y, z=z) for x, y, z in (values[:3], values[3:]))
+    wrench = make("geometry_msgs/msg/Wrench", force=force, torque=torque)
+    writer.write_message(f"/{WRENCH_TOPIC}", stamp, make(WRENCH_TYPE, header=header, wrench=wrench))

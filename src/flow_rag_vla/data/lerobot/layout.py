@@ -22,6 +22,8 @@ VIDEO_PATH = f"videos/{{video_key}}/{_PATH}.mp4"
 EPISODES_PATH = f"meta/episodes/{_PATH}.parquet"
 
 STATE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper_width", "gripper_effort")
+WRENCH = "observation.wrench"
+WRENCH_NAMES = ("fx", "fy", "fz", "tx", "ty", "tz")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 PICTURE_IS_NEW = "picture_is_new"
 """LeRobot reads names. What begins with ``observation`` is an input of its policies, whose training a bool ends; what
@@ -67,8 +69,16 @@ def image_key(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
-def features_of(shapes: Mapping[str, tuple[int, ...]], video: bool) -> dict[str, dict[str, Any]]:
-    """Columns and what is in them, as info.json says it; shapes: (height, width, 3) of each camera's pictures."""
+def features_of(
+    shapes: Mapping[str, tuple[int, ...]], video: bool, wrench_frame: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Columns and what is in them, as info.json says it.
+
+    Args:
+        shapes: (height, width, 3) of each camera's pictures.
+        video: whether pictures are in videos.
+        wrench_frame: whose axes the wrenches are of; None if there are none.
+    """
 
     def one(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "shape": [1], "names": None}
@@ -77,6 +87,13 @@ def features_of(shapes: Mapping[str, tuple[int, ...]], video: bool) -> dict[str,
         "observation.state": {"dtype": "float32", "shape": [STATE_DIM], "names": list(STATE_NAMES)},
         "action": {"dtype": "float32", "shape": [ACTION_DIM], "names": list(ACTION_NAMES)},
     }
+    if wrench_frame is not None:
+        features[WRENCH] = {
+            "dtype": "float32",
+            "shape": [len(WRENCH_NAMES)],
+            "names": list(WRENCH_NAMES),
+            "info": {"frame": wrench_frame, "units": ["N", "N", "N", "Nm", "Nm", "Nm"]},
+        }
     for camera, shape in sorted(shapes.items()):
         features[image_key(camera)] = {
             "dtype": "video" if video else "image",

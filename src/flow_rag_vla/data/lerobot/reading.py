@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from flow_rag_vla.core.action import ACTION_DIM
 from flow_rag_vla.data.demonstrations import STATE_DIM
-from flow_rag_vla.data.lerobot.layout import PICTURE_IS_NEW, DatasetError, arrow, codec
-from flow_rag_vla.data.recorded_episode import RecordedEpisode
+from flow_rag_vla.data.lerobot.layout import PICTURE_IS_NEW, WRENCH, DatasetError, arrow, codec
+from flow_rag_vla.data.recorded_episode import WRENCH_DIM, RecordedEpisode
 
 _CALLED_BEFORE = "observation.image_is_new"
 """What the column was called in data sets that were written before."""
@@ -114,6 +114,10 @@ def _episode(
         base = 1_000_000_000_000_000_000 + int(row["episode_index"]) * 60_000_000_000
         stamps = base + np.round(column("timestamp", 0.0, np.float64) * 1e9).astype(np.int64)
     phases = part.column("phase").to_pylist() if "phase" in part.column_names else [""] * ticks
+    wrench = info["features"].get(WRENCH)
+    if wrench is not None and list(wrench["shape"]) != [WRENCH_DIM]:
+        # Another recorder's, of another meaning.
+        wrench = None
     # LeRobot's tools that split and shorten data sets leave out what an episode's row has beside the columns they know.
     success = row["success"] if "success" in row else True if column("next.success", False, np.bool_).any() else None
     return RecordedEpisode(
@@ -131,6 +135,8 @@ def _episode(
         tuple(phases),
         frames,
         images,
+        wrenches=column(WRENCH, 0.0, np.float32) if wrench is not None else None,
+        wrench_frame=str((wrench.get("info") or {}).get("frame") or "") if wrench is not None else "",
     )
 
 

@@ -26,6 +26,7 @@ from flow_rag_vla.data.lerobot.layout import (
     VERSION,
     VIDEO_MB,
     VIDEO_PATH,
+    WRENCH,
     DatasetError,
     arrow,
     features_of,
@@ -37,7 +38,7 @@ from flow_rag_vla.data.recorded_episode import HELD, RecordedEpisode
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What was written."""
+    """What was written. left_out: sentences on what the episodes hold and the data set does not."""
 
     folder: Path
     episodes: int
@@ -45,6 +46,7 @@ class DatasetSummary:
     tasks: tuple[str, ...]
     cameras: tuple[str, ...]
     bytes: int
+    left_out: tuple[str, ...] = ()
 
 
 def write_dataset(
@@ -54,7 +56,7 @@ def write_dataset(
 
     Args:
         folder: to be made; must not exist.
-        episodes: all with the same cameras and picture sizes.
+        episodes: all with the same cameras and picture sizes. Wrenches are written if all have one of the same frame.
         video: MP4 files (small, lossy) instead of PNG in the tables (exact).
         robot: what info.json calls the robot.
 
@@ -78,7 +80,8 @@ def write_dataset(
         raise FileExistsError(f"{root} exists already; choose another folder")
     (root / "meta").mkdir(parents=True)
     tasks = tuple(dict.fromkeys(_task_text(episode) for episode in episodes))
-    features = features_of(shapes, video)
+    wrench_frame, left_out = _wrench_frame(episodes)
+    features = features_of(shapes, video, wrench_frame)
     rows: list[dict[str, Any]] = []
     totals: list[dict[str, dict[str, Any]]] = []
     videos = {camera: VideoFiles(root, image_key(camera)) for camera in cameras} if video else {}
@@ -87,6 +90,8 @@ def write_dataset(
     try:
         for index, episode in enumerate(episodes):
             columns = _columns(episode, index, start, tasks.index(_task_text(episode)), cameras if not video else ())
+            if wrench_frame is not None:
+                columns[WRENCH] = np.asarray(episode.wrenches)
             data_chunk, data_file = tables.add(columns)
             row: dict[str, Any] = {
                 "episode_index": index,
@@ -117,11 +122,27 @@ def write_dataset(
     write_text(root / "meta/stats.json", json.dumps(joined_statistics(totals), indent=4) + "\n")
     write_text(root / "meta/info.json", json.dumps(_info(features, rows, tasks, robot, video), indent=4) + "\n")
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    return DatasetSummary(root, len(episodes), start, tasks, cameras, size)
+    return DatasetSummary(root, len(episodes), start, tasks, cameras, size, left_out)
 
 
 def _task_text(episode: RecordedEpisode) -> str:
     return episode.instruction or episode.task
+
+
+def _wrench_frame(episodes: Sequence[RecordedEpisode]) -> tuple[str | None, tuple[str, ...]]:
+    """The frame of the wrenches, None if no column of them can be made; and why not, where there are some."""
+    frames = {episode.wrench_frame for episode in episodes if episode.wrenches is not None}
+    without = sum(episode.wrenches is None for episode in episodes)
+    if len(frames) == 1 and not without:
+        return frames.pop(), ()
+    if not frames:
+        return None, ()
+    why = (
+        f"{without} of {len(episodes)} episodes have none"
+        if without
+        else f"they are of the frames {', '.join(sorted(name or 'without a name' for name in frames))}"
+    )
+    return None, (f"{WRENCH} is left out: {why}; export them apart",)
 
 
 def _columns(
