@@ -167,10 +167,41 @@ def test_an_emergency_stop_is_latched_and_named():
         assert (command.mode, command.reason) == (Mode.EMERGENCY_STOP, Reason.EMERGENCY_STOP)
         assert "red button" in command.reason_text
     assert rig.loop.reset_emergency_stop(rig.steady)
-    assert rig.tick().mode is Mode.STOP
+    assert not rig.loop.reset_emergency_stop(rig.steady)
+
+
+def test_an_episode_that_an_emergency_stop_met_is_not_followed_again_and_the_next_one_is():
+    rig = following(rows=16)
+    rig.loop.emergency_stop("red button", rig.steady)
+    rig.tick()
+    rig.loop.reset_emergency_stop(rig.steady)
+    for said in (True, False):
+        # Whoever runs the episodes may be away, or may not have heard of the stop.
+        if said:
+            rig.episode()
+        rig.chunk()
+        command = rig.tick()
+        assert (command.mode, command.reason) == (Mode.IDLE, Reason.EPISODE_INACTIVE)
+        assert command.reason_text == "episode 1 was ended by an emergency stop; begin another"
+    rig.episode(episode_id=2)
     rig.chunk()
     assert rig.tick().mode is Mode.FOLLOW
-    assert not rig.loop.reset_emergency_stop(rig.steady)
+
+
+def test_an_episode_that_is_said_to_run_under_a_latched_stop_is_not_followed_after_it():
+    rig = Rig()
+    rig.tick()
+    rig.loop.emergency_stop("red button", rig.steady)
+    rig.episode()
+    rig.tick()
+    rig.loop.reset_emergency_stop(rig.steady)
+    rig.chunk()
+    assert rig.tick().mode is Mode.IDLE
+    # Over, and begun anew under the same number, by another who counts from one.
+    rig.episode(running=False)
+    rig.episode()
+    rig.chunk()
+    assert rig.tick().mode is Mode.FOLLOW
 
 
 def test_an_emergency_stop_works_without_an_episode():

@@ -36,6 +36,8 @@ class LoopMachine(RuleBasedStateMachine):
         self.step = np.zeros(3)
         self.anchors = 0
         self.ticks = 0
+        self.fresh = 9
+        self.stopped = None
 
     @rule(
         shift=shifts,
@@ -95,8 +97,7 @@ class LoopMachine(RuleBasedStateMachine):
         remaining=st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.floats(-1, 10)),
     )
     def any_episode(self, identity, running, resetting, shift, remaining):
-        episode = Episode(identity, running, resetting and not running, "push", self.now + shift, remaining)
-        self.loop.set_episode(episode, self.now, self.steady)
+        self.told(Episode(identity, running, resetting and not running, "push", self.now + shift, remaining))
 
     @rule(
         count=st.integers(1, 30),
@@ -105,7 +106,8 @@ class LoopMachine(RuleBasedStateMachine):
     )
     def all_is_well(self, count, values, age):
         self.loop.reset_emergency_stop(self.steady)
-        self.loop.set_episode(Episode(9, True, False, "push", self.now - 1000 * MS), self.now, self.steady)
+        self.fresh += 1
+        self.told(Episode(self.fresh, True, False, "push", self.now - 1000 * MS))
         self.ticked(1)
         for index in range(count):
             self.good_state(self.position, False)
@@ -119,6 +121,15 @@ class LoopMachine(RuleBasedStateMachine):
             self.loop.reset_emergency_stop(self.steady)
         else:
             self.loop.emergency_stop("test", self.steady)
+            if self.loop.episode.running:
+                self.stopped = self.loop.episode.episode_id
+
+    def told(self, episode: Episode) -> None:
+        if episode.running and self.loop.ladder.emergency:
+            self.stopped = episode.episode_id
+        elif not episode.running or episode.episode_id != self.stopped:
+            self.stopped = None
+        self.loop.set_episode(episode, self.now, self.steady)
 
     @rule(jump=st.integers(-(10**13), 10**13))
     def clock_jump(self, jump):
@@ -143,6 +154,7 @@ class LoopMachine(RuleBasedStateMachine):
         assert command.action.shape == (7,) and np.isfinite(command.action).all()
         assert np.isfinite(command.observation_age_ms) and command.mode in Mode
         assert (command.mode is Mode.FOLLOW) == (command.reason_text == "")
+        assert command.mode is not Mode.FOLLOW or self.stopped is None, "an emergency stop ended this episode"
         target = command.target
         if target is None:
             assert self.before is None and command.mode is not Mode.FOLLOW

@@ -171,7 +171,15 @@ def test_an_emergency_stop_by_service_is_latched_until_its_reset(following, robo
     assert {command.mode for command in robot.commands[seen:]} == {Command.MODE_EMERGENCY_STOP}
     answer = call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE)
     assert answer.success and "released" in answer.message
-    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
+    spin_until(lambda: robot.said(Command.MODE_IDLE, Command.REASON_EPISODE_INACTIVE), what="an arm that rests")
+    # Whoever runs the episodes may be away: the one that the stop met goes on for nobody.
+    robot.episode()
+    seen = len(robot.commands)
+    spin_until(lambda: len(robot.commands) > seen + 20, what="twenty commands more")
+    assert {command.mode for command in robot.commands[seen:]} == {Command.MODE_IDLE}
+    assert "episode 1 was ended by an emergency stop" in robot.last.reason_text
+    robot.episode(episode_id=2)
+    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following the next episode")
 
 
 def test_a_controller_that_was_killed_begins_with_its_emergency_stop_and_is_released_for_good(
@@ -185,6 +193,7 @@ def test_a_controller_that_was_killed_begins_with_its_emergency_stop_and_is_rele
     assert {command.mode for command in robot.commands} == {Command.MODE_EMERGENCY_STOP}
     assert again.said("latched before this controller started (asked for by a service call)")
     assert call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success
+    robot.episode(episode_id=2)
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
     assert again.stop(signal.SIGKILL) == -signal.SIGKILL
     robot.commands.clear()
@@ -206,6 +215,7 @@ def test_an_emergency_stop_by_topic_is_heard_from_any_publisher(
     assert not refused.success and "publish false" in refused.message
     publisher.publish(Bool(data=False))
     spin_until(lambda: call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success, what="the reset")
+    robot.episode(episode_id=2)
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
 
 
@@ -231,6 +241,7 @@ def test_one_publisher_does_not_take_back_the_emergency_stop_of_another(
     spin_until(lambda: "/button still says true" in refusal(), what="the refusal that names who still says it")
     button.destroy_publisher(held)
     spin_until(lambda: call(Trigger, topics.EMERGENCY_STOP_RESET_SERVICE).success, what="the reset without the button")
+    robot.episode(episode_id=2)
     spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="following again")
 
 

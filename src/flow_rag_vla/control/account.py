@@ -17,6 +17,7 @@ class Account:
     jump_ns: size of the clock's last jump, until something valid came after it
     invalid: what was wrong with the newest chunk; emergency: who asked for the stop; pace: what is wrong with the
         running episode's pace. All empty when there is nothing to tell.
+    ended: whether an emergency stop ended the episode that is said to run
     """
 
     def __init__(self, measurement: Measurement, takeover: Takeover) -> None:
@@ -25,6 +26,7 @@ class Account:
         self.invalid = ""
         self.emergency = ""
         self.pace = ""
+        self.ended = False
         self.stopped: tuple[Reason, str] = (Reason.EPISODE_INACTIVE, "")
         """Why the robot was stopped: told for as long as it stays so after the reason itself is gone."""
 
@@ -40,6 +42,9 @@ class Account:
                     return Reason.EPISODE_INACTIVE, f"episode {episode.episode_id} is not followed: {self.pace}"
                 if not episode.running:
                     return Reason.EPISODE_INACTIVE, "no episode is running"
+                if self.ended:
+                    text = f"episode {episode.episode_id} was ended by an emergency stop; begin another"
+                    return Reason.EPISODE_INACTIVE, text
                 text = f"episode {episode.episode_id} is past its limit and nobody ended it"
                 return Reason.EPISODE_INACTIVE, text
             why, text = self.stopped

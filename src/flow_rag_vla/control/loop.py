@@ -66,6 +66,8 @@ class ControlLoop:
         self._schedule = TickSchedule()
         self._episode = Episode()
         self._expires_ns: int | None = None
+        self._stopped_episode: int | None = None
+        """The episode that an emergency stop ended, for as long as it is said to run."""
         self._tick = 0
         self._opening: float | None = None
         self._rest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
@@ -167,13 +169,16 @@ class ControlLoop:
         """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before.
 
         Its pace can only fall while it runs. An episode whose pace makes no sense is not followed; what is wrong with
-        it is given back.
+        it is given back. One that an emergency stop met is not followed again, whoever says that it runs.
         """
+        if not (episode.running and episode.episode_id == self._stopped_episode):
+            self._stopped_episode = None
         problem = invalid_pace(episode.pace) if episode.running else None
         self._account.pace = problem or ""
         if problem is not None:
             episode = replace(episode, running=False, pace=1.0)
         before, self._episode = self._episode, episode
+        self._end_by_stop()
         self.measurement.trusting = episode.resetting
         if before.resetting and not episode.resetting:
             self._reset_ended_ns = steady_ns
@@ -201,10 +206,17 @@ class ControlLoop:
         self._integrator.pace = pace.value
 
     def emergency_stop(self, reason: str, steady_ns: int) -> None:
-        """Latch the emergency stop; it holds until it is reset."""
+        """Latch the emergency stop; it holds until it is reset. The episode that runs is not followed again."""
         if not self.ladder.emergency:
             self._account.emergency = reason
         self.ladder.emergency_stop(steady_ns)
+        self._end_by_stop()
+
+    def _end_by_stop(self) -> None:
+        # Who runs the episodes ends this one. While nobody does, releasing the stop must not set the arm going again.
+        if self.ladder.emergency and self._episode.running:
+            self._stopped_episode = self._episode.episode_id
+        self._account.ended = self._stopped_episode is not None
 
     def reset_emergency_stop(self, steady_ns: int) -> bool:
         """Release the latch into STOP; give whether there was one."""
@@ -395,7 +407,8 @@ class ControlLoop:
             self.anchors += 1
 
     def _inactive(self, steady_ns: int) -> bool:
-        return not self._episode.running or (self._expires_ns is not None and steady_ns > self._expires_ns)
+        expired = self._expires_ns is not None and steady_ns > self._expires_ns
+        return not self._episode.running or self._stopped_episode is not None or expired
 
     def _reason(self, fresh: RobotState | None, row: float | None, steady_ns: int) -> Reason:
         """Why the chunk held cannot be followed at this tick; NONE if it can."""
