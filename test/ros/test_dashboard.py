@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -18,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PolygonStamped, PoseArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
@@ -38,6 +40,8 @@ pytest.importorskip("fastapi", reason="the live page needs the extra [web]")
 from websockets.sync.client import connect
 
 from flow_rag_vla.gateway.access import Role, new_token, save_access
+from flow_rag_vla.gateway.errors import GatewayError
+from flow_rag_vla.nodes import dashboard_calls
 
 PATIENCE = 60.0
 
@@ -413,3 +417,37 @@ def test_the_page_is_fed_at_another_rate_from_the_next_moment_on(start_node, ros
     spin_until(lambda: figures and figures[-1]["image_rate"] == "2.0", PATIENCE, "the new rate")
     port = change("port", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=8601))
     assert not port.successful and "restart the node" in port.reason
+
+
+class Deaf:
+    """A service of which the first requests reach nobody."""
+
+    srv_name = "cancel"
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.made, self.dropped = lost, 0, 0
+
+    def service_is_ready(self) -> bool:
+        return True
+
+    def call_async(self, request: object) -> Future:
+        self.made += 1
+        future: Future = Future()
+        if self.made > self.lost:
+            future.set_result(request)
+        return future
+
+    def remove_pending_request(self, future: Future) -> None:
+        self.dropped += 1
+
+
+def test_a_stop_is_asked_for_again_while_nobody_answers(monkeypatch):
+    monkeypatch.setattr(dashboard_calls, "INSIST_S", 0.02)
+    monkeypatch.setattr(dashboard_calls, "PATIENCE_S", 0.2)
+    client = Deaf(lost=3)
+    assert asyncio.run(dashboard_calls._insisted(client, "all of them", "episode_manager")) == ("all of them", 4)
+    assert client.dropped == 3
+    gone = Deaf(lost=1000)
+    with pytest.raises(GatewayError, match="episode_manager did not answer"):
+        asyncio.run(dashboard_calls._insisted(gone, "all of them", "episode_manager"))
+    assert gone.made == gone.dropped == 10

@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.deliberation import PLAN_REVIEW
 from flow_rag_vla.core.goal import UnknownTaskError
-from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes import goals, qos
 from flow_rag_vla.nodes.episode_manager import EpisodeManager
+from flow_rag_vla.nodes.free_text import FreeText
 from flow_rag_vla.nodes.free_text_answer import decided_step, grammar_step
 from flow_rag_vla_interfaces.action import DeliberateTask, ExecuteTask
 from flow_rag_vla_interfaces.msg import PlanReview, TaskPlan, TaskStep
@@ -200,3 +203,37 @@ def test_an_accepted_step_is_done_at_the_least_speed_that_was_allowed():
 def test_a_decision_that_is_none_moves_nothing(result, reason):
     with pytest.raises(UnknownTaskError, match=reason):
         decided_step("push it", result)
+
+
+def test_the_result_of_a_deliberation_that_is_gone_is_looked_for_no_more(
+    ros_node, ros_executor, spin_until, monkeypatch
+):
+    there = [True]
+    result: Future = Future()
+    sent: Future = Future()
+    withdrawn: list[bool] = []
+
+    def ask_for_result():
+        there.clear()
+        return result
+
+    sent.set_result(
+        SimpleNamespace(
+            accepted=True, get_result_async=ask_for_result, cancel_goal_async=lambda: withdrawn.append(True)
+        )
+    )
+    monkeypatch.setattr(goals, "send_goal", lambda *_asked: sent)
+    free_text = FreeText(ros_node)
+    free_text._actions = SimpleNamespace(server_is_ready=lambda: bool(there), destroy=lambda: None)
+    held: list[str] = []
+
+    async def decide():
+        with pytest.raises(UnknownTaskError) as told:
+            await free_text._decided("go", Future(), lambda _sentence: None)
+        held.append(str(told.value))
+
+    ros_executor.create_task(decide)
+    spin_until(lambda: held, WAIT_S, "the refusal")
+    assert "is gone" in held[0]
+    assert result.cancelled() and withdrawn == [True]
+    free_text.destroy()

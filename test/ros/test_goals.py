@@ -9,16 +9,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from action_msgs.msg import GoalStatus
+from action_msgs.srv import CancelGoal
 from rclpy.action import ActionClient, ActionServer, CancelResponse, GoalResponse
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
-from flow_rag_vla.nodes import goals
+from flow_rag_vla.nodes import goals, operator
 from flow_rag_vla.nodes.goals import GoalLostError, send_goal
+from flow_rag_vla.nodes.operator import Operator, OperatorError
 from flow_rag_vla_interfaces.action import ExecuteTask
 
 GOALS = 150
@@ -189,7 +193,11 @@ def test_a_goal_whose_acceptance_got_lost_is_carried_out_once_and_its_result_com
     assert told == ["begun"] and len(world.taken) == 1
 
 
-def test_a_goal_whose_refusal_got_lost_is_refused(world: _World, spin_until: Callable[..., None]) -> None:
+def test_a_goal_whose_refusal_got_lost_is_refused(
+    world: _World, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server that says nothing of a goal for so long has it: a busy machine must not make one of that.
+    monkeypatch.setattr(goals, "RESEND_S", 1.0)
     world.accept = False
     world.lose(1)
     answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
@@ -253,3 +261,70 @@ def test_a_server_that_is_new_is_asked_for_the_result_and_one_that_does_not_know
     world.server = ActionServer(world.node, ExecuteTask, "lossy", lambda handle: ExecuteTask.Result())
     spin_until(result.done, what="the new server's answer")
     assert isinstance(result.exception(), GoalLostError) and "lossy" in str(result.exception())
+
+
+def test_a_request_to_cancel_reaches_the_server_that_is_started_after_the_one_that_was_gone(
+    world: _World, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goals, "CANCEL_S", 0.05)
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(answer.done, what="the handle")
+    world.server.destroy()
+    requests: list[object] = []
+    cancel = world.client._cancel_goal_async
+
+    def watched(goal: Any) -> Any:
+        requests.append(goal)
+        return cancel(goal)
+
+    world.client._cancel_goal_async = watched  # type: ignore[method-assign]
+    asked = answer.result().cancel_goal_async()
+    # The first of them reach nobody: a server that comes later never hears of those.
+    spin_until(lambda: len(requests) > 2, what="requests that nobody hears")
+    assert not asked.done()
+    world.server = ActionServer(world.node, ExecuteTask, "lossy", lambda handle: ExecuteTask.Result())
+    spin_until(asked.done, what="the answer of the new server")
+    assert asked.result().return_code == CancelGoal.Response.ERROR_UNKNOWN_GOAL_ID
+    made = len(requests)
+    later: list[bool] = []
+    world.node.create_timer(0.3, lambda: later.append(True))
+    spin_until(lambda: later, what="the time of some more requests")
+    assert len(requests) == made
+
+
+def test_a_request_to_cancel_that_nobody_answers_ends(
+    world: _World, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goals, "CANCEL_S", 0.05)
+    monkeypatch.setattr(goals, "CANCEL_FOR_S", 0.2)
+    answer = send_goal(world.node, world.client, ExecuteTask.Goal(instruction="go"))
+    spin_until(answer.done, what="the handle")
+    world.server.destroy()
+    world.server = ActionServer(world.node, ExecuteTask, "another", lambda handle: ExecuteTask.Result())
+    asked = answer.result().cancel_goal_async()
+    spin_until(asked.done, what="the end of asking")
+    assert isinstance(asked.exception(), TimeoutError)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_who_interrupts_a_command_in_a_lasting_graph_is_told_that_nobody_took_the_cancel(
+    monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    monkeypatch.setattr(operator, "CANCEL_S", 0.01)
+    monkeypatch.setattr(operator, "LASTING_CANCEL_S", 0.01)
+    canceled: list[bool] = []
+    sent: Future[Any] = Future()
+    sent.set_result(
+        SimpleNamespace(accepted=True, get_result_async=Future, cancel_goal_async=lambda: canceled.append(True))
+    )
+    monkeypatch.setattr(operator, "send_goal", lambda *_asked: sent)
+    asking: Any = Operator.__new__(Operator)
+    asking._node = asking._client = None
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    # A graph that ends with the command stops the arm by that.
+    with pytest.raises(OperatorError if lasting else KeyboardInterrupt) as told:
+        asking.execute(ExecuteTask.Goal(), interrupted, lasting=lasting)
+    assert canceled == [True] and (not lasting or "press the emergency stop" in str(told.value))

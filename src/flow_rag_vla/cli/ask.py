@@ -190,7 +190,7 @@ def _run(console: Console, steps: Sequence[PlanStep], pace: float, seed: int, na
                 with console.status("waiting for the graph that runs"):
                     operator.wait_until_up(names, START_TIMEOUT_S, _nothing)
                 console.print("doing it in the graph that runs")
-                return _do(console, operator, steps, pace, seed, _nothing)
+                return _do(console, operator, steps, pace, seed, _nothing, lasting=True)
             folder = new_run_folder(runs)
             console.print(f"run [bold]{folder}[/bold]")
             arguments = {"namespace": namespace, "record": "false", "run_folder": str(folder)}
@@ -219,8 +219,13 @@ def _do(
     pace: float,
     seed: int,
     check: Callable[[], None],
+    *,
+    lasting: bool = False,
 ) -> int:
-    """One ExecuteTask a step; what fails ends the plan, since later steps rest on it."""
+    """One ExecuteTask a step; what fails ends the plan, since later steps rest on it.
+
+    lasting: whether the graph goes on without this command
+    """
     from flow_rag_vla_interfaces.action import ExecuteTask
 
     for number, step in enumerate(steps, 1):
@@ -231,7 +236,7 @@ def _do(
             speed_scale=min(pace, step.speed_scale),
         )
         with console.status(f"step {number} of {len(steps)}: {step.spoken}"):
-            result = operator.execute(goal, check)
+            result = operator.execute(goal, check, lasting=lasting)
         mark = "[green]✓[/green]" if result.success else "[red]✗[/red]"
         reason = "" if result.success else f"  [dim]{result.reason}[/dim]"
         done = f"{mark} step {number}/{len(steps)}  {step.goal.instruction}  {result.outcome}"

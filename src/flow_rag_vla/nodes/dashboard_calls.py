@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,9 @@ from flow_rag_vla_interfaces.action import ExecuteTask
 T = TypeVar("T")
 
 PATIENCE_S = 10.0
+INSIST_S = 0.5
+"""How often a request that must not be lost is made again."""
+
 RELEASE_TRIES = 20
 RELEASE_PAUSE_S = 0.05
 
@@ -124,9 +128,14 @@ class GraphCalls:
         self._board.set_part("task", {"asked": what, "outcome": outcome, "reason": result.reason})
 
     async def stop(self) -> str:
-        """Cancel every goal; a request without an id means all of them (action_msgs/srv/CancelGoal)."""
-        answer = await _call(self._cancel, CancelGoal.Request(), "episode_manager")
-        if not answer.goals_canceling:
+        """Cancel every goal; a request without an id means all of them (action_msgs/srv/CancelGoal).
+
+        It is made until it is answered: an episode manager that is just being started again goes on with its episode,
+        and never hears of a request that was made before it was there.
+        """
+        answer, asked = await _insisted(self._cancel, CancelGoal.Request(), "episode_manager")
+        # An earlier request may have done it, and only its answer got lost.
+        if not answer.goals_canceling and asked == 1:
             raise conflict("nothing_runs", "no episode is running that could be stopped", "start one first")
         return "stopping"
 
@@ -212,15 +221,29 @@ def _ready(client: Client[Any, Any], server: str) -> None:
 
 async def _call(client: Client[Any, Any], request: Any, server: str) -> Any:
     _ready(client, server)
+    return await _once(client, request, server, PATIENCE_S)
+
+
+async def _insisted(client: Client[Any, Any], request: Any, server: str) -> tuple[Any, int]:
+    """The answer to a request that may be made more than once, and how often it was made."""
+    _ready(client, server)
+    tries = round(PATIENCE_S / INSIST_S)
+    for asked in range(1, tries):
+        with suppress(GatewayError):
+            return await _once(client, request, server, INSIST_S), asked
+    return await _once(client, request, server, INSIST_S), tries
+
+
+async def _once(client: Client[Any, Any], request: Any, server: str, patience_s: float) -> Any:
     future = client.call_async(request)
     try:
-        return await _answer(future, server)
+        return await _answer(future, server, patience_s)
     except GatewayError:
         client.remove_pending_request(future)
         raise
 
 
-async def _answer(future: Future[T], server: str) -> T:
+async def _answer(future: Future[T], server: str, patience_s: float = PATIENCE_S) -> T:
     loop = asyncio.get_running_loop()
     waiting: asyncio.Future[T] = loop.create_future()
 
@@ -240,7 +263,7 @@ async def _answer(future: Future[T], server: str) -> T:
 
     future.add_done_callback(answered)
     try:
-        return await asyncio.wait_for(waiting, PATIENCE_S)
+        return await asyncio.wait_for(waiting, patience_s)
     except asyncio.TimeoutError:
         raise unavailable(
             "no_answer", f"{server} did not answer within {PATIENCE_S:g} s", "look at its log and at the node list"

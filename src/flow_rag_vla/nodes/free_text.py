@@ -173,6 +173,7 @@ class FreeText:
             tell(f"deliberation: {feedback.message}{asked}")
 
         timer = self._timer(_LOOK_S, self._look)
+        result: Future[Any] = Future()
         try:
             late = f"instruction {said} is held: {who} does not answer; {remedy}"
             await self._until(client.server_is_ready, done, _APPEARANCE_S, late)
@@ -198,6 +199,9 @@ class FreeText:
         finally:
             self._node.destroy_timer(timer)
             self._withdraw()
+            if not result.done():
+                # Else it would be looked for as long as this node lives, where nobody is there to say it.
+                result.cancel()
         if isinstance(result.exception(), GoalLostError):
             raise UnknownTaskError(f"instruction {said} is held: {who} was started again meanwhile; ask again")
         decided: Any = result.result()

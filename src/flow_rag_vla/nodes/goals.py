@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sends an action's goal so that no answer is lost: from any thread, to a server that is new or is started again."""
+"""Sends an action's goal so that no answer is lost: from any thread, to a server that is new or is started again.
+
+A request to cancel is not lost either: it is made until it is answered, since a server may be gone just then, and the
+one that is started after it goes on with the goal.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,12 @@ _AGAIN_AT = frozenset({0, 1, 3, 7, 15})
 _THEN_EVERY = 16
 """Looks between which it is asked after those: an answer may get lost at any time."""
 
+CANCEL_S = 0.5
+"""How often a request to cancel is made until it is answered; what is to be cancelled may move a robot."""
+
+CANCEL_FOR_S = 600.0
+"""For how long: nobody goes on with an episode that was left longer ago than the greatest ``take_up_limit``."""
+
 _Sent = ClientGoalHandle[Any, Any, Any]
 
 
@@ -68,8 +78,13 @@ class Handle:
         return waiting.answer
 
     def cancel_goal_async(self) -> Future[Any]:
-        """The response to a request to cancel it."""
-        return self.goal.cancel_goal_async()
+        """The response to a request to cancel it.
+
+        The request is made until it is answered: by the server, or by the one that is started after it, which has the
+        goal again or does not know it. The future's exception is a ``TimeoutError`` once ``CANCEL_FOR_S`` have passed.
+        Whoever cancels the future asks no more.
+        """
+        return _canceled(self._node, self.goal)
 
 
 def send_goal(
@@ -155,14 +170,14 @@ class _Sending(Generic[GoalT]):
         if self._tries:
             # Nothing may be left to ask with: then the node ends, or its client was destroyed.
             with suppress(Exception):
-                ClientGoalHandle(self._client, self._id, None).cancel_goal_async()  # type: ignore[arg-type]
+                _canceled(self._node, ClientGoalHandle(self._client, self._id, None))  # type: ignore[arg-type]
 
     def _take(self, sent: Future[_Sent], first: bool) -> None:
         handle: Any = sent.result()
         if self._is_over:
             if self.answer.cancelled() and handle.accepted:
                 # It was taken after the request to cancel it had been answered.
-                handle.cancel_goal_async()
+                _canceled(self._node, handle)
             return
         if handle.accepted or first:
             self._settle(self._handle(bool(handle.accepted), handle))
@@ -249,6 +264,64 @@ class _Waiting:
         if self._timer is not None:
             self._handle._node.destroy_timer(self._timer)
         self._timer = None
+
+
+class _Canceling:
+    """A request to cancel one goal, made until it is answered; everything but the making on the executor's thread."""
+
+    def __init__(self, node: Node, goal: _Sent) -> None:
+        self.answer: Future[Any] = Future()
+        self._node, self._goal = node, goal
+        self._asked = 0
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Ask, and again while nobody answers."""
+        self._ask()
+        if not self._is_over:
+            self._timer = self._node.create_timer(CANCEL_S, self._ask, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def _is_over(self) -> bool:
+        return self.answer.done() or self.answer.cancelled()
+
+    def _ask(self) -> None:
+        if self._is_over:
+            self._rest()
+            return
+        if self._asked * CANCEL_S >= CANCEL_FOR_S:
+            self._rest()
+            self.answer.set_exception(TimeoutError(f"nobody answered a request to cancel for {CANCEL_FOR_S:g} s"))
+            return
+        self._asked += 1
+        try:
+            self._goal.cancel_goal_async().add_done_callback(self._take)
+        except Exception as error:
+            self._rest()
+            self.answer.set_exception(error)
+
+    def _take(self, done: Future[Any]) -> None:
+        self._rest()
+        if not self._is_over:
+            self.answer.set_result(done.result())
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._timer = None
+
+
+def _canceled(node: Node, goal: _Sent) -> Future[Any]:
+    """The response to a request to cancel a goal, made by the executor's own thread until there is one.
+
+    A node that no executor has any more, since it ends, asks once.
+    """
+    executor = node.executor
+    if executor is None:
+        return goal.cancel_goal_async()
+    canceling = _Canceling(node, goal)
+    executor.create_task(canceling.start)
+    return canceling.answer
 
 
 def _servers(node: Node, client: ActionClient[Any, Any, Any]) -> frozenset[bytes]:

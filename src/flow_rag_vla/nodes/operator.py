@@ -25,6 +25,13 @@ from flow_rag_vla.nodes.graph_client import GraphClient
 from flow_rag_vla_interfaces.action import ExecuteTask
 from flow_rag_vla_interfaces.msg import EpisodeStatus, FailureEvent, LoopStatistics, MemoryStatistics
 
+CANCEL_S, LASTING_CANCEL_S = 2.0, 20.0
+"""Seconds that the end of a canceled goal is waited for: in a graph that ends with the caller, and in one that does not
+and whose episode manager may just be starting again."""
+
+
+WITHDRAWAL_S = 0.3
+
 
 class OperatorError(RuntimeError):
     """The graph did not do what was asked; the message names who and what."""
@@ -139,20 +146,30 @@ class Operator(GraphClient):
         self,
         goal: ExecuteTask.Goal,
         check: Callable[[], None],
+        *,
+        lasting: bool = False,
     ) -> TaskResult:
         """Send one goal and wait for its result. An exception from ``check`` cancels the goal first.
 
         An episode manager that dies meanwhile goes on with the episode once it is there again, or aborts it with the
         reason; one that knows nothing of it any more counts as having aborted it too.
 
+        Args:
+            goal: what is to be done.
+            check: called often; may raise.
+            lasting: whether the graph goes on without the caller. An interrupt then waits longer until the episode is
+                canceled: an episode manager that is just being started again must be asked once it is there.
+
         Raises:
-            OperatorError: if the goal is refused.
+            OperatorError: if the goal is refused; if nobody answered the request to cancel it in a lasting graph.
         """
         sent = send_goal(self._node, self._client, goal)
         try:
             handle: Handle = self._wait(sent, check)
         except BaseException:
             sent.cancel()
+            # It is withdrawn on the executor's thread, which ends with the caller.
+            time.sleep(WITHDRAWAL_S)
             raise
         if not handle.accepted:
             raise OperatorError(f"the episode manager refused {goal.instruction or goal.task!r}; its log says why")
@@ -161,9 +178,14 @@ class Operator(GraphClient):
             result = self._wait(outcome, check).result
         except GoalLostError as error:
             return TaskResult("aborted", str(error), 0, 0.0, 0, 0)
-        except BaseException:
+        except BaseException as error:
             handle.cancel_goal_async()
-            self._settle(outcome, 2.0)
+            canceled = self._settle(outcome, LASTING_CANCEL_S if lasting else CANCEL_S)
+            if lasting and not canceled:
+                raise OperatorError(
+                    f"the episode manager did not answer the request to cancel for {LASTING_CANCEL_S:g} s; the robot "
+                    "may go on: press the emergency stop"
+                ) from error
             raise
         return TaskResult(
             OUTCOMES.get(result.outcome, str(result.outcome)),
@@ -182,10 +204,10 @@ class Operator(GraphClient):
         return future.result()
 
     @staticmethod
-    def _settle(future: Future[Any], timeout_s: float) -> None:
+    def _settle(future: Future[Any], timeout_s: float) -> bool:
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
-        done.wait(timeout_s)
+        return done.wait(timeout_s)
 
     def _update(self, **changes: object) -> None:
         with self._changed:
