@@ -23,7 +23,8 @@ from std_srvs.srv import SetBool
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.core.action import TICK_S
-from flow_rag_vla.nodes import qos
+from flow_rag_vla.data.running_episode import FILE, read_running
+from flow_rag_vla.nodes import episode_keeper, qos
 from flow_rag_vla.nodes.episode_manager import EpisodeManager
 from flow_rag_vla.nodes.stamps import to_stamp
 from flow_rag_vla_interfaces.action import ExecuteTask
@@ -52,6 +53,7 @@ class World:
         self.reset_count = 1
         self.counts_resets = True
         self.mode = ControlCommand.MODE_FOLLOW
+        self.reason, self.reason_text = ControlCommand.REASON_NONE, ""
         self.gripper = 1.0
         self.width = 0.08
         self.talking = True
@@ -84,6 +86,7 @@ class World:
         self._tick += 1
         now = self.node.get_clock().now().to_msg()
         command = ControlCommand(tick=self._tick, mode=self.mode, chunk_id=1 + self._tick // 8)
+        command.reason, command.reason_text = self.reason, self.reason_text
         command.header.stamp = now
         command.action[6] = self.gripper
         if self.mode == ControlCommand.MODE_FOLLOW:
@@ -270,6 +273,50 @@ def test_cancel_while_running_leaves_the_controller_idle_and_the_next_goal_welco
     world.success = True
     second = outcome(send(world, spin_until, instruction=INSTRUCTION), spin_until)
     assert (second.result.outcome, second.result.episode_id) == (ExecuteTask.Result.OUTCOME_SUCCESS, 2)
+
+
+def test_that_an_episode_is_over_is_kept_before_it_is_told(
+    world: World, make_manager: Make, spin_until: Callable[..., None], tmp_path: Path
+) -> None:
+    # One that is started after a process that died in between would go on with what the arm was told is over.
+    manager = make_manager()
+    world.serve_resets()
+    kept: dict[int, int] = {}
+    publish = manager._status_publisher.publish
+
+    def watched(status: EpisodeStatus) -> None:
+        running = read_running(tmp_path / "episodes" / FILE)
+        if running is not None and running.course is not None:
+            kept.setdefault(status.state, running.course.outcome)
+        publish(status)
+
+    manager._status_publisher.publish = watched  # type: ignore[method-assign, assignment]
+    handle = send(world, spin_until, instruction=INSTRUCTION)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING)
+    spin_until(handle.cancel_goal_async().done)
+    assert outcome(handle, spin_until).status == GoalStatus.STATUS_CANCELED
+    assert kept[EpisodeStatus.STATE_RUNNING] == -1
+    assert kept[EpisodeStatus.STATE_CANCELED] == ExecuteTask.Result.OUTCOME_CANCELED
+
+
+def test_what_can_be_kept_no_more_leaves_nothing_from_before(
+    world: World, make_manager: Make, spin_until: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager()
+    world.serve_resets()
+    handle = send(world, spin_until, instruction=INSTRUCTION)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING)
+    assert (tmp_path / "episodes" / FILE).exists()
+
+    def full(*_arguments: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(episode_keeper, "write_running", full)
+    spin_until(handle.cancel_goal_async().done)
+    assert outcome(handle, spin_until).status == GoalStatus.STATUS_CANCELED
+    # Else it would say that the episode runs, to whoever is started next.
+    assert not (tmp_path / "episodes" / FILE).exists()
+    assert manager._health()[2]["running_episode_not_kept"]
 
 
 def test_a_second_goal_is_rejected_while_one_runs(

@@ -131,7 +131,7 @@ def test_one_that_was_killed_while_it_waited_for_the_reset_asks_for_it_again(
     assert (result.result().result.outcome, len(world.resets)) == (ExecuteTask.Result.OUTCOME_FAILURE, 1)
 
 
-@pytest.mark.parametrize("what", ["scene", "controller", "limit", "stop", "time"])
+@pytest.mark.parametrize("what", ["scene", "controller", "limit", "stop", "released", "time"])
 def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
     world: World, begin: Callable[..., Any], spin_until: Callable[..., None], tmp_path: Path, what: str
 ) -> None:
@@ -147,6 +147,10 @@ def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
         world._command = world.node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
     elif what == "stop":
         world.mode = ControlCommand.MODE_EMERGENCY_STOP
+    elif what == "released":
+        # Pressed and released while nobody ran the episodes: the controller says what came of it.
+        world.mode, world.reason = ControlCommand.MODE_IDLE, ControlCommand.REASON_EPISODE_INACTIVE
+        world.reason_text = "episode 1 was ended by an emergency stop; begin another"
     elif what == "time":
         path = tmp_path / "episodes" / FILE
         content = json.loads(path.read_text())
@@ -160,6 +164,7 @@ def test_an_episode_that_cannot_go_on_is_aborted_with_the_reason(
         "controller": "does not go on with its episode: the controller was started anew meanwhile",
         "limit": "does not go on with its episode: take_up_limit is 0",
         "stop": "emergency stop",
+        "released": "the controller does not follow it any more: episode 1 was ended by an emergency stop",
         "time": "does not go on with its episode: its time limit of 0.001 s passed meanwhile",
     }[what]
     assert answer.status == GoalStatus.STATUS_ABORTED and said in answer.result.reason
@@ -192,6 +197,43 @@ def test_one_that_went_on_can_be_canceled_by_anybody(
     spin_until(canceled, what="an episode that was canceled")
     spin_until(result.done, what="the result")
     assert result.result().status == GoalStatus.STATUS_CANCELED
+
+
+def test_a_request_to_cancel_that_was_made_while_nobody_was_there_is_obeyed(
+    world: World, begin: Callable[..., Any], spin_until: Callable[..., None], tmp_path: Path
+) -> None:
+    first = begin()
+    world.serve_resets()
+    handle, result = ask(world, spin_until)
+    running(world, spin_until, tmp_path / "episodes")
+    first.stop(signal.SIGKILL)
+    asked = handle.cancel_goal_async()
+    later: list[bool] = []
+    world.node.create_timer(0.2, lambda: later.append(True))
+    spin_until(lambda: later, what="the request, which nobody hears")
+    begin()
+    spin_until(asked.done, what="the new process's answer to it")
+    spin_until(result.done, what="the result")
+    answer = result.result()
+    assert (answer.status, answer.result.reason) == (GoalStatus.STATUS_CANCELED, "canceled on request")
+
+
+def test_of_a_file_that_makes_no_sense_nothing_is_made_and_it_is_taken_away(
+    world: World, begin: Callable[..., Any], spin_until: Callable[..., None], tmp_path: Path
+) -> None:
+    first = begin()
+    world.serve_resets()
+    ask(world, spin_until)
+    running(world, spin_until, tmp_path / "episodes")
+    first.stop(signal.SIGKILL)
+    path = tmp_path / "episodes" / FILE
+    content = json.loads(path.read_text())
+    content["course"]["state"], content["course"]["outcome"] = EpisodeStatus.STATE_FAILED, 99
+    path.write_text(json.dumps(content))
+    second = begin()
+    spin_until(lambda: second.said("what was kept of it makes no sense"), what="the complaint")
+    spin_until(lambda: world.state == EpisodeStatus.STATE_IDLE, what="a controller that rests")
+    assert not path.exists()
 
 
 def test_whoever_asked_is_told_of_an_episode_that_was_over(

@@ -28,6 +28,11 @@ FILE = "running_episode"
 LISTED = 100
 """So many failures and corrections are kept, the newest: the file is written often, and an episode may be long."""
 
+GOAL_ID_BYTES = 16
+
+OPEN_STATES = (1, 2)
+"""Of an episode without a verdict, as EpisodeStatus numbers them: waiting for the simulator's reset, and running."""
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 Kept = TypeVar("Kept", "Moment", "Asked", "Marks", "Course")
@@ -62,7 +67,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request, and the id (32 hex digits) under which whoever asked waits for its result."""
+    """The request, and the id (16 bytes as hex digits) under which whoever asked waits for its result."""
 
     goal_id: str
     instruction: str = ""
@@ -177,7 +182,7 @@ def read_running(path: str | Path) -> RunningEpisode | None:
         course = content["course"]
         return RunningEpisode(
             _checked(Moment, content["moment"]),
-            _checked(Asked, content["asked"]),
+            _asked(content["asked"]),
             _checked(Marks, content["marks"]),
             None if course is None else _course(course),
             str(content["result_file"]),
@@ -245,6 +250,20 @@ def still_there(kept: Marks, seen: Marks, *, simulated: bool) -> str | None:
     return ""
 
 
+def _asked(item: Mapping[str, Any]) -> Asked:
+    asked = _checked(Asked, item)
+    if len(bytes.fromhex(asked.goal_id)) != GOAL_ID_BYTES:
+        raise ValueError(f"goal_id is {asked.goal_id!r}, expected {2 * GOAL_ID_BYTES} hex digits")
+    _check_seed(asked.seed)
+    return asked
+
+
+def _check_seed(seed: int) -> None:
+    # No message could carry another, and a node that fails to send one at its start would fail at each start.
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, expected 0 to 2**64 - 1")
+
+
 def _course(item: Mapping[str, Any]) -> Course:
     before = item["loop_before"]
     listed: dict[str, Any] = {
@@ -255,7 +274,13 @@ def _course(item: Mapping[str, Any]) -> Course:
         if before is None
         else {str(name): float("nan") if value is None else value for name, value in before.items()},
     }
-    return dataclasses.replace(_checked(Course, {key: item[key] for key in item if key not in listed}), **listed)
+    course = dataclasses.replace(_checked(Course, {key: item[key] for key in item if key not in listed}), **listed)
+    if course.episode_id < 1:
+        raise ValueError(f"episode_id is {course.episode_id}, expected 1 or more")
+    _check_seed(course.seed)
+    if (course.outcome < 0) is not (course.state in OPEN_STATES):
+        raise ValueError(f"state {course.state} and outcome {course.outcome} contradict each other")
+    return course
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}

@@ -48,7 +48,11 @@ class EpisodeKeeper:
     def keep(
         self, asked: Asked, marks: Marks, course: Course | None, *, result_file: str = "", synced: bool = True
     ) -> None:
-        """Write down how far an episode is; what cannot be written is logged, and the episode goes on."""
+        """Write down how far an episode is; what cannot be written is logged, and the episode goes on.
+
+        What stands there from before is taken away then: it may say that an episode runs which is over, or was not
+        even begun.
+        """
         try:
             write_running(self._path, RunningEpisode(self.now(), asked, marks, course, result_file), synced=synced)
         except OSError as error:
@@ -57,6 +61,7 @@ class EpisodeKeeper:
                 f"the running episode is not kept in {self._path} ({error}); it would end if this node were started "
                 "again: see to the disk"
             )
+            self.forget()
 
     def forget(self) -> None:
         """There is nothing to go on with."""

@@ -198,6 +198,7 @@ class EpisodeManager(Node):
         except (TypeError, ValueError) as error:
             problem = f"{_AGAIN}: what was kept of it makes no sense: {error}"
             self.get_logger().error(remember(self.get_logger().name, problem))
+            self._keeper.forget()
             return
         if episode is None:
             said = left.asked.instruction or left.asked.task
@@ -227,6 +228,9 @@ class EpisodeManager(Node):
         running = episode.state is EpisodeState.RUNNING
         simulated = running and (settings.reset == "simulator" or settings.scoring == "ground_truth")
         problem = still_there(left.marks, self._witness.seen, simulated=simulated)
+        if problem == "" and running and self._witness.resting:
+            # Told anew that it runs, the controller would set the arm going again.
+            problem = f"the controller does not follow it any more: {self._witness.resting}"
         now = self._keeper.now()
         # A simulated clock says nothing until it is heard.
         if problem is None or (not problem and not (self._witness.robot_heard and now.stamp_ns)):
@@ -354,8 +358,9 @@ class EpisodeManager(Node):
         episode.decide(self._now_ns() if at_ns is None else at_ns, verdict)
         self._finished += 1
         self._succeeded += verdict.outcome is Outcome.SUCCESS
+        # Before it is told: one that is started after a process that dies in between must not go on with it.
+        self._keep(synced=False)
         self._publish_status()
-        self._keep()
         wait = self._settings.value.scoring_time
         if verdict.outcome in (Outcome.SUCCESS, Outcome.FAILURE) and wait > 0.0:
             # The detector sees a timeout at the same moment as this node; its event is on its way.

@@ -66,6 +66,8 @@ class EpisodeWitness:
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.emergency_stop = False
         """Whether the controller said in its last command that the stop is latched."""
+        self.resting = ""
+        """Why the controller follows no episode, as its last command said; empty if it follows one."""
         self.loop: LoopSample | None = None
         """The loop's newest figures."""
         self.scene = -1
@@ -109,7 +111,8 @@ class EpisodeWitness:
     @property
     def marks(self) -> Marks:
         """By which the episode's world is known again."""
-        seen, own = self._seen, self._own or ("", -1)
+        # The scene after a reset may not have been shown yet; whose it will be is known.
+        seen, own = self._seen, self._own or (self._seen.simulator, -1)
         return Marks(seen.controller, seen.tick, own[0], own[1], self.scene)
 
     def expect(self) -> None:
@@ -159,6 +162,8 @@ class EpisodeWitness:
         self._heard[_CONTROLLER] = self._steady_ns()
         self._gripper_command = float(message.action[GRIPPER])
         self.emergency_stop = message.mode == ControlCommand.MODE_EMERGENCY_STOP
+        inactive = message.reason == ControlCommand.REASON_EPISODE_INACTIVE
+        self.resting = (message.reason_text or "no episode is running") if inactive else ""
         if self.emergency_stop:
             self._on_stop(message.reason_text)
         episode = self._episode
