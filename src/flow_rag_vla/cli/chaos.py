@@ -90,7 +90,8 @@ def chaos(
         raise typer.BadParameter(f"--world {world!r}: expected one of {', '.join(WORLDS)}")
     nodes = _also(also)
     own_domain()
-    from flow_rag_vla.cli.chaos_run import ChaosError, ChaosRun
+    from flow_rag_vla.cli.chaos_rig import ChaosError
+    from flow_rag_vla.cli.chaos_run import ChaosRun
     from flow_rag_vla.evaluate.chaos.report import page, summary
 
     console = Console(soft_wrap=True)
@@ -104,7 +105,7 @@ def chaos(
             with interruptible():
                 run.__enter__()
         try:
-            console.print(f"graph up: first command after {run.first_command_s:.1f} s")
+            console.print(f"graph up: first command after {run.rig.first_command_s:.1f} s")
             try:
                 with interruptible():
                     _inject(console, run, seed, rounds, tuple(only), minutes)
@@ -150,7 +151,7 @@ def _inject(console: Console, run: ChaosRun, seed: int, rounds: int, only: tuple
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=rounds)
-        for fault in run.plan(seed, rounds, only):
+        for fault in run.rig.plan(seed, rounds, only):
             if time.monotonic() > limit:
                 return
             progress.update(bar, description=fault.text)

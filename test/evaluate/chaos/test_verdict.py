@@ -9,7 +9,15 @@ import json
 
 from flow_rag_vla.evaluate.chaos.journal import Tail, holds, of, stalls
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
-from flow_rag_vla.evaluate.chaos.verdict import DOWN, LOOP, MACHINE, ProcessorWaits, judge_gap, stream_violations
+from flow_rag_vla.evaluate.chaos.verdict import (
+    DOWN,
+    LOOP,
+    MACHINE,
+    ProcessorWaits,
+    judge_gap,
+    stream_violations,
+    why_not_taken_up,
+)
 from flow_rag_vla.evaluate.chaos.watch import EMERGENCY_STOP, FOLLOW, PERIOD_NS, CommandWatch, Gap
 
 MS = 1_000_000
@@ -161,3 +169,13 @@ def test_a_held_arm_that_was_put_elsewhere_is_no_violation_and_one_that_follows_
     assert named("workspace", 5020, hold) == ["workspace"], "every other limit holds as ever"
     line = {"ns": 5020 * MS, "what": "violation", "kind": "velocity", "text": "", "mode": hold}
     assert len(stream_violations([line], (), lambda at_ns: 1)) == 1, "on an arm that nobody puts anywhere"
+
+
+def test_an_episode_went_on_only_if_the_new_manager_or_whoever_asked_says_so():
+    assert why_not_taken_up(4, 4, None) == ""
+    assert why_not_taken_up(4, 0, ("success", "done")) == "" and why_not_taken_up(4, None, ("failure", "late")) == ""
+    # What the one that was killed said last is no word of the new one's.
+    assert why_not_taken_up(4, None, None) == "episode 4 did not go on: the new episode manager said nothing"
+    assert "nothing was said of it" in why_not_taken_up(4, 0, None)
+    assert "nothing was said of it" in why_not_taken_up(4, 5, None)
+    assert why_not_taken_up(4, 0, ("aborted", "gone")) == "episode 4 did not go on: aborted, gone"

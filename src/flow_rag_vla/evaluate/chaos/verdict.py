@@ -148,6 +148,24 @@ def judge_gap(
     )
 
 
+def why_not_taken_up(episode: int, running: int | None, told: tuple[str, str] | None) -> str:
+    """What is wrong with an episode whose manager was killed and started again; empty if it went on.
+
+    Args:
+        episode: the number of the one that ran.
+        running: of the one that the new manager says is running, 0 if none is; None if it said nothing.
+        told: outcome and reason of the episode, as whoever asked for it was told; None while it was not.
+    """
+    if told is not None and told[0] in ("success", "failure"):
+        return ""
+    if told is not None:
+        return f"episode {episode} did not go on: {told[0]}, {told[1]}"
+    if running == episode:
+        return ""
+    said = "the new episode manager said nothing" if running is None else "nothing was said of it"
+    return f"episode {episode} did not go on: {said}"
+
+
 def put_elsewhere(line: Line, scenes: Sequence[int]) -> bool:
     """Whether a step that is too large is that of a simulated arm which was put elsewhere, and is held there.
 
