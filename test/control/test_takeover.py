@@ -58,6 +58,16 @@ def test_a_gripper_that_is_not_mentioned_stays_as_it_is(rig):
     assert rig.tick().action[6] == np.float32(0.3)
 
 
+@pytest.mark.parametrize(("effort", "width"), [(10.0, 0.0), (0.0, 0.03)])
+def test_a_controller_that_is_started_while_the_hand_squeezes_does_not_let_go(effort, width):
+    rig = Rig()
+    rig.width, rig.effort = 0.03, effort
+    rig.run(4)
+    ask(rig)
+    command = rig.tick()
+    assert command.mode is Mode.TAKEOVER and abs(command.target.gripper_width - width) < 1e-6
+
+
 def test_silence_holds_by_name_and_never_goes_back_to_the_policy_by_itself(rig):
     ask(rig)
     modes = []

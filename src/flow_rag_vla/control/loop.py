@@ -388,7 +388,8 @@ class ControlLoop:
             return
         measured_opening = min(max(fresh.gripper_width / self.settings.limits.gripper_width, 0.0), 1.0)
         if self._opening is None:
-            self._opening = measured_opening
+            # A hand that squeezes something stands where that stops it: told to be there, it would let go.
+            self._opening = 0.0 if fresh.gripper_effort > SQUEEZE_N else measured_opening
         moved = self.measurement.displacements != self._displacements
         if moved:
             self._displacements = self.measurement.displacements
