@@ -44,6 +44,18 @@ def test_an_arm_has_a_bridge_and_its_cameras_have_a_process_of_their_own(mock):
         load_parameters(process.spec.parameters, values)
 
 
+def test_what_a_mock_teaches_is_not_remembered_for_an_arm(tmp_path):
+    def database(**arguments: str) -> str:
+        processes = robot_graph({"profile": "mock", **arguments}, PARAMS)
+        memory = next(process.overrides for process in processes if process.spec.name == "failure_memory")
+        return memory.get("database", "")
+
+    assert database() == "", "an arm's own is the parameter's default, which outlives the run"
+    assert database(mock="true").endswith("/failure_memory.db") and "/runs/" in database(mock="true")
+    assert database(mock="true", run_folder=str(tmp_path)) == str(tmp_path / "failure_memory.db")
+    assert database(mock="true", memory=str(tmp_path / "lab.db")) == str(tmp_path / "lab.db")
+
+
 @pytest.mark.parametrize("asked", [{}, {"dashboard": "true", "labeling": "true", "llm": "true"}])
 def test_no_node_over_an_arm_takes_its_time_from_a_clock_that_somebody_publishes(asked, tmp_path):
     processes = robot_graph({"profile": "mock", "run_folder": str(tmp_path), **asked}, PARAMS)

@@ -123,8 +123,9 @@ def robot_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Proces
     overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
     if values["memory"]:
         overrides["failure_memory"]["database"] = memory_database(values["memory"])
-    elif folder is not None:
-        overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
+    elif folder is not None or MOCK_ROBOT in arm:
+        # What happens to an arm that is not there must not lead the one that is.
+        overrides["failure_memory"]["database"] = str(own / MEMORY_DATABASE)
     if "deliberation" in overrides:
         # Plans are held against this arm's limits; what the labeling node sees is the scene of commands without one.
         database = overrides["failure_memory"].get("database", "")

@@ -52,7 +52,7 @@ def robot(
     memory: str = typer.Option(
         "",
         help="Failure memory to use and extend, a database or its folder; empty: one in the run folder, or "
-        "without --runs the one in ~/.ros/flow_rag_vla.",
+        "without --runs the one in ~/.ros/flow_rag_vla; a mock then begins a new one.",
     ),
     policy_server: str = POLICY_SERVER,
     policy_preset: str = POLICY_PRESET,
