@@ -304,6 +304,28 @@ def test_what_the_memory_does_now_can_be_clicked_while_it_goes_on(page, server, 
     page.wait_for_selector("#case-title:has-text('Case 2')")
 
 
+def test_the_case_that_somebody_is_about_to_choose_stays_under_the_pointer(page, server, board, graph, tokens):
+    def learn(number):
+        graph.store = {number: graph.store[1] | {"id": number}} | graph.store
+        board.set_part("memory", {"cases": number, "retired": 0, "added": number, "corrections": 7, "search_p99_ms": 1})
+
+    fill(board)
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    row = page.wait_for_selector("#cases tr[data-id='2']")
+    learn(4)
+    page.wait_for_selector("#cases tr[data-id='4']")
+    assert row.evaluate("row => row.isConnected"), "what is still true is the same row"
+    row.hover()
+    learn(5)
+    page.wait_for_selector("#page-note:text-is('there are newer ones')")
+    row.click()
+    page.wait_for_selector("#case-title:has-text('Case 2:')")
+    page.click("#case-close")
+    page.mouse.move(5, 5)
+    page.focus("#instruction")
+    page.wait_for_selector("#cases tr:first-child[data-id='5']")
+
+
 def test_when_the_last_page_of_cases_is_gone_the_one_before_it_is_shown(page, server, board, graph, tokens):
     fill(board)
     graph.store.update({number: graph.store[1] | {"id": number} for number in range(4, 14)})

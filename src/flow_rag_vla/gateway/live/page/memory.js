@@ -30,6 +30,9 @@ export class Memory {
     this.asked = 0;
     this.types = [];
     this.item = null;
+    this.rows = new Map(); // by what they say: a row that stays is the same one, and can be clicked
+    this.behind = false;
+    for (const name of ["pointerleave", "focusout"]) $("cases").addEventListener(name, () => setTimeout(() => this.behind && this.renew()));
     $("filters").addEventListener("submit", (event) => {
       event.preventDefault();
       this.offset = 0;
@@ -58,8 +61,15 @@ export class Memory {
       `search ${fixed(statistics.search_p99_ms, 2)} ms (p99)`;
     if (known !== this.known) {
       this.known = known;
-      this.show();
+      this.renew();
     }
+  }
+
+  // Cases may come faster than a hand moves: what somebody is about to choose from stays where it is.
+  renew() {
+    this.behind = $("cases").matches(":hover") || $("cases").contains(document.activeElement);
+    if (this.behind) $("page-note").textContent = "there are newer ones";
+    else this.show();
   }
 
   turn(by) {
@@ -82,6 +92,7 @@ export class Memory {
     if ($("filter-phase").value) query.set("phase", $("filter-phase").value.trim());
     if ($("filter-type").value) query.set("failure_type", $("filter-type").value);
     const asked = ++this.asked;
+    this.behind = false;
     const answer = await this.attempt(() => request(`/memory/cases?${query}`));
     if (!answer || asked !== this.asked) return; // another page was asked for meanwhile
     if (!answer.cases.length && answer.total && this.offset) {
@@ -91,12 +102,18 @@ export class Memory {
       return;
     }
     const last = this.offset + answer.cases.length;
-    const held = document.activeElement.closest("#cases tr");
     $("page-note").textContent = answer.total ? `${this.offset + 1} to ${last} of ${answer.total}` : "no case fits";
     $("newer").disabled = this.offset === 0;
     $("older").disabled = last >= answer.total;
-    $("cases").replaceChildren(...answer.cases.map((item) => this.row(item)));
-    const again = held && $("cases").querySelector(`[data-id="${held.dataset.id}"] button`);
+    const rows = new Map(answer.cases.map((item) => {
+      const key = JSON.stringify(item);
+      return [key, this.rows.get(key) || this.row(item)];
+    }));
+    this.rows = rows;
+    const held = document.activeElement.closest("#cases tr");
+    [...rows.values()].forEach((row, at) => row !== $("cases").children[at] && $("cases").insertBefore(row, $("cases").children[at] || null));
+    while ($("cases").children.length > rows.size) $("cases").lastElementChild.remove();
+    const again = held && !held.contains(document.activeElement) && $("cases").querySelector(`[data-id="${held.dataset.id}"] button`);
     if (again) again.focus();
   }
 
@@ -169,7 +186,7 @@ export class Memory {
     reason.setAttribute("aria-label", "Reason");
     $("case-body").replaceChildren(
       part("What the cameras saw", true, ...(item.images.length ? item.images.map((image) => element("img", { src: image.url, alt: image.name })) : [element("span", { className: "note", textContent: "no pictures were kept" })])),
-      part("What failed, mm per tick", false, plot("plan-failed", "The plan that failed: dx, dy and dz over its rows, mm per tick"), axes),
+      part("What failed, mm per tick over the rows of its chunk", false, plot("plan-failed", "The plan that failed: dx, dy and dz over its rows, mm per tick"), axes),
       part(item.correction.length ? `What would have been right (${words(item.correction_source)})` : "No correction is known", false, ...(item.correction.length ? [plot("plan-right", "The correction: dx, dy and dz over its rows, mm per tick")] : [])),
       part("Evidence", false, list(item.evidence.map((entry) => `${words(entry.name)} ${short(entry.value)} ${entry.unit}, threshold ${short(entry.threshold)}`), "none")),
       part("Worth", false, list([`${item.uses} uses, ${item.successes} led to success`, ...item.credits.map((entry) => `${entry.origin}: ${entry.uses} uses, ${entry.successes} successes`)], "")),
