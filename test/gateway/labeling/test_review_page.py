@@ -557,6 +557,48 @@ def test_a_long_track_is_told_by_some_of_its_pictures_and_changed_whole(filled, 
     assert registry.count(ObjectFilter(states=(ReviewState.ACCEPTED,))) == 0
 
 
+def busy(route):
+    """What a server answers that has too much to do."""
+    route.fulfill(status=503, json={"code": "busy", "message": "others wrote", "remedy": "send it again"})
+
+
+def test_a_long_track_of_which_a_part_was_refused_is_as_it_was_and_can_be_judged(filled, review):
+    served, source, ids = filled
+    image = served.registry.get(ids[0]).image_id
+    nut = ObjectDraft(image, "nut", (2, 2, 12, 12), 0.9, ScoreKind.SOFTMAX, Origin("shapes", "1", "", 0.2))
+    nuts = served.registry.register([nut] * 600, who="shapes").object_ids
+    on_track(served, source, [ids[0], *nuts], "nuts")
+    page, registry, _ = review(Role.REVIEWER)
+    page.wait_for_selector("#track:not([hidden])")
+    sent = itertools.count(1)
+    page.route(
+        "**/api/labeling/objects",
+        lambda route: busy(route) if route.request.method == "PATCH" and next(sent) == 2 else route.continue_(),
+    )
+    page.keyboard.press("Shift+A")
+    said(page, "others wrote")
+    assert registry.count(ObjectFilter(states=(ReviewState.ACCEPTED,))) == 0
+    assert {item.version for item in registry.get_many([ids[0], *nuts])} == {2, 4}, "the first part came and went"
+    page.unroute("**/api/labeling/objects")
+    page.keyboard.press("a")
+    settled(page, 1)
+    assert registry.get(ids[0]).state is ReviewState.ACCEPTED
+
+
+def test_an_undo_that_the_server_had_no_time_for_is_asked_for_again(review):
+    page, registry, ids = review(Role.REVIEWER)
+    page.keyboard.press("a")
+    settled(page, 1)
+    page.route("**/undo", busy)
+    page.keyboard.press("z")
+    said(page, "others wrote")
+    assert page.is_enabled("#undo")
+    page.unroute("**/undo")
+    page.keyboard.press("z")
+    settled(page, 0)
+    assert registry.get(ids[0]).state is ReviewState.UNREVIEWED
+
+
 class ByColour:
     """Embeds a box as the registry's things are embedded: by which of their colours it is nearest to."""
 
@@ -630,6 +672,22 @@ def test_what_looks_like_a_picture_that_is_chosen_or_pasted_becomes_the_queue(se
         page.keyboard.press("p")
     chooser.value.set_files(shade("red cube"))
     said(page, "3 that look most like red cube.png")
+
+
+def test_a_queue_that_was_chosen_meanwhile_is_not_taken_away_by_a_late_answer(searching):
+    page, ids = searching(Role.LABELLER)
+    held = []
+    page.route("**/objects/search/image", lambda route: held.append(route))
+    with page.expect_request("**/objects/search/image"):
+        page.set_input_files("#ask-file", shade("bin"))
+    page.select_option("#order", "highest_score")
+    showing(page, ids[8])
+    with page.expect_response("**/objects/search/image"):
+        held[0].continue_()
+    # What the page does with an answer, it has done before it hears another one.
+    page.evaluate("() => fetch('/health').then((answer) => answer.json())")
+    assert page.input_value("#order") == "highest_score" and page.is_hidden("#asked")
+    showing(page, ids[8])
 
 
 def test_what_is_no_picture_is_refused_with_the_reason_and_nothing_else_changes(searching):

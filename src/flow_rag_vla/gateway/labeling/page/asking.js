@@ -73,6 +73,11 @@ export class Asking {
     }
   }
 
+  // What is still asked for is not waited for any more: a queue that somebody chose since then stays.
+  forget() {
+    this.asked += 1;
+  }
+
   clear() {
     if (element("asked-picture").src) URL.revokeObjectURL(element("asked-picture").src);
     element("asked-picture").removeAttribute("src");

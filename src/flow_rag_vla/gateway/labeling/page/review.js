@@ -17,6 +17,7 @@ const SIMILAR = 8;
 const OTHERS = 40; // boxes drawn of a picture
 const RANKED = { next: "curation/next", mistakes: "curation/mistakes" }; // orders that the server computes
 const AT_ONCE = 500; // objects that the server changes in one request
+const LATER = [0, 408, 503]; // of a server that did not answer, or has too much to do: the same may be sent again
 const RERANK = 10; // changes after which the rest of "most useful next" is ranked again
 
 const bench = {
@@ -131,6 +132,7 @@ async function read(path) {
 
 // wanted: the object to begin with; else the first.
 async function refill(wanted = null) {
+  asking.forget();
   element("state").disabled = element("order").value === "next";
   try {
     const page = await queued("");
@@ -489,7 +491,11 @@ function changeTrack({ category, state }) {
         }
       }
     } catch (error) {
-      await takenBack(changes).catch(() => {});
+      try {
+        (await takenBack(changes)).forEach(replace);
+      } catch {
+        bench.done.push({ id, changes }); // so that Z can try again
+      }
       track.known.delete(shown.track_id); // somebody else changed it: it is asked anew
       await recover(error, id);
       return;
@@ -515,6 +521,7 @@ async function takenBack(changes) {
   const made = [];
   for (const part of [...changes].reverse()) {
     if (part.length) made.push(...(await json("objects/undo", { method: "POST", body: { change_ids: part } })).objects);
+    part.length = 0; // what is taken back is not asked for again
   }
   return made;
 }
@@ -537,8 +544,9 @@ function takeOff(label) {
 
 function undo() {
   work = work.then(async () => {
-    const { id, query, changes } = bench.done.pop() ?? {}; // what cannot be taken back now never can: then the one before is next
-    if (!id) return;
+    const last = bench.done.pop();
+    if (!last) return;
+    const { id, query, changes } = last;
     try {
       const all = changes ? await takenBack(changes) : [await json(`objects/${id}/undo${query}`, { method: "POST" })];
       all.forEach(replace);
@@ -553,6 +561,8 @@ function undo() {
       notice(changes ? `taken back: ${all.length} objects of the track` : `taken back: ${made.category}, ${STATES[made.state]}`);
       await rerank();
     } catch (error) {
+      // What the server refuses now it always will, and the one before is next; but not where it did not come to that.
+      if (LATER.includes(error.status)) bench.done.push(last);
       buttons(bench.items[bench.place]);
       failed(error);
     }
