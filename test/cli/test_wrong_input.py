@@ -41,7 +41,10 @@ WRONG = (
     ("proof --ground push", "--ground 'push' is no TASK/SCENE; give for example open_drawer/object_size"),
     ("why empty 1", "holds no .mcap or .db3 file; give the folder that the recorder wrote"),
     ("why nope 1", "there is nothing at nope; give a bag folder, a run folder such as runs/TIME, or a file"),
-    ("regret nope --task push", "nope holds no failure_memory.db; make a bank of cases: flow_rag_vla practice --help"),
+    (
+        "regret nope --task push",
+        "nope holds no failure_memory.db; make a bank of cases: flow_rag_vla practice, or evaluate --collect",
+    ),
     ("registry stats nope", "no registry; check the path, or make one: flow_rag_vla label PICTURES --registry FOLDER"),
     ("label-dataset export cups --to out", "or where a name is taken, its folder of datasets with --store"),
     ("external --task metaworld/pusch", "did you mean push-v3?"),

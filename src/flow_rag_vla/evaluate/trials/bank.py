@@ -66,7 +66,9 @@ class CaseBank:
         """
         self.folder = Path(folder)
         if not (self.folder / DATABASE).is_file():
-            raise TrialError(f"{self.folder} holds no {DATABASE}; make a bank of cases: flow_rag_vla practice --help")
+            raise TrialError(
+                f"{self.folder} holds no {DATABASE}; make a bank of cases: flow_rag_vla practice, or evaluate --collect N"
+            )
         self.episodes = read_episodes(self.folder)
 
     @property
