@@ -124,9 +124,13 @@ class Robot:
     def said(self, mode: int) -> bool:
         return bool(self.commands) and self.commands[-1].mode == mode
 
-    def begin(self) -> None:
+    def begin(self, episode_id: int = 3) -> None:
         status = msg.EpisodeStatus(
-            episode_id=3, state=msg.EpisodeStatus.STATE_RUNNING, task="push", instruction="push it", phase="reach"
+            episode_id=episode_id,
+            state=msg.EpisodeStatus.STATE_RUNNING,
+            task="push",
+            instruction="push it",
+            phase="reach",
         )
         status.header.stamp = to_stamp(time.time_ns() - 200_000_000)
         self.episodes.publish(status)
@@ -249,8 +253,10 @@ def test_a_browser_sees_the_loop_run_and_its_stop_reaches_the_robot(browser, sta
     assert (status, answer["latched"], answer["confirmed"]) == (200, True, True), answer
     spin_until(lambda: robot.said(msg.ControlCommand.MODE_EMERGENCY_STOP), PATIENCE, "the stop")
     spin_until(lambda: browser.seen["state"]["mode"] == "emergency_stop", PATIENCE, "the stop on the page")
-    assert browser.ask("/release", {})[0] == 200
-    spin_until(lambda: robot.said(msg.ControlCommand.MODE_FOLLOW), PATIENCE, "motion after the release")
+    status, answer = browser.ask("/release", {})
+    assert status == 200 and "begin another" in answer["message"], answer
+    robot.begin(4)
+    spin_until(lambda: robot.said(msg.ControlCommand.MODE_FOLLOW), PATIENCE, "motion of the next episode")
 
     # Nobody serves tasks here, and the page says so instead of failing.
     status, answer = browser.ask("/start", {"task": "push"})

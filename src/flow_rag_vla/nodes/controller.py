@@ -359,7 +359,7 @@ class Controller(Node):
             self._complain("latch", self._latch.problem)
         response.success = True
         response.message = (
-            "released; the robot stays stopped until a fresh chunk and a fresh robot state arrive"
+            "released; an episode that it met is over for the controller: begin another"
             if latched
             else "there was no emergency stop"
         )
