@@ -43,7 +43,7 @@ WRONG = (
     ("why nope 1", "there is nothing at nope; give a bag folder, a run folder such as runs/TIME, or a file"),
     (
         "regret nope --task push",
-        "nope holds no failure_memory.db; make a bank of cases: flow_rag_vla practice, or evaluate --collect",
+        "nope holds no failure_memory.db; make a bank: flow_rag_vla practice, or evaluate --collect N",
     ),
     ("registry stats nope", "no registry; check the path, or make one: flow_rag_vla label PICTURES --registry FOLDER"),
     ("label-dataset export cups --to out", "or where a name is taken, its folder of datasets with --store"),

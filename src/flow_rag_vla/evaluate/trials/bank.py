@@ -67,7 +67,7 @@ class CaseBank:
         self.folder = Path(folder)
         if not (self.folder / DATABASE).is_file():
             raise TrialError(
-                f"{self.folder} holds no {DATABASE}; make a bank of cases: flow_rag_vla practice, or evaluate --collect N"
+                f"{self.folder} holds no {DATABASE}; make a bank: flow_rag_vla practice, or evaluate --collect N"
             )
         self.episodes = read_episodes(self.folder)
 
