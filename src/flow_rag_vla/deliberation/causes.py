@@ -168,7 +168,10 @@ def _bars(parts: Sequence[Part], width: int = 1000) -> str:
     left, right, line, top = 330, 130, 26, 4
     height, inner = top + line * len(parts) + 6, width - left - right
     most = max(max(part.bits, part.bound) for part in parts)
-    drawn = [f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="information by part, bits">']
+    drawn = [
+        f'<svg class="wide" viewBox="0 0 {width} {height}" width="100%" role="img" '
+        'aria-label="information by part, bits">'
+    ]
     for place, part in enumerate(parts):
         y = top + line * place
         wide, bound = inner * part.bits / most, left + inner * part.bound / most

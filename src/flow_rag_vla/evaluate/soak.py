@@ -162,54 +162,83 @@ def summary(content: Content) -> list[str]:
 
 def page(content: Content) -> str:
     """The whole page."""
-    about = content.get("about", {})
+    about, seconds = content.get("about", {}), content["seconds"]
     cards = []
     for row in rows(content):
         samples = content["nodes"][row["node"]]
-        charts = "".join(
-            f"<div><div class='note'>{escape(name)}{', ' + escape(unit) if unit else ''}: {row[measure]:.4g}"
-            f"{'' if measure == 'cpu' else _grown(row[f'{measure}_growth'])}</div>"
-            f"{chart(samples['at_s'], samples[measure], content['seconds'])}</div>"
-            for measure, (name, unit) in MEASURES.items()
-        )
+        charts = ""
+        for measure, (name, unit) in MEASURES.items():
+            grown = "" if measure == "cpu" else _grown(row[f"{measure}_growth"])
+            drawn = chart(samples["at_s"], samples[measure], seconds, f"{row['node']}: {name}", unit)
+            head = f"{escape(name)}: {row[measure]:.4g}{' ' + escape(unit) if unit else ''} at the end{grown}"
+            charts += f"<div><div class='note'>{head}</div>{drawn}</div>"
         cards.append(f"<h2>{escape(row['node'])}</h2><div class='card two'>{charts}</div>")
     latency = content["latency_ms"]
     if latency:
         at = [item["at_s"] for item in latency]
         charts = "".join(
             f"<div><div class='note'>picture to command, {name}, ms</div>"
-            f"{chart(at, [item[name] for item in latency], content['seconds'])}</div>"
+            f"{chart(at, [item[name] for item in latency], seconds, f'picture to command, {name}', 'ms')}</div>"
             for name in ("p50", "p99")
         )
         cards.insert(0, f"<h2>Latency</h2><div class='card two'>{charts}</div>")
     return document(
         "Soak",
         "<header><h1>Soak</h1><div class='soft'>"
-        f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')))} · "
-        f"{content['seconds'] / 60.0:.1f} minutes · {content['restarts']} restarts{_learned(content)}</div></header>"
-        "<p class='note'>Growth: from the median of the first fifth behind the warm-up "
-        f"({warm_up(content['seconds']):.0f} s, shaded) to that of the last fifth.</p>"
-        f"{''.join(cards)}",
+        f"{escape(str(about.get('command', '')))} · {escape(str(about.get('started', '')).replace('T', ' '))} · "
+        f"{seconds / 60.0:.1f} minutes · {content['restarts']} restarts{_learned(content)}</div></header>"
+        f"<p class='note' style='margin-top:14px'>{_told(seconds)}</p>{_table(content)}{''.join(cards)}",
     )
 
 
-def chart(at_s: Sequence[float], values: Sequence[float], seconds: float) -> str:
-    """One line over time as SVG, from zero; the warm-up is shaded."""
-    top = 1.15 * max([*values, 1e-9])
-    points = " ".join(
-        f"{WIDTH * at / max(seconds, 1e-9):.1f},{HEIGHT * (1.0 - value / top):.1f}"
-        for at, value in zip(at_s, values, strict=True)
-    )
+def _table(content: Content) -> str:
+    head = "".join(f"<th class='n'>{name}{', ' + unit if unit else ''}</th>" for name, unit in MEASURES.values())
+    body = ""
+    for row in rows(content):
+        cells = ""
+        for measure, (_, unit) in MEASURES.items():
+            grown = "" if measure == "cpu" else _grown(row[f"{measure}_growth"])
+            cells += f"<td class='n'>{row[measure]:.{1 if unit else 0}f}{grown}</td>"
+        body += f"<tr><td>{escape(row['node'])}</td>{cells}</tr>"
     return (
-        f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 12}' width='100%' role='img'>"
-        f"<rect width='{WIDTH * min(warm_up(seconds) / max(seconds, 1e-9), 1.0):.0f}' height='{HEIGHT}' "
+        "<h2>At the end</h2><div class='card scroll'><table><thead><tr><th>node</th>"
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def chart(at_s: Sequence[float], values: Sequence[float], seconds: float, label: str, unit: str) -> str:
+    """One line over time as SVG, from zero; the warm-up is shaded. label: what it shows, for who does not see it."""
+    top = 1.15 * max([*values, 1e-9])
+    span = max(seconds, 1e-9)
+    points = " ".join(
+        f"{WIDTH * at / span:.1f},{HEIGHT * (1.0 - value / top):.1f}" for at, value in zip(at_s, values, strict=True)
+    )
+    most = f"{max([*values, 0.0]):.4g}{' ' + unit if unit else ''}"
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 12}' width='100%' role='img' "
+        f"aria-label='{escape(label)} over time, at most {escape(most)}'>"
+        f"<rect width='{WIDTH * min(warm_up(seconds) / span, 1.0):.0f}' height='{HEIGHT}' "
         "fill='var(--line)' opacity='0.5'/>"
         f"<line class='grid' x1='0' x2='{WIDTH}' y1='{HEIGHT}' y2='{HEIGHT}'/>"
         f"<polyline points='{points}' fill='none' stroke='var(--accent)' stroke-width='1.6'/>"
-        f"<text style='font-size:8px' x='0' y='{HEIGHT + 10}'>0 to {top / 1.15:.4g}</text>"
-        f"<text style='font-size:8px' x='{WIDTH}' y='{HEIGHT + 10}' text-anchor='end'>{seconds / 60.0:.1f} min</text>"
+        f"<text style='font-size:9px' x='0' y='{HEIGHT + 10}'>↑ 0 to {escape(most)}</text>"
+        f"<text style='font-size:9px' x='{WIDTH}' y='{HEIGHT + 10}' text-anchor='end'>{_length(seconds)}</text>"
         "</svg>"
     )
+
+
+def _told(seconds: float) -> str:
+    warm_s = warm_up(seconds)
+    if seconds < warm_s + LEAST_MEASURED_S:
+        return f"No growth is told: that takes {warm_s + LEAST_MEASURED_S:.0f} s, of which {warm_s:.0f} s are warm-up."
+    return (
+        f"Growth: from the median of the first fifth behind the warm-up ({warm_s:.0f} s, shaded) to that of the last "
+        "fifth."
+    )
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600.0 else f"{seconds / 60.0:.0f} min"
 
 
 def _learned(content: Content) -> str:

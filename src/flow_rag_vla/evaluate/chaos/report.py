@@ -124,7 +124,11 @@ def summary(content: Content) -> list[str]:
 def page(content: Content) -> str:
     """The whole page."""
     about = content.get("about", {})
-    words = [str(about.get("command", "")), f"seed {about.get('seed', '')}", str(about.get("started", ""))]
+    words = [
+        str(about.get("command", "")),
+        f"seed {about.get('seed', '')}",
+        str(about.get("started", "")).replace("T", " "),
+    ]
     return document(
         "Surviving",
         f"<header><h1>Surviving</h1><div class='soft'>{escape(' · '.join(words))}</div></header>"
@@ -150,10 +154,10 @@ def _tiles(content: Content) -> str:
             f"after launch, target {LAUNCH_TARGET_S:g} s",
         ),
         (
-            "acknowledged cases lost",
+            "cases lost",
             str(cases["lost"]),
             "good" if not cases["lost"] else "bad",
-            f"of {cases['acknowledged']}",
+            f"of {cases['acknowledged']} acknowledged",
         ),
     ]
     if content["stop_delays_ms"]:

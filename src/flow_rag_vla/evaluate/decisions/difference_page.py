@@ -136,7 +136,8 @@ def _chart(comparison: Comparison, width: int = 1000, height: int = 140) -> str:
             f'stroke-width="1.5"><title>tick {item.tick}: {item.target_m * 1e3:.2f} mm</title></line>'
         )
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="distance of the targets by tick">'
+        f'<svg class="wide" viewBox="0 0 {width} {height}" width="100%" role="img" '
+        'aria-label="distance of the targets by tick">'
         f'<line class="grid" x1="44" x2="{width - 16}" y1="{height - 20}" y2="{height - 20}"/>'
         f'<text x="38" y="14" text-anchor="end">{top:.1f}</text>'
         f'<text x="38" y="{height - 18}" text-anchor="end">0</text>'

@@ -83,7 +83,7 @@ def share_chart(
     lines: Sequence[tuple[str, str, Curve]], unit: str, *, stepped: bool, width: int = 480, height: int = 250
 ) -> str:
     """Shares from 0 to 1 over something. lines: name, colour, points; unit: of x; stepped: y holds until the next."""
-    left, bottom, top, right = 42, 34, 10, 14
+    left, bottom, top, right = 42, 38, 10, 14
     inner_w, inner_h = width - left - right, height - bottom - top
     most = max((x for _, _, points in lines for x, _ in points), default=1.0)
     ticks = _ticks(most)
@@ -95,8 +95,8 @@ def share_chart(
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:.0%}</text>')
     for tick in ticks:
         x = left + inner_w * tick / limit
-        parts.append(f'<text x="{x:.1f}" y="{height - 16}" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text x="{left + inner_w}" y="{height - 2}" text-anchor="end">{escape(unit)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 21}" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text x="{left + inner_w}" y="{height - 5}" text-anchor="end">{escape(unit)}</text>')
     for name, colour, points in lines:
         if not points:
             continue
@@ -166,4 +166,5 @@ def _ticks(most: float) -> list[float]:
 
 
 def _open(width: int, height: float, label: str) -> str:
-    return f'<svg viewBox="0 0 {width} {height:g}" width="100%" role="img" aria-label="{escape(label)}">'
+    wide = ' class="wide"' if width > 600 else ""
+    return f'<svg{wide} viewBox="0 0 {width} {height:g}" width="100%" role="img" aria-label="{escape(label)}">'

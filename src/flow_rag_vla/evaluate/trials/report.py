@@ -96,13 +96,13 @@ def _tiles(groups: Sequence[Content], about: Content) -> str:
     if OFF in by_name:
         off = by_name[OFF]["success"]
         tiles.append(
-            _tile("Without memory", f"{rate(off):.0%}", f"95 % interval {off['low']:.0%} to {off['high']:.0%}")
+            _tile("Without memory", f"{rate(off):.1%}", f"95 % interval {off['low']:.1%} to {off['high']:.1%}")
         )
     if method is not None:
         item = by_name[method]
         done, found = item["success"], against(item, OFF)
-        more = f"95 % interval {done['low']:.0%} to {done['high']:.0%}"
-        tiles.append(_tile(label(method, about), f"{rate(done):.0%}", more, "memory"))
+        more = f"95 % interval {done['low']:.1%} to {done['high']:.1%}"
+        tiles.append(_tile(label(method, about), f"{rate(done):.1%}", more, "memory"))
         if found is not None:
             gap, pairs = found["difference"], found["pairs"]
             kind = "good" if gap["low"] > 0 else "bad" if gap["high"] < 0 else ""
@@ -135,7 +135,8 @@ def _group(group: Content, content: Content) -> str:
     parts = [
         f"<h2>{escape(group_title(group))}</h2>",
         f"<p class='note'>{group['starts']} starts: {escape(explained)}.</p>",
-        f"<div class='card'><h3>Success</h3>{_success(group, names, tones)}</div>",
+        "<div class='card'><h3>Success</h3><p class='note'>With 95 % intervals; dashed: without memory.</p>"
+        f"{_success(group, names, tones)}</div>",
     ]
     if flows:
         parts.append(

@@ -79,10 +79,12 @@ def line_chart(
         right: greatest x, likewise.
         marks: by name of a line: a point on it that is worth a dot.
     """
-    shown = {key: line for key, line in lines.items() if line}
+    # A value that is no number ends a line in SVG; the rest of it is worth seeing.
+    finite = {key: [point for point in line if all(map(math.isfinite, point))] for key, line in lines.items()}
+    shown = {key: line for key, line in finite.items() if line}
     points = [point for line in shown.values() for point in line]
     high_x = right or nice(max([px for px, _ in points], default=1.0))
-    high_y = top or nice(max([py for _, py in points if math.isfinite(py)], default=1.0))
+    high_y = top or nice(max([py for _, py in points], default=1.0))
     width, height, left, bottom, above, inset = 480, 280, 62, 40, 12, 14
     inner_w, inner_h = width - left - inset, height - bottom - above
 
@@ -135,12 +137,13 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]], last_row: str,
     )
 
 
-def picture(image: Image, boxes: Sequence[tuple[Sequence[float], str, str, bool]], most: int = 480) -> str:
+def picture(image: Image, boxes: Sequence[tuple[Sequence[float], str, str, bool]], label: str, most: int = 480) -> str:
     """A picture with boxes over it.
 
     Args:
         image: (H, W, 3) uint8.
         boxes: left, top, right, bottom in pixels; words; CSS colour; whether it is dashed.
+        label: what it shows, for who does not see it.
         most: width of the picture in the page, pixels; a larger one is made smaller.
     """
     from PIL import Image as Pillow
@@ -153,7 +156,7 @@ def picture(image: Image, boxes: Sequence[tuple[Sequence[float], str, str, bool]
     text = base64.b64encode(data.getvalue()).decode("ascii")
     unit = width / 300
     parts = [
-        f"<svg viewBox='0 0 {width} {height}'>"
+        f"<svg viewBox='0 0 {width} {height}' role='img' aria-label='{escape(label)}'>"
         f"<image href='data:image/jpeg;base64,{text}' width='{width}' height='{height}'/>"
     ]
     for (left, top, right, bottom), words, tint, dashed in boxes:
@@ -162,10 +165,12 @@ def picture(image: Image, boxes: Sequence[tuple[Sequence[float], str, str, bool]
             f"<rect x='{left:.1f}' y='{top:.1f}' width='{right - left:.1f}' height='{bottom - top:.1f}' fill='none' "
             f"stroke='{tint}' stroke-width='{1.6 * unit:.2f}'{dash}/>"
         )
+        # Words that would leave the picture on the right begin further left; a letter is about half as wide as high.
+        start = max(0.0, min(left, width - 0.53 * 8.5 * unit * len(words)))
         above = top > 11 * unit
         place = top - 2.5 * unit if above else bottom + 9 * unit
         parts.append(
-            f"<text x='{left:.1f}' y='{place:.1f}' style='font-size:{8.5 * unit:.1f}px;paint-order:stroke;"
+            f"<text x='{start:.1f}' y='{place:.1f}' style='font-size:{8.5 * unit:.1f}px;paint-order:stroke;"
             f"stroke:#000;stroke-width:{2 * unit:.1f}px'>{escape(words)}</text>"
         )
     return "".join(parts) + "</svg>"

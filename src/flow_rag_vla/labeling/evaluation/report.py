@@ -143,5 +143,5 @@ def _shot(item: Looked) -> str:
         for rows, name in ((wrong.missed, "missed"), (wrong.imagined, "imagined"), (wrong.mistaken, "mistaken"))
         if rows
     )
-    drawn = html.picture(item.picture.load(), boxes)
+    drawn = html.picture(item.picture.load(), boxes, f"{item.picture.name}: {words}")
     return f"<figure class='card'>{drawn}<figcaption>{escape(item.picture.name)}: {words}</figcaption></figure>"
