@@ -145,7 +145,10 @@ def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace
                 console.print(f"{instruction}: {result.outcome} after {result.duration:.1f} s  {result.reason}")
                 graph.code = 0 if result.success else 1
             else:
-                console.print("the arm holds until a task is sent to the action execute_task; Ctrl-C ends")
+                console.print(
+                    "the arm holds until a task is given: on the page of --live or flow_rag_vla live, or to the action "
+                    "execute_task; Ctrl-C ends"
+                )
                 while True:
                     graph.check()
                     time.sleep(WAITING_S)
