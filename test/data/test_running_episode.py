@@ -189,6 +189,9 @@ def test_an_episode_that_had_not_seen_its_scene_yet_waits_for_one_after_the_rese
     kept = Marks("aa", 400, "", -1, 6)
     assert still_there(kept, Marks("aa", 401, "bb", 7), simulated=True) == ""
     assert "was reset" in str(still_there(kept, Marks("aa", 401, "bb", 6), simulated=True))
+    of_one = replace(kept, simulator="bb")
+    assert still_there(of_one, Marks("aa", 401, "bb", 7), simulated=True) == ""
+    assert "simulator was started anew" in str(still_there(of_one, Marks("aa", 401, "cc", 1), simulated=True))
 
 
 def test_without_a_controller_nothing_is_known_again() -> None:

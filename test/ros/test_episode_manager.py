@@ -241,6 +241,9 @@ def test_a_success_of_the_scene_before_the_reset_does_not_count(
     spin_until(lambda: manager._witness.scene == world.reset_count, what="ground truth at the manager")
     world.counts_resets = False
     handle = send(world, spin_until, instruction=INSTRUCTION, timeout=0.4)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING)
+    # Whose the scene will be is known before it is shown: a new simulator's would be taken for it.
+    assert manager._witness.marks.scene == -1 and manager._witness.marks.simulator
     answer = outcome(handle, spin_until)
     assert len(world.resets) == 1
     assert answer.result.outcome == ExecuteTask.Result.OUTCOME_FAILURE
