@@ -158,11 +158,12 @@ def _outcomes(records: Sequence[EpisodeRecord]) -> str:
             for failure in record.failures:
                 kinds[failure.failure_type] = kinds.get(failure.failure_type, 0) + 1
         unscored = len(group) - len(scored)
+        told = f"{rate.rate:.0%} [{rate.low:.0%}, {rate.high:.0%}]" if rate.trials else "not scored"
         rows.append(
             f"<tr><td>{escape(task.replace('_', ' '))}</td><td>{escape(variant)}</td>"
             f"<td class='n'>{rate.successes} / {rate.trials}</td>"
             f"<td>{charts.interval_bar(rate.low, rate.high, rate.rate) if rate.trials else ''}</td>"
-            f"<td style='white-space:nowrap'>{f'{rate.rate:.0%} [{rate.low:.0%}, {rate.high:.0%}]' if rate.trials else 'not scored'}</td>"
+            f"<td style='white-space:nowrap'>{told}</td>"
             f"<td class='n'>{f'{sum(times) / len(times):.1f} s' if times else ''}</td>"
             f"<td>{escape(_counted(kinds)) or '<span class=soft>none</span>'}</td>"
             f"<td class='n'>{unscored or ''}</td></tr>"
