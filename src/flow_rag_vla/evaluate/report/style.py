@@ -97,6 +97,7 @@ details { margin-top: 14px; overflow-x: auto; } summary { cursor: pointer; }
 details table { margin-top: 8px; font-size: 12.5px; } details td { padding: 3px 12px 3px 0; }
 @media (max-width: 760px) {
   main { padding: 24px 14px; } .story, figure.film, .two { grid-template-columns: minmax(0, 1fr); }
+  .evidence td.n, .evidence td:first-child { white-space: normal; } .evidence svg { width: 72px; }
 }
 @media print { body { background: #fff; } .card, .tile { break-inside: avoid; } }
 """
