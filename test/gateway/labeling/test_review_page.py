@@ -590,11 +590,14 @@ def test_an_undo_that_the_server_had_no_time_for_is_asked_for_again(review):
     page.keyboard.press("a")
     settled(page, 1)
     page.route("**/undo", busy)
-    page.keyboard.press("z")
+    page.wait_for_selector("#undo:not(:disabled)")
+    with page.expect_response("**/undo") as answered:
+        page.click("#undo")
+    assert answered.value.status == 503
     said(page, "others wrote")
     assert page.is_enabled("#undo")
     page.unroute("**/undo")
-    page.keyboard.press("z")
+    page.click("#undo")
     settled(page, 0)
     assert registry.get(ids[0]).state is ReviewState.UNREVIEWED
 
