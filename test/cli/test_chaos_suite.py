@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,6 +110,36 @@ def test_what_a_kill_took_is_not_put_down_to_a_damage_that_is_done_later(
     memory.has -= {102}
     recovery.count_destroyed(later)
     assert (cases.lost, cases.destroyed) == (1, 1)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_the_watchdog_is_asked_of_a_bridge_that_moved_the_arm(
+    memory: Memory, cases: AcknowledgedCases, moved: bool
+) -> None:
+    alive: list[dict[str, Any]] = []
+    hold = {"what": "hold", "ns": 0, "text": "" if moved else "NO_COMMAND: none yet"}
+    pids = iter((1, 2))
+
+    def read() -> None:
+        if alive:
+            alive[0]["ns"] = time.monotonic_ns()
+            lines.extend(alive[:])
+            alive.clear()
+
+    def pid(name: str) -> int:
+        alive.append({"what": "alive", "node": name, "ns": 0})
+        return next(pids, 2)
+
+    lines: list[dict[str, Any]] = [hold]
+    client = SimpleNamespace(running=0)
+    monitor = SimpleNamespace(lines=lines, read=read)
+    rig: Any = SimpleNamespace(
+        client=client, monitor=monitor, pid=pid, check=lambda: None, signal=lambda name, number: 1
+    )
+    done = Round(1, Fault(KILL, "robot"), 0)
+    Faults(rig, cases, Recovery(rig, cases), np.random.default_rng(0)).strike(done)
+    assert done.back is not None
+    assert [kind for kind, _ in done.problems] == (["watchdog"] if moved else [])
 
 
 @pytest.mark.parametrize("ended", ["episode_manager ended", ""])

@@ -74,7 +74,7 @@ def arm(start_node, heard, ros_node, wait, mode, tmp_path):
     wait(lambda: mock.said("mock of") and bridge.said("waiting for"), "both nodes")
     wait(lambda: publisher.get_subscription_count() == 1 and stops.get_subscription_count() == 1, "the bridge")
     wait(lambda: all(heard[key] for key in ("state", "hold", "violations", "stops", "joints")), "the arm")
-    wait(lambda: heard["hold"][-1].data.startswith("NO_COMMAND"), "the bridge, waiting for commands")
+    wait(lambda: heard["hold"][-1].data.endswith("none arrived yet"), "the bridge, waiting for commands")
     wait(lambda: ros_node.count_publishers(TOLD) == 1, "the bridge's topic")
     fed = {"target": None, "tick": 0, "step": None}
 
@@ -194,6 +194,19 @@ def test_an_arm_that_takes_something_else_rests_when_its_bridge_is_killed(arm, h
     wait(lambda: heard["stops"][-1].data > stops, "the mock's watchdog")
     wait(lambda: at_rest(heard, 100), "an arm that stays at rest")
     assert arm["mock"].alive and heard["violations"][-1].data == 0
+
+
+def test_a_bridge_that_listens_for_other_commanders_says_so_and_then_what_holds_the_arm(
+    start_node, heard, wait, tmp_path
+):
+    profile = tmp_path / "mock.yaml"
+    profile.write_text(MOCK, encoding="utf-8")
+    start_node("robot", profile=str(profile))
+    wait(lambda: heard["hold"], "the bridge, without an arm")
+    start_node("mock_robot", profile=str(profile))
+    wait(lambda: heard["hold"][-1].data.endswith("none arrived yet"), "what holds it once it has listened")
+    assert [text.data.partition(":")[0] for text in heard["hold"]] == ["NO_JOINT_STATES", "NO_COMMAND", "NO_COMMAND"]
+    assert "whether others command it" in heard["hold"][1].data
 
 
 def test_targets_that_may_not_be_followed_are_refused_by_name_and_the_arm_stays(arm, heard, wait):

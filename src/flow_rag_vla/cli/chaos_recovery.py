@@ -128,6 +128,12 @@ class Recovery:
         self._cases.strike_off(gone, destroyed=True)
         done.notes.append(f"{len(gone)} acknowledged cases were destroyed by the fault")
 
+    def arm_is_moved(self) -> bool:
+        """Whether the bridge, by what it said last, tells the arm to follow commands."""
+        self._rig.monitor.read()
+        lines = of(self._rig.monitor.lines, "hold")
+        return bool(lines) and not lines[-1]["text"]
+
     def watchdog_stops(self) -> int:
         """How often the arm's own watchdog has stopped it."""
         self._rig.monitor.read()

@@ -78,7 +78,7 @@ class Robot(Node):
         self._follower = Follower(profile, self._arm)
         self._gate = CommandGate(profile.command_timeout)
         self._hold: Hold | None = None
-        self._said = False
+        self._said = self._listened = False
         self._holds = 0
         self._sent = 0
         self._published_ns = 0
@@ -263,6 +263,10 @@ class Robot(Node):
         if who := self._commands.who():
             self._follower.contested(who, now)
         if not self._sent and self._sensed_ns and now - self._sensed_ns < _LISTENING_S * 1e9:
+            if not self._listened:
+                self._say(Hold.NO_COMMAND, f"NO_COMMAND: for {_LISTENING_S:g} s it is heard whether others command it")
+                # What holds the arm after that is said then.
+                self._listened, self._said = True, False
             return
         try:
             output = self._follower.tick(now)
