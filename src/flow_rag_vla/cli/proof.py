@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""``flow_rag_vla proof``: every claim about the memory, made again from nothing."""
+"""``flow_rag_vla proof``: what the memory is worth on a declared ground, made again from nothing."""
 
 from __future__ import annotations
 
