@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_what_cannot_be_kept_read_or_removed_is_said_and_counts_as_latched(tmp_p
     assert "cannot be read" in (folder.read() or "")
     folder.remove()
     assert "cannot be removed" in folder.problem
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_problem_that_is_said(tmp_path, monkeypatch):
+    # What the system answers to anybody but root, who may run these tests.
+    def denied(path, *_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(Path, "stat", denied)
+    latch = StopLatch(tmp_path / "latch")
+    latch.keep("stop")
+    assert "Permission denied" in latch.problem
 
 
 def test_without_a_file_nothing_is_kept():

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from flow_rag_vla.nodes.complaints import Complaints, newest
+from flow_rag_vla.nodes.complaints import Complaints, DeferredComplaints, newest
 
 
 class Log:
@@ -16,6 +16,8 @@ class Log:
 
     def error(self, text: str) -> None:
         self.lines.append(text)
+
+    warning = error
 
 
 def test_one_kind_does_not_hide_another_and_numbers_do_not_make_a_kind():
@@ -37,3 +39,16 @@ def test_a_flood_of_kinds_does_not_grow_the_book():
         complain(f"kind {letter}")
     assert len(log.lines) == 500 and complain.count == 500
     assert len(complain._kinds) <= 64
+
+
+def test_what_a_loop_refused_is_logged_when_it_has_time_and_once_a_second_for_each_key():
+    log = Log()
+    complain = DeferredComplaints(log)
+    for number in range(3):
+        complain("chunk", f"chunk {number} refused")
+    complain("state", "s" * 5000)
+    assert log.lines == []
+    complain.log()
+    assert log.lines == ["chunk 0 refused", "s" * 1000]
+    complain.log()
+    assert len(log.lines) == 2 and newest("left.camera") == "s" * 1000

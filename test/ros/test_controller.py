@@ -7,22 +7,28 @@ from __future__ import annotations
 import math
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.event_handler import PublisherEventCallbacks
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.control.loop import ControlLoop
 from flow_rag_vla.core.action import TICK_S, ActionChunk, CorrectionMode, Provenance
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.controller import Controller
+from flow_rag_vla.nodes.emergency_stop import EmergencyStop
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
+from flow_rag_vla.nodes.tick_inputs import TickInputsRecord
 from flow_rag_vla.nodes.wire import robot_state_from_wire, stamp_from_wire
 from flow_rag_vla_interfaces import msg, srv
 
@@ -91,6 +97,46 @@ class Robot:
         if command.mode == Command.MODE_FOLLOW:
             target = command.target.position
             self.position = np.array([target.x, target.y, target.z])
+
+
+def test_what_goes_wrong_with_one_topic_leaves_the_others_to_be_read():
+    read, told = [], []
+
+    def broken(_now_ns: int, _steady_ns: int) -> None:
+        raise RuntimeError("a defect")
+
+    node = SimpleNamespace(
+        _takers=(broken, lambda *moment: read.append(moment)), _complain=lambda *said: told.append(said)
+    )
+    Controller._take(node, 1, 2)
+    assert read == [(1, 2)] and "RuntimeError: a defect" in told[0][1]
+
+
+@pytest.mark.parametrize("profile", [qos.STATE, qos.EVENT])
+def test_one_who_says_stop_at_every_tick_has_the_latch_written_once(ros_node, tmp_path, spin_until, profile):
+    ros_node.declare_parameter("open_to_network", False)
+    loop, told = ControlLoop(), []
+    record = TickInputsRecord(ros_node, PublisherEventCallbacks(use_default_callbacks=False))
+    file = tmp_path / "latch"
+    stop = EmergencyStop(
+        ros_node, loop, record, str(file), complain=lambda *said: told.append(said), steady_now_ns=lambda: 0
+    )
+    button = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, profile)
+
+    def pressed() -> bool:
+        button.publish(Bool(data=True))
+        stop.take(0, 0)
+        stop.keep()
+        return file.exists()
+
+    spin_until(pressed, what="the latch")
+    file.write_text("as it was written")
+    heard = len(record._noted)
+    spin_until(lambda: pressed() and len(record._noted) > heard + 4, what="the stop, said again and again")
+    assert file.read_text() == "as it was written" and loop.ladder.emergency and not told
+    file.unlink()
+    loop.reset_emergency_stop(0)
+    spin_until(pressed, what="the latch of the next stop")
 
 
 @pytest.fixture

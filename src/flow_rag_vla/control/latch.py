@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from flow_rag_vla.core.files import state_file
@@ -45,7 +46,7 @@ class StopLatch:
             return f"{self._path} cannot be read: {error.strerror}"
 
     def keep(self, reason: str) -> None:
-        """Latch."""
+        """Latch: make the file, with the reason in it. Never raises; see ``problem``."""
         self.problem = ""
         if self._path is None:
             return
@@ -54,14 +55,15 @@ class StopLatch:
             with self._path.open("w", encoding="utf-8") as stream:
                 stream.write(reason)
         except OSError as error:
-            if not self._path.exists():
+            # Not Path.exists, which raises for a folder that may not be looked into.
+            if not os.path.exists(self._path):
                 self.problem = (
                     f"{self._path} cannot be made: {error.strerror}; a controller that is started again would not "
                     "know of the emergency stop"
                 )
 
     def remove(self) -> None:
-        """Release."""
+        """Release: remove the file. Never raises; see ``problem``."""
         self.problem = ""
         if self._path is None:
             return

@@ -55,3 +55,35 @@ class Complaints:
             self._kinds.clear()
         self._kinds[kind] = now + _EVERY_NS, 0
         self._logger.error(f"{problem} ({left_out} more like this)" if left_out else problem)
+
+
+class DeferredComplaints:
+    """What a loop refused, logged when the loop has time: once a second for each key, with the number left out since.
+
+    A key names a kind of refusal; how many there are is the caller's to bound.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._waiting: list[tuple[str, str]] = []
+        self._told: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, key: str, text: str) -> None:
+        """Keep one refusal for the log."""
+        # A refusal names what came, which may be a string of any length.
+        self._waiting.append((key, text[:_LONGEST]))
+
+    def log(self) -> None:
+        """Log what was refused since the last call."""
+        if not self._waiting:
+            return
+        now = time.monotonic_ns()
+        for key, text in self._waiting:
+            remember(self._logger.name, text)
+            due, left_out = self._told.get(key, (0, 0))
+            if now < due:
+                self._told[key] = due, left_out + 1
+                continue
+            self._told[key] = now + _EVERY_NS, 0
+            self._logger.warning(f"{text} ({left_out} more like this)" if left_out else text)
+        self._waiting.clear()
