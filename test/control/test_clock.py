@@ -36,6 +36,15 @@ def test_simulated_time_that_starts_again_is_a_jump():
     watch = ClockWatch(200 * MS)
     watch.observe(8000 * MS, 8000 * MS)
     assert watch.observe(25 * MS, 25 * MS) == -7975 * MS
+    assert watch.steady_back_ns == 7975 * MS
+    watch.observe(50 * MS, 50 * MS)
+    assert watch.steady_back_ns == 0
+
+
+def test_a_clock_that_is_set_back_leaves_the_steady_one():
+    watch = ClockWatch(200 * MS)
+    watch.observe(10**18, 0)
+    assert watch.observe(10**18 - 8000 * MS, TICK_NS) < 0 and watch.steady_back_ns == 0
 
 
 @given(st.integers(0, TICK_NS - 1), st.lists(st.integers(-10 * MS, 10 * MS), min_size=2, max_size=60))

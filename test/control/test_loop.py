@@ -244,6 +244,42 @@ def test_simulated_time_that_starts_again_is_survived():
     assert rig.tick().mode is Mode.FOLLOW
 
 
+def test_a_clock_that_is_set_back_does_not_end_the_episode():
+    rig = Rig()
+    rig.episode(remaining_s=30.0)
+    rig.tick()
+    rig.chunk()
+    rig.tick()
+    rig.now -= 3_600_000 * MS
+    assert rig.tick().reason is Reason.CLOCK_JUMP
+    rig.chunk()
+    assert rig.run(3)[-1].mode is Mode.FOLLOW
+
+
+def test_a_reset_that_ended_before_simulated_time_starts_again_is_waited_for_no_longer():
+    rig = Rig()
+    rig.now = rig.steady = 60_000 * MS
+    rig.episode(running=False, resetting=True)
+    rig.tick()
+    rig.episode(episode_id=2)
+    rig.now = rig.steady = 0
+    rig.run(2)
+    rig.follows = False
+    rig.chunk(0.002, 0, 0, 0, 0, 0, 0.5)
+    start = rig.position.copy()
+    assert rig.run(4)[-1].target.position[0] == pytest.approx(start[0] + 0.008), "the target is not put back each tick"
+
+
+def test_a_state_that_grows_old_long_after_a_clock_jump_is_called_old():
+    rig = Rig()
+    rig.tick()
+    rig.now += 3_600_000 * MS
+    rig.tick()
+    rig.episode(episode_id=2, stamp_ns=rig.now)
+    rig.tick()
+    assert rig.run(12, state=False)[-1].reason is Reason.STATE_TOO_OLD
+
+
 def test_a_new_episode_drops_the_chunks_of_the_one_before():
     rig = following()
     rig.episode(episode_id=2, stamp_ns=rig.now)

@@ -93,13 +93,39 @@ def test_the_pace_only_falls_within_an_episode_and_begins_anew_with_the_next():
 
 def test_rows_played_stay_played_when_the_pace_falls():
     pace = Pace()
-    pace.begin(1.0, 0)
+    pace.begin(1.0)
     assert pace.rows(0, 10 * TICK_NS) == 10
     assert pace.lower(0.5, 10 * TICK_NS) and not pace.lower(0.8, 11 * TICK_NS)
     assert pace.rows(0, 10 * TICK_NS) == 10.0
     assert pace.rows(0, 14 * TICK_NS) == 12.0
     assert pace.rows(12 * TICK_NS, 14 * TICK_NS) == 1.0
     assert pace.rows(20 * TICK_NS, 14 * TICK_NS) == 0.0
+
+
+@given(st.lists(st.tuples(st.floats(0.05, 1.0), st.integers(1, 8)), min_size=1, max_size=12))
+def test_rows_played_stay_played_however_often_the_pace_falls(changes):
+    pace, now, played_before = Pace(), 0, 0.0
+    for value, ticks in changes:
+        pace.lower(value, now)
+        assert pace.rows(0, now) == pytest.approx(played_before)
+        now += ticks * TICK_NS
+        played_before += ticks * pace.value
+        assert pace.rows(0, now) == pytest.approx(played_before)
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
+def test_after_a_clock_jump_a_pace_that_had_fallen_plays_every_row(jump_ms):
+    rig = Rig()
+    rig.episode()
+    rig.state()
+    rig.chunk()
+    rig.tick()
+    rig.episode(pace=0.5)
+    rig.tick()
+    rig.now += jump_ms * MS
+    rig.tick()
+    rig.chunk(stamp_ns=rig.now + TICK_NS)
+    assert [command.chunk_index for command in rig.run(6)] == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("pace", [math.nan, 0.0, -0.5, 1.0001, math.inf])

@@ -115,6 +115,16 @@ def test_what_was_captured_before_a_clock_jump_is_refused():
     assert refusal(queue, chunk(3, NOW + 500 * MS), NOW + 510 * MS) is None
 
 
+def test_a_robot_that_was_moved_lets_no_chunk_of_the_episode_before_in():
+    queue = opened(not_before=NOW)
+    queue.drop(NOW - 100 * MS, ChunkRefusal.DISPLACED)
+    assert refusal(queue, chunk(1, NOW - 50 * MS), NOW + MS) is ChunkRefusal.OTHER_EPISODE
+    queue.drop(NOW + 100 * MS, ChunkRefusal.DISPLACED)
+    assert refusal(queue, chunk(2, NOW + 50 * MS), NOW + 110 * MS) is ChunkRefusal.DISPLACED
+    queue.drop(NOW - 500 * MS)
+    assert refusal(queue, chunk(3, NOW - 499 * MS), NOW - 490 * MS) is None, "a clock that was set back"
+
+
 def test_a_chunk_slightly_ahead_of_the_clock_begins_at_its_first_row():
     queue = opened()
     assert refusal(queue, chunk(1, NOW + 40 * MS)) is None

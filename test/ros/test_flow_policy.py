@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.message_values import action_chunk
 from flow_rag_vla.nodes import conversions, qos
 from flow_rag_vla.nodes.conversions import floats
+from flow_rag_vla.nodes.flow_policy import FlowPolicyNode
+from flow_rag_vla.nodes.remote_policy import RemotePolicyNode
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.policy.checkpoint import EncoderIdentity
 from flow_rag_vla.policy.policy import FlowPolicy
@@ -145,6 +148,21 @@ def test_how_much_of_a_correction_acts_is_changed_while_it_runs(bench, spin_unti
     spin_until(guided(0.25), what="a chunk that is guided less")
     refused = change(1.5)
     assert not refused.successful and "range" in refused.reason
+
+
+@pytest.mark.parametrize("kind", [FlowPolicyNode, RemotePolicyNode])
+def test_an_episode_that_is_slowed_down_while_it_runs_is_planned_at_the_slower_pace(kind):
+    running = msg.EpisodeStatus.STATE_RUNNING
+
+    def told(number, slowdown):
+        status = msg.EpisodeStatus(episode_id=number, state=running, instruction="open the drawer", slowdown=slowdown)
+        kind._on_episode(node, status)
+        return node._pace
+
+    node = SimpleNamespace(_episode=(0, 0), _pace=1.0)
+    assert [told(1, 0.0), told(1, 0.5), told(1, 0.25)] == [1.0, 0.5, 0.5], "nobody makes it faster again"
+    assert told(1, math.nan) == 0.5
+    assert told(2, 0.25) == 0.75, "another episode"
 
 
 def test_no_chunk_is_made_while_no_episode_runs(bench, spin_until):

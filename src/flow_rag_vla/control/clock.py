@@ -16,6 +16,8 @@ class ClockWatch:
 
     def __init__(self, tolerance_ns: int) -> None:
         self.tolerance_ns = tolerance_ns
+        self.steady_back_ns = 0
+        """How far the steady clock itself ran back at the last call: more than 0 on simulated time only."""
         self._last: tuple[int, int] | None = None
 
     def observe(self, now_ns: int, steady_ns: int) -> int:
@@ -24,9 +26,11 @@ class ClockWatch:
         On simulated time both clocks are the same one; there a steady clock that runs backwards is the jump.
         """
         last, self._last = self._last, (now_ns, steady_ns)
+        self.steady_back_ns = 0
         if last is None:
             return 0
         elapsed, steady = now_ns - last[0], steady_ns - last[1]
+        self.steady_back_ns = max(0, -steady)
         if steady < 0:
             return elapsed if elapsed < 0 else steady
         return elapsed - steady if abs(elapsed - steady) > self.tolerance_ns else 0
@@ -56,7 +60,7 @@ class TickSchedule:
         return self._scheduled_ns
 
     def expect(self, scheduled_ns: int) -> None:
-        """Take this for the scheduled time of the next tick: a recorded loop is made again with its own phase."""
+        """Take this for the scheduled time of the next tick: a replay keeps the phase of the recorded loop."""
         self._scheduled_ns = scheduled_ns - TICK_NS
 
     def restart(self) -> None:

@@ -42,7 +42,11 @@ _LONGEST_S = 1e9
 
 
 class ControlLoop:
-    """Chunk queue, arbiter, safety ladder and target integrator behind one tick."""
+    """Chunk queue, arbiter, safety ladder and target integrator behind one tick.
+
+    Wherever they are asked for, ``now_ns`` is the moment on the node's clock, on which stamps are made, and
+    ``steady_ns`` the same moment on a clock that never jumps. On simulated time both are the simulated one.
+    """
 
     def __init__(self, settings: LoopSettings | None = None) -> None:
         self.settings = settings or LoopSettings()
@@ -103,7 +107,7 @@ class ControlLoop:
         return self._schedule.scheduled_ns or 0
 
     def resume(self, command: Command) -> None:
-        """Go on behind a command that was given before, as a recording that begins in the middle asks for.
+        """Continue after a command that was given before: for a replay that begins in the middle of a recording.
 
         What a command does not tell (times spent in a mode, corrections that wait) begins anew.
         """
@@ -115,7 +119,7 @@ class ControlLoop:
             )
 
     def expect(self, tick: int, scheduled_ns: int) -> None:
-        """Give the next tick this number and this moment to stand for: a recorded loop is made again tick by tick."""
+        """Number the next tick, and say for which moment (node clock) it stands: for a replay, tick by tick."""
         self._tick = tick - 1
         self._schedule.expect(scheduled_ns)
 
@@ -166,10 +170,11 @@ class ControlLoop:
         return refused
 
     def set_episode(self, episode: Episode, now_ns: int, steady_ns: int) -> str | None:
-        """Take note of where the episode stands. A new one, and the end of one, drop every chunk from before.
+        """Take note of where the episode stands. The beginning and the end of one drop every chunk from before.
 
-        Its pace can only fall while it runs. An episode whose pace makes no sense is not followed; what is wrong with
-        it is given back. One that an emergency stop met is not followed again, whoever says that it runs.
+        The pace can only fall while the episode runs. An episode whose pace makes no sense is not followed; what is
+        wrong with it is given back. One during which the emergency stop was pressed is not followed again, whoever
+        says that it runs.
         """
         if not (episode.running and episode.episode_id == self._stopped_episode):
             self._stopped_episode = None
@@ -202,7 +207,7 @@ class ControlLoop:
         if episode.running and before.running and before.episode_id == episode.episode_id:
             pace.lower(episode.pace, now_ns)
         else:
-            pace.begin(episode.pace if episode.running else 1.0, now_ns)
+            pace.begin(episode.pace if episode.running else 1.0)
         self._integrator.pace = pace.value
 
     def emergency_stop(self, reason: str, steady_ns: int) -> None:
@@ -213,7 +218,7 @@ class ControlLoop:
         self._end_by_stop()
 
     def _end_by_stop(self) -> None:
-        # Who runs the episodes ends this one. While nobody does, releasing the stop must not set the arm going again.
+        # The episode manager ends this episode. Until it has, releasing the stop must not set the arm going again.
         if self.ladder.emergency and self._episode.running:
             self._stopped_episode = self._episode.episode_id
         self._account.ended = self._stopped_episode is not None
@@ -228,11 +233,7 @@ class ControlLoop:
         return latched
 
     def tick(self, now_ns: int, steady_ns: int) -> Command:
-        """Give the command of this tick.
-
-        now_ns: the node's clock, on which stamps are made; steady_ns: a clock that never jumps. On simulated time
-        both are the simulated one.
-        """
+        """Give the command of this tick; never raises."""
         self._tick += 1
         jump = self._clock.observe(now_ns, steady_ns)
         if jump:
@@ -254,9 +255,15 @@ class ControlLoop:
         self.takeover.clock_jumped()
         self.ladder.clock_jumped(steady_ns)
         self._schedule.restart()
+        # When the pace fell is told by the clock that jumped; rows from before the jump are not played any more.
+        self.pace.begin(self.pace.value)
         self.statistics.watch.restart()
-        if self._expires_ns is not None:
-            self._expires_ns = max(steady_ns, self._expires_ns + min(jump_ns, 0))
+        # Moments on the steady clock stay what they are when the node's clock is set; simulated time takes them along.
+        if back_ns := self._clock.steady_back_ns:
+            if self._expires_ns is not None:
+                self._expires_ns = max(steady_ns, self._expires_ns - back_ns)
+            if self._reset_ended_ns is not None:
+                self._reset_ended_ns -= back_ns
 
     def _command(self, now_ns: int, steady_ns: int) -> Command:
         scheduled_ns = self._schedule.at(now_ns)
@@ -428,9 +435,10 @@ class ControlLoop:
 
     def _stateless(self) -> Reason:
         """Why there is no fresh state."""
-        if self._account.jump_ns is not None:
-            return Reason.CLOCK_JUMP
-        return Reason.STATE_MISSING if self.measurement.state is None else Reason.STATE_TOO_OLD
+        if self.measurement.state is not None:
+            return Reason.STATE_TOO_OLD
+        # A clock jump drops the state from before it.
+        return Reason.STATE_MISSING if self._account.jump_ns is None else Reason.CLOCK_JUMP
 
     def _first_row(self, held: HeldChunk, now_ns: int) -> int:
         """The row that the next command will use; those before it are history."""

@@ -12,6 +12,7 @@ most one of its jumps).
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -27,36 +28,51 @@ def invalid_pace(pace: float) -> str | None:
     return f"speed scale is {pace:g}, expected above 0 and at most 1"
 
 
+def pace_of(slowdown: float) -> float:
+    """The pace that an episode status' ``slowdown`` leaves; 1 where that makes no sense, and nobody follows it."""
+    pace = 1.0 - slowdown
+    return pace if invalid_pace(pace) is None else 1.0
+
+
+CHANGES_KEPT = 32
+"""Falls of the pace that are told apart. A person who turns it down in more steps within the age of one chunk has the
+oldest of them counted as one."""
+
+
 class Pace:
     """The pace in force, and how many rows of a chunk it has played since the chunk's observation.
 
-    It only falls, until it is begun anew: whoever asks for the least speed is heard. Times are of the node's clock.
+    It only falls, until it is begun anew: of all who ask, the one who asks for the least speed is obeyed. Times are
+    nanoseconds of the node's clock.
     """
 
     def __init__(self) -> None:
         self.value = 1.0
-        self._since_ns = 0
-        self._before = 1.0
+        self._ended: deque[tuple[int, float]] = deque(maxlen=CHANGES_KEPT)
+        """Until when which pace was in force, oldest first; the first one is taken for all the time before it too."""
 
-    def begin(self, pace: float, now_ns: int) -> None:
-        """Begin anew at a pace above 0 and at most 1; what was observed before counts at it too."""
-        self.value = self._before = pace
-        self._since_ns = now_ns
+    def begin(self, pace: float) -> None:
+        """Begin anew at a pace above 0 and at most 1, taken to have been in force all the time before, too."""
+        self.value = pace
+        self._ended.clear()
 
     def lower(self, pace: float, now_ns: int) -> bool:
         """Go on at a lower pace; give whether it was lower. Rows already played stay played."""
         if pace >= self.value:
             return False
-        self._before, self.value, self._since_ns = self.value, pace, now_ns
+        self._ended.append((now_ns, self.value))
+        self.value = pace
         return True
 
     def rows(self, stamp_ns: int, now_ns: int) -> float:
         """Rows played between two moments; whole ones at full pace, as many as ticks have begun. At least 0."""
-        if self._before == 1.0 == self.value:
+        if self.value == 1.0:
             return max(0, (now_ns - stamp_ns) // TICK_NS)
-        earlier_ns = max(0, min(self._since_ns, now_ns) - stamp_ns)
-        later_ns = max(0, now_ns - max(stamp_ns, self._since_ns))
-        return (earlier_ns * self._before + later_ns * self.value) / TICK_NS
+        played_ns, begin_ns = 0.0, stamp_ns
+        for end_ns, pace in self._ended:
+            played_ns += pace * max(0, min(end_ns, now_ns) - begin_ns)
+            begin_ns = max(begin_ns, end_ns)
+        return (played_ns + self.value * max(0, now_ns - begin_ns)) / TICK_NS
 
 
 def played(actions: NDArray[np.float32], begin: float, pace: float) -> NDArray[np.floating]:

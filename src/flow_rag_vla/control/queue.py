@@ -63,8 +63,7 @@ class ChunkQueue:
 
     A chunk of a newer observation takes over from the present tick on. Rows are addressed by time, at the pace in
     force, so those that its own delay has used up are dropped, and rows that repeat what is already committed fall on
-    the same ticks. Chunks
-    that come twice or out of order change nothing.
+    the same ticks. Chunks that come twice or out of order change nothing.
     """
 
     def __init__(self, max_age_ns: int, future_tolerance_ns: int, pace: Pace | None = None) -> None:
@@ -90,9 +89,15 @@ class ChunkQueue:
         self._open = False
 
     def drop(self, not_before_ns: int, why: ChunkRefusal = ChunkRefusal.CLOCK_JUMP) -> None:
-        """Drop what is held, and refuse whatever was captured before ``not_before_ns``."""
+        """Drop what is held, and refuse whatever was captured before ``not_before_ns``.
+
+        Only a clock jump may lower that limit: after it the stamps from before mean nothing. A robot that was moved
+        just as an episode began must not let chunks of the episode before it in.
+        """
         self.held = None
-        self._not_before_ns = (not_before_ns, why)
+        before = self._not_before_ns
+        if why is ChunkRefusal.CLOCK_JUMP or before is None or not_before_ns > before[0]:
+            self._not_before_ns = (not_before_ns, why)
 
     def offer(self, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Refused | None:
         """Take the chunk (None) or say why not."""

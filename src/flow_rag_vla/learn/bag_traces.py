@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flow_rag_vla.control.pace import invalid_pace
+from flow_rag_vla.control.pace import pace_of
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.core.state import GRIPPER_MAX_WIDTH, CartesianTarget
@@ -183,8 +183,7 @@ class _Reader:
             self._goal = None
         timeout = float(status.timeout)
         timeout = timeout if math.isfinite(timeout) and timeout > 0.0 else 0.0
-        pace = 1.0 - float(getattr(status, "slowdown", 0.0))  # bags of before there were slow episodes lack it
-        pace = pace if invalid_pace(pace) is None else 1.0
+        pace = pace_of(float(getattr(status, "slowdown", 0.0)))  # bags of before there were slow episodes lack it
         self._status = status
         self._detector.start(Episode(int(status.episode_id), status.task, begun, timeout, self._goal, pace))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.failure_detector import FailureDetectorParameters
-from flow_rag_vla.control.pace import invalid_pace
+from flow_rag_vla.control.pace import pace_of
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import state_file
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
@@ -200,9 +200,7 @@ class FailureDetectorNode(ManagedNode):
         elapsed = float(status.elapsed)
         start_ns = stamp_ns - int(elapsed * 1e9) if math.isfinite(elapsed) else stamp_ns
         self._alarmed = None
-        pace = 1.0 - float(status.slowdown)
-        if invalid_pace(pace) is not None:
-            pace = 1.0
+        pace = pace_of(float(status.slowdown))
         self._detector.start(Episode(int(status.episode_id), status.task, start_ns, timeout, goal, pace))
 
     def _end(self, status: msg.EpisodeStatus) -> None:

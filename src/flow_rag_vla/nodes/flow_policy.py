@@ -23,7 +23,7 @@ from rclpy.clock_type import ClockType
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.held_model import HeldModel
 from flow_rag_vla.bringup.parameters.flow_policy import FlowPolicyParameters
-from flow_rag_vla.control.pace import carried, invalid_pace
+from flow_rag_vla.control.pace import carried, pace_of
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
@@ -130,13 +130,12 @@ class FlowPolicyNode(ManagedNode):
             self._budget.timer_period_ns = max(int(settings.correction_budget * 1e9), 100_000)
 
     def _on_episode(self, status: msg.EpisodeStatus) -> None:
-        episode = (int(status.episode_id), int(status.state))
+        episode, pace = (int(status.episode_id), int(status.state)), pace_of(float(status.slowdown))
         if episode == self._episode:
+            # As the controller has it: an episode that runs may be slowed down, and is never made faster.
+            self._pace = min(self._pace, pace)
             return
-        self._episode = episode
-        # What the controller makes of it: an episode at a pace that makes no sense is not followed anyway.
-        pace = 1.0 - float(status.slowdown)
-        self._pace = pace if invalid_pace(pace) is None else 1.0
+        self._episode, self._pace = episode, pace
         self._previous, self._waiting, self._goal = None, None, None
         if status.state != msg.EpisodeStatus.STATE_RUNNING:
             return

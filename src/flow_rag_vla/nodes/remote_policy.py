@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.remote_policy import RemotePolicyParameters
 from flow_rag_vla.bringup.resources import policies_folder, robots_folder
-from flow_rag_vla.control.pace import invalid_pace
+from flow_rag_vla.control.pace import pace_of
 from flow_rag_vla.core.action import TICK_NS, ActionChunk, Provenance
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.message_values import MessageError, image_pixels
@@ -143,13 +143,12 @@ class RemotePolicyNode(ManagedNode):
     # What comes in.
 
     def _on_episode(self, status: msg.EpisodeStatus) -> None:
-        episode = (int(status.episode_id), int(status.state))
+        episode, pace = (int(status.episode_id), int(status.state)), pace_of(float(status.slowdown))
         if episode == self._episode:
+            # As the controller has it: an episode that runs may be slowed down, and is never made faster.
+            self._pace = min(self._pace, pace)
             return
-        self._episode = episode
-        # What the controller makes of it: an episode at a pace that makes no sense is not followed anyway.
-        pace = 1.0 - float(status.slowdown)
-        self._pace = pace if invalid_pace(pace) is None else 1.0
+        self._episode, self._pace = episode, pace
         self._chunk, self._task, self._words = None, status.task, status.instruction
 
     @property

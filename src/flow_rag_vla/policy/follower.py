@@ -71,7 +71,7 @@ class ChunkFollower:
         self._arrived = arrived
         self._shift = shift
         self._pace = Pace()
-        self._pace.begin(pace, 0)
+        self._pace.begin(pace)
         self._believed = believed
         self._active: ActionChunk | None = None
         self._pending: list[tuple[int, ActionChunk]] = []
