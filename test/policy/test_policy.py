@@ -63,6 +63,17 @@ def test_rows_that_run_before_the_chunk_arrives_repeat_the_chunk_before(policy, 
     assert np.array_equal(chunk.actions[:3], before.actions[4:7])
 
 
+def test_a_chunk_before_that_was_not_finite_does_not_spoil_those_after_it(policy, embedding, state) -> None:
+    before = act(policy, embedding, state)
+    actions = before.actions.copy()
+    actions[9, 2] = np.nan
+    later = state.stamp_ns + 4 * TICK_NS
+    chunk = act(
+        policy, embedding, state, stamp_ns=later, previous=replace(before, actions=actions), delay_ticks=3, seed=99
+    )
+    assert np.isfinite(chunk.actions).all() and chunk.committed == 0
+
+
 def test_a_chunk_before_that_has_run_out_binds_nothing(policy, embedding, state) -> None:
     before = act(policy, embedding, state)
     later = state.stamp_ns + 16 * TICK_NS

@@ -278,6 +278,9 @@ class FlowPolicy:
         if overlap == 0:
             return nothing, 0, None
         rows = rows[:overlap].astype(np.float32)
+        if not np.isfinite(rows).all():
+            # The controller refused that chunk. To go on from it would make this one, and all after it, not finite too.
+            return nothing, 0, None
         committed = max(0, min(delay_ticks, overlap))
         padded = np.zeros((self.horizon, FREE_DIM), dtype=np.float32)
         padded[:overlap] = normalised(rows)
