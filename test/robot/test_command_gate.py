@@ -92,6 +92,14 @@ def test_after_an_emergency_stop_commands_are_followed_again_once_no_controller_
     assert said == [PASSED_OVER] * 4 + [FOLLOWED] * 3
 
 
+def test_a_stop_that_somebody_asked_for_is_not_taken_back_by_others(gate):
+    gate.gate.stop(True, b"button")
+    gate.gate.stop(False, b"joystick")
+    assert gate.admit(1) is PASSED_OVER
+    gate.gate.stop(False, b"button")
+    assert gate.admit(2) is FOLLOWED
+
+
 def test_a_stop_that_the_bridge_heard_holds_until_the_controller_says_it_or_it_is_taken_back(gate):
     gate.gate.stop(True)
     assert gate.admit(1) is PASSED_OVER, "made before the controller heard of it"

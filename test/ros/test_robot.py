@@ -72,7 +72,8 @@ def arm(start_node, heard, ros_node, wait, mode, tmp_path):
     publisher = ros_node.create_publisher(ControlCommand, topics.COMMAND, qos.command_profile(TICK_S))
     stops = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, qos.STATE)
     wait(lambda: mock.said("mock of") and bridge.said("waiting for"), "both nodes")
-    wait(lambda: publisher.get_subscription_count() == 1 and stops.get_subscription_count() == 1, "the bridge")
+    # The bridge hears stops on two subscriptions: of publishers that latch, and of those that do not.
+    wait(lambda: publisher.get_subscription_count() == 1 and stops.get_subscription_count() == 2, "the bridge")
     wait(lambda: all(heard[key] for key in ("state", "hold", "violations", "stops", "joints")), "the arm")
     wait(lambda: heard["hold"][-1].data.endswith("none arrived yet"), "the bridge, waiting for commands")
     wait(lambda: ros_node.count_publishers(TOLD) == 1, "the bridge's topic")
@@ -276,6 +277,22 @@ def test_the_emergency_stop_and_silence_hold_the_arm_by_name_while_the_bridge_go
     told = len(heard["told"])
     wait(lambda: len(heard["told"]) > told + 8, "commands to stay")
     assert heard["violations"][-1].data == 0
+
+
+def test_an_emergency_stop_of_a_publisher_that_does_not_latch_holds_the_arm_before_the_controller_says_it(
+    arm, heard, wait, ros_node
+):
+    follow(arm, heard, wait)
+    button = ros_node.create_publisher(Bool, topics.EMERGENCY_STOP, 10)
+    wait(lambda: button.get_subscription_count() == 1, "the bridge's ear")
+    button.publish(Bool(data=True))
+    wait(lambda: heard["hold"][-1].data.startswith("EMERGENCY_STOP"), "the emergency stop")
+    arm["stops"].publish(Bool(data=False))
+    told = len(heard["told"])
+    wait(lambda: len(heard["told"]) > told + 8, "commands to stay")
+    assert heard["hold"][-1].data.startswith("EMERGENCY_STOP"), "nobody takes back the stop of another"
+    button.publish(Bool(data=False))
+    wait(lambda: heard["hold"][-1].data == "", "following again")
 
 
 def test_a_bridge_that_is_ended_while_the_arm_moves_brings_it_to_rest_first(arm, heard, wait):

@@ -30,6 +30,7 @@ from flow_rag_vla.nodes.conversions import robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from flow_rag_vla.nodes.other_commands import OtherCommands
 from flow_rag_vla.nodes.parameters import NodeParameters
+from flow_rag_vla.nodes.polling import PolledSubscription
 from flow_rag_vla.nodes.priority import RaisedPriority
 from flow_rag_vla.nodes.robot_messages import (
     ARM_TYPES,
@@ -102,7 +103,11 @@ class Robot(Node):
         if profile.wrench:
             self.create_subscription(WrenchStamped, profile.wrench, self._on_wrench, qos.NEWEST)
         self.create_subscription(ControlCommand, topics.COMMAND, self._on_command, qos.command_profile(TICK_S))
-        self.create_subscription(Bool, topics.EMERGENCY_STOP, self._on_stop, qos.STATE)
+        # As the controller does: one subscription for publishers that latch, one for those that do not, which the first
+        # would not hear. Read before each command, so that those who say often that they ask for no stop cost little.
+        self._stops = [
+            PolledSubscription(self, Bool, topics.EMERGENCY_STOP, profile) for profile in (qos.STATE, qos.EVENT)
+        ]
         # Steady: a clock that jumps must not stop or double the commands of an arm.
         self.create_timer(1.0 / profile.command_rate, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics = Diagnostics(self, profile.name, self._health)
@@ -253,13 +258,17 @@ class Robot(Node):
             )
             self._follower.command(target, steady_ns, command.mode in _ASKED)
 
-    def _on_stop(self, message: Bool) -> None:
-        self._gate.stop(bool(message.data))
-        if message.data:
-            self._follower.stop()
+    def _take_stops(self) -> None:
+        """Hear whether somebody asks for the emergency stop, without waiting for the controller to say so."""
+        for stops in self._stops:
+            for message, sender in stops.take_with_sender():
+                self._gate.stop(bool(message.data), sender)
+                if message.data:
+                    self._follower.stop()
 
     def _tick(self) -> None:
         now = time.monotonic_ns()
+        self._take_stops()
         if who := self._commands.who():
             self._follower.contested(who, now)
         if not self._sent and self._sensed_ns and now - self._sensed_ns < _LISTENING_S * 1e9:

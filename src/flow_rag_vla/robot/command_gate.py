@@ -19,7 +19,7 @@ class Admission(Enum):
 class CommandGate:
     """Lets commands through.
 
-    Of two controllers, as two graphs in one domain have, the one that has counted further is followed until it falls
+    Of two controllers, as two graphs in one domain have, the one whose tick count is higher is followed until it falls
     silent, never both in turns: each would pull the arm to its own target. An emergency stop of either holds.
 
     Args:
@@ -29,14 +29,23 @@ class CommandGate:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._asked = False
+        self._asking: set[bytes] = set()
+        """Who asks for an emergency stop that no controller has latched yet."""
         self._tick: int | None = None
         self._followed_ns = 0
         self._stopped_ns: int | None = None
 
-    def stop(self, asked: bool) -> None:
-        """Take what the topic of the emergency stop says; it counts until a controller has latched the stop itself."""
-        self._asked = asked
+    def stop(self, asked: bool, sender: bytes = b"") -> None:
+        """Take what somebody says on the topic of the emergency stop.
+
+        A stop counts until a controller has latched it itself, or until the one who asked for it takes it back: others,
+        who may say many times a second that they ask for none, do not.
+
+        Args:
+            asked: whether the stop is asked for, or taken back.
+            sender: id of the one who says it; empty where the middleware tells none.
+        """
+        (self._asking.add if asked else self._asking.discard)(sender)
 
     def admit(self, tick: int, stamp_ns: int, emergency: bool, clock_ns: int, steady_ns: int) -> tuple[Admission, str]:
         """What becomes of a command, and why if it is refused.
@@ -54,7 +63,8 @@ class CommandGate:
             return Admission.REFUSED, text
         if emergency:
             # From here on the controller latches it.
-            self._asked, self._stopped_ns = False, steady_ns
+            self._asking.clear()
+            self._stopped_ns = steady_ns
         heard = self._tick is not None and self._recent(self._followed_ns, steady_ns)
         if heard and self._tick is not None and tick <= self._tick:
             if emergency:
@@ -65,7 +75,7 @@ class CommandGate:
         if emergency:
             return Admission.STOPS, ""
         # One controller's stop must hold although another goes on.
-        if self._asked or (self._stopped_ns is not None and self._recent(self._stopped_ns, steady_ns)):
+        if self._asking or (self._stopped_ns is not None and self._recent(self._stopped_ns, steady_ns)):
             return Admission.PASSED_OVER, ""
         return Admission.FOLLOWED, ""
 
