@@ -39,8 +39,8 @@ class SceneReset:
 
     def ask(self, request: ResetSimulation.Request, limit_s: float) -> None:
         """Ask, as soon as the service is there, and give up after so many seconds."""
-        self._request, self._reply = request, None
-        self._limit_s = limit_s
+        self.forget()
+        self._request, self._limit_s = request, limit_s
         self._deadline_ns = self._now_ns() + int(limit_s * 1e9)
         self._send()
 
@@ -56,6 +56,9 @@ class SceneReset:
 
     def forget(self) -> None:
         """Wait for no answer any more."""
+        if self._reply is not None:
+            # A client keeps every request that is not answered.
+            self._client.remove_pending_request(self._reply)
         self._request = self._reply = None
 
     def _send(self) -> None:
