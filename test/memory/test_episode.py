@@ -50,6 +50,34 @@ def test_a_series_stays_short_and_forgets_when_the_clock_is_set_back():
     assert series.nearest(2000, 1000) is None and series.at(0) is None
 
 
+@pytest.mark.parametrize("noted", [2, 3, 200])
+def test_what_was_in_force_before_the_span_of_a_series_is_still_known_in_it(noted):
+    series: Series[int] = Series(1000)
+    for stamp in range(noted):
+        series.append(stamp, stamp)
+    series.append(10_000, -1)
+    assert series.at(9_999) == noted - 1
+
+
+def test_a_hand_that_was_left_open_for_longer_than_anything_is_kept_is_seen_to_close():
+    memory = EpisodeMemory(60 * SECOND)
+    memory.command_hand(0, True)
+    memory.command_hand(100 * SECOND, False)
+    memory.begin(2, "push", 200 * SECOND)
+    memory.command_hand(200 * SECOND, False)
+    memory.command_hand(205 * SECOND, True)
+    assert memory.first_closed_ns == 205 * SECOND
+
+
+def test_an_episode_begins_without_the_phase_of_the_one_before():
+    memory = EpisodeMemory(60 * SECOND)
+    memory.begin(1, "push", 0)
+    memory.phases.append(SECOND, "release")
+    assert memory.cancel().phases == ("release",)
+    memory.begin(2, "push", 2 * SECOND)
+    assert not memory.phases.at(2 * SECOND) and memory.cancel().phases == ()
+
+
 class Robot:
     """An episode told step by step."""
 

@@ -156,6 +156,8 @@ class EpisodeMemory:
         """Start an episode; what an unfinished one would have taught is dropped."""
         self._begin(episode_id, task, stamp_ns)
         self._running = True
+        # Until its own phase is announced it has none: the last one of the episode before says nothing about it.
+        self.phases.append(stamp_ns, "")
 
     def answered(self, stamp_ns: int, shares: Mapping[int, float]) -> None:
         """Note how much of the answer to the embedding of this stamp is each case's own."""
@@ -397,7 +399,7 @@ class EpisodeMemory:
             uses=(*self._uses.values(), *(CaseUse(case_id) for case_id in passed_over)),
             failures=tuple(self._pending),
             task=self._task,
-            phases=tuple(sorted({phase for _, phase in self.phases.between(self._started_ns - 1, LAST_NS)})),
+            phases=tuple(sorted({phase for _, phase in self.phases.between(self._started_ns - 1, LAST_NS) if phase})),
             intervened=self._intervened,
             episode_id=self._episode_id,
         )

@@ -14,7 +14,10 @@ JUMP_NS = 1_000_000_000
 
 
 class Series(Generic[T]):
-    """Values in the order of their stamps, as far back as ``span_ns`` from the newest."""
+    """Values in the order of their stamps, as far back as ``span_ns`` from the newest.
+
+    The last value before that is kept too: where only changes are noted, it is the one that was in force there.
+    """
 
     def __init__(self, span_ns: int) -> None:
         self.span_ns = span_ns
@@ -32,9 +35,9 @@ class Series(Generic[T]):
         place = bisect_right(self._stamps, stamp_ns)
         self._stamps.insert(place, stamp_ns)
         self._values.insert(place, value)
-        old = bisect_left(self._stamps, self._stamps[-1] - self.span_ns)
+        old = bisect_right(self._stamps, self._stamps[-1] - self.span_ns) - 1
         # In strides: moving a whole list at every append would cost more than the values are worth.
-        if old >= 64 or (old and old > len(self._stamps) // 2):
+        if old >= 64 or old > len(self._stamps) // 2:
             del self._stamps[:old], self._values[:old]
 
     def clear(self) -> None:
