@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.memory import store as store_module
+from flow_rag_vla.memory import database as database_module
 from flow_rag_vla.memory.backlog import Backlog
 from flow_rag_vla.memory.case import CaseError
 from flow_rag_vla.memory.credit import CaseUse, UseResult
@@ -28,7 +28,7 @@ from flow_rag_vla.memory.store import StoreUnavailableError
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """A held file is given up at once."""
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.01)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_rag_vla.core.failure import Evidence, FailureType
-from flow_rag_vla.memory import store as store_module
+from flow_rag_vla.memory import database as database_module
 from flow_rag_vla.memory.case import FailureCase
 from flow_rag_vla.memory.schema import APPLICATION_ID, MIGRATIONS
 from flow_rag_vla.memory.store import (
@@ -166,19 +166,17 @@ def test_an_interrupted_change_leaves_nothing(make, database):
 def test_changing_a_case_that_is_not_there_says_so(make, database):
     with closing(FailureStore(database)) as store:
         with pytest.raises(UnknownCaseError, match="no failure case has id 7"):
-            store.update(make.case(1, case_id=7))
-        store.record_use([7], True)
+            store.add([make.case(2)], change=[make.case(1, case_id=7)])
+        assert store.page(CaseFilter(), 0, 9)[0] == 0, "nothing of it was stored"
 
 
 def test_a_case_keeps_its_id_and_creation_when_it_changes(make, database):
     with closing(FailureStore(database)) as store:
         case_id = store.add([make.case(1)])[0]
-        store.record_use([case_id], True)
         before = store.get([case_id])[case_id]
-        store.update(dataclasses.replace(before, note="seen twice", created_ns=5))
+        store.add([], change=[dataclasses.replace(before, note="seen twice", created_ns=5)])
         after = store.get([case_id])[case_id]
         assert_same(after, dataclasses.replace(before, note="seen twice"))
-        assert (after.uses, after.successes) == (1, 1)
 
 
 def test_another_connection_that_writes_is_noticed(make, database):
@@ -191,7 +189,7 @@ def test_another_connection_that_writes_is_noticed(make, database):
 
 
 def test_a_lock_that_another_program_holds_is_named(make, database, monkeypatch):
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.01)
     with closing(FailureStore(database)) as store, closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="another program holds it"):

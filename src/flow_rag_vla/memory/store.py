@@ -10,10 +10,8 @@ and never wait for the writer.
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,38 +20,29 @@ import numpy as np
 
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase, GroupKey
+from flow_rag_vla.memory.database import CorruptStoreError, Database, StoreError, StoreUnavailableError
 from flow_rag_vla.memory.images import CaseImage, put_images
 from flow_rag_vla.memory.inspection import is_checked_at_opening, suspicion
-from flow_rag_vla.memory.rows import COLUMNS, RowError, check_row, insert_case, load_cases, update_case
-from flow_rag_vla.memory.schema import APPLICATION_ID, MIGRATIONS
+from flow_rag_vla.memory.rows import COLUMNS, check_row, insert_case, load_cases, update_case
+
+__all__ = [
+    "CaseFilter",
+    "CaseSummary",
+    "Change",
+    "CorruptStoreError",
+    "EncoderMismatchError",
+    "FailureStore",
+    "StoreError",
+    "StoreUnavailableError",
+    "UnknownCaseError",
+]
 
 BATCH = 512
 """Rows read at once: a million cases must not be in memory twice."""
 
-BUSY_TIMEOUT_S = 5.0
-
-CACHE_KIB = 512
-"""Pages of the file that each connection keeps, a quarter of SQLite's default: every thread has one, and behind them
-the system keeps the same pages once for all."""
-
 SUMMARY_COLUMNS = (
     "case_id, task, phase, failure_type, correction IS NOT NULL, uses, successes, retired, created_ns, embedding"
 )
-
-
-class StoreError(RuntimeError):
-    """The store cannot do what was asked; the text names the file and the remedy."""
-
-
-class StoreUnavailableError(StoreError):
-    """The file cannot be used now: its disk is full, another program holds it, or it may not be written.
-
-    Nothing was changed, and the same may succeed later.
-    """
-
-
-class CorruptStoreError(StoreError):
-    """The database file is damaged."""
 
 
 class EncoderMismatchError(StoreError):
@@ -114,7 +103,7 @@ class CaseFilter:
         return " AND ".join(terms), values
 
 
-class FailureStore:
+class FailureStore(Database):
     """An open database of failure cases."""
 
     def __init__(self, path: str | Path, *, create: bool = True, verify: bool = True) -> None:
@@ -130,23 +119,10 @@ class FailureStore:
             CorruptStoreError: if it is damaged (``salvage`` rescues what is intact).
             StoreError: if it is missing, of another program or a newer version, or cannot be opened.
         """
-        self.path = Path(path).expanduser()
-        if not create and not self.path.is_file():
-            raise StoreError(f"{self.path}: there is no such database; check the path")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.path}: its folder cannot be made ({error}); choose another path") from error
-        self._lock = threading.RLock()
-        # Not the lock above: a thread's first read must not wait for a change that is being written.
-        self._connections_lock = threading.Lock()
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        super().__init__(path, create=create)
         self._stamp: EncoderStamp | None = None
         try:
             with self._translated("opened"):
-                self._writer = self._connect()
-                self._prepare()
                 self.unverified = verify and not is_checked_at_opening(self.path)
                 if verify and not self.unverified:
                     self._verify()
@@ -154,12 +130,6 @@ class FailureStore:
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Close every connection."""
-        with self._lock, self._connections_lock:
-            while self._connections:
-                self._connections.pop().close()
 
     @property
     def stamp(self) -> EncoderStamp | None:
@@ -191,8 +161,13 @@ class FailureStore:
     ) -> list[int]:
         """Store cases, drop others and change others in one transaction; give the ids of the new ones.
 
-        Everything is durable on return. ``change``: stored cases as they are to be, found by their ids; ``images``:
-        pictures of new cases, by place in ``cases``.
+        Everything is durable on return.
+
+        Args:
+            cases: new ones.
+            remove: ids; those that are not there are ignored.
+            change: stored cases as they are to be, found by their ids; id and moment of creation stay.
+            images: pictures of new cases, by place in ``cases``.
 
         Raises:
             EncoderMismatchError: if a case was made by another encoder than those stored.
@@ -230,11 +205,6 @@ class FailureStore:
                 insert_case(connection, case, case.created_ns, case.case_id)
         if cases:
             self._stamp = cases[0].stamp
-
-    def checkpoint(self) -> None:
-        """Bring everything from the log into the one file."""
-        with self._lock, self._translated("written"):
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def get(self, ids: Iterable[int]) -> dict[int, FailureCase]:
         """Read whole cases; ids that are not there are left out.
@@ -301,25 +271,6 @@ class FailureStore:
         with self._lock, self.transaction() as connection:
             connection.execute("DELETE FROM changes WHERE change_id < ?", (before.change_id,))
 
-    def update(self, case: FailureCase) -> None:
-        """Replace what may change of a stored case (everything but its id and its creation).
-
-        Raises:
-            UnknownCaseError: if no case has its id.
-            StoreError: if it cannot be written; the case is as it was then.
-        """
-        self.check_stamp(case.stamp)
-        with self._lock, self.transaction() as connection:
-            _update(connection, case)
-
-    def record_use(self, ids: Iterable[int], success: bool) -> None:
-        """Count one use of each case, and one success if it was one; unknown ids are ignored."""
-        with self._lock, self.transaction() as connection:
-            connection.executemany(
-                "UPDATE cases SET uses = uses + 1, successes = successes + ? WHERE case_id = ?",
-                [(int(success), case_id) for case_id in ids],
-            )
-
     def settings(self) -> dict[str, str]:
         """What is kept beside the cases, by name."""
         with self._translated("read"):
@@ -353,83 +304,11 @@ class FailureStore:
                 if len(blob) == 4 * dimension
             ]
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection for reading.
-
-        Raises:
-            StoreError: if it cannot be read.
-        """
-        with self._translated("read"):
-            yield self._reader()
-
-    def data_version(self) -> int:
-        """A number that changes when another connection, such as the console command's, has written."""
-        with self._lock, self._translated("read"):
-            return int(self._writer.execute("PRAGMA data_version").fetchone()[0])
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock of the file; on leaving everything is durable, on an exception nothing happened.
-
-        Raises:
-            StoreError: if it cannot be written.
-        """
-        with self._lock, self._translated("written"):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
-
     def _check_stamps(self, cases: Sequence[FailureCase]) -> None:
         for case in cases:
             self.check_stamp(case.stamp)
             if case.stamp != cases[0].stamp:
                 raise EncoderMismatchError(f"cases of {cases[0].stamp} and {case.stamp} cannot be stored together")
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            str(self.path), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        connection.row_factory = sqlite3.Row
-        with self._connections_lock:
-            self._connections.append(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
-
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-        return connection
-
-    def _prepare(self) -> None:
-        application = int(self._writer.execute("PRAGMA application_id").fetchone()[0])
-        tables = int(self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-        version = int(self._writer.execute("PRAGMA user_version").fetchone()[0])
-        if tables and application != APPLICATION_ID:
-            raise StoreError(f"{self.path} is a SQLite database of another program; choose another path")
-        if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{self.path} has schema {version}, this program knows up to {len(MIGRATIONS)}; update the program"
-            )
-        # Only now: it changes the file, which might have been another program's.
-        self._writer.execute("PRAGMA journal_mode = WAL")
-        for number in range(version, len(MIGRATIONS)):
-            with self.transaction() as connection:
-                if int(connection.execute("PRAGMA user_version").fetchone()[0]) > number:
-                    # Another program opened the file at the same moment and was first.
-                    continue
-                for statement in MIGRATIONS[number]:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {number + 1}")
 
     def _verify(self) -> None:
         answer = str(self._writer.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -446,42 +325,6 @@ class FailureStore:
         if some is None or "encoder" not in values:
             return None
         return EncoderStamp(values["encoder"], values["encoder_revision"], int(values["dimension"]))
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except RowError as error:
-            raise CorruptStoreError(self._corrupt(str(error))) from error
-        except sqlite3.Error as error:
-            raise self._store_error(error, doing) from error
-
-    def _store_error(self, error: sqlite3.Error, doing: str) -> StoreError:
-        if isinstance(error, sqlite3.OperationalError):
-            text = str(error)
-            if "full" in text or "I/O" in text:
-                return StoreUnavailableError(
-                    f"{self.path} could not be {doing}: {text}; nothing was changed; free space on its disk, try again"
-                )
-            if "locked" in text or "busy" in text:
-                return StoreUnavailableError(
-                    f"{self.path} could not be {doing}: another program holds it for {BUSY_TIMEOUT_S:g} s; end that one"
-                )
-            if "decode to UTF-8" in text:
-                # Bytes of another place where words were; what stands there belongs in no sentence.
-                return CorruptStoreError(self._corrupt(text.partition(" with text ")[0]))
-            return StoreUnavailableError(
-                f"{self.path} could not be {doing}: {text}; check the path and its permissions"
-            )
-        if type(error) is sqlite3.DatabaseError:
-            return CorruptStoreError(self._corrupt(str(error)))
-        return StoreError(f"{self.path} could not be {doing}: {error}")
-
-    def _corrupt(self, what: str) -> str:
-        return (
-            f"{self.path} is damaged ({what}); restart the failure memory or run the console command `memory salvage` "
-            "to save what is intact into a fresh file, the damaged one is kept"
-        )
 
 
 def _update(connection: sqlite3.Connection, case: FailureCase) -> None:
