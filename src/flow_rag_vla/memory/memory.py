@@ -27,7 +27,8 @@ from flow_rag_vla.memory.case import (
 )
 from flow_rag_vla.memory.conflicts import lost_to, prevails
 from flow_rag_vla.memory.credit import CaseUse, UseResult
-from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError, within_limits
+from flow_rag_vla.memory.editing import CaseEdit
+from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.inspection import Inspection
@@ -278,49 +279,38 @@ class FailureMemory(CaseReader):
             CaseError: if the correction does not fit the failed chunk.
             StoreError: if it cannot be written; nothing was changed then.
         """
+        change = CaseEdit(
+            correction, correction_source, forget_correction, misreading, forget_misreading, failure_type, note
+        )
         with self._write_lock:
-            before = self.get(case_id)
-            after, said = before, []
-            if correction is not None:
-                if correction_source == "later_success":
-                    # The policy may have asked for more than the controller then did.
-                    correction = within_limits(correction, self.settings.guard.limits)
-                after = dataclasses.replace(after, correction=correction, correction_source=correction_source)
-                said.append(f"correction by {correction_source}")
-            elif forget_correction:
-                after = dataclasses.replace(after, correction=None, correction_source="")
-                said.append("correction forgotten")
-            if misreading is not None:
-                after = dataclasses.replace(after, misreading=misreading)
-                said.append("misreading")
-            elif forget_misreading:
-                after = dataclasses.replace(after, misreading=None)
-                said.append("misreading forgotten")
-            if failure_type is not None:
-                after = dataclasses.replace(after, failure_type=failure_type)
-                said.append(f"type {before.failure_type.name.lower()} to {failure_type.name.lower()}")
-            if note is not None:
-                after = dataclasses.replace(after, note=note)
-                said.append("note")
+            after, detail = change.applied(self.get(case_id), self.settings.guard.limits)
             doubted = None if misreading is None or force else self.doubted(after)
             if doubted is not None:
                 self._guarded += 1
                 raise GuardError(f"case {case_id} keeps what it has: {doubted}")
-            beaten: list[FailureCase] = []
-            if correction is not None:
-                refusal = self.guard().unsafe(after) if force else self.guard().refusal(after)
-                if refusal is not None:
-                    self._guarded += 1
-                    raise GuardError(f"case {case_id}: {refusal.text}")
-                if not after.retired:
-                    stopped, beaten = ("", []) if force else self._tried(after)
-                    if stopped:
-                        raise GuardError(f"case {case_id} keeps what it has: {stopped}")
-            learned = misreading is not None or (correction is not None and correction_source != "human")
-            detail = ", ".join(said) or "nothing"
-            after = self.revised(after, "learned" if learned else "edited", f"{detail}: {reason}" if reason else detail)
+            beaten = [] if correction is None else self._beaten_by(after, force=force)
+            after = self.revised(after, change.kind, f"{detail}: {reason}" if reason else detail)
             self.apply([], {item.case_id: item for item in (*beaten, after)})
             return after
+
+    def _beaten_by(self, edited: FailureCase, *, force: bool) -> list[FailureCase]:
+        """The active cases that a case with a new correction contradicts and beats, as they are to be stored.
+
+        force: only that the correction is a safe motion is tried
+
+        Raises:
+            GuardError: if the correction may not be taken.
+        """
+        refusal = self.guard().unsafe(edited) if force else self.guard().refusal(edited)
+        if refusal is not None:
+            self._guarded += 1
+            raise GuardError(f"case {edited.case_id}: {refusal.text}")
+        if force or edited.retired:
+            return []
+        stopped, beaten = self._tried(edited)
+        if stopped:
+            raise GuardError(f"case {edited.case_id} keeps what it has: {stopped}")
+        return beaten
 
     def retire(self, case_id: int, retired: bool = True, reason: str = "") -> FailureCase:
         """Take a case out of every search, or back in; it stays on disk.
