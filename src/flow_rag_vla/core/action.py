@@ -17,6 +17,9 @@ TRANSLATION, ROTATION, MOTION = slice(0, 3), slice(3, 6), slice(0, 6)
 YAW, GRIPPER = 5, 6
 """Where the parts of an action stand, on the last axis of any array of actions."""
 
+CLOSED_BELOW = 0.5
+"""A commanded opening of the gripper (0 to 1) below this means: close."""
+
 CONTROL_RATE_HZ = 40.0
 TICK_S = 1.0 / CONTROL_RATE_HZ
 TICK_NS = 25_000_000

@@ -8,8 +8,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-CLOSED_BELOW = 0.5
-"""A commanded opening (0 to 1) below this means: close."""
+from flow_rag_vla.core.action import CLOSED_BELOW
 
 
 @dataclass(frozen=True, slots=True)

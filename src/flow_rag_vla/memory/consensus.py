@@ -39,11 +39,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flow_rag_vla.core.action import ACTION_DIM, GRIPPER, CorrectionMode
+from flow_rag_vla.core.action import ACTION_DIM, CLOSED_BELOW, GRIPPER, CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.memory.calibration import conformal_threshold
 from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase
-from flow_rag_vla.memory.hindsight import CLOSED_BELOW
 from flow_rag_vla.memory.ledger import Successes, SuccessPlace
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.misreadings import FARTHEST, kernel, shifts, trust

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flow_rag_vla.core.action import CLOSED_BELOW, GRIPPER
 from flow_rag_vla.core.correction import FARTHEST_SHIFT
 from flow_rag_vla.core.phase import Phase
 from flow_rag_vla.memory.case import Array
@@ -39,9 +40,6 @@ LAST_LOOKS = 3
 MISREAD_WIDTH = 0.03
 """Metres: how alike, in where the target is ahead of the tool, two looks must be to be misread alike. The first place
 is then told to 11 mm where the policy read it 20 to 27 beside (medians in the practice above)."""
-
-CLOSED_BELOW = 0.5
-"""A commanded opening (0 to 1) below this means: close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def grasp_of(
         phases: stamps and phases of the episode, oldest first.
         tool: where the tool was at a stamp, (3,) metres in the base frame; None where that is not known.
     """
-    closing = takeover.actions[:, 6] < CLOSED_BELOW
+    closing = takeover.actions[:, GRIPPER] < CLOSED_BELOW
     for row in np.flatnonzero(closing[1:] & ~closing[:-1]) + 1:
         closed_ns = int(takeover.stamps_ns[row])
         opened = np.flatnonzero(~closing[row:])

@@ -9,10 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from flow_rag_vla.core.action import CorrectionMode
+from flow_rag_vla.core.action import CLOSED_BELOW, GRIPPER, CorrectionMode
 from flow_rag_vla.memory.backlog import Step
 from flow_rag_vla.memory.episode import EpisodeMemory
-from flow_rag_vla.memory.hindsight import CLOSED_BELOW
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.learning import Learner
 from flow_rag_vla.memory.memory import FailureMemory
@@ -68,7 +67,7 @@ class MemoryLearning:
             self._episode.use(CorrectionMode(used.correction), ids, strength, int(message.chunk_id))
         kind = msg.ControlCommand
         if message.mode in (kind.MODE_FOLLOW, kind.MODE_TAKEOVER):
-            self._episode.command_hand(to_ns(message.header.stamp), bool(message.action[6] < CLOSED_BELOW))
+            self._episode.command_hand(to_ns(message.header.stamp), bool(message.action[GRIPPER] < CLOSED_BELOW))
         if message.mode == kind.MODE_TAKEOVER or (
             self._takeover.running and message.reason == kind.REASON_TAKEOVER_LOST
         ):

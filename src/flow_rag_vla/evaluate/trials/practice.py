@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow_rag_vla.control.integrator import TargetIntegrator
-from flow_rag_vla.core.action import CONTROL_RATE_HZ, TICK_NS, TICK_S, CorrectionMode
+from flow_rag_vla.core.action import CLOSED_BELOW, CONTROL_RATE_HZ, GRIPPER, TICK_NS, TICK_S, CorrectionMode
 from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction
 from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.core.files import write_text
@@ -56,7 +56,7 @@ from flow_rag_vla.evaluate.trials.simulated_description import SimulatedDescript
 from flow_rag_vla.failure.detector import FailureDetector
 from flow_rag_vla.failure.sample import Command, Episode
 from flow_rag_vla.memory.consensus import ConsensusMemory
-from flow_rag_vla.memory.hindsight import CLOSED_BELOW, explained, grasp_of
+from flow_rag_vla.memory.hindsight import explained, grasp_of
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.store import FailureStore
 from flow_rag_vla.memory.takeover import Takeover, done_in
@@ -214,7 +214,7 @@ class _Record:
     @property
     def first_closed(self) -> int | None:
         """When the policy first closed the hand; None if it never did, or began so."""
-        closed = np.array([action[6] < CLOSED_BELOW for action in self.actions[: self.theirs]], dtype=bool)
+        closed = np.array([action[GRIPPER] < CLOSED_BELOW for action in self.actions[: self.theirs]], dtype=bool)
         rows = np.flatnonzero(closed[1:] & ~closed[:-1])
         return int(rows[0] + 1) * TICK_NS if len(rows) else None
 
