@@ -315,6 +315,12 @@ def test_a_robot_state_that_cannot_be_read_is_named_and_nothing_else_is_raised()
     for form in (b"\x00\x00" + data[2:20], b"\x00\x07" + data[2:9], data[:5], data[:8] + b"\xff" * 40):
         with pytest.raises(MessageError):
             robot_state_from_wire(form)
+    far = msg.RobotState()
+    far.end_effector.orientation.w = 1.0
+    robot_state_from_wire(bytes(serialize_message(far)))
+    far.end_effector.position.y = -1e200
+    with pytest.raises(MessageError, match="expected metres from the base"):
+        robot_state_from_wire(bytes(serialize_message(far)))
 
 
 def test_a_gripper_command_without_a_position_is_refused_and_the_mock_stays(start_node, ros_node, spin_until):

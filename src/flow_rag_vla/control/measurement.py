@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.core.state import FARTHEST, RobotState
 
 
 class StateRefusal(str, Enum):
@@ -81,12 +81,12 @@ class Measurement:
 def invalid_state(state: RobotState) -> str | None:
     """Say what is wrong with a state, or None.
 
-    A pose of finite numbers, within 100 m, and a quaternion of length 1 (to 1 %) is valid.
+    A pose of finite numbers, within ``FARTHEST`` of the base, and a quaternion of length 1 (to 1 %) is valid.
     """
     if state.position.shape != (3,) or state.orientation.shape != (4,):
         return f"pose has shapes {state.position.shape} and {state.orientation.shape}, expected (3,) and (4,)"
     # One comparison catches NaN, infinity and absurd numbers.
-    if not bool((np.abs(state.position) < 100.0).all()):
+    if not bool((np.abs(state.position) < FARTHEST).all()):
         return f"position is {state.position.tolist()}, expected finite metres"
     norm = float(np.sqrt(np.dot(state.orientation, state.orientation)))
     if not abs(norm - 1.0) < 0.01:

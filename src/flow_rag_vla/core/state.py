@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 GRIPPER_MAX_WIDTH = 0.08
 """Metres between the fingertips of an open Panda hand."""
 
+FARTHEST = 100.0
+"""Metres: a tool that is said to be farther from the base of its arm is not measured there."""
+
 
 def _zeros(size: int) -> NDArray[np.float64]:
     return np.zeros(size)

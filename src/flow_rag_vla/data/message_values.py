@@ -17,7 +17,7 @@ from flow_rag_vla.control.takeover import TakeoverRequest
 from flow_rag_vla.core.action import ACTION_DIM, TICK_S, ActionChunk, CorrectionMode, Provenance, invalid_actions
 from flow_rag_vla.core.correction import FARTHEST_SHIFT, Correction, told_until
 from flow_rag_vla.core.failure import Evidence
-from flow_rag_vla.core.state import RobotState
+from flow_rag_vla.core.state import FARTHEST, RobotState
 
 
 class MessageError(ValueError):
@@ -63,7 +63,7 @@ def robot_state(message: Any) -> RobotState:
     """Robot state of a ``RobotState`` message.
 
     Raises:
-        MessageError: if a number is not finite or the quaternion is not of unit length.
+        MessageError: as ``checked_robot_state``.
     """
     position, orientation = message.end_effector.position, message.end_effector.orientation
     force, torque = message.wrench.force, message.wrench.torque
@@ -84,13 +84,18 @@ def checked_robot_state(state: RobotState) -> RobotState:
     """The state itself.
 
     Raises:
-        MessageError: if a number is not finite or the quaternion is not of unit length.
+        MessageError: if a number is not finite, the tool is farther from the base than ``FARTHEST``, or the quaternion
+            is not of unit length.
     """
     # A sum of numbers of any sensible size is finite exactly if all of them are.
     total = state.position.sum() + state.orientation.sum() + state.joint_positions.sum() + state.joint_velocities.sum()
     total += state.wrench.sum() + state.gripper_width + state.gripper_effort
     if not math.isfinite(total):
         raise MessageError("robot state holds a number that is not finite; check the robot driver")
+    place: list[float] = state.position.tolist()
+    if max(map(abs, place)) >= FARTHEST:
+        # Whatever squares such a number, or makes a float32 of it, would have to deal with an overflow.
+        raise MessageError(f"robot state: position is {place}, expected metres from the base; check the robot driver")
     norm = math.sqrt(float(np.dot(state.orientation, state.orientation)))
     if abs(norm - 1.0) > 1e-2:
         raise MessageError(f"robot state: the quaternion has length {norm:.3f}, expected 1")
