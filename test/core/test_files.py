@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flow_rag_vla.core.files import file_revision, replaced_file, write_text
+from flow_rag_vla.core.files import file_revision, replaced_file, state_file, write_text
+from flow_rag_vla.core.parameters import ParameterError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -48,3 +49,13 @@ def test_a_replaced_file_follows_the_umask(tmp_path):
 def test_a_folder_that_takes_no_files_is_a_refusal_with_the_files_name():
     with pytest.raises(PermissionError, match=r"no file can be made there: '/proc/figures\.json'"):
         write_text("/proc/figures.json", "{}")
+
+
+def test_without_a_home_folder_a_file_of_a_state_asks_for_a_path(monkeypatch):
+    def homeless(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(ParameterError, match=r"emergency_stop_file: no home folder is known .* absolute path"):
+        state_file("emergency_stop", "", "", "/")
+    assert state_file("emergency_stop", "off", "", "/") is None

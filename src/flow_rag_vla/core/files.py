@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flow_rag_vla.core.parameters import ParameterError
+
 OFF = "off"
 """Setting of a file that is not to be kept."""
 
@@ -61,13 +63,20 @@ def state_file(name: str, setting: str, domain: str, namespace: str) -> Path | N
         setting: a path; empty: one in ``~/.ros`` for this domain and namespace; ``off``: none.
         domain: number of the ROS domain, "0" by default.
         namespace: the node's, with or without slashes.
+
+    Raises:
+        ParameterError: if no home folder is known, as in a container whose user has none.
     """
     if setting == OFF:
         return None
-    if setting:
-        return Path(setting).expanduser()
     whole = "_".join([name, domain or "0", *(part for part in namespace.split("/") if part)])
-    return Path("~/.ros/flow_rag_vla").expanduser() / whole
+    try:
+        return Path(setting).expanduser() if setting else Path("~/.ros/flow_rag_vla").expanduser() / whole
+    except RuntimeError as error:
+        raise ParameterError(
+            f"parameter {name}_file: no home folder is known ({error}); set HOME, or the parameter to an absolute path "
+            f"or to {OFF!r}"
+        ) from None
 
 
 def file_revision(*paths: str | Path) -> str:
