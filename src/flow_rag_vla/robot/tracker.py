@@ -22,7 +22,7 @@ def fastest(way: Array, speed: Array, acceleration: Array, period_s: float) -> A
 
 
 _SLOWER = 6
-"""How often in one step it is tried to be slower."""
+"""How many times within one step the speeds are lowered, at most, until they keep the share."""
 
 
 class Tracker:
@@ -42,7 +42,8 @@ class Tracker:
 
         Time that passed beyond one period does not count: a late step is no licence for a long one.
 
-        share: of the speeds (N,) that its own limits allow, how much what it moves may have, above 0 and at most 1
+        share: what the values move together may be slower than each of them by itself: gives, for speeds (N,), the
+            share of them that is allowed, above 0 and at most 1
         """
         period, acceleration = self._period, self._acceleration
         elapsed = min(max(elapsed_s, 0.0), period)
@@ -57,8 +58,8 @@ class Tracker:
                 wanted = wanted * share(wanted)
         self.velocity = np.clip(wanted, low, high)
         if share is not None and goal is not None:
-            # What is slowed down brakes value by value, and each by its own limit: what they move together may be too
-            # fast for a while longer. Then it brakes more, at most as much as it can.
+            # Each value brakes within its own limit, so that what they move together may be too fast for some steps
+            # more. Then all brake harder, each at most as hard as it can.
             for _ in range(_SLOWER):
                 part = share(self.velocity)
                 if part >= 1.0:
