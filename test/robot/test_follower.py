@@ -258,6 +258,17 @@ def test_a_joint_state_that_makes_no_sense_brings_the_arm_to_rest_until_only_goo
     assert holds[:5] == [Hold.JOINT_STATES_INVALID] * 5 and holds[-1] is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_joint_states_that_are_further_apart_than_any_number_hold_the_arm_and_disturb_no_log():
+    bench = moving()
+    for sign in (1.0, -1.0, 1.0):
+        bench.now += 25 * MS
+        assert bench.sense([sign * 1.7e308] * 7) is None
+    output = bench.tick(bench.position, sense=False)
+    assert output.hold is Hold.JOINT_STATES_INVALID and "leapt by inf rad" in output.text
+    assert np.isfinite(output.joints).all()
+
+
 def test_joint_states_of_another_driver_on_the_topic_hold_nothing_and_are_named_if_they_are_all_that_comes():
     bench = Bench()
     for _ in range(20):

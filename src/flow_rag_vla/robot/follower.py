@@ -190,7 +190,9 @@ class Follower:
         before, self._sample = self._sample, (values, now_ns)
         if before is None:
             return ""
-        away = np.abs(values - before[0])
+        # Numbers of a driver gone wild may be further apart than any number: infinitely far says the same.
+        with np.errstate(over="ignore"):
+            away = np.abs(values - before[0])
         # A way that a lag would be held for, beside what its speed allows: samples may come bunched.
         beyond = away - self._speed * ((now_ns - before[1]) / 1e9) - self._profile.tracking
         worst = int(beyond.argmax())
