@@ -36,6 +36,7 @@ class MemoryGraph:
 
     async def release(self):
         self._check()
+        self.asked.append("released")
         return "released"
 
     async def start(self, order):

@@ -402,3 +402,59 @@ def test_a_viewer_sees_everything_and_moves_nothing(page, server, board, tokens)
     page.click("#enter button")
     page.wait_for_selector("#mode:text-is('follow')")
     assert all(page.is_disabled(name) for name in ("#estop", "#start", "#stop", "#export"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 1000), (390, 844), (844, 390)])
+def test_the_emergency_stop_is_released_in_two_steps_that_leave_it_where_it_is(
+    page, server, board, graph, tokens, width, height
+):
+    def place():
+        bounds = page.locator("#estop").bounding_box()
+        return bounds["x"], bounds["y"]
+
+    fill(board)
+    stamp_ns = time.time_ns() + 10**10
+    pressed = CommandSeen(stamp_ns, 99, (0.0,) * 7, (0.5, 0.0, 0.2), "emergency_stop", "pressed", 0, 9, 1, 40.0)
+    board.add_commands([pressed])
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.click("#release")
+    page.wait_for_selector("#releasing:has-text('The robot may move again.')")
+    before = place()
+    assert page.evaluate(REACHED) == "estop", "what is asked leaves it free"
+    assert page.evaluate("document.activeElement.id") == "release-not", "Enter alone releases nothing"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#releasing", state="hidden")
+    assert page.evaluate("document.activeElement.id") == "release"
+    assert place() == before, "nor does it go elsewhere under a hand"
+
+    page.click("#release")
+    page.click("#estop")
+    page.wait_for_selector(".toast:has-text('Emergency stop is latched')")
+    assert page.is_hidden("#releasing"), "who pressed it anew wants nothing released"
+    assert "released" not in graph.asked
+
+    page.click("#release")
+    page.click("#release-now")
+    page.wait_for_selector(".toast:text-is('released')")
+    assert graph.asked.count("released") == 1 and page.is_hidden("#releasing")
+
+
+def test_a_release_that_nobody_confirms_is_taken_back_and_so_is_one_that_is_over(page, server, board, graph, tokens):
+    def command(tick, mode):
+        stamp_ns = time.time_ns() + 10**10 + tick * TICK_NS
+        return CommandSeen(stamp_ns, tick, (0.0,) * 7, (0.5, 0.0, 0.2), mode, "", 0, 9, 1, 40.0)
+
+    fill(board)
+    board.add_commands([command(99, "emergency_stop")])
+    page.clock.install()
+    page.goto(f"{server.url}live/#token={tokens[Role.OPERATOR][1]}")
+    page.click("#release")
+    page.wait_for_selector("#releasing")
+    page.clock.fast_forward(20_500)
+    page.wait_for_selector("#releasing", state="hidden")
+    page.click("#release")
+    page.wait_for_selector("#releasing")
+    board.add_commands([command(100, "follow")])
+    page.wait_for_selector("#releasing", state="hidden")
+    assert "released" not in graph.asked

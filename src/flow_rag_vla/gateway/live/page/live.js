@@ -16,6 +16,7 @@ const SILENCE_MS = 5000; // the slowest page gets a frame in 0.8 s and a picture
 const AGAIN_MS = 3000;
 const TOASTS = 5;
 const ENDING_MS = 600000;
+const RELEASING_MS = 20000;
 const last = { chunk: null, histogram: null, told: "" };
 const heard = { frame: 0, commands: 0, front: 0, wrist: 0 }; // when, by this browser's clock; 0: never
 let awake = 0; // when this page was shown again last: what it missed before is no silence
@@ -65,6 +66,7 @@ async function ask(button, path, body, said) {
 
 // Never out of reach while an answer is waited for: who presses again means it.
 $("estop").addEventListener("click", async () => {
+  askToRelease(false);
   try {
     const answer = await request("/emergency_stop", {});
     say(answer.confirmed ? "Emergency stop is latched." : `Stop sent, not confirmed: ${answer.message}`, !answer.confirmed);
@@ -72,8 +74,29 @@ $("estop").addEventListener("click", async () => {
     say(`The emergency stop may not have arrived: ${told(error)}. Use the one on the robot.`, true);
   }
 });
-$("release").addEventListener("click", () => {
-  if (confirm("Release the emergency stop? The robot may move again.")) ask($("release"), "/release", {});
+
+// Asked in the page, below the bar's buttons: a dialog of the browser would cover the emergency stop. A question that
+// nobody answers is taken back: later somebody else may stand at the robot.
+let asked = 0;
+
+function askToRelease(open) {
+  clearTimeout(asked);
+  if (open) asked = setTimeout(() => askToRelease(false), RELEASING_MS);
+  const left = $("releasing").contains(document.activeElement);
+  $("releasing").hidden = !open;
+  $("release").setAttribute("aria-expanded", String(open));
+  if (open) $("release-not").focus();
+  else if (left) $("release").focus();
+}
+
+$("release").addEventListener("click", () => askToRelease($("releasing").hidden));
+$("release-not").addEventListener("click", () => askToRelease(false));
+$("release-now").addEventListener("click", () => {
+  askToRelease(false);
+  ask($("release"), "/release", {});
+});
+$("releasing").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") askToRelease(false);
 });
 $("stop").addEventListener("click", () => ask($("stop"), "/stop", {}));
 $("order").addEventListener("submit", (event) => {
@@ -131,6 +154,7 @@ function showState(state) {
   put($("reason"), state.reason);
   $("reason").title = state.reason;
   $("release").hidden = state.mode !== "emergency_stop";
+  if ($("release").hidden && !$("releasing").hidden) askToRelease(false);
   const facts = [];
   const fact = (name, value) => facts.push(element("span", {}, `${name} `, element("b", { textContent: value })));
   if (state.chunk) fact("row", `${state.row} of chunk ${state.chunk}`);
@@ -321,6 +345,7 @@ document.addEventListener("visibilitychange", () => {
 function gate(why) {
   const opened = $("gate").hidden;
   memory.close();
+  askToRelease(false);
   $("main").hidden = $("controls").hidden = true;
   $("gate").hidden = false;
   if (why) put($("gate-why"), why);
