@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
@@ -22,11 +23,13 @@ from std_srvs.srv import Trigger
 
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
+from flow_rag_vla.nodes.bag_player import offered_profile
 from flow_rag_vla_interfaces.msg import Evidence
 
 START = 1_700_000_000_000_000_000
 SENSORS = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 STRING, JOINTS = "std_msgs/msg/String", "sensor_msgs/msg/JointState"
+STATUS = "flow_rag_vla_interfaces/msg/EpisodeStatus"
 
 
 def offered(reliable: bool, latched: bool) -> Qos:
@@ -197,3 +200,63 @@ def test_what_cannot_be_played_is_said_in_one_line(start_node, tmp_path, paramet
     player = start_node("bag_player", **values)
     assert player.wait() == 2
     assert said in player.text and "Traceback" not in player.text
+
+
+def test_a_bag_of_another_namespace_is_not_waited_for_without_end_but_named(start_node, ros_node, spin_until, tmp_path):
+    definitions = Definitions()
+    with BagWriter(tmp_path / "bag", definitions) as writer:
+        for topic, kind in (("/lab/left/episode_status", STATUS), ("/joint_states", JOINTS)):
+            writer.add_topic(topic, kind)
+            writer.write_message(topic, START, definitions.message(kind))
+    player = start_node("bag_player", bag=str(tmp_path / "bag"), wait_for=listening(ros_node))
+    assert player.wait() == 2
+    assert "in the namespace '/lab/left'" in player.text and "--namespace lab/left" in player.text
+    # Renamed it is a bag of this one, and without anybody who is to follow it any bag is played.
+    told = {"remap": ["/lab/left/episode_status:=/episode_status"], "wait_for": listening(ros_node), "paused": True}
+    for values in (told, {"paused": True}):
+        player = start_node("bag_player", bag=str(tmp_path / "bag"), **values)
+        spin_until(lambda player=player: player.said("playing 2 topics"), 40)
+
+
+def test_whoever_asks_for_a_deadline_hears_the_bag_as_it_heard_the_recorded_publisher(
+    start_node, ros_node, spin_until, tmp_path
+):
+    definitions, heard = Definitions(), []
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        text, digest = definitions.definition(STRING)
+        steady = offered(True, False)._replace(deadline=QosTime(0, 100_000_000), lifespan=QosTime(0, 50_000_000))
+        notes = writer.add_connection("/notes", STRING, msgdef=text, rihs01=digest, offered_qos_profiles=(steady,))
+        for index in range(5):
+            message = definitions.message(STRING, data=str(index))
+            writer.write(notes, START + index * 50_000_000, definitions.serialize(message, STRING))
+    asked = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, deadline=Duration(nanoseconds=100_000_000))
+    ros_node.create_subscription(String, "notes", lambda message: heard.append(message.data), asked)
+    player = start_node("bag_player", bag=str(tmp_path / "bag"), wait_for=listening(ros_node))
+    spin_until(lambda: not player.alive, 40, "the end of the bag")
+    spin_until(lambda: len(heard) == 5, 5, f"five notes; there are {heard}")
+
+
+def test_of_several_recorded_publishers_the_weakest_offer_is_made():
+    short, long = QosTime(0, 100_000_000), QosTime(2, 0)
+    manual = {"liveliness": QosLiveliness.MANUAL_BY_TOPIC}
+    first = offered(True, False)._replace(deadline=short, liveliness_lease_duration=short, **manual)
+    second = offered(True, False)._replace(deadline=long, liveliness_lease_duration=long, **manual)
+    both = offered_profile([first, second])
+    assert both.deadline == both.liveliness_lease_duration == Duration(seconds=2)
+    assert both.liveliness is LivelinessPolicy.MANUAL_BY_TOPIC
+    for weaker in (QosTime(0, 0), QosTime(2**31 - 1, 2**32 - 1), QosTime(9_223_372_036, 854_775_807)):
+        weakest = offered_profile([first, offered(True, False)._replace(deadline=weaker)])
+        assert weakest.deadline == weakest.liveliness_lease_duration == QoSProfile(depth=1).deadline
+        assert weakest.liveliness is LivelinessPolicy.AUTOMATIC
+
+
+def test_a_reader_that_can_receive_nothing_keeps_no_bag_from_being_played(start_node, ros_node, spin_until, tmp_path):
+    notes: list[str] = []
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    ros_node.create_subscription(String, "notes", lambda message: notes.append(message.data), latched)
+    # Joint states were offered best effort: a viewer that insists on every one of them never hears them.
+    ros_node.create_subscription(JointState, "joint_states", lambda _message: None, 10)
+    player = start_node("bag_player", bag=str(write(tmp_path / "bag", 8)), wait_for=listening(ros_node), rate=4.0)
+    spin_until(lambda: not player.alive, 40, "the end of the bag")
+    assert player.wait() == 0 and "incompatible QoS" in player.text
+    spin_until(lambda: notes == ["hello"], 5)

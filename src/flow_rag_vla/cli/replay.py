@@ -156,7 +156,7 @@ def _supervise(
     from flow_rag_vla.nodes.player_control import PlayerControl
 
     supervisor = Supervisor(processes, logs, lambda sentence: warn(console, sentence))
-    code = 0
+    log, told, code = logs / "bag_player.log", set[str](), 0
     try:
         supervisor.start()
         with interruptible(), PlayerControl(namespace, rate) as control, _keys() as keyboard:
@@ -173,11 +173,9 @@ def _supervise(
                     break
                 if ended or (keyboard and not _handle_key(console, control)):
                     break
+                _tell(console, log, told)
                 time.sleep(0.05)
-        log = logs / "bag_player.log"
-        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-            if "[WARN]" in line or "[ERROR]" in line:
-                warn(console, line.split(": ", 1)[-1])
+        _tell(console, log, told)
         if code == 0:
             console.print(last_line(log).split(": ", 1)[-1], markup=False)
     except KeyboardInterrupt:
@@ -190,6 +188,14 @@ def _supervise(
         console.print(f"[red]had to be killed: {', '.join(killed)}[/red]")
         code = 1
     return code
+
+
+def _tell(console: Console, log: Path, told: set[str]) -> None:
+    """Print what the player warned of, each line once, and none before it is whole."""
+    for line in log.read_text(errors="replace").split("\n")[:-1] if log.exists() else ():
+        if line not in told and ("[WARN]" in line or "[ERROR]" in line):
+            told.add(line)
+            warn(console, line.split(": ", 1)[-1])
 
 
 @contextmanager

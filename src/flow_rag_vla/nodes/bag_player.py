@@ -16,11 +16,20 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from rosbags.interfaces import Qos, QosDurability, QosReliability
+from rosbags.interfaces import Qos, QosDurability, QosLiveliness, QosReliability, QosTime
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
@@ -44,6 +53,12 @@ from flow_rag_vla.nodes.stamps import to_stamp
 RECORDER = "recorder"
 RECORDER_PATIENCE_S = 10.0
 """Discovery between two processes takes up to three seconds; what is not found by then is not wanted."""
+
+STILL_WAITING_S = 20.0
+"""After which it is said who hears nothing of the bag yet. A graph that was just started has its models to load."""
+
+_UNLIMITED_NS = (2**31 - 1) * 10**9
+"""DDS' own infinity is as many seconds; that of ROS is longer."""
 
 LATCHED_SETTLE_S = 0.5
 """After the first subscribers are there: time for the others of a graph that has just been started."""
@@ -74,6 +89,13 @@ class BagPlayer(Node):
             self._open(channel)
         if not self._outputs:
             raise StartError(f"parameter bag: nothing of {self._bag.path} can be played; {self._why_silent()}")
+        if settings.wait_for and (elsewhere := self._elsewhere()):
+            name = elsewhere.strip("/")
+            remedy = f"give --namespace {name} (namespace:={name} with ros2 launch)" if name else "give no namespace"
+            raise StartError(
+                f"parameter bag: its graph was in the namespace {elsewhere!r}; who is to follow it is in "
+                f"{self.get_namespace()!r} and would hear nothing: {remedy}, or remap its topics"
+            )
         self._playback = Playback(
             self._tell_time,
             lambda: self._settings.value.rate,
@@ -123,6 +145,22 @@ class BagPlayer(Node):
         if convert is not None:
             self.get_logger().info(f"{channel.topic}: {channel.msgtype} of another version is converted by field names")
         self._outputs[channel.topic] = self.create_publisher(message_type, name, self._profile(channel)), convert
+
+    def _elsewhere(self) -> str:
+        """The namespace of the bag's graph if nothing of that is played into this one; empty where that is not so."""
+        names = [topic.name for topic in (*TOPICS, *ARM_TOPICS) if not topic.name.startswith("/")]
+        here = {self.resolve_topic_name(name) for name in names}
+        # By our own types: /lab/joint_states may be anybody's.
+        own = {
+            channel.topic for channel in self._bag.channels if channel.msgtype.startswith("flow_rag_vla_interfaces/")
+        }
+        played = {self._outputs[topic][0].topic_name for topic in own & self._outputs.keys()}
+        if played & here:
+            return ""
+        found = {
+            heard.removesuffix(f"/{name}") or "/" for heard in played for name in names if heard.endswith(f"/{name}")
+        }
+        return min(found, key=len, default="")
 
     def _profile(self, channel: McapChannel) -> QoSProfile:
         """As recorded; a bag that does not say gets what the graph declares for the topic."""
@@ -199,6 +237,8 @@ class BagPlayer(Node):
         wanted = set(self._settings.value.wait_for) - {RECORDER}
         recorded = RECORDER in self._settings.value.wait_for
         settled_ns = 0
+        told = False
+        still_ns = time.monotonic_ns() + int(STILL_WAITING_S * 1e9)
         patience_ns = time.monotonic_ns() + int(RECORDER_PATIENCE_S * 1e9)
         while wanted and not self._playback.ended:
             heard: set[str] = set()
@@ -206,10 +246,18 @@ class BagPlayer(Node):
             for publisher, _ in self._outputs.values():
                 found = self.get_subscriptions_info_by_topic(publisher.topic_name)
                 heard |= _nodes(found)
-                # To be known in the graph is one thing, to receive another; incompatible ones never will.
-                matched = matched and (publisher.get_subscription_count() > 0 or not found)
+                # To be known in the graph is one thing, to receive another; incompatible ones never will, and are not
+                # waited for: somebody's viewer must not keep a bag from being played.
+                fitting = [info for info in found if _fits(publisher.qos_profile, info.qos_profile)]
+                matched = matched and (publisher.get_subscription_count() > 0 or not fitting)
             now_ns = time.monotonic_ns()
             ready = wanted <= heard and matched
+            if not told and not wanted <= heard and now_ns > still_ns:
+                told = True
+                self.get_logger().warning(
+                    f"nothing is played yet: not heard by {', '.join(sorted(wanted - heard))} is any of the bag's "
+                    f"topics, {', '.join(sorted(self._outputs))}; look whether it runs, or rename them (remap)"
+                )
             if ready and recorded and now_ns < patience_ns:
                 ready = self._is_recorded(wanted)
             if not ready:
@@ -276,7 +324,11 @@ class BagPlayer(Node):
 
 
 def offered_profile(recorded: Sequence[Qos]) -> QoSProfile:
-    """The quality of service to publish with: the weakest that any recorded publisher offered."""
+    """The quality of service to publish with: the weakest that any recorded publisher offered.
+
+    Whoever asked for a deadline or a liveliness and was heard then would hear nothing of a publisher that offers less.
+    How long a message lives is left out, for nobody hears more by it: what is in a bag had been heard in time.
+    """
     reliable = all(item.reliability is not QosReliability.BEST_EFFORT for item in recorded)
     latched = bool(recorded) and all(item.durability is QosDurability.TRANSIENT_LOCAL for item in recorded)
     depth = max((item.depth for item in recorded), default=0)
@@ -286,7 +338,26 @@ def offered_profile(recorded: Sequence[Qos]) -> QoSProfile:
         depth=depth or (1 if latched else 10),
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        deadline=_longest([item.deadline for item in recorded]),
+        liveliness=(
+            LivelinessPolicy.MANUAL_BY_TOPIC
+            if recorded and all(item.liveliness is QosLiveliness.MANUAL_BY_TOPIC for item in recorded)
+            else LivelinessPolicy.AUTOMATIC
+        ),
+        liveliness_lease_duration=_longest([item.liveliness_lease_duration for item in recorded]),
     )
+
+
+def _longest(times: Sequence[QosTime]) -> Duration:
+    """The longest of some times. Zero stands for none, as in ROS, and so do the largest numbers of seconds in use."""
+    lengths = [item.sec * 10**9 + item.nsec for item in times]
+    unlimited = not lengths or any(length <= 0 for length in lengths) or max(lengths) >= _UNLIMITED_NS
+    return Duration() if unlimited else Duration(nanoseconds=max(lengths))
+
+
+def _fits(offered: QoSProfile, asked: QoSProfile) -> bool:
+    """Whether a subscription can receive what is offered."""
+    return qos_check_compatible(offered, asked)[0] != QoSCompatibility.ERROR
 
 
 def _nodes(found: list[TopicEndpointInfo]) -> set[str]:
