@@ -20,6 +20,9 @@ from flow_rag_vla.nodes.permission import guard_transitions, refusal_of
 T = TypeVar("T")
 
 _AT_START = "{} is read when the node starts; set it in the parameter file and restart the node"
+_READ = "read when the node starts"
+_RELOADED = "read when the node is configured: it may be set while that is unconfigured"
+"""Said of a parameter that may not change while its node runs. ROS' ``read_only`` would be refused without a remedy."""
 
 
 class NodeParameters(Generic[T]):
@@ -60,8 +63,10 @@ class NodeParameters(Generic[T]):
         self.value: T = load_parameters(cls, {name: _plain(value) for name, value in values.items()})
         if check is not None:
             check(self.value)
-        for info in (*self._table.values(), *common):
-            node.set_descriptor(info.name, _descriptor(info))
+        for info in self._table.values():
+            node.set_descriptor(info.name, _descriptor(info, _READ if may_reload is None else _RELOADED))
+        for info in common:
+            node.set_descriptor(info.name, _descriptor(info, _READ))
         guard_transitions(node)
         _refuse_unknown_types(node)
         self._refusal = refusal_of(node)
@@ -150,12 +155,12 @@ def _refuse_unknown_types(node: Node) -> None:
             service.callback = together
 
 
-def _descriptor(info: ParameterInfo) -> ParameterDescriptor:
+def _descriptor(info: ParameterInfo, when_read: str) -> ParameterDescriptor:
     unit = f" [{info.unit}]" if info.unit else ""
     descriptor = ParameterDescriptor(
         name=info.name,
         description=f"{info.description}{unit}",
-        additional_constraints=f"one of: {', '.join(map(str, info.choices))}" if info.choices else "",
+        additional_constraints="; ".join(_constraints(info, when_read)),
         dynamic_typing=True,
     )
     if info.minimum is not None and info.maximum is not None and not info.is_list:
@@ -166,6 +171,18 @@ def _descriptor(info: ParameterInfo) -> ParameterDescriptor:
         elif info.type is int:
             descriptor.integer_range = [IntegerRange(from_value=int(info.minimum), to_value=int(info.maximum), step=1)]
     return descriptor
+
+
+def _constraints(info: ParameterInfo, when_read: str) -> list[str]:
+    """What ROS has no field for: choices, ranges with one end or of a list's elements, and that it stays as it is."""
+    said = [f"one of: {', '.join(map(str, info.choices))}"] if info.choices else []
+    low, high = (None if bound is None else f"{bound:g}" for bound in (info.minimum, info.maximum))
+    each = "each " if info.is_list else ""
+    if low is not None and high is not None:
+        said += [f"{each}{low} to {high}"] if info.is_list else []
+    elif low is not None or high is not None:
+        said.append(f"{each}at least {low}" if high is None else f"{each}at most {high}")
+    return said if info.live else [*said, when_read]
 
 
 def _plain(value: Any) -> Any:
