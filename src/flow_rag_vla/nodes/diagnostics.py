@@ -39,9 +39,12 @@ COUNTED: Mapping[str, str] = {
     "bag_player": "messages",
     "camera_encoder": "encoded",
     "controller": "ticks",
+    "dashboard": "pictures",
+    "episode_manager": "episodes_finished",
     "failure_detector": "states",
     "failure_memory": "answers",
     "flow_policy": "chunks",
+    "labeling": "published",
     "llm": "answered",
     "mock_robot": "commands",
     "recorder": "messages",
@@ -51,7 +54,10 @@ COUNTED: Mapping[str, str] = {
     "simulator": "ticks",
     "simulator_camera": "frames",
 }
-"""Which of its figures is a node's work: ``rate_hz`` is how much of it a second, unless the node says so itself."""
+"""Which of its figures is a node's work: ``rate_hz`` is how much of it a second, unless the node says so itself. The
+others, ``UNCOUNTED``, do nothing again and again."""
+
+UNCOUNTED = ("deliberation", "lifecycle_manager")
 
 
 class Diagnostics:
