@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import os
 import re
 import runpy
@@ -112,6 +113,20 @@ def test_manifest_names_every_ros_package_that_the_nodes_import(root):
             imported |= {name.split(".")[0] for name in names if ros.match(name.split(".")[0])}
     assert imported
     assert imported <= declared, f"package.xml lacks {sorted(imported - declared)}"
+
+
+def test_ros2_run_finds_the_executables_where_setup_puts_them(root):
+    # Without these two lines they go to bin, where `ros2 run` and launch do not look.
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg")
+    assert settings["develop"]["script_dir"] == settings["install"]["install_scripts"] == "$base/lib/flow_rag_vla"
+
+
+def test_both_manifests_are_of_format_three_and_name_who_and_what(root):
+    for folder in (".", "src/flow_rag_vla_interfaces"):
+        package = manifest(root / folder)
+        assert package.get("format") == "3"
+        assert all(text_of(package, tag) for tag in ("name", "version", "description", "maintainer", "license"))
 
 
 def test_colcon_test_finds_pytest(root, monkeypatch):

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every node and every message keeps to, read from the sources: who waits, who prints, what numbers mean."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "src/flow_rag_vla/nodes"
+INTERFACES = ROOT / "src/flow_rag_vla_interfaces"
+
+WAITING = {
+    # In threads of their own.
+    ("bag_player", "_play"),
+    ("bag_player", "_wait_for_listeners"),
+    ("clock_guard", "_watch"),
+    ("graph_client", "_spin"),
+    ("middleware_watch", "_watch"),
+    ("recorder", "_fetch_on"),
+    # Before the node spins, while it ends, and the spinning itself.
+    ("robot", "destroy_node"),
+    ("runtime", "run"),
+    ("standby", "_fork"),  # where its parent has not ended yet
+    # Of commands, which have nothing else to do.
+    ("chaos_client", "_call"),
+    ("chaos_client", "release"),
+    ("memory_switch", "_set"),
+    ("operator", "execute"),
+    ("person", "_asked"),
+    ("person", "next_plan"),
+    ("teleoperator", "release"),
+}
+"""(module, function) that may wait: none of them is a callback."""
+
+PRINTING = {
+    # Their output is what whoever started them reads.
+    "benchmark_feed",
+    "benchmark_memory",
+    "benchmark_pictures",
+    "benchmark_timer",
+    # An address with a secret in it, which must not get into a log that the graph hears.
+    "dashboard",
+    # Why there is no node, and so no logger.
+    "runtime",
+}
+
+WAITS = {"sleep", "wait_for_service", "wait_for_services", "wait_for_server", "spin", "spin_once", "call"}
+
+
+def calls(tree: ast.AST, function: str = "") -> Iterator[tuple[str, ast.Call]]:
+    """Every call in a source with the name of the function it stands in."""
+    for child in ast.iter_child_nodes(tree):
+        inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(child, ast.Call):
+            yield inside, child
+        yield from calls(child, inside)
+
+
+def waiting(module: str, source: str) -> Iterator[tuple[str, str]]:
+    """Where a source waits: (module, function). What a coroutine awaits lets others run meanwhile."""
+    for function, call in calls(ast.parse(source)):
+        if not isinstance(call.func, ast.Attribute):
+            continue
+        of = call.func.value.id if isinstance(call.func.value, ast.Name) else ""
+        if call.func.attr == "spin_until_future_complete" or (call.func.attr in WAITS and of != "asyncio"):
+            yield module, function
+
+
+def printing(module: str, source: str) -> Iterator[str]:
+    """The module, if it prints."""
+    for _, call in calls(ast.parse(source)):
+        if isinstance(call.func, ast.Name) and call.func.id == "print":
+            yield module
+
+
+def unexplained(text: str) -> Iterator[str]:
+    """Lines of a message that hold a number with a fraction and say neither unit nor meaning."""
+    told = " unit" in text
+    for line in text.splitlines():
+        words = line.strip()
+        if not words.startswith("float"):
+            # A comment above a field is of that field; a comment beside one also of those of its kind that follow.
+            told = " unit" in text or words.startswith("#")
+            continue
+        told = told or "#" in words or words.endswith(("_ms", " seconds"))
+        if not told:
+            yield words
+
+
+def test_no_callback_waits_and_no_node_prints():
+    found = {path.stem: path.read_text(encoding="utf-8") for path in SOURCES.glob("*.py")}
+    assert len(found) > 60
+    assert {place for module, text in found.items() for place in waiting(module, text)} - WAITING == set()
+    assert {module for name, text in found.items() for module in printing(name, text)} - PRINTING == set()
+
+
+def test_every_number_in_a_message_says_what_it_is_of():
+    found = [path for kind in ("msg", "srv", "action") for path in sorted((INTERFACES / kind).iterdir())]
+    assert len(found) > 60
+    assert not [f"{path.name}: {line}" for path in found for line in unexplained(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def _on_image(self, message):\n    time.sleep(0.1)\n",
+        "def _on_timer(self):\n    self._client.wait_for_service(1.0)\n",
+        "def _on_timer(self):\n    return self._client.call(request)\n",
+        "def _on_timer(self):\n    rclpy.spin_until_future_complete(self, future)\n",
+    ],
+)
+def test_what_waits_is_found(source):
+    assert list(waiting("mine", source))
+    assert not list(waiting("mine", "async def ask(self):\n    await asyncio.sleep(0.1)\n"))
+
+
+def test_what_prints_and_what_says_nothing_is_found():
+    assert list(printing("mine", "def _on_image(self, message):\n    print(message)\n"))
+    assert list(unexplained("# A gripper.\n\nstring name\nfloat32 width\n")) == ["float32 width"]
+    assert not list(unexplained("float32 width   # metres\nfloat32 height\n# newtons\nfloat32 force\nfloat32 p99_ms\n"))
