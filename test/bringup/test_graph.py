@@ -12,11 +12,14 @@ import yaml
 
 from flow_rag_vla.bringup import endpoints, topics
 from flow_rag_vla.bringup.graph import ARGUMENTS, EVERY_NODE, NODES, GraphError, default_arguments, node_spec, sim_graph
+from flow_rag_vla.bringup.parameters.failure_memory import FailureMemoryParameters
+from flow_rag_vla.bringup.profiles import BRIDGE
 from flow_rag_vla.bringup.reference import CONFIGURED
 from flow_rag_vla.bringup.replay_graph import replay_graph
 from flow_rag_vla.bringup.resources import default_params_file
-from flow_rag_vla.bringup.robot_graph import robot_graph
+from flow_rag_vla.bringup.robot_graph import ROBOT, robot_graph
 from flow_rag_vla.bringup.supervisor import command_line
+from flow_rag_vla.cli.memory_database import DEFAULT_DATABASE
 from flow_rag_vla.core.parameters import load_parameters, parameter_table
 
 PARAMS = Path("parameters.yaml")
@@ -41,7 +44,26 @@ def test_a_stepped_simulation_takes_its_time_from_the_clock_topic():
 def test_the_memory_lives_in_the_run_folder_unless_told_otherwise(tmp_path):
     assert overrides("failure_memory", run_folder=str(tmp_path))["database"] == str(tmp_path / "failure_memory.db")
     assert overrides("failure_memory", run_folder=str(tmp_path), memory="lab.db")["database"] == "lab.db"
-    assert "database" not in overrides("failure_memory")
+
+
+def test_simulated_runs_without_a_folder_have_a_memory_each_and_leave_the_lasting_one_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    graphs = [
+        {
+            process.spec.name: process.overrides
+            for process in sim_graph({"namespace": name, "deliberation": "true"}, PARAMS)
+        }
+        for name in ("left", "right")
+    ]
+    found = [graph["failure_memory"]["database"] for graph in graphs]
+    assert len(set(found)) == 2, "two that run side by side would write one database"
+    assert str(DEFAULT_DATABASE) == FailureMemoryParameters().database, "the lasting one, which an arm's graph uses"
+    assert str(DEFAULT_DATABASE.expanduser()) not in found
+    for graph, database in zip(graphs, found, strict=True):
+        # Beside its episodes, so that a run's traces are in one place.
+        assert Path(database).parent == Path(graph["episode_manager"]["results_dir"]).parent
+        assert graph["deliberation"]["memory_database"] == database
+    assert overrides("failure_memory", memory="lab.db")["database"] == "lab.db"
 
 
 @pytest.mark.parametrize(("graph", "given"), [(sim_graph, {}), (robot_graph, {"profile": "mock", "mock": "true"})])
@@ -73,6 +95,10 @@ def test_false_alarms_are_counted_in_the_run_folder_and_for_a_real_arm_across_ru
     assert file(robot_graph, profile="mock") is None, "the node's own, by domain and namespace"
     assert file(replay_graph, bag=str(tmp_path), remake="failure") == "off", "a recorded success is counted once"
     assert file(sim_graph, run_folder="").endswith("/false_alarms.json")
+
+
+def test_the_recorder_knows_the_bridge_by_its_name():
+    assert ROBOT.name == BRIDGE
 
 
 @pytest.mark.parametrize("arguments", [{}, {"run_folder": "r", "record": "false"}])

@@ -147,6 +147,8 @@ def holders(right: str, name: str) -> set[str]:
         ("publishes", "/mock/joint_trajectory", {"robot"}),
         ("publishes", "/camera/front/image_raw", {"simulator_camera", "robot_camera", "bag_player"}),
         ("subscribes", "/mock/front/image_raw/compressed", {"robot_camera", "viewer"}),
+        ("subscribes", "/mock/joint_states", {"robot", "recorder", "viewer"}),
+        ("subscribes", "/mock/wrench", {"robot", "recorder", "viewer"}),
         ("publishes", "/action_chunk", {"flow_policy", "remote_policy", "bag_player"}),
         ("publishes", "/takeover", {"operator", "bag_player"}),
         ("publishes", "/emergency_stop", {"dashboard", "operator", "bag_player"}),

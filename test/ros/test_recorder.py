@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import WrenchStamped
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
-from std_msgs.msg import Bool, String
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, Float64MultiArray, String
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.profiles import BRIDGE
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.data.bag import Bag, read_bag
 from flow_rag_vla.data.message_values import image_pixels
@@ -145,6 +147,28 @@ def test_a_topic_of_someone_else_is_recorded_on_request_and_an_excluded_one_is_n
     bag = Bag(tmp_path / "bag")
     assert next(iter(bag.messages(["notes"]))).message.data == "hello"
     assert bag.find("clock") is None
+
+
+@pytest.mark.parametrize(("profile", "recorded"), [("control", True), ("graph", True), ("perception", False)])
+def test_what_an_arm_tells_of_itself_is_recorded_under_the_names_that_its_bridge_has_for_it(
+    load: Load, start: Start, spin_until: Spin, tmp_path: Path, ros_node: Node, profile: str, recorded: bool
+) -> None:
+    bridge = Node(BRIDGE, context=ros_node.context)
+    publishers = []
+    for topic, kind in (("/lab/states", JointState), ("/lab/force", WrenchStamped), ("/lab/told", Float64MultiArray)):
+        bridge.create_subscription(kind, topic, lambda _message: None, qos.SENSOR)
+        publishers.append((ros_node.create_publisher(kind, topic, qos.SENSOR), kind))
+    ros_node.create_timer(0.02, lambda: [publisher.publish(kind()) for publisher, kind in publishers])
+    try:
+        process = start(profile=profile)
+        spin_until(lambda: load.figure("messages") > 60)
+        process.send_signal(signal.SIGINT)
+        spin_until(lambda: process.poll() is not None)
+    finally:
+        bridge.destroy_node()
+    bag = Bag(tmp_path / "bag")
+    assert [bag.find(topic) is not None for topic in ("/lab/states", "/lab/force")] == [recorded] * 2
+    assert bag.find("/lab/told") is None, "what an arm is told would move it when the bag is played"
 
 
 def test_a_weaker_publisher_that_comes_later_is_recorded_too(

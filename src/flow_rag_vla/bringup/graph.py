@@ -112,7 +112,8 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "memory",
         "",
-        "Database of the failure memory, or a folder that holds one; empty: in the run folder, or ~/.ros without one",
+        "Database of the failure memory, or a folder that holds one; empty: a new one, in the run folder if there is "
+        "one; a real arm without a run folder keeps a lasting one in ~/.ros",
     ),
     Argument("record", "true", "Write the bag; needs run_folder", BOOLEAN),
     Argument("llm", "false", "Start the node of language models too", BOOLEAN),
@@ -197,16 +198,15 @@ def sim_graph(arguments: Mapping[str, str], params_file: Path) -> tuple[Process,
     overrides["camera_encoder"] |= {"encoder": values["encoder"], "device": values["device"]}
     overrides["flow_policy"] |= {"checkpoint": values["checkpoint"], "device": values["device"]}
     overrides["failure_memory"] |= {"corrector": values["corrector"], "policy_checkpoint": values["checkpoint"]}
-    if values["memory"]:
-        overrides["failure_memory"]["database"] = memory_database(values["memory"])
-    elif folder is not None:
-        overrides["failure_memory"]["database"] = str(folder / MEMORY_DATABASE)
     own = folder or own_folder(values["namespace"])
+    # Without a folder a new one, too: what simulated runs leave in ~/.ros would lead later ones, and an arm.
+    database = memory_database(values["memory"]) if values["memory"] else str(own / MEMORY_DATABASE)
+    overrides["failure_memory"]["database"] = database
     overrides["episode_manager"]["results_dir"] = str(own / "episodes")
     overrides["failure_detector"]["false_alarms_file"] = str(own / FALSE_ALARMS_FILE)
     if folder is not None:
         overrides["recorder"]["bag"] = str(folder / "bag")
-    overrides["deliberation"] |= decides(values, folder, overrides["failure_memory"].get("database", ""))
+    overrides["deliberation"] |= decides(values, folder, database)
     if values["deliberation"] == "true":
         # What it sees is the scene of commands that bring none.
         overrides["labeling"]["publish"] = True

@@ -29,3 +29,13 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """graph: every topic of the graph. control: all that decisions are replayed from, without pictures. perception: what
 the cameras saw, and where the robot was. everything: also the topics of others ("*")."""
+
+HEARING_THE_ARM = ("graph", "control", "everything")
+"""Profiles to which belongs what an arm tells of itself. Its topics have other names on each arm, and are none of ours:
+they are what ``BRIDGE`` listens to, of the types in ``SENSED_TYPES``. The simulated arm has no bridge."""
+
+BRIDGE = "robot"
+"""The node between an arm and the graph."""
+
+SENSED_TYPES = frozenset(("sensor_msgs/msg/JointState", "geometry_msgs/msg/WrenchStamped"))
+"""Joint states and wrench: not the arm's own command topic, which a bag that is played would move it by."""

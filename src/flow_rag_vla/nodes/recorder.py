@@ -21,13 +21,13 @@ from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
 from flow_rag_vla.bringup.parameters.recorder import RecorderParameters
-from flow_rag_vla.bringup.profiles import PARAMETER_EVENTS, PROFILES
+from flow_rag_vla.bringup.profiles import BRIDGE, HEARING_THE_ARM, PARAMETER_EVENTS, PROFILES, SENSED_TYPES
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.recording import Recording, free_folder
 from flow_rag_vla.data.split_writer import SplitBagWriter
@@ -73,6 +73,7 @@ class Recorder(Node):
         excluded = {self.resolve_topic_name(topic) for topic in settings.exclude}
         self._wanted = {self.resolve_topic_name(topic) for topic in named} - excluded
         self._excluded = excluded
+        self._hears_arm = settings.profile in HEARING_THE_ARM
         self._sources: dict[str, _Source] = {}
         # Held while messages are fetched, and while a source changes.
         self._fetching = threading.Lock()
@@ -121,6 +122,9 @@ class Recorder(Node):
     def _discover(self) -> None:
         thorough = self._discoveries % LOOKED_AT_EVERY == 0
         self._discoveries += 1
+        if self._hears_arm:
+            # Once of the arm, for good: a bridge that died tells nothing, and the arm goes on.
+            self._wanted |= self._arm_topics() - self._excluded
         for topic, types in self.get_topic_names_and_types():
             if topic in self._excluded or topic in self._unsupported:
                 continue
@@ -146,6 +150,14 @@ class Recorder(Node):
                 f"nobody publishes what is to be recorded yet (namespace {self.get_namespace()!r}, ROS_DOMAIN_ID "
                 f"{os.environ.get('ROS_DOMAIN_ID') or 0}); it is recorded as soon as somebody does"
             )
+
+    def _arm_topics(self) -> set[str]:
+        """Joint states and wrench of the arm in this namespace, under the names that its profile has for them."""
+        try:
+            heard = self.get_subscriber_names_and_types_by_node(BRIDGE, self.get_namespace())
+        except NodeNameNonExistentError:
+            return set()
+        return {topic for topic, types in heard if not SENSED_TYPES.isdisjoint(types)}
 
     def _put_parameters(self, data: bytes, received_ns: int) -> None:
         self._recording.put(PARAMETER_EVENTS, received_ns, data)

@@ -17,7 +17,8 @@ class RecorderParameters:
     profile: str = parameter(
         "graph",
         "What is recorded: every topic of the graph; control, what decisions are made of, without pictures; "
-        "perception, what the cameras saw; everything, also the topics of others",
+        "perception, what the cameras saw; everything, also the topics of others. All but perception: an arm's joint "
+        "states and wrench too, under the names of its robot profile",
         choices=("graph", "control", "perception", "everything"),
     )
     topics: tuple[str, ...] = parameter(

@@ -223,9 +223,11 @@ def grants(profile: RobotProfile) -> tuple[Grant, ...]:
     """A grant for each of ``enclave_nodes``, in that order.
 
     Args:
-        profile: the arm whose topics ``robot``, ``robot_camera`` and ``mock_robot`` use.
+        profile: the arm whose topics ``robot``, ``robot_camera`` and ``mock_robot`` use, and ``recorder`` hears.
     """
-    besides = {grant.node: grant for grant in (*_BESIDES, *_arm(profile))}
+    besides: dict[str, Grant] = {}
+    for grant in (*_BESIDES, *_arm(profile)):
+        besides[grant.node] = besides.get(grant.node, Grant(grant.node)) + grant
     return tuple(
         (_every_node(name) + _declared(name) + besides.get(name, Grant(name))).sorted() for name in enclave_nodes()
     )
@@ -280,7 +282,7 @@ def _arm(profile: RobotProfile) -> tuple[Grant, ...]:
         publishes=(VIOLATIONS_TOPIC, WATCHDOG_STOPS_TOPIC, *senses, *pictures),
         subscribes=commands,
     )
-    return bridge, camera, mock
+    return bridge, camera, mock, Grant("recorder", subscribes=senses)
 
 
 def _given(*names: str) -> tuple[str, ...]:
