@@ -69,22 +69,69 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
     assert events == ["camera_encoder ended with code -9; starting it again"]
 
 
-@pytest.mark.parametrize("node", ["camera_encoder", "recorder"])
-def test_a_spare_takes_the_place_of_a_node_that_died_and_another_one_is_made(supervise, monkeypatch, node):
-    waiting = "import sys; print('ready', flush=True); print('became', sys.stdin.readline().strip(), file=sys.stderr)"
+FORKING = """
+import signal, sys
+from flow_rag_vla.nodes.standby import _fork
+print('ready', flush=True)
+while line := sys.stdin.readline():
+    if _fork():
+        print('became', line.strip(), file=sys.stderr, flush=True)
+        signal.sigwait({signal.SIGINT})
+        sys.exit(0)
+"""
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Spares from the start on, that fork what ends when it is asked to."""
     monkeypatch.setattr(module, "SPARE_AFTER_S", 0.0)
     monkeypatch.setattr(module, "SPARE_AGAIN_S", 0.0)
-    monkeypatch.setattr(spare_module, "command_line", lambda _nodes: [sys.executable, "-c", waiting])
+    monkeypatch.setattr(spare_module, "command_line", lambda _nodes: [sys.executable, "-c", FORKING])
+
+
+@pytest.mark.parametrize("node", ["camera_encoder", "recorder"])
+def test_a_spare_takes_the_place_of_a_node_that_died_and_stays_for_the_next_time(supervise, at_once, node):
     graph, _ = supervise(controller=OBEDIENT, **{node: OBEDIENT})
     (spare,) = graph._spares
     assert node in spare.nodes and "controller" not in spare.nodes
     wait_for(lambda: graph.poll() is None and spare.ready)
-    first = graph.pid(node)
-    os.kill(first, signal.SIGKILL)
-    wait_for(lambda: graph.poll() is None and graph.restarts == 1)
-    log = graph._log_folder / "standby.log"
-    wait_for(lambda: "became" in log.read_text() and f"flow_rag_vla.nodes.{node}" in log.read_text())
+    waiting, log = spare.pid, graph._log_folder / "standby.log"
+    for deaths in (1, 2):
+        was = graph.pid(node)
+        os.kill(was, signal.SIGKILL)
+        wait_for(lambda was=was: graph.poll() is None and graph.pid(node) not in (None, was))
+        wait_for(lambda deaths=deaths: log.read_text().count("became") == deaths)
+        assert f"flow_rag_vla.nodes.{node}" in log.read_text()
+        assert os.getpgid(graph.pid(node)) == graph.pid(node) != waiting, "a session of its own"
+        assert spare.ready and spare.pid == waiting
+    assert graph.restarts == 2
+    assert graph.stop(patience_s=20.0) == [] and graph.pid(node) is None
+
+
+def test_a_spare_that_died_is_replaced_and_does_not_take_its_nodes_along(supervise, at_once):
+    graph, _ = supervise(controller=OBEDIENT, recorder=OBEDIENT)
+    (spare,) = graph._spares
     wait_for(lambda: graph.poll() is None and spare.ready)
+    os.kill(graph.pid("recorder"), signal.SIGKILL)
+    wait_for(lambda: graph.poll() is None and graph.restarts == 1)
+    node, waiting = graph.pid("recorder"), spare.pid
+    os.kill(waiting, signal.SIGKILL)
+    wait_for(lambda: graph.poll() is None and spare.pid not in (None, waiting) and spare.ready)
+    assert graph.pid("recorder") == node and graph.restarts == 1
+
+
+def test_a_spare_that_does_not_answer_is_given_up_and_leaves_no_second_node(supervise, at_once, monkeypatch):
+    monkeypatch.setattr(spare_module, "FORKED_WITHIN_S", 0.1)
+    graph, _ = supervise(controller=OBEDIENT, recorder=OBEDIENT)
+    (spare,) = graph._spares
+    wait_for(lambda: graph.poll() is None and spare.ready)
+    waiting = spare.pid
+    os.kill(waiting, signal.SIGSTOP)
+    was = graph.pid("recorder")
+    os.kill(was, signal.SIGKILL)
+    wait_for(lambda: graph.poll() is None and graph.pid("recorder") not in (None, was))
+    assert "became" not in (graph._log_folder / "standby.log").read_text()
+    wait_for(lambda: graph.poll() is None and spare.pid not in (None, waiting) and spare.ready)
 
 
 def test_the_end_of_the_controller_ends_the_graph(supervise):

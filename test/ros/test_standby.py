@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -14,7 +16,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from typer.testing import CliRunner
 
-from flow_rag_vla.bringup.spare import LIGHT, Spare
+from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
 from flow_rag_vla.cli import bench_restart
 from flow_rag_vla.cli.main import app
 
@@ -34,7 +36,7 @@ def test_a_spare_becomes_the_node_that_is_asked_for_and_ends_as_one(spare, tmp_p
     spare.prepare(os.environ)
     spin_until(lambda: spare.ready, what="the spare")
     node = spare.become("flow_rag_vla.nodes.camera_encoder", arguments, log)
-    assert node is not None and not spare.ready
+    assert node is not None and spare.ready, "it can become another one at once"
     try:
         assert call(GetState, "/left/camera_encoder/get_state").current_state.label == "active"
         node.send_signal(signal.SIGINT)
@@ -44,6 +46,82 @@ def test_a_spare_becomes_the_node_that_is_asked_for_and_ends_as_one(spare, tmp_p
     text = log.read_text()
     assert text.startswith("before\n") and "configured in" in text and "Traceback" not in text
     assert (tmp_path / "standby.log").read_text() == ""
+
+
+SUPERVISING = """
+import os, sys, time
+from pathlib import Path
+from flow_rag_vla.bringup.spare import Spare
+from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
+spare = Spare(Path(sys.argv[1]), ["controller"])
+spare.prepare(dict(os.environ, **{SUPERVISOR_VARIABLE: str(os.getpid())}))
+while not spare.ready:
+    time.sleep(0.01)
+print(spare.become("flow_rag_vla.nodes.controller", ["--ros-args"], Path(sys.argv[2])).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_node_that_came_of_a_spare_ends_with_whoever_started_it_and_not_with_the_spare(tmp_path, spin_until):
+    log = tmp_path / "controller.log"
+    command = [sys.executable, "-c", SUPERVISING, str(tmp_path / "standby.log"), str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        try:
+            node = psutil.Process(int(supervisor.stdout.readline()))
+            assert node.ppid() == supervisor.pid
+            (spare,) = [child for child in psutil.Process(supervisor.pid).children() if child != node]
+            spin_until(lambda: log.exists() and "[controller]" in log.read_text(), what="the controller")
+            spare.kill()
+            spin_until(lambda: spare.status() == psutil.STATUS_ZOMBIE, what="the spare's end")
+            assert node.is_running() and node.status() != psutil.STATUS_ZOMBIE
+        finally:
+            supervisor.kill()
+    psutil.wait_procs([node], 30.0)
+    assert not node.is_running()
+
+
+ENDINGS = {
+    "ending": ("return 3", 3, ""),
+    "leaving": ("raise SystemExit('no more')", 1, "no more"),
+    "breaking": ("raise ValueError('broken')", 1, "ValueError: broken"),
+    "working": ("threading.Thread(target=lambda: (time.sleep(0.3), print('written'))).start()", 0, "written"),
+    "closing": ("atexit.register(print, 'closed')", 0, "closed"),
+}
+
+
+def test_what_comes_of_a_spare_ends_as_a_process_of_its_own_would(spare, tmp_path, spin_until):
+    for name, (ends, _, _) in ENDINGS.items():
+        (tmp_path / f"{name}.py").write_text(f"import atexit, threading, time\ndef main():\n    {ends}\n    return 0\n")
+    spare.prepare(dict(os.environ, PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"))
+    spin_until(lambda: spare.ready, what="the spare")
+    for name, (_, code, said) in ENDINGS.items():
+        node = spare.become(name, [], tmp_path / name)
+        assert node is not None and node.wait(30) == code, name
+        assert (tmp_path / name).read_text().strip().endswith(said), name
+
+
+def test_two_nodes_that_came_of_one_spare_draw_different_numbers(spare, tmp_path, spin_until):
+    (tmp_path / "drawing.py").write_text("import numpy\ndef main():\n    print(numpy.random.random())\n    return 0\n")
+    spare.prepare(dict(os.environ, PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"))
+    spin_until(lambda: spare.ready, what="the spare")
+    drawn = []
+    for name in ("first", "second"):
+        node = spare.become("drawing", [], tmp_path / name)
+        assert node is not None and node.wait(30) == 0
+        drawn.append((tmp_path / name).read_text())
+    assert drawn[0] != drawn[1]
+
+
+def test_a_spare_that_forks_runs_no_threads_but_those_of_the_tracing_library(tmp_path, spin_until):
+    for nodes in (HEAVY, LIGHT):
+        spare = Spare(tmp_path / "standby.log", nodes)
+        try:
+            spare.prepare(os.environ)
+            spin_until(lambda spare=spare: spare.ready, what="the spare")
+            # lttng-ust has two, for sessions of this user and of all; without it there is one thread.
+            assert psutil.Process(spare.pid).num_threads() <= 3
+        finally:
+            spare.close()
 
 
 def test_a_node_that_cannot_start_from_a_spare_says_so_under_its_own_name(spare, tmp_path, spin_until):
@@ -79,8 +157,8 @@ def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
     spare.prepare(os.environ)
     assert spare.become("flow_rag_vla.nodes.flow_policy", [], tmp_path / "log") is None
     assert not spare.ready
-    me = psutil.Process()
-    assert not [child for child in me.children() if any("nodes.standby" in part for part in child.cmdline())]
+    mine = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in mine if any("nodes.standby" in part for part in child.cmdline())]
 
 
 def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from pathlib import Path
 from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
+from flow_rag_vla.core.adopted import Child
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 
 RESPAWN_DELAY_S = 1.0
@@ -43,7 +44,7 @@ SPARE_AFTER_S = 20.0
 """From the start of the graph, which is up by then, to that of the spare: what it loads disturbs no start."""
 
 SPARE_AGAIN_S = 2.0
-"""From the moment at which the spare became a node to the next one."""
+"""From the moment at which a node came of a spare, or was started because none was ready, to the look for spares."""
 
 CONFIGURATION_ERROR = 2
 """Exit code of a node whose parameters or files are wrong: starting it again would not help."""
@@ -69,7 +70,7 @@ def command_line(process: Process) -> list[str]:
 class _Child:
     process: Process
     log: Path
-    popen: subprocess.Popen[bytes] | None = None
+    popen: Child | None = None
     started: float = 0.0
     short_lives: int = 0
     restarts: int = 0

@@ -25,6 +25,7 @@ from flow_rag_vla.bringup.robot_graph import ROBOT_NODES, robot_graph
 from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
 from flow_rag_vla.bringup.supervisor import ARGUMENTS, command_line
 from flow_rag_vla.cli.domain import own_domain
+from flow_rag_vla.core.adopted import Child
 from flow_rag_vla.core.files import write_text
 from flow_rag_vla.core.processes import interrupted
 
@@ -130,10 +131,10 @@ def _telling(node: str) -> list[str]:
 
 def _answer(node: str, command: list[str], log: Path, spare: bool) -> Start:
     environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
-    process, before, started = _begin(command, log, LIGHT if spare else (), environment)
+    process, started = _begin(command, log, LIGHT if spare else (), environment)
     try:
         _wait(lambda: f"[{node}]: {_READY}" in log.read_text(errors="replace"), f"{node} ({log.name})", process)
-        return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
+        return Start(node, spare, time.monotonic() - started, _cpu(process.pid))
     finally:
         interrupted(process)
 
@@ -141,36 +142,37 @@ def _answer(node: str, command: list[str], log: Path, spare: bool) -> Start:
 def _start(node: str, spare: bool, log: Path) -> Start:
     command = [sys.executable, "-m", f"flow_rag_vla.nodes.{node_spec(node).name}"]
     environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
-    process, before, started = _begin(command, log, HEAVY if spare else (), environment)
+    process, started = _begin(command, log, HEAVY if spare else (), environment)
     try:
         _wait(lambda: _LOADED in log.read_text(errors="replace"), node)
-        return Start(node, spare, time.monotonic() - started, _cpu(process.pid) - before)
+        return Start(node, spare, time.monotonic() - started, _cpu(process.pid))
     finally:
         interrupted(process)
 
 
-def _begin(
-    command: list[str], log: Path, spare_for: Sequence[str], environment: dict[str, str]
-) -> tuple[subprocess.Popen[bytes], float, float]:
-    """The process of a node, the processor time that it had used, and when it was asked for.
+def _begin(command: list[str], log: Path, spare_for: Sequence[str], environment: dict[str, str]) -> tuple[Child, float]:
+    """The process of a node, and when it was asked for.
 
-    spare_for: the nodes of the spare that it is made of; empty: it is started anew.
+    spare_for: the nodes of the spare that it comes of; empty: it is started anew.
     """
     log.touch()
     if spare_for:
         waiting = Spare(log.with_suffix(".spare"), spare_for)
-        waiting.prepare(environment)
-        _wait(lambda: waiting.ready, "the spare process")
-        before = _cpu(waiting.pid) if waiting.pid is not None else 0.0
-        started = time.monotonic()
-        process = waiting.become(command[ARGUMENTS - 1], command[ARGUMENTS:], log)
-        if process is None:
-            raise RuntimeError(f"the spare process did not become {log.stem}")
-        return process, before, started
+        try:
+            waiting.prepare(environment)
+            _wait(lambda: waiting.ready, "the spare process")
+            started = time.monotonic()
+            node = waiting.become(command[ARGUMENTS - 1], command[ARGUMENTS:], log)
+        finally:
+            waiting.close()
+        if node is None:
+            raise RuntimeError(f"the spare process did not fork {log.stem}")
+        return node, started
     started = time.monotonic()
     with log.open("ab") as stream:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
-    return process, 0.0, started
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment
+        ), started
 
 
 def _medians(starts: Sequence[Start]) -> tuple[float, float]:
@@ -183,7 +185,7 @@ def _cpu(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def _wait(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+def _wait(condition: Callable[[], bool], what: str, process: Child | None = None) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if process is not None and process.poll() is not None:

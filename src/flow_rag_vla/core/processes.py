@@ -15,7 +15,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+
+from flow_rag_vla.core.adopted import Child
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -119,7 +120,7 @@ def _threads() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/task")}
 
 
-def interrupted(process: subprocess.Popen[Any], patience_s: float = 20.0) -> None:
+def interrupted(process: Child, patience_s: float = 20.0) -> None:
     """End a child as Ctrl-C would, and wait for it; one that is still there after ``patience_s`` seconds is killed."""
     if process.poll() is not None:
         return
