@@ -25,6 +25,7 @@ from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE, end_with_parent
 from flow_rag_vla.nodes.clock_guard import ClockGuard
 from flow_rag_vla.nodes.executor import NodeExecutor
+from flow_rag_vla.nodes.middleware_watch import watch_middleware
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
@@ -69,6 +70,8 @@ def run(
     here = choose_profile(os.environ, fast_dds=fast_dds, shared_memory=shared_memory)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: Future[None] = Future()
+    if fast_dds:
+        watch_middleware(_program())
     threading.Thread(target=_wait_for_end, args=(ended, stop), name="signals", daemon=True).start()
     executor = make_executor()
     node: Node | None = None
