@@ -23,13 +23,22 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(item) for item in arguments], env=WIDE)
 
 
+def felt_at(*position: float) -> np.ndarray:
+    return proprioception(RobotState(0, np.array(position), np.array([1.0, 0.0, 0.0, 0.0])))
+
+
 @pytest.fixture
 def filled(make, open_memory, database) -> Path:
     memory = open_memory()
     memory.add(make.case(1, note="slipped", uses=2, successes=1, origin="left arm"))
     memory.add(
         make.case(
-            2, task="stack", failure_type=FailureType.DROP, correction=make.motion(0.01), correction_source="expert"
+            2,
+            task="stack",
+            failure_type=FailureType.DROP,
+            correction=make.motion(0.01),
+            correction_source="expert",
+            proprioception=felt_at(0.5, 0.0, 0.2),
         )
     )
     return database
@@ -185,6 +194,33 @@ def test_merge_unites_two_databases_and_reports_what_it_refuses(make, filled, op
     assert wrong.exit_code == 1 and "there is no such database" in wrong.output
 
 
+@pytest.mark.parametrize("how", ["import", "merge"])
+def test_a_dry_run_into_a_database_that_is_not_there_says_what_would_be_refused(make, open_memory, tmp_path, how):
+    other = open_memory(tmp_path / "other.db")
+    other.store.add(
+        [
+            make.case(1),
+            make.case(
+                2, correction=make.motion(0.5), correction_source="expert", proprioception=felt_at(0.5, 0.0, 0.2)
+            ),
+            make.case(1),
+        ]
+    )
+    other.close()
+    given, fleet = tmp_path / "other.db", tmp_path / "new" / "fleet.db"
+    if how == "import":
+        given = tmp_path / "gift.npz"
+        assert invoke("export", given, "-d", tmp_path / "other.db").exit_code == 0
+    dry = invoke(how, given, "-d", fleet, "--dry-run")
+    assert dry.exit_code == 0 and not fleet.parent.exists(), dry.output
+    assert f"would import 1 cases into {fleet}, which would be made, 1 were known already, 1 were refused" in dry.output
+    assert "translation of 0.5000 m" in dry.output
+    done = invoke(how, given, "-d", fleet)
+    assert "imported 1 cases, 1 were known already, 1 were refused" in done.output
+    wrong = invoke(how, given, "-d", tmp_path / "third.db", "--dry-run", "--profile", "so100")
+    assert wrong.exit_code == 2 and "so101" in " ".join(wrong.output.split())
+
+
 def test_merge_makes_a_database_that_is_to_take_cases_and_is_not_there(filled, tmp_path):
     fleet = tmp_path / "fleet.db"
     wrong = invoke("merge", tmp_path / "none.db", "-d", fleet)
@@ -237,8 +273,8 @@ def test_check_tells_doubted_misreadings_and_forgets_them_without_losing_the_cas
 
 
 def test_limits_and_workspace_are_those_of_the_robot_that_will_act(make, open_memory, database, tmp_path):
-    outside = proprioception(RobotState(0, np.array([0.31, 0.0, 0.1]), np.array([1.0, 0.0, 0.0, 0.0])))
     other = open_memory(tmp_path / "other.db")
+    outside = felt_at(0.31, 0.0, 0.1)
     other.add(make.case(1, correction=make.motion(0.007), correction_source="expert", proprioception=outside))
     gift = tmp_path / "gift.npz"
     assert invoke("export", gift, "-d", tmp_path / "other.db").exit_code == 0

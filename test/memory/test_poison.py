@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,40 @@ def test_a_poisoned_export_is_refused_row_by_row_and_the_good_case_in_it_is_take
         assert words in said[f"case {row} of 6"]
 
 
+@pytest.mark.parametrize("numbers", [0, 3])
+def test_a_correction_from_elsewhere_that_hides_where_the_tool_was_is_refused(
+    make, open_memory, robot_memory, tmp_path, numbers
+):
+    """Nobody could follow it to the table. What the robot finds out itself is its own, as is a case that only warns."""
+    hidden = {"proprioception": np.zeros(numbers, dtype=np.float32)}
+    down = moving(0.0, 0.0, -0.012)
+    own = robot_memory.add(make.case(4, failed_actions=moving(0.002, 0, 0), correction=down, correction_source="human"))
+    learns = robot_memory.add(make.case(5, failed_actions=moving(0.002, 0, 0)))
+    mallory = open_memory(tmp_path / "mallory.db")
+    mallory.add_all(
+        [
+            dataclasses.replace(poison(make, 2, down, (0.5, 0.0, 0.1)), **hidden),
+            dataclasses.replace(
+                poison(make, 3, down, (0.5, 0.0, 0.1)), correction=None, correction_source="", **hidden
+            ),
+            # The same failure as one that the robot knows without a correction, and without its own place.
+            poison(make, 5, down, (0.5, 0.0, 0.5)),
+        ]
+    )
+    export_cases(mallory, tmp_path / "gift.npz")
+    report = import_cases(robot_memory, tmp_path / "gift.npz")
+    assert own.accepted and report.imported == 1 and [item.place for item in report.refused] == [
+        "case 0 of 3", "case 2 of 3"
+    ]  # fmt: skip
+    assert f"where the tool was ({numbers} numbers" in report.refused[0].text
+    assert "its correction for case" in report.refused[1].text and "where the tool was (0 numbers" in str(
+        report.refused[1]
+    )
+    assert robot_memory.get(learns.case_id).correction is None
+    corrected = [case for case in robot_memory.page(CaseFilter())[1] if case.correction is not None]
+    assert [case.case_id for case in corrected] == [own.case_id]
+
+
 def test_poison_that_arrives_retired_cannot_be_taken_back_into_the_searches(make, open_memory, robot_memory, tmp_path):
     mallory = open_memory(tmp_path / "mallory.db")
     mallory.add_all(
@@ -105,17 +140,24 @@ def test_poison_that_arrives_retired_cannot_be_taken_back_into_the_searches(make
             poison(make, 2, moving(0.0, 0.0, -0.012), (0.5, 0.0, 0.10)),
             poison(make, 4, moving(0.0, 0.0, -0.2), (0.5, 0.0, 0.5)),
             poison(make, 5, moving(0.0, 0.004, 0.0), (0.5, 0.0, 0.2)),
+            dataclasses.replace(
+                poison(make, 6, moving(0.0, 0.0, -0.012), (0.5, 0.0, 0.10)), proprioception=np.zeros(0, np.float32)
+            ),
         ]
     )
     for case in mallory.page(CaseFilter())[1]:
         mallory.retire(case.case_id, True, "worn gripper")
     export_cases(mallory, tmp_path / "gift.npz", include_retired=True)
-    assert import_cases(robot_memory, tmp_path / "gift.npz").imported == 3
-    tables, fast, harmless = (case.case_id for case in reversed(robot_memory.page(CaseFilter(include_retired=True))[1]))
+    assert import_cases(robot_memory, tmp_path / "gift.npz").imported == 4
+    tables, fast, harmless, hidden = (
+        case.case_id for case in reversed(robot_memory.page(CaseFilter(include_retired=True))[1])
+    )
     with pytest.raises(GuardError, match=f"case {tables} stays retired: .*below the table's edge"):
         robot_memory.retire(tables, False)
     with pytest.raises(GuardError, match=r"translation of 0\.2000 m"):
         robot_memory.retire(fast, False)
+    with pytest.raises(GuardError, match="does not say where the tool was"):
+        robot_memory.retire(hidden, False)
     robot_memory.retire(harmless, False)
     assert [case.case_id for case in robot_memory.page(CaseFilter())[1]] == [harmless]
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,7 +16,7 @@ from flow_rag_vla.cli.memory_database import CAPACITY, DATABASE, ORIGIN, PARAMS_
 from flow_rag_vla.cli.progress import counted
 
 if TYPE_CHECKING:
-    from flow_rag_vla.memory.merging import MergeReport, Refused
+    from flow_rag_vla.memory.merging import MergeReport
 
 
 def export(
@@ -64,22 +65,19 @@ def import_(
 
     try:
         # Before anything is made: a wrong path must not leave an empty database.
-        export = read_export(path)
-        if dry_run and not database.expanduser().exists():
-            typer.echo(f"would import {len(export.arrivals)} cases into {database}, which would be made")
-            _say_refused(export.refused)
-            return
+        read_export(path)
         guarding(origin, params_file, profile)
-        FailureStore(database).close()
+        with _to_take(database, dry_run) as taking:
+            FailureStore(taking).close()
+            with (
+                opened(taking, capacity, params_file=params_file, profile=profile) as memory,
+                counted("trying cases") as progress,
+            ):
+                report = import_cases(memory, path, origin=origin, dry_run=dry_run, progress=progress)
+            _say_merged(report, dry_run, "" if taking == database else f" into {database}, which would be made")
     except (ExchangeError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    with (
-        opened(database, capacity, params_file=params_file, profile=profile) as memory,
-        counted("trying cases") as progress,
-    ):
-        report = import_cases(memory, path, origin=origin, dry_run=dry_run, progress=progress)
-    _say_merged(report, dry_run)
 
 
 def merge(
@@ -101,42 +99,48 @@ def merge(
       flow_rag_vla memory merge left_arm.db -d fleet.db
     """
     from flow_rag_vla.memory.exchange import merge_store
-    from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError
+    from flow_rag_vla.memory.store import FailureStore, StoreError
 
     try:
         # Before anything is made: a wrong path must not leave an empty database.
-        with closing(FailureStore(other, create=False)) as source:
-            cases, _ = source.page(CaseFilter(include_retired=True), 0, 1)
-        if dry_run and not database.expanduser().exists():
-            typer.echo(f"would import {cases} cases into {database}, which would be made")
-            return
+        FailureStore(other, create=False).close()
         guarding(origin, params_file, profile)
-        FailureStore(database).close()
+        with _to_take(database, dry_run) as taking:
+            FailureStore(taking).close()
+            with (
+                opened(taking, capacity, origin, params_file=params_file, profile=profile) as memory,
+                counted("trying cases") as progress,
+            ):
+                report = merge_store(memory, other, dry_run=dry_run, progress=progress)
+            _say_merged(report, dry_run, "" if taking == database else f" into {database}, which would be made")
     except StoreError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    with (
-        opened(database, capacity, origin, params_file=params_file, profile=profile) as memory,
-        counted("trying cases") as progress,
-    ):
-        report = merge_store(memory, other, dry_run=dry_run, progress=progress)
-    _say_merged(report, dry_run)
 
 
-def _say_merged(report: MergeReport, dry_run: bool) -> None:
+@contextmanager
+def _to_take(database: Path, dry_run: bool) -> Iterator[Path]:
+    """The database that takes the cases: for a dry run into one that is not there an empty one that does not stay.
+
+    So what would be refused is found out there, too.
+    """
+    if dry_run and not database.expanduser().exists():
+        with TemporaryDirectory(prefix="flow_rag_vla_") as folder:
+            yield Path(folder) / "failure_memory.db"
+    else:
+        yield database
+
+
+def _say_merged(report: MergeReport, dry_run: bool, where: str) -> None:
     verb = "would import" if dry_run else "imported"
     typer.echo(
-        f"{verb} {report.imported} cases, {report.duplicates} were known already"
+        f"{verb} {report.imported} cases{where}, {report.duplicates} were known already"
         + (f", {report.united} of them brought something new" if report.united else "")
         + (f", {len(report.refused)} were refused" if report.refused else "")
     )
-    _say_refused(report.refused)
+    for item in report.refused:
+        typer.echo(f"refused {item}", err=True)
     for item in report.doubted:
         typer.echo(f"misreading left out: {item}", err=True)
     for conflict in report.conflicts:
         typer.echo(f"contradiction: {conflict}")
-
-
-def _say_refused(refused: Sequence[Refused]) -> None:
-    for item in refused:
-        typer.echo(f"refused {item}", err=True)

@@ -108,6 +108,22 @@ class Guard:
                 return GuardRefusal(GuardReason.WORKSPACE, f"correction: {problem}")
         return None
 
+    def unplaced(self, case: FailureCase) -> GuardRefusal | None:
+        """Why the correction of a case from elsewhere cannot be followed through the workspace; None if it can.
+
+        To leave out where the tool was would be a way past that question. What the robot learned itself while it did
+        not know its own state is left to the controller's limits.
+        """
+        where = self._settings.tool_position
+        if case.correction is None or where is None or where(case.proprioception) is not None:
+            return None
+        text = (
+            f"correction: the case does not say where the tool was ({case.proprioception.size} numbers of "
+            "proprioception), so whether it stays in the workspace cannot be told; learn it again where robot states "
+            "are heard, or forget the correction at its source: flow_rag_vla memory edit ID --forget-correction"
+        )
+        return GuardRefusal(GuardReason.WORKSPACE, text)
+
     def changes_success(self, case: FailureCase) -> GuardRefusal | None:
         """Which successes it would have changed, if they are too many."""
         place = self._successes.get((case.task, case.phase))

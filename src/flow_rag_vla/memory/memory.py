@@ -28,7 +28,7 @@ from flow_rag_vla.memory.case import (
 from flow_rag_vla.memory.conflicts import lost_to, prevails
 from flow_rag_vla.memory.credit import CaseUse, UseResult
 from flow_rag_vla.memory.editing import CaseEdit
-from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError
+from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError, GuardRefusal
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.inspection import Inspection
@@ -332,7 +332,7 @@ class FailureMemory(CaseReader):
                 )
             if retired == before.retired and (not retired or reason == before.retired_reason):
                 return before
-            unsafe = None if retired else self.guard().unsafe(before)
+            unsafe = None if retired else self._unsafe_again(before)
             if unsafe is not None:
                 self._guarded += 1
                 raise GuardError(f"case {case_id} stays retired: {unsafe.text}")
@@ -340,6 +340,11 @@ class FailureMemory(CaseReader):
             after = self.revised(after, "retired" if retired else "restored", reason)
             self.apply([], {case_id: after})
             return after
+
+    def _unsafe_again(self, case: FailureCase) -> GuardRefusal | None:
+        """Why a retired case may not act again; None if it may. What arrived in a file must say where the tool was."""
+        arrived = any(item.change == "imported" for item in case.history)
+        return self.guard().unsafe(case) or (self.guard().unplaced(case) if arrived else None)
 
     def record_use(self, ids: Iterable[int], success: bool) -> None:
         """Credit (or debit) cases that guided an episode at full strength; see :meth:`record_uses`."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from flow_rag_vla.memory.case import FailureCase, OriginCredit, action_distance
 from flow_rag_vla.memory.conflicts import contradict, lost_to, prevails
-from flow_rag_vla.memory.guard import Guard
+from flow_rag_vla.memory.guard import Guard, GuardRefusal
 from flow_rag_vla.memory.images import CaseImage
 from flow_rag_vla.memory.index import CaseIndex, NumpyIndex
 from flow_rag_vla.memory.memory import FailureMemory
@@ -173,7 +173,7 @@ class _Plan:
             report.duplicates += 1
             self._unite_fresh(place, case, arrival.place)
             return
-        refusal = None if case.retired or self._guard is None else self._guard.refusal(case)
+        refusal = None if case.retired else self._stopped(case)
         if refusal is not None:
             report.refused.append(Refused(arrival.place, refusal.text))
             return
@@ -219,7 +219,7 @@ class _Plan:
     ) -> FailureCase:
         after = united(known, case)
         if after.correction is not None and known.correction is None and not known.retired:
-            refusal = None if self._guard is None else self._guard.refusal(after)
+            refusal = self._stopped(after)
             if refusal is not None:
                 self.report.refused.append(Refused(place, f"its correction for {name}: {refusal.text}"))
                 after = dataclasses.replace(after, correction=None, correction_source="")
@@ -238,6 +238,10 @@ class _Plan:
                 f"{place} is the same failure as {name}, corrected {distance:.3f} apart; {name} keeps its correction"
             )
         return known if _same(known, after) else after
+
+    def _stopped(self, case: FailureCase) -> GuardRefusal | None:
+        """Why a case may not act with a correction that arrives; None if it may."""
+        return None if self._guard is None else self._guard.refusal(case) or self._guard.unplaced(case)
 
     def _believed(self, case: FailureCase, place: str) -> FailureCase:
         """The case, without its misreading if that contradicts what the memory knows. A retired one may come back."""
