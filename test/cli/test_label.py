@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.labeling.compact.scenes import TEST_SEEDS, labelled_frames
+from flow_rag_vla.labeling.registry.queries import ObjectFilter
+from flow_rag_vla.labeling.registry.registry import Registry
 
 RUNNER = CliRunner(env={"COLUMNS": "200"})
 
@@ -37,6 +39,25 @@ def test_a_folder_is_labelled_and_everything_is_written(pictures: Path, tmp_path
     again = RUNNER.invoke(app, [*arguments, "--batch", "1", "--no-overlays"])
     assert again.exit_code == 0, again.output
     assert "registry: nothing new: all" in again.output
+
+
+def test_a_licence_is_kept_with_what_was_labelled_also_where_all_of_it_was_known(
+    pictures: Path, tmp_path: Path
+) -> None:
+    arguments = ["label", str(pictures), "-o", str(tmp_path / "out"), "--no-overlays", "--registry"]
+    stamp = 1_795_176_000_000_000_000
+    for said, kept in (
+        ([], ("", 0)),
+        (["--licence", "CC-BY-4.0"], ("CC-BY-4.0", 0)),
+        (["--captured", "2026-11-20T12:00"], ("CC-BY-4.0", stamp)),
+        ([], ("CC-BY-4.0", stamp)),
+    ):
+        result = RUNNER.invoke(app, [*arguments, str(tmp_path / "registry"), *said])
+        assert result.exit_code == 0, result.output
+        with Registry(tmp_path / "registry") as registry:
+            assert [(source.licence, source.captured_ns) for source in registry.sources()] == [kept]
+            taken = registry.count(ObjectFilter(captured_from_ns=stamp, captured_until_ns=stamp + 1))
+            assert taken == (registry.count() if kept[1] else 0)
 
 
 def test_a_broken_picture_is_named_and_the_others_are_labelled(pictures: Path, tmp_path: Path) -> None:
@@ -67,6 +88,8 @@ def test_a_broken_picture_is_named_and_the_others_are_labelled(pictures: Path, t
         (["--topic", "/camera"], "is no bag and has no topics"),
         (["--synonyms", "mug"], "category=word,word"),
         (["--bag", "new"], "is no bag"),
+        (["--licence", "MIT"], "are kept with the source in a registry"),
+        (["--captured", "yesterday", "--registry", "here"], "give a UTC time such as"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(pictures: Path, tmp_path: Path, arguments: list[str], text: str) -> None:

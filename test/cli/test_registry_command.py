@@ -132,6 +132,17 @@ def test_scores_are_calibrated_on_what_was_judged(folder, tmp_path):
     assert "cannot be written" in run("calibrate", str(folder), "-o", str(folder / "registry.db" / "x"), code=1)
 
 
+def test_sources_are_listed_and_get_a_licence_when_it_is_known(folder):
+    (source,) = json.loads(run("sources", str(folder), "--json"))
+    assert (source["path"], source["kind"], source["licence"]) == ("/a.png", "image", "")
+    assert "unknown" in run("sources", str(folder))
+    said = run("licence", str(folder), "CC-BY-4.0", "--source", source["source_id"])
+    assert "/a.png: CC-BY-4.0" in said
+    assert json.loads(run("sources", str(folder), "--json")) == [{**source, "licence": "CC-BY-4.0"}]
+    assert "CC-BY-4.0" in run("sources", str(folder))
+    assert "[unknown_source]" in run("licence", str(folder), "MIT", "--source", "0" * 32, code=1)
+
+
 def test_a_category_is_renamed_and_merged(folder):
     assert "beaker: 1 objects; cup mean the same" in run("rename", str(folder), "cup", "beaker")
     assert "[already_exists]" in run("rename", str(folder), "mug", "beaker", code=1)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,14 +16,18 @@ import pytest
 from PIL import Image as Pillow
 
 from flow_rag_vla.labeling.compact.baseline import ColourDetector
+from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
-from flow_rag_vla.labeling.registration import matched_objects, register_found
-from flow_rag_vla.labeling.registry.errors import ConflictError
+from flow_rag_vla.labeling.registration import matched_objects, objects_in, register_found
+from flow_rag_vla.labeling.registry.doctor import examine
+from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
     ChangeKind,
+    Image,
     ImageDraft,
+    LabelledObject,
     ObjectChange,
     ReviewState,
     SourceDraft,
@@ -83,6 +89,11 @@ def label(registry: Registry, path: Path, detector=None, **asked) -> tuple[int, 
     report = run_labeling(source, pipeline, request, [sink])
     assert not report.failed, report.errors
     return sink.objects, sink.new, sink.labelled
+
+
+def matched(registry: Registry, image: Image, found: Detections) -> list[LabelledObject | None]:
+    """What is there of what was found in a picture."""
+    return matched_objects(registry, "default", found, objects_in(registry, image))
 
 
 def test_the_same_request_adds_nothing_nor_does_another_threshold_or_a_score_whose_last_digits_differ(registry, folder):
@@ -191,17 +202,77 @@ def test_two_things_in_one_place_stay_two_and_each_is_matched_with_its_own(regis
         labels=("bin", "red cube"),
         masks=None,
     )
-    nothing = matched_objects(registry, image, "default", both)
+    nothing = matched(registry, image, both)
     assert nothing == [None, None]
     made = register_found(registry, image, both, nothing, who="test", embedder=None)
     swapped = replace(both, labels=both.labels[::-1], boxes=both.boxes + np.float32([0, 0, 1, 0]))
-    matched = matched_objects(registry, image, "default", swapped)
-    assert [item.object_id for item in matched] == list(made.object_ids[::-1])
+    again = matched(registry, image, swapped)
+    assert [item.object_id for item in again] == list(made.object_ids[::-1])
     third = replace(found, labels=("drawer",), masks=None)
     # One more word is a word for one of them, whoever says it.
     other = replace(third, origin=replace(third.origin, revision="2"))
     for word in (third, other):
-        assert matched_objects(registry, image, "default", word)[0].object_id in made.object_ids
+        assert matched(registry, image, word)[0].object_id in made.object_ids
+
+
+TWICE = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+from test_registration import ONE, TWO, picture
+from flow_rag_vla.labeling import registration
+from flow_rag_vla.labeling.compact.baseline import ColourDetector
+from flow_rag_vla.labeling.registry.registry import Registry
+
+real, asked = registration.matched_objects, []
+
+def matched(*given):
+    found = real(*given)
+    if not asked:
+        print("looked", flush=True)
+        sys.stdin.readline()
+    asked.append(1)
+    return found
+
+registration.matched_objects = matched
+(found,) = ColourDetector().detect([picture(ONE, TWO)], (), 0.0)
+with Registry(sys.argv[1]) as registry:
+    image = registry.image(sys.argv[3])
+    done = registration.register_once(registry, image, "default", found, who=sys.argv[4], embedder=None)
+    print(*sorted(done.object_ids), done.new, done.known, len(asked), flush=True)
+"""
+
+
+def test_two_processes_that_label_a_picture_at_once_register_its_things_once(registry, tmp_path):
+    """Both look up what is there before either of them stores anything, as two servers of one registry may."""
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
+    (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 96, 64)])
+    command = [sys.executable, "-c", TWICE, str(tmp_path / "registry"), str(Path(__file__).parent), image.image_id]
+    processes = [
+        subprocess.Popen([*command, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for who in ("one", "other")
+    ]
+    assert [process.stdout.readline() for process in processes] == ["looked\n"] * 2
+    told = [process.communicate("go\n")[0].split() for process in processes]
+    assert told[0][:2] == told[1][:2], "both tell the same ids"
+    assert sorted(line[2:] for line in told) == [["0", "2", "2"], ["2", "0", "1"]]
+    assert registry.statistics().objects == 2
+    assert not examine(registry, grace_s=0.0)
+
+
+def test_what_is_new_beside_known_objects_is_refused_once_there_are_others(registry):
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
+    image, elsewhere = registry.add_images(source.source_id, [ImageDraft(name, 96, 64) for name in ("a.png", "b.png")])
+    (found,) = ColourDetector().detect([picture(ONE, TWO)], (), 0.0)
+    known = set(registry.register_detections(image.image_id, found, who="test", beside=()).object_ids)
+    with pytest.raises(ConflictError, match="came to its image") as error:
+        registry.register_detections(image.image_id, found, who="test", beside=())
+    assert error.value.code is ErrorCode.IMAGE_LABELLED
+    assert registry.register_detections(elsewhere.image_id, found, who="test", beside=known).object_ids
+    gone = known.pop()
+    registry.delete(gone, who="anna")
+    assert registry.register_detections(image.image_id, found, who="test", beside=known).object_ids
+    assert not examine(registry, grace_s=0.0), "masks of what was refused are gone"
 
 
 def test_a_further_word_of_the_same_model_is_a_label_of_what_is_there_and_no_second_object(registry, folder):
@@ -227,7 +298,7 @@ def test_a_further_word_of_the_same_model_is_a_label_of_what_is_there_and_no_sec
     assert label(registry, folder, Another("1", 0.5, {"red cube": "cup"}), threshold=0.3) == (3, 0, 0)
 
 
-def test_masks_tell_a_second_thing_from_a_second_word(registry, monkeypatch):
+def test_masks_tell_a_second_thing_from_a_second_word(registry):
     source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/data"))
     (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", 96, 64)])
     (found,) = ColourDetector().detect([picture(ONE)], (), 0.0)
@@ -236,22 +307,19 @@ def test_masks_tell_a_second_thing_from_a_second_word(registry, monkeypatch):
     handle, cup = (replace(found, labels=(word,), masks=mask) for word, mask in (("handle", upper), ("cup", lower)))
     register_found(registry, image, handle, [None], who="test", embedder=None)
     (item,) = registry.list_objects().objects
-    assert matched_objects(registry, image, "default", cup) == [None]
-    assert matched_objects(registry, image, "default", replace(cup, masks=upper)) == [item]
-    assert matched_objects(registry, image, "default", replace(cup, masks=None)) == [item]
+    assert matched(registry, image, cup) == [None]
+    assert matched(registry, image, replace(cup, masks=upper)) == [item]
+    assert matched(registry, image, replace(cup, masks=None)) == [item]
     # A mask that is lost says nothing.
     registry.mask_file(item.object_id).unlink()
-    assert matched_objects(registry, image, "default", cup) == [item]
+    assert matched(registry, image, cup) == [item]
     # Nor does one that somebody took off after the object was read.
-    listed = registry.list_objects()
     registry.update(item.object_id, ObjectChange(box=(0, 0, 9, 9)), who="anna")
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "list_objects", lambda *_, **__: listed)
-        assert matched_objects(registry, image, "default", cup) == [item]
+    assert matched_objects(registry, "default", cup, [item]) == [item]
     registry.undo(who="anna")
     # What somebody rejected is not proposed again, whatever its mask.
     registry.update(item.object_id, ObjectChange(state=ReviewState.REJECTED), who="anna")
-    assert matched_objects(registry, image, "default", cup)[0].object_id == item.object_id
+    assert matched(registry, image, cup)[0].object_id == item.object_id
 
 
 def test_a_video_labelled_by_two_models_keeps_its_tracks_apart(registry, tmp_path):

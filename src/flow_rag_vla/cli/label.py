@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flow_rag_vla.cli.moments import nanoseconds
 from flow_rag_vla.cli.saying import complain
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def label(
     masks: Annotated[bool, typer.Option(help="Masks in labels.jsonl, as COCO run lengths")] = True,
     registry: Annotated[str, typer.Option(help="Registry to store the objects in: a folder or postgresql://")] = "",
     project: Annotated[str, typer.Option(help="Project of the registry")] = "default",
+    licence: Annotated[
+        str, typer.Option(help="Of what is labelled, such as CC-BY-4.0, for the cards of datasets made of the registry")
+    ] = "",
+    captured: Annotated[
+        str, typer.Option(help="When it was taken, UTC (a video: began), such as 2026-11-20T14:30, for filters by time")
+    ] = "",
     to_bag: Annotated[
         Path | None, typer.Option("--bag", help="New bag: all of the old one, and the labels beside the pictures")
     ] = None,
@@ -78,6 +85,11 @@ def label(
     from flow_rag_vla.labeling.runs import open_source, run_labeling
     from flow_rag_vla.labeling.sinks import BagSink, JsonLinesSink, OverlaySink, RegistrySink
 
+    if (licence or captured) and not registry:
+        raise typer.BadParameter(
+            "--licence and --captured are kept with the source in a registry: name one, --registry"
+        )
+    taken_ns = nanoseconds(captured, "--captured")
     console = Console()
     try:
         request = LabelRequest(
@@ -101,7 +113,7 @@ def label(
                 files = folder / "registry" if "://" in registry else None
                 stored = RegistrySink(
                     Registry(registry, files=files), source, pipeline, who="flow_rag_vla label", project=project,
-                    request=request,
+                    request=request, licence=licence, captured_ns=taken_ns,
                 )  # fmt: skip
             except RegistryError as error:
                 of_the_place = isinstance(error, (DiskFullError, StorageError))

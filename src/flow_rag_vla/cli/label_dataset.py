@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flow_rag_vla.cli.moments import nanoseconds
 from flow_rag_vla.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -59,19 +60,6 @@ def _bar(console: Console, title: str) -> Iterator[Progress]:
 
     with progress_display(console) as display:
         yield StageBars(display).bar(title[:28])
-
-
-def _nanoseconds(text: str, option: str) -> int:
-    """UTC nanoseconds of a time such as 2026-11-20 or 2026-11-20T14:30; 0 for none."""
-    from datetime import datetime, timezone
-
-    if not text:
-        return 0
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} {text!r}: give a UTC time such as 2026-11-20T14:30") from error
-    return round((found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()) * 1_000_000_000
 
 
 @app.command()
@@ -137,8 +125,8 @@ def build(
             validated=validated,
             source_ids=tuple(sources),
             episodes=tuple(episodes),
-            captured_from_ns=_nanoseconds(since, "--since"),
-            captured_until_ns=_nanoseconds(until, "--until"),
+            captured_from_ns=nanoseconds(since, "--since"),
+            captured_until_ns=nanoseconds(until, "--until"),
             min_area=min_area,
             max_area=max_area,
             attributes=parse_attributes(attributes),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -298,6 +299,58 @@ def doctor(
         typer.echo("nothing is wrong")
     if left:
         raise typer.Exit(1)
+
+
+@app.command()
+def sources(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    project: str = PROJECT,
+    limit: int = typer.Option(50, min=1, max=1_000, help="Sources to show."),
+    after: str = typer.Option("", help="Go on after this one: the last id of the page before."),
+    as_json: bool = JSON,
+) -> None:
+    """List what was labelled: folders, pictures, videos and bags, with their licences and ids.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla registry sources ~/labels
+
+      flow_rag_vla registry sources ~/labels --project kitchen --json
+    """
+    from dataclasses import asdict
+
+    with _opened(registry, files) as opened:
+        found = opened.sources(project, limit=limit, after=after)
+    if as_json:
+        typer.echo(json.dumps([{**asdict(item), "kind": item.kind.value} for item in found]))
+        return
+    table = Table("source", "kind", "path", "project", "episode", "licence")
+    for item in found:
+        table.add_row(
+            item.source_id, item.kind.value, escape(item.path), item.project, item.episode, item.licence or "unknown"
+        )
+    # An id that is cut cannot be copied.
+    Console(width=max(Console().width, 140)).print(table)
+
+
+@app.command()
+def licence(
+    registry: str = REGISTRY,
+    text: str = typer.Argument(help="SPDX id such as CC-BY-4.0, or a few words."),
+    source: list[str] = typer.Option(..., "--source", help="Id of the source; may be given again."),
+    files: Path | None = FILES,
+) -> None:
+    """Say under which licence sources stand; the cards of datasets that are made from now on show it.
+
+    [bold]Example[/bold]
+
+      flow_rag_vla registry licence ~/labels CC-BY-4.0 --source 01a1fd2de09aaba2cd64ab8bd2ae9159
+    """
+    with _opened(registry, files) as opened:
+        for source_id in source:
+            made = opened.describe_source(source_id, licence=text)
+            typer.echo(f"{made.path}: {made.licence or 'unknown'}")
 
 
 @app.command()

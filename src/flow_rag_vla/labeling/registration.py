@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, count
 
 import numpy as np
@@ -17,14 +17,15 @@ from flow_rag_vla.labeling.detections import Detections, Origin
 from flow_rag_vla.labeling.pipeline.boxes import mask_overlap, overlaps, select
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.pipeline.request import DEFAULT_OVERLAP, LabelRequest
-from flow_rag_vla.labeling.registry.errors import ConflictError, ErrorCode, StorageError, UnknownError
+from flow_rag_vla.labeling.registry.errors import BusyError, ConflictError, ErrorCode, StorageError, UnknownError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import Batch, Embedder, Image, LabelDraft, LabelledObject
 
 SAME_THING = DEFAULT_OVERLAP
 """Intersection over union above which two boxes are of one thing: what the pipeline itself takes for a double."""
-_MOST_IN_PICTURE = 1_000
+_PAGE = 1_000
+_MOST_TRIES = 20
 _FORBIDDEN = 10.0
 
 
@@ -87,14 +88,33 @@ def request_key(image: Image, digest: str, found: Detections, request: LabelRequ
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def matched_objects(registry: Registry, image: Image, project: str, found: Detections) -> list[LabelledObject | None]:
+def objects_in(registry: Registry, image: Image) -> tuple[LabelledObject, ...]:
+    """The objects of a picture, the newest first."""
+    objects: list[LabelledObject] = []
+    cursor = ""
+    while True:
+        page = registry.list_objects(ObjectFilter(image_ids=(image.image_id,)), limit=_PAGE, cursor=cursor)
+        objects.extend(page.objects)
+        if not page.cursor:
+            return tuple(objects)
+        cursor = page.cursor
+
+
+def matched_objects(
+    registry: Registry, project: str, found: Detections, there: Sequence[LabelledObject]
+) -> list[LabelledObject | None]:
     """For each row of what was found in a picture the object that it shows, or None where it is a new one.
 
     Boxes agree (``SAME_THING``). Each object is matched once: a run that sees two things in one place means two. Those
     that are called the same come first. Another word of the same model, asked for in another run, is a word for the
     same thing, as it would have been in one run, unless the masks of both say that there are two.
+
+    Args:
+        registry: where the objects are.
+        project: by whose words they are called.
+        found: N things in the picture.
+        there: its objects, of ``objects_in``.
     """
-    there = registry.list_objects(ObjectFilter(image_ids=(image.image_id,)), limit=_MOST_IN_PICTURE).objects
     if not there or not len(found):
         return [None] * len(found)
     further = registry.labels([item.object_id for item in there])
@@ -122,6 +142,55 @@ def matched_objects(registry: Registry, image: Image, project: str, found: Detec
     return matched
 
 
+def register_once(
+    registry: Registry,
+    image: Image,
+    project: str,
+    found: Detections,
+    *,
+    who: str,
+    embedder: Embedder | None,
+    tracks: Callable[[Sequence[LabelledObject | None]], Sequence[str]] | None = None,
+    key: str = "",
+    content: str = "",
+) -> Registration:
+    """Store of what was found in a picture what is not there yet, also while other processes label the same picture.
+
+    Each would take for new what the other is about to store, so the registry refuses what was looked up before somebody
+    else was done, and it is looked up again: whoever comes first has it, and the others find it there.
+
+    Args:
+        registry: where.
+        image: the picture.
+        project: whose words the objects are called by.
+        found: N things in it.
+        who: who registers them.
+        embedder: who made the embeddings, if there are any.
+        tracks: gives N names of tracks for the N objects that they are, or None; see ``matched_objects``.
+        key: see ``register_found``.
+        content: see ``register_found``.
+
+    Raises:
+        RegistryError: see ``register_found``; ``busy``: others did not cease to label this very picture.
+    """
+    labelled = 0
+    for _ in range(_MOST_TRIES):
+        there = objects_in(registry, image)
+        matched = matched_objects(registry, project, found, there)
+        names = tracks(matched) if tracks is not None else ()
+        beside = frozenset(item.object_id for item in there)
+        labels, done = _attempt(registry, image, found, matched, who, embedder, names, key, content, beside)
+        labelled += labels
+        if done is not None:
+            # What an attempt before this one said of objects that are there is no news to the last.
+            return replace(done, labelled=labelled, known=done.known - (labelled - labels))
+    raise BusyError(
+        ErrorCode.BUSY,
+        f"{image.name} was labelled by others {_MOST_TRIES} times while its objects were looked up",
+        "send the request again in a moment",
+    )
+
+
 def register_found(
     registry: Registry,
     image: Image,
@@ -137,7 +206,8 @@ def register_found(
     """Store what is new of what was found in a picture; each thing that is there gets a further label at most.
 
     A label is added where this revision of the model has not called the object so yet. The object itself, and what
-    people made of it, stays as it is.
+    people made of it, stays as it is. What ``matched`` calls new is stored whatever came meanwhile; ``register_once``
+    does both in one.
 
     Args:
         registry: where.
@@ -153,10 +223,28 @@ def register_found(
     Raises:
         RegistryError: it could not be stored; also ``batch_key_reused`` where the key stands for another content.
     """
+    _, done = _attempt(registry, image, found, matched, who, embedder, tracks, key, content, None)
+    assert done is not None
+    return done
+
+
+def _attempt(
+    registry: Registry,
+    image: Image,
+    found: Detections,
+    matched: Sequence[LabelledObject | None],
+    who: str,
+    embedder: Embedder | None,
+    tracks: Sequence[str],
+    key: str,
+    content: str,
+    beside: Collection[str] | None,
+) -> tuple[int, Registration | None]:
+    """How many labels were new, and what was stored; None: the picture has objects that are not in ``beside``."""
     ids = [item.object_id if item is not None else "" for item in matched]
     before = registry.batch(key, content) if key else None
     if before is not None:
-        return _repeated(ids, before, 0)
+        return 0, _repeated(ids, before, 0)
     drafts = [_label(item.object_id, found, row) for row, item in enumerate(matched) if item is not None]
     # Labels first: they are passed over when they come again, so a run that ends in between is made up for.
     labelled = registry.add_labels(drafts, who=who)
@@ -170,17 +258,20 @@ def register_found(
             tracks=[tracks[row] for row in rows] if tracks else (),
             key=key,
             content=content,
+            beside=beside,
         )
     except ConflictError as error:
+        if error.code is ErrorCode.IMAGE_LABELLED:
+            return labelled, None
         # Somebody labelled the same picture at the same time, and the last digits of a score differ.
         if content or error.code is not ErrorCode.BATCH_KEY_REUSED:
             raise
-        return Registration(tuple(ids), 0, labelled, len(found) - labelled, True)
+        return labelled, Registration(tuple(ids), 0, labelled, len(found) - labelled, True)
     if batch.repeated:
-        return _repeated(ids, batch, labelled)
+        return labelled, _repeated(ids, batch, labelled)
     for row, object_id in zip(rows, batch.object_ids, strict=True):
         ids[row] = object_id
-    return Registration(tuple(ids), len(rows), labelled, len(found) - labelled - len(rows))
+    return labelled, Registration(tuple(ids), len(rows), labelled, len(found) - labelled - len(rows))
 
 
 def _repeated(ids: Sequence[str], batch: Batch, labelled: int) -> Registration:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from flow_rag_vla.labeling.overlay import overlay
 from flow_rag_vla.labeling.pipeline.errors import LabelingError
 from flow_rag_vla.labeling.pipeline.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.pipeline.request import LabelRequest
-from flow_rag_vla.labeling.registration import TrackNames, embedder_of, matched_objects, register_found, request_key
+from flow_rag_vla.labeling.registration import TrackNames, embedder_of, register_once, request_key
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import (
@@ -158,8 +159,20 @@ class RegistrySink:
         who: str,
         project: str = DEFAULT_PROJECT,
         request: LabelRequest | None = None,
+        licence: str = "",
+        captured_ns: int = 0,
     ) -> None:
-        """Nothing is stored yet. request: what the run asks for; default: that of a run without one.
+        """Nothing is stored yet.
+
+        Args:
+            registry: where.
+            source: what is labelled.
+            pipeline: what labels it.
+            who: who registers.
+            project: of the registry.
+            request: what the run asks for; default: that of a run without one.
+            licence: under which the source stands, SPDX id or text; "" says nothing, and leaves what was said before.
+            captured_ns: when what is labelled was taken (a video: began), UTC; 0 says nothing either.
 
         Raises:
             RegistryError: there is no such project.
@@ -173,6 +186,7 @@ class RegistrySink:
         self._registry, self._pipeline = registry, pipeline
         self._who, self._project = who, project
         self._request = request or LabelRequest()
+        self._licence, self._captured_ns = licence, captured_ns
         self._source = SourceDraft(kind, str(path), project)
         self._source_id = ""
         self.source_ids: tuple[str, ...] = ()
@@ -215,29 +229,37 @@ class RegistrySink:
                     f"{frame.name} shows something else than when it was registered: give it another name",
                     "image_changed",
                 )
-            matched = matched_objects(self._registry, image, self._project, found)
             # Each topic counts its tracks from 1, and a source has one list of names.
             tracks = [f"{frame.topic}#{track}" if frame.topic else track for track in frame.tracks]
-            done = register_found(
+            done = register_once(
                 self._registry,
                 image,
+                self._project,
                 found,
-                matched,
                 who=self._who,
                 embedder=embedder_of(self._pipeline, found),
-                tracks=self._track_names().of(tracks, matched),
+                tracks=partial(self._track_names().of, tracks),
                 key=request_key(image, draft.digest or _shown(frame), found, self._request),
             )
+            if image.source_id not in self.source_ids:
+                self._describe(image.source_id)
+                self.source_ids = (*self.source_ids, image.source_id)
         except RegistryError as error:
             raise LabelingError(str(error), error.code.value) from error
-        if image.source_id not in self.source_ids:
-            self.source_ids = (*self.source_ids, image.source_id)
         self.objects += len(found)
         self.new += done.new
         self.labelled += done.labelled
 
     def close(self, tracks: Sequence[tuple[str, Track]]) -> None:
         """Nothing is left to do: every picture was stored when it came."""
+
+    def _describe(self, source_id: str) -> None:
+        """Note what was said of the source; pictures that are copies of another one's say nothing of that one."""
+        source = self._registry.source(source_id)
+        licence = self._licence or source.licence
+        captured_ns = self._captured_ns or source.captured_ns
+        if source.path == self._source.path and (licence, captured_ns) != (source.licence, source.captured_ns):
+            self._registry.describe_source(source_id, licence=licence, captured_ns=captured_ns)
 
     def _track_names(self) -> TrackNames:
         if self._names is None:

@@ -273,7 +273,7 @@ class LabelingNode(Node):
             return self._registry.similar(request.similar_to, k=count, where=where)
         if request.similar_to:
             raise MessageError("similar_to and embedding exclude each other: give one of them")
-        vector, embedder = searched_vector(self._registry, request.embedding, request.embedder or None)
+        vector, embedder = searched_vector(self._registry, request.embedding, request.embedder or None, where.project)
         return self._registry.search(vector, embedder, k=count, where=where)
 
     async def _on_get(self, request: srv.GetObject.Request, response: srv.GetObject.Response) -> srv.GetObject.Response:

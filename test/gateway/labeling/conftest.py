@@ -103,6 +103,27 @@ def fill(registry, folder: Path, pictures=3):
     return source, made
 
 
+def other_project(registry):
+    """Two cups of the project ``kitchen``, whose vectors were made by another embedder; their ids."""
+    registry.add_project("kitchen")
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, "/kitchen", "kitchen"))
+    (image,) = registry.add_images(source.source_id, [ImageDraft("a.png", WIDTH, HEIGHT)])
+    drafts = [
+        ObjectDraft(
+            image.image_id,
+            "cup",
+            (0, 0, 9, 9),
+            0.5,
+            ScoreKind.SOFTMAX,
+            Origin("other"),
+            embedding=np.eye(4, dtype=np.float32)[n],
+            embedder=Embedder("other", "1", 4),
+        )
+        for n in range(2)
+    ]
+    return registry.register(drafts, who="test").object_ids
+
+
 @pytest.fixture
 def server(tmp_path):
     """A filled registry behind the application, without models."""

@@ -22,7 +22,7 @@ from flow_rag_vla.labeling.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder, LabelDraft, ObjectChange, ObjectDraft, ReviewState
 
-from .conftest import COLOURS, png
+from .conftest import COLOURS, other_project, png
 
 EMBEDDER = Embedder("shapes", "1", 8)
 """Of the objects that the registry is filled with."""
@@ -137,6 +137,13 @@ def test_what_somebody_else_changed_meanwhile_is_shown_not_overwritten(review):
     showing(page, ids[0])
     assert page.locator("#title").inner_text() == "cup"
     assert (registry.get(ids[0]).state, registry.get(ids[0]).validated_by) == (ReviewState.RELABELLED, "grace")
+
+
+def test_similar_objects_are_those_of_the_own_project_whatever_vectors_another_has(filled, review):
+    other_project(filled[0].registry)
+    page, _, _ = review(Role.VIEWER)
+    page.wait_for_selector("#similar img[src^=blob]")
+    assert "cup" not in page.locator("#similar").inner_text() and page.locator("#similar-note").inner_text() == ""
 
 
 def test_similar_objects_statistics_and_classes_stand_beside_the_picture(review):

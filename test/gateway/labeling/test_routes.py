@@ -20,18 +20,18 @@ from PIL import Image
 
 from flow_rag_vla.gateway.access import Access, Role, new_token
 from flow_rag_vla.gateway.app import make_app
-from flow_rag_vla.gateway.labeling import model_routes
 from flow_rag_vla.gateway.labeling.labels import Labels
 from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.gateway.labeling.pictures import Pictures
 from flow_rag_vla.gateway.labeling.section import labeling_section
 from flow_rag_vla.gateway.labeling.uploads import MOST_BYTES
+from flow_rag_vla.labeling import registration
 from flow_rag_vla.labeling.backends import make_pipeline
 from flow_rag_vla.labeling.compact.scenes import labelled_frames
 from flow_rag_vla.labeling.registry.registry import Registry
 from flow_rag_vla.labeling.registry.values import ObjectChange, ReviewState
 
-from .conftest import HEIGHT, WIDTH, Server, png
+from .conftest import HEIGHT, WIDTH, Server, other_project, png
 
 
 def upload(data, **fields):
@@ -79,6 +79,7 @@ ROUTES = [
     ("POST", "sources/upload", Role.LABELLER),
     ("GET", "sources", Role.VIEWER),
     ("GET", "sources/{id}", Role.VIEWER),
+    ("PATCH", "sources/{id}", Role.REVIEWER),
     ("POST", "sources/{id}/images", Role.LABELLER),
     ("GET", "sources/{id}/images", Role.VIEWER),
     ("GET", "sources/{id}/tracks", Role.VIEWER),
@@ -249,7 +250,7 @@ def test_a_key_merges_with_what_is_there_as_no_key_does_and_the_same_again_is_th
 @pytest.mark.parametrize("key", [None, "one"])
 def test_the_same_picture_sent_twice_at_once_is_registered_once(labelling, seen, monkeypatch, key):
     """As by two people, or a client whose patience ended: each would take for new what the other one stores."""
-    together, real = threading.Barrier(2), model_routes.matched_objects
+    together, real = threading.Barrier(2), registration.matched_objects
 
     def matched(*given):
         found = real(*given)
@@ -257,7 +258,7 @@ def test_the_same_picture_sent_twice_at_once_is_registered_once(labelling, seen,
             together.wait(0.5)
         return found
 
-    monkeypatch.setattr(model_routes, "matched_objects", matched)
+    monkeypatch.setattr(registration, "matched_objects", matched)
     headers = {} if key is None else {"Idempotency-Key": key}
 
     def label(_):
@@ -355,6 +356,21 @@ def test_a_turned_photograph_is_kept_as_it_is_shown(server):
     assert (made["width"], made["height"], made["source_type"]) == (40, 60, "upload")
     again = server.ask(Role.LABELLER, "POST", "sources/upload", **upload(buffer.getvalue())).json()
     assert again["source_id"] == made["source_id"]
+
+
+def test_a_licence_is_said_once_it_is_known_and_nothing_else_of_a_source_changes(filled):
+    server, source, _ = filled
+    path = f"sources/{source.source_id}"
+    before = server.ask(Role.VIEWER, "GET", path).json()
+    assert before["licence"] == ""
+    made = server.ask(Role.REVIEWER, "PATCH", path, json={"licence": "CC-BY-4.0"})
+    assert made.status_code == 200 and made.json() == {**before, "licence": "CC-BY-4.0"}
+    later = server.ask(Role.REVIEWER, "PATCH", path, json={"captured_ns": 5}).json()
+    assert later == {**before, "licence": "CC-BY-4.0", "captured_ns": 5}
+    refused(server.ask(Role.REVIEWER, "PATCH", path, json={}), 422, "invalid_value")
+    refused(server.ask(Role.REVIEWER, "PATCH", path, json={"episode": "one"}), 422, "invalid_request")
+    refused(server.ask(Role.REVIEWER, "PATCH", f"sources/{'0' * 32}", json={"licence": "x"}), 404, "unknown_source")
+    assert server.ask(Role.VIEWER, "GET", path).json() == later
 
 
 def test_a_path_is_taken_below_the_shown_folders_only(server, tmp_path):
@@ -729,6 +745,19 @@ def test_likeness_is_asked_by_object_and_by_vector(filled):
         ({"embedding": []}, 422, "invalid_request"),
     ):
         refused(server.ask(Role.VIEWER, "POST", "objects/search/embedding", json=bad), status, code)
+
+
+def test_projects_with_other_embedders_do_not_stand_in_each_others_way(filled):
+    server, _, ids = filled
+    cups = other_project(server.registry)
+    for object_id, project, kind in ((ids[0], "default", "red cube"), (cups[0], "kitchen", "cup")):
+        refused(server.ask(Role.VIEWER, "GET", f"objects/{object_id}/similar"), 409, "embedder_mismatch")
+        found = server.ask(Role.VIEWER, "GET", f"objects/{object_id}/similar?project={project}&top_k=1").json()
+        assert [item["object"]["category"] for item in found["items"]] == [kind]
+    for vector, project, object_id in ((np.eye(8)[1], "default", None), (np.eye(4)[1], "kitchen", cups[1])):
+        body = {"embedding": vector.tolist(), "top_k": 1, "project": project}
+        (hit,) = server.ask(Role.VIEWER, "POST", "objects/search/embedding", json=body).json()["items"]
+        assert hit["object"]["project"] == project and object_id in (None, hit["object"]["object_id"])
 
 
 def test_a_track_comes_in_the_order_of_time(filled):

@@ -283,8 +283,8 @@ def test_a_change_that_changes_nothing_leaves_no_trace(registry, make):
 @pytest.fixture
 def mixed(registry, make):
     """Six objects that differ in everything a filter asks for."""
-    one = make.image(registry, "/a", 0, episode="e1")
-    two = make.image(registry, "/b", 5, episode="e2")
+    one = make.image(registry, "/a", 0, episode="e1", captured_ns=5_000)
+    two = make.image(registry, "/b", 5, episode="e2", captured_ns=5_000)
     drafts = [
         make.draft(one, "cup", score=0.1, attributes={"n": 1, "wet": True}),
         make.draft(one, "cup", score=0.2, mask=make.mask()),
@@ -319,8 +319,8 @@ def test_filters_select_what_they_say(registry, make, mixed):
         (ObjectFilter(models=("other",)), {3}),
         (ObjectFilter(score_kinds=(ScoreKind.HUMAN,)), {4}),
         (ObjectFilter(min_score=0.2, max_score=0.4), {1, 2, 3}),
-        (ObjectFilter(captured_from_ns=1_001), {3, 4, 5}),
-        (ObjectFilter(captured_until_ns=1_001), {0, 1, 2}),
+        (ObjectFilter(captured_from_ns=6_001), {3, 4, 5}),
+        (ObjectFilter(captured_until_ns=6_001), {0, 1, 2}),
         (ObjectFilter(created_from_ns=registered.created_ns), {0, 1, 2, 3, 4, 5}),
         (ObjectFilter(created_until_ns=registered.created_ns), set()),
         (ObjectFilter(has_mask=True), {1}),
@@ -340,6 +340,44 @@ def test_filters_select_what_they_say(registry, make, mixed):
         found = {ids.index(item.object_id) for item in registry.list_objects(where).objects}
         assert found == numbers, where
         assert registry.count(where) == len(numbers), where
+
+
+def test_a_time_is_that_of_a_stamp_or_of_the_source_and_what_is_unknown_is_neither_before_nor_after(registry, make):
+    taken = {}
+    for kind, captured_ns, stamp_ns in (
+        (SourceKind.BAG, 0, 200),
+        (SourceKind.FOLDER, 0, 300),
+        (SourceKind.FOLDER, 400, 0),
+        (SourceKind.UPLOAD, 0, 0),
+        (SourceKind.VIDEO, 0, 150),
+        (SourceKind.VIDEO, 400, 100),
+        (SourceKind.VIDEO, 600, 0),
+    ):
+        source = registry.add_source(SourceDraft(kind, f"/{len(taken)}", captured_ns=captured_ns))
+        (image,) = registry.add_images(source.source_id, [ImageDraft("a", 64, 48, stamp_ns=stamp_ns)])
+        (made,) = registry.register([make.draft(image)], who="a").object_ids
+        taken[made] = (kind.value, captured_ns, stamp_ns)
+
+    def found(start, until):
+        where = ObjectFilter(captured_from_ns=start, captured_until_ns=until)
+        return sorted(taken[item.object_id] for item in registry.list_objects(where).objects)
+
+    assert (
+        found(1, 0)
+        == found(0, 10_000)
+        == [
+            ("bag", 0, 200),
+            ("folder", 0, 300),
+            ("folder", 400, 0),
+            ("video", 400, 100),
+            ("video", 600, 0),
+        ]
+    )
+    assert found(300, 500) == [("folder", 0, 300), ("folder", 400, 0)]
+    assert found(500, 600) == [("video", 400, 100)]
+    unknown = next(made for made, what in taken.items() if what == ("upload", 0, 0))
+    registry.describe_source(registry.get(unknown).source_id, captured_ns=550)
+    assert ("upload", 0, 0) in found(500, 600)
 
 
 @pytest.mark.parametrize("order", list(Order))

@@ -8,9 +8,8 @@ import base64
 import binascii
 import hashlib
 import io
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +38,6 @@ from flow_rag_vla.labeling.registry.values import (
 )
 
 
-class PictureTurns:
-    """One labelling of a picture at a time: of two at once each would take for new what the other one stores."""
-
-    def __init__(self, count: int = 64) -> None:
-        """So many locks for all pictures: two that have the same one wait for each other."""
-        self._locks = tuple(threading.Lock() for _ in range(count))
-
-    def of(self, image_id: str) -> threading.Lock:
-        """The lock of a picture, by its id of hex digits."""
-        return self._locks[int(image_id, 16) % len(self._locks)]
-
-
 @dataclass(frozen=True, slots=True)
 class Labels:
     """One registry behind this server."""
@@ -58,7 +45,6 @@ class Labels:
     registry: Registry
     pictures: Pictures
     models: Models
-    turns: PictureTurns = field(default_factory=PictureTurns)
 
     @property
     def places(self) -> Places:
@@ -161,15 +147,24 @@ def vector_of(numbers: Sequence[float], embedder: str) -> tuple[Vector, Embedder
     return np.asarray(vector / length, np.float32), Embedder(name, revision, len(numbers))
 
 
-def searched_vector(registry: Registry, numbers: Sequence[float], embedder: str | None) -> tuple[Vector, Embedder]:
-    """A vector to search with; without an embedder, it is taken for one of the embedder whose vectors are here.
+def searched_vector(
+    registry: Registry, numbers: Sequence[float], embedder: str | None, project: str = ""
+) -> tuple[Vector, Embedder]:
+    """A vector to search with; without an embedder, it is taken for one of the embedder whose vectors are searched.
+
+    Args:
+        registry: what is searched.
+        numbers: the vector.
+        embedder: ``name@revision``; None: nothing was said.
+        project: in which is searched; "" for all.
 
     Raises:
-        GatewayError: 422 ``invalid_embedding``.
+        GatewayError: 422 ``invalid_embedding`` or ``wrong_dimension``.
+        UnknownError: there is no such project.
     """
     if embedder is not None:
         return vector_of(numbers, embedder)
-    anyone = registry.list_objects(ObjectFilter(has_embedding=True), limit=1).objects
+    anyone = registry.list_objects(ObjectFilter(project=project, has_embedding=True), limit=1).objects
     if not anyone or anyone[0].embedder is None:
         return vector_of(numbers, "unknown@unknown")
     held = anyone[0].embedder

@@ -26,7 +26,7 @@ from flow_rag_vla.labeling.detections import Detections, Origin, ScoreKind
 from flow_rag_vla.labeling.pipeline import LabelingPipeline, LabelRequest
 from flow_rag_vla.labeling.pipeline.request import parse_synonyms
 from flow_rag_vla.labeling.pipeline.tiles import check_tiles, parse_tiling
-from flow_rag_vla.labeling.registration import embedder_of, matched_objects, register_found, request_key
+from flow_rag_vla.labeling.registration import embedder_of, register_once, request_key
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder
 
@@ -129,19 +129,17 @@ def model_routes(labels: Labels) -> APIRouter:
             lambda pipeline: _labelled_for_good(pipeline, picture.pixels, request)
         )
         source, kept = kept_upload(labels.registry, picture, project)
-        with labels.turns.of(kept.image_id):
-            matched = matched_objects(labels.registry, kept, project, found)
-            done = register_found(
-                labels.registry,
-                kept,
-                found,
-                matched,
-                who=person.name,
-                embedder=embedder,
-                key=batch_key(person, idempotency_key),
-                # What a key promises is the request: what of it was new is found by what was there.
-                content=request_key(kept, kept.digest, found, request),
-            )
+        done = register_once(
+            labels.registry,
+            kept,
+            project,
+            found,
+            who=person.name,
+            embedder=embedder,
+            key=batch_key(person, idempotency_key),
+            # What a key promises is the request: what of it was new is found by what was there.
+            content=request_key(kept, kept.digest, found, request),
+        )
         return schemas.AutoLabelled(
             masks_count=0 if found.masks is None else sum(bool(mask.any()) for mask in found.masks),
             source_id=source.source_id,

@@ -78,7 +78,7 @@ def object_routes(labels: Labels) -> APIRouter:
             validated=sent.is_validated,
             min_score=sent.min_confidence,
         )
-        vector, embedder = searched_vector(registry, sent.embedding, sent.embedder)
+        vector, embedder = searched_vector(registry, sent.embedding, sent.embedder, where.project)
         return search_given(registry.search(vector, embedder, k=sent.top_k, where=where))
 
     @router.get("/objects")
@@ -236,9 +236,10 @@ def object_routes(labels: Labels) -> APIRouter:
         _person: Viewer,
         top_k: Annotated[int, Query(ge=1, le=500)] = 10,
         category: Annotated[str | None, Query(max_length=schemas.LONGEST_WORD)] = None,
+        project: Annotated[str, Query(max_length=schemas.LONGEST_WORD, description="empty: any")] = "",
     ) -> schemas.SearchGiven:
         """The objects that look most like this one."""
-        where = ObjectFilter(categories=() if category is None else (category,))
+        where = ObjectFilter(project=project, categories=() if category is None else (category,))
         return search_given(registry.similar(object_id, k=top_k, where=where))
 
     return router

@@ -132,6 +132,13 @@ class SourceSent(Sent):
     licence: Annotated[str, Field(max_length=LONGEST_WORD)] = ""
 
 
+class SourceChangeSent(Sent):
+    """What is to be different of a source; what is left out stays. licence: SPDX id or text, for dataset cards."""
+
+    licence: Annotated[str, Field(max_length=LONGEST_WORD)] | None = None
+    captured_ns: Nanoseconds | None = None
+
+
 class SourceGiven(Given):
     """A registered source."""
 
@@ -379,7 +386,9 @@ class EmbeddingSearchSent(Sent):
     """Which objects look like this vector."""
 
     embedding: Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
-    embedder: Word | None = Field(None, description="name@revision; left out: the one that all vectors here are of")
+    embedder: Word | None = Field(
+        None, description="name@revision; left out: the one that all vectors of the project are of"
+    )
     top_k: Annotated[int, Field(ge=1, le=500)] = 10
     category: Word | None = None
     project: Word | None = None

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 
-from flow_rag_vla.gateway.access import Labeller, Viewer
+from flow_rag_vla.gateway.access import Labeller, Reviewer, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.labels import Labels, kept_upload
@@ -86,6 +86,12 @@ def source_routes(labels: Labels) -> APIRouter:
     def get(source_id: Id, _person: Viewer) -> schemas.SourceGiven:
         """One source."""
         return source_given(registry.source(source_id), places)
+
+    @router.patch("/sources/{source_id}")
+    def describe(source_id: Id, sent: schemas.SourceChangeSent, _person: Reviewer) -> schemas.SourceGiven:
+        """Say under which licence a source stands, or when it was taken."""
+        made = registry.describe_source(source_id, licence=sent.licence, captured_ns=sent.captured_ns)
+        return source_given(made, places)
 
     @router.post("/sources/{source_id}/images", status_code=201)
     def add_images(source_id: Id, sent: schemas.PicturesSent, _person: Labeller) -> schemas.PictureList:

@@ -197,6 +197,30 @@ class CataloguingRegistry(OpenedRegistry):
                 connection.execute(t.sources.insert().values(source_id=new_id(), **values, **rest))
             return source_of(connection.execute(select_sources().where(same)).one())
 
+    def describe_source(self, source_id: str, *, licence: str | None = None, captured_ns: int | None = None) -> Source:
+        """Say of a source what was not known when it was registered; versions of datasets that there are stay.
+
+        Args:
+            source_id: the source.
+            licence: SPDX id or text, "" for unknown; None: as it is.
+            captured_ns: when it was taken, UTC, 0 for unknown; None: as it is.
+
+        Raises:
+            UnknownError: there is no such source.
+            InvalidInputError: a value out of range, or nothing is said.
+        """
+        values: dict[str, Any] = {}
+        if licence is not None:
+            values["licence"] = checked_name(licence, "licence", empty=True)
+        if captured_ns is not None:
+            values["captured_ns"] = checked_whole(captured_ns, "captured_ns")
+        if not values:
+            raise InvalidInputError(ErrorCode.INVALID_VALUE, "nothing is said of the source", "name what is to change")
+        with self.database.write() as connection:
+            row = source_row(connection, source_id).source_row
+            connection.execute(t.sources.update().where(t.sources.c.source_row == row).values(**values))
+            return source_of(source_row(connection, source_id))
+
     def source(self, source_id: str) -> Source:
         """A source.
 

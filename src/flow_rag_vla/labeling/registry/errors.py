@@ -43,6 +43,7 @@ class ErrorCode(str, Enum):
     STALE_VERSION = "stale_version"
     BATCH_KEY_REUSED = "batch_key_reused"
     UNDO_CONFLICT = "undo_conflict"
+    IMAGE_LABELLED = "image_labelled"
     EMBEDDER_MISMATCH = "embedder_mismatch"
     MASK_LOST = "mask_lost"
     DISK_FULL = "disk_full"

@@ -22,7 +22,7 @@ from flow_rag_vla.labeling.registry.checks import (
 )
 from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
-from flow_rag_vla.labeling.registry.values import ReviewState
+from flow_rag_vla.labeling.registry.values import ReviewState, SourceKind
 
 Clause = sa.ColumnElement[bool]
 _o = t.objects.c
@@ -68,9 +68,24 @@ def _place(connection: sa.Connection, where: ObjectFilter) -> list[Clause]:
         tracks = sa.select(t.tracks.c.track_row).where(t.tracks.c.track_id.in_(where.track_ids))
         terms.append(_o.track_row.in_(tracks))
     if where.captured_from_ns or where.captured_until_ns:
-        frames = sa.select(i.image_row).where(*_between(i.stamp_ns, where.captured_from_ns, where.captured_until_ns))
-        terms.append(_o.image_row.in_(frames))
+        terms.append(_o.image_row.in_(_captured(where.captured_from_ns, where.captured_until_ns)))
     return terms
+
+
+def _captured(start: int, until: int) -> sa.CompoundSelect[Any]:
+    """Rows of the images that are known to have been taken in a range of time; one of which that is unknown is none.
+
+    The stamps of a video count from its beginning, so it is known where that of its source is. What has no stamp of its
+    own, such as a photograph, was taken when its source was. Each of the three is found along an index.
+    """
+    s, i = t.sources.c, t.images.c
+    video = s.kind == SourceKind.VIDEO.value
+    joined = sa.select(i.image_row).select_from(t.images.join(t.sources, s.source_row == i.source_row))
+    return sa.union_all(
+        joined.where(~video, i.stamp_ns > 0, *_between(i.stamp_ns, start, until)),
+        joined.where(video, s.captured_ns > 0, *_between(s.captured_ns + i.stamp_ns, start, until)),
+        joined.where(~video, s.captured_ns > 0, i.stamp_ns == 0, *_between(s.captured_ns, start, until)),
+    )
 
 
 def matching_categories(connection: sa.Connection, names: Sequence[str], project_id: int | None) -> list[int]:
@@ -141,7 +156,7 @@ def _rest(connection: sa.Connection, where: ObjectFilter) -> list[Clause]:
     return terms
 
 
-def _between(column: sa.Column[Any], start: int, until: int) -> list[Clause]:
+def _between(column: sa.ColumnElement[Any], start: int, until: int) -> list[Clause]:
     terms: list[Clause] = []
     if start:
         terms.append(column >= checked_whole(start, "start of the time range"))

@@ -19,7 +19,8 @@ from flow_rag_vla.labeling.registry.values import Attribute, LabelledObject, Rev
 class ObjectFilter:
     """Which objects are meant; empty fields mean any. Fields are joined with AND, the values of one field with OR.
 
-    min_score, max_score: inclusive; captured_*_ns, created_*_ns: from inclusive, until exclusive, 0 for open
+    min_score, max_score: inclusive; captured_*_ns, created_*_ns: from inclusive, until exclusive, 0 for open. What is
+    of an unknown time is neither before nor after one
     min_area, max_area: of the box, square pixels, inclusive
     attributes: each name must have this value; validated: True for ACCEPTED and RELABELLED, False for the others
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from flow_rag_vla.labeling.registry import tables as t
 from flow_rag_vla.labeling.registry.bulk import PlainRow, insert_rows
 from flow_rag_vla.labeling.registry.catalogue import (
     category_ids,
+    chunks,
     embedder_id,
     image_rows,
     new_id,
@@ -72,7 +73,13 @@ class _Prepared:
 
 
 def register_batch(
-    database: Database, masks: MaskFolder, drafts: Sequence[ObjectDraft], who: str, key: str, content: str = ""
+    database: Database,
+    masks: MaskFolder,
+    drafts: Sequence[ObjectDraft],
+    who: str,
+    key: str,
+    content: str = "",
+    beside: Collection[str] | None = None,
 ) -> Batch:
     """See ``Registry.register``."""
     if len(drafts) > LARGEST_BATCH:
@@ -107,6 +114,8 @@ def register_batch(
             # Another process may have registered it meanwhile.
             known = known_batch(connection, key, digest) if key else None
             if known is None:
+                if beside is not None:
+                    _check_beside(connection, prepared, beside)
                 first = _insert(connection, prepared, who)
                 if key:
                     values = {"first_row": first, "count": len(prepared), "who": who, "created_ns": time.time_ns()}
@@ -199,6 +208,21 @@ def _prepare(draft: ObjectDraft, image: Any, place: str, words: _Words) -> _Prep
         mask,
         columns,
     )
+
+
+def _check_beside(connection: sa.Connection, prepared: Sequence[_Prepared], beside: Collection[str]) -> None:
+    """Refuse the batch where one of its images has a live object that is not among those that its sender knew of."""
+    for part in chunks(sorted({item.columns["image_row"] for item in prepared})):
+        there = sa.select(t.objects.c.object_id).where(
+            t.objects.c.image_row.in_(part), t.objects.c.deleted_ns.is_(None)
+        )
+        for object_id in connection.execute(there).scalars():
+            if object_id not in beside:
+                raise ConflictError(
+                    ErrorCode.IMAGE_LABELLED,
+                    f"object {object_id} came to its image since somebody looked for what is new there",
+                    "list the objects of the image again, and send what is still new",
+                )
 
 
 def _insert(connection: sa.Connection, prepared: Sequence[_Prepared], who: str) -> int:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from flow_rag_vla.labeling.detections import Detections
 from flow_rag_vla.labeling.registry import changing, undoing
@@ -43,7 +43,15 @@ class Registry(ReadingRegistry):
     or program that asks, as the history shows it.
     """
 
-    def register(self, drafts: Sequence[ObjectDraft], *, who: str, key: str = "", content: str = "") -> Batch:
+    def register(
+        self,
+        drafts: Sequence[ObjectDraft],
+        *,
+        who: str,
+        key: str = "",
+        content: str = "",
+        beside: Collection[str] | None = None,
+    ) -> Batch:
         """Add objects: all of them, or on an error none.
 
         Args:
@@ -53,14 +61,17 @@ class Registry(ReadingRegistry):
                 content gives the same answer and adds nothing. "" for none.
             content: what the key stands for, where that is more than these objects; "" for the objects themselves. Then
                 a repeated batch may hold other objects than these.
+            beside: ids of the objects that their images had when it was decided that these are new; where one has more
+                by now, of whatever process, nothing is stored. None: they are new whatever is there.
 
         Raises:
             InvalidInputError: a box, score, mask, vector, name or category that makes no sense; the message numbers it.
             UnknownError: an image that is not registered.
-            ConflictError: the key was used for other content (``batch_key_reused``).
+            ConflictError: the key was used for other content (``batch_key_reused``), or an image has objects that are
+                not in ``beside`` (``image_labelled``).
             DiskFullError, BusyError, StorageError: it could not be stored.
         """
-        return register_batch(self.database, self.masks, drafts, who, key, content)
+        return register_batch(self.database, self.masks, drafts, who, key, content, beside)
 
     def register_detections(
         self,
@@ -73,6 +84,7 @@ class Registry(ReadingRegistry):
         attributes: Sequence[Mapping[str, Attribute]] = (),
         key: str = "",
         content: str = "",
+        beside: Collection[str] | None = None,
     ) -> Batch:
         """Add what was found in one image.
 
@@ -85,6 +97,7 @@ class Registry(ReadingRegistry):
             attributes: N mappings; or nothing at all.
             key: see ``register``.
             content: see ``register``.
+            beside: see ``register``.
 
         Raises:
             RegistryError: see ``register``.
@@ -107,7 +120,7 @@ class Registry(ReadingRegistry):
                     attributes=attributes[n] if attributes else {},
                 )
             )
-        return self.register(drafts, who=who, key=key, content=content)
+        return self.register(drafts, who=who, key=key, content=content, beside=beside)
 
     def add_labels(self, labels: Sequence[LabelDraft], *, who: str) -> int:
         """Note what a further model says of objects that are there; give how many labels are new.

@@ -336,7 +336,9 @@ function facts(item) {
 async function similar(item, late) {
   const note = element("similar-note");
   try {
-    const found = await json(`objects/${item.object_id}/similar?top_k=${SIMILAR}`);
+    // Another project may have vectors of another embedder, which do not compare.
+    const asked = new URLSearchParams({ top_k: SIMILAR, project: item.project });
+    const found = await json(`objects/${item.object_id}/similar?${asked}`);
     if (late()) return;
     note.textContent = found.items.length ? "" : "nothing else looks like it";
     element("similar").replaceChildren(...found.items.map(({ similarity, object }) => {
