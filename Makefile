@@ -35,7 +35,7 @@ test: ready ## lint, types, layers, then every test with coverage (ARGS go to py
 long: ready ## the tests that take minutes: ten of them without growth
 	@exec $(RUN) pytest -m long $(ARGS)
 
-bench: ready ## measure the loop, the memory and the policy beside their baselines
+bench: ready ## measure the loop, the memory, the graph and the labeller beside their baselines
 	@exec $(RUN) flow_rag_vla bench $(ARGS)
 
 chaos: ready ## inject faults into the running graph and check every command (ARGS="-n 1000" takes about half an hour)

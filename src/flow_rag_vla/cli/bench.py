@@ -160,7 +160,9 @@ BENCHMARKS = {
     ),
     "llm": Benchmark("a language model's answer through the layer beside the bare client", _llm),
     "labeling": Benchmark(
-        "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models", _labeling
+        "the compact detector on held-out scenes, tracks and times, beside colours, overlap and bare models",
+        _labeling,
+        on_request=False,
     ),
     "registry": Benchmark(
         "objects registered, searched and listed, writers beside readers, each beside its baseline", _registry
@@ -222,13 +224,13 @@ def bench(
     bag: Path = typer.Option(None, help="Replay: run folder or bag to decide again, instead of a new one."),
     work: Path = typer.Option(None, help="Detection: folder that keeps the episodes for the next time."),
 ) -> None:
-    """Measure the loop, the memory and the whole graph, each beside its baseline.
+    """Measure the loop, the memory, the whole graph and the shipped labeller, each beside its baseline.
 
     The policy's success is measured by [bold]flow_rag_vla evaluate[/bold].
 
     [bold]Examples[/bold]
 
-      flow_rag_vla bench                     loop, memory and graph, a minute each
+      flow_rag_vla bench                     loop, memory and graph, a minute each, and labeling
 
       flow_rag_vla bench graph --seconds 300
 

@@ -24,7 +24,7 @@ def bench_labeling(console: Console, output: Path | None, *, quick: bool = False
     from flow_rag_vla.cli.progress import StageBars, progress_display
     from flow_rag_vla.gateway.labeling.benchmark import measure_service, service_lines
     from flow_rag_vla.labeling.backends import make_pipeline
-    from flow_rag_vla.labeling.benchmark import figures_table, measure_labeling
+    from flow_rag_vla.labeling.benchmark import figures_table, measure_labeling, missed
     from flow_rag_vla.labeling.compact.held_out import LARGE_SIZE, held_out_frames
     from flow_rag_vla.labeling.compact.scenes import TEST_SEEDS
 
@@ -35,6 +35,8 @@ def bench_labeling(console: Console, output: Path | None, *, quick: bool = False
         service = measure_service(make_pipeline(), images)
     console.print(figures_table(figures), highlight=False, soft_wrap=True)
     console.print(service_lines(service), highlight=False, soft_wrap=True)
+    for line in missed(figures):
+        console.print(f"[yellow]not reached[/yellow]: {line}", highlight=False)
     if output is not None:
         command = "flow_rag_vla bench labeling" + (" --quick" if quick else "")
         values = {"command": command, **figures.values(), "service": asdict(service)}

@@ -15,7 +15,7 @@ from flow_rag_vla.cli.bench_registry import bench_registry
 from flow_rag_vla.labeling.registry.benchmark import report
 from flow_rag_vla.labeling.registry.benchmark.objects import SHARES
 from flow_rag_vla.labeling.registry.benchmark.report import TARGETS, in_words, measure, missed, missed_by_crowd
-from flow_rag_vla.labeling.registry.benchmark.writing import Crowd
+from flow_rag_vla.labeling.registry.benchmark.writing import Crowd, Killed
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def figures():
         return Crowd(writers, readers, seconds, 5, 100, 100, 7, int(deferred), "database is locked" if deferred else "")
 
     patch.setattr(report, "crowd", crowd)
+    patch.setattr(report, "killed", lambda folder, kills, *, singly=False: Killed(kills, 30, 0, 4 * singly, 0))
     patch.setattr("flow_rag_vla.labeling.registry.index.searcher.EXACT_LIMIT", 300)
     try:
         found = measure(1_500, 2, 4, 8, 5.0, lambda what, done, total: told.append(what))
@@ -60,6 +61,8 @@ def test_the_words_name_every_figure_with_its_baseline(figures):
         "put on after",
         "deferred, the baseline",
         "database is locked",
+        "10 writers killed (SIGKILL) in the middle of batches: 30 acknowledged, 0 objects of them lost, 0 left in part",
+        "one by one, the baseline: 30 acknowledged, 0 objects of them lost, 4 left in part",
     ):
         assert part in text
     assert figures.as_json()["objects"] == 1_500
@@ -72,12 +75,14 @@ def test_a_target_that_is_missed_is_named(figures):
         similarity=[replace(item, recall=0.5, latency=replace(item.latency, p95=99.0)) for item in figures.similarity],
         attributes=[replace(item, latency=replace(item.latency, p95=99.0)) for item in figures.attributes],
         crowd=replace(figures.crowd, errors=2, stored=3),
+        killed=replace(figures.killed, torn=1),
     )
     assert [line.split(":")[0] for line in missed(slow)] == [
         "similarity search",
         "recall",
         "attribute search",
         "registration",
+        "kills",
         "writers and readers",
     ]
     quick = replace(

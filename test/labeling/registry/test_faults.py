@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from flow_rag_vla.labeling.registry.benchmark.writing import crowd, missing
+from flow_rag_vla.labeling.registry.benchmark.writing import _left, crowd, killed, missing
 from flow_rag_vla.labeling.registry.doctor import Finding, examine
 from flow_rag_vla.labeling.registry.errors import BusyError, DiskFullError, ErrorCode, StorageError
 from flow_rag_vla.labeling.registry.queries import Order
@@ -104,6 +104,29 @@ def test_what_is_lost_torn_or_damaged_after_the_crowd_is_told(folder, make):
         with registry.database.write() as connection:
             connection.exec_driver_sql("UPDATE objects SET mask_path = '' WHERE object_id = ?", (ids[0],))
         assert missing(registry, {0: 3}) == (20, 2)
+
+
+def test_writers_that_are_killed_leave_whole_batches(folder):
+    left = killed(folder, 3)
+    assert (left.kills, left.lost, left.torn, left.damage) == (3, 0, 0, 0)
+    assert left.batches >= 3
+
+
+def test_writers_that_store_nothing_are_no_measurement(folder):
+    (folder / "registry.db").write_bytes(b"no database")
+    with pytest.raises(RuntimeError, match="writer 0 ended"):
+        killed(folder, 1)
+
+
+def test_what_kills_would_tear_is_told(folder, make):
+    """The measurement itself, and its baseline."""
+    with Registry(folder) as registry:
+        image = make.image(registry)
+        for n in range(23):
+            registry.register([make.draft(image)], who="w", key=f"0/{n // 20}/{n % 20}")
+        assert _left(registry, {0: 1}) == (0, 1)
+        assert _left(registry, {0: 2}) == (17, 1)
+        assert _left(registry, {0: 1, 1: 1}) == (20, 1)
 
 
 def test_threads_of_one_process_lose_nothing(registry, image, make):

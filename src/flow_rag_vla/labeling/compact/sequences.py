@@ -18,6 +18,9 @@ from flow_rag_vla.sim.ground import CameraModel
 from flow_rag_vla.sim.scene import sample_scene
 from flow_rag_vla.sim.world import World
 
+TICKS = 240
+"""Length of an episode."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrueVideo:
@@ -35,7 +38,7 @@ def true_video(
     camera: CameraModel = FRONT,
     size: tuple[int, int] = (320, 240),
     every_ticks: int = 4,
-    ticks: int = 240,
+    ticks: int = TICKS,
 ) -> TrueVideo:
     """An episode in which the expert does its task, seen by one camera: things move, are held and are hidden.
 
@@ -65,7 +68,7 @@ def true_video(
     return TrueVideo(f"{task} {seed}", tuple(stamps), tuple(frames))
 
 
-def true_videos(first_seed: int, count: int, tasks: tuple[str, ...]) -> Iterator[TrueVideo]:
-    """``count`` episodes, the tasks in turn, of seeds from ``first_seed`` on."""
+def true_videos(first_seed: int, count: int, tasks: tuple[str, ...], *, ticks: int = TICKS) -> Iterator[TrueVideo]:
+    """``count`` episodes of ``ticks`` ticks, the tasks in turn, of seeds from ``first_seed`` on."""
     for index in range(count):
-        yield true_video(tasks[index % len(tasks)], first_seed + index)
+        yield true_video(tasks[index % len(tasks)], first_seed + index, ticks=ticks)

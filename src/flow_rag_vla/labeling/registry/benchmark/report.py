@@ -14,10 +14,11 @@ import numpy as np
 
 from flow_rag_vla.labeling.registry.benchmark.objects import BATCH, SMALL_BATCH, fill
 from flow_rag_vla.labeling.registry.benchmark.reading import Attributes, Similarity, attributes, similarity
-from flow_rag_vla.labeling.registry.benchmark.writing import Crowd, Singles, crowd, singles
+from flow_rag_vla.labeling.registry.benchmark.writing import Crowd, Killed, Singles, crowd, killed, singles
 from flow_rag_vla.labeling.registry.registry import Registry
 
 SEED = 7
+KILLS = 10
 LATE_OBJECTS = 10_000
 """Registered in small batches once the registry holds all others."""
 TARGETS = {"similarity_p95_ms": 50.0, "recall": 0.95, "attribute_p95_ms": 20.0, "objects_a_second": 5_000.0}
@@ -42,6 +43,8 @@ class Figures:
     attributes: list[Attributes]
     crowd: Crowd
     deferred: Crowd
+    killed: Killed
+    killed_singly: Killed
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
@@ -70,11 +73,13 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="registry-benchmark-") as name:
         folder = Path(name)
-        progress("writers and readers", 0, 3)
+        progress("writers and readers", 0, 4)
         together = crowd(folder / "crowd", writers, readers, seconds)
-        progress("the same with deferred transactions", 1, 3)
+        progress("the same with deferred transactions", 1, 4)
         deferred = crowd(folder / "deferred", writers, readers, seconds, deferred=True)
-        progress("one by one", 2, 3)
+        progress("writers that are killed", 2, 4)
+        ended = killed(folder / "killed", KILLS), killed(folder / "killed_singly", KILLS, singly=True)
+        progress("one by one", 3, 4)
         alone = singles(folder / "singles", 200)
         with Registry(folder / "registry", index=index) as registry:
             done = 0
@@ -109,6 +114,7 @@ def measure(
         pages,
         together,
         deferred,
+        *ended,
     )
 
 
@@ -166,7 +172,11 @@ def in_words(figures: Figures) -> list[str]:
             f"(scan {page.scan.p95:7.2f} ms, "
             f"ratio {page.latency.p95 / page.scan.p95:.2f})"
         )
-    return [*lines, *crowd_in_words(figures.crowd, figures.deferred)]
+    return [
+        *lines,
+        *crowd_in_words(figures.crowd, figures.deferred),
+        *killed_in_words(figures.killed, figures.killed_singly),
+    ]
 
 
 def crowd_in_words(together: Crowd, deferred: Crowd) -> list[str]:
@@ -178,6 +188,15 @@ def crowd_in_words(together: Crowd, deferred: Crowd) -> list[str]:
         f"{group.slowest_s:.2f} s, {group.errors} errors"
         + (f" ({group.first_error[:90]})" if group.first_error else "")
         for name, group in (("BEGIN IMMEDIATE", together), ("deferred, the baseline", deferred))
+    ]
+
+
+def killed_in_words(together: Killed, singly: Killed) -> list[str]:
+    """What kills leave of batches, and of the same objects one by one."""
+    return [
+        f"{group.kills} writers killed (SIGKILL) in the middle of {name}: {group.batches} acknowledged, {group.lost} "
+        f"objects of them lost, {group.torn} left in part, {group.damage} findings of the doctor"
+        for name, group in (("batches", together), ("the same one by one, the baseline", singly))
     ]
 
 
@@ -195,6 +214,9 @@ def missed(figures: Figures) -> list[str]:
         found.append(f"attribute search: p95 {page:.1f} ms, target {TARGETS['attribute_p95_ms']:g}")
     if figures.objects_a_second < TARGETS["objects_a_second"]:
         found.append(f"registration: {figures.objects_a_second:.0f}/s, target {TARGETS['objects_a_second']:g}")
+    left = figures.killed
+    if left.lost or left.torn or left.damage:
+        found.append(f"kills: {left.lost} objects lost, {left.torn} batches in part, {left.damage} findings")
     return [*found, *missed_by_crowd(figures.crowd)]
 
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import sqlalchemy as sa
 
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry import tables as t
-from flow_rag_vla.labeling.registry.doctor import examine
+from flow_rag_vla.labeling.registry.doctor import Finding, examine
 from flow_rag_vla.labeling.registry.errors import RegistryError
 from flow_rag_vla.labeling.registry.queries import ObjectFilter, Order
 from flow_rag_vla.labeling.registry.registry import Registry
@@ -58,6 +61,21 @@ class Crowd:
     """What the doctor finds afterwards."""
     slowest_s: float = 0.0
     """The longest that one registration took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What is left of writers that were killed with SIGKILL in the middle of their batches."""
+
+    kills: int
+    batches: int
+    """Batches whose registration returned before the kill."""
+    lost: int
+    """Objects of these that are not there as they were sent."""
+    torn: int
+    """What is there of a batch without its rest: rows, or batches where each object had a call of its own."""
+    damage: int
+    """What the doctor finds afterwards; a mask whose batch never came is none, it removes that."""
 
 
 def draft(image_id: str, number: int, mask: Mask | None = None, vector: Vector | None = None) -> ObjectDraft:
@@ -128,6 +146,57 @@ def crowd(folder: Path, writers: int, readers: int, seconds: float, *, deferred:
     )
 
 
+def killed(folder: Path, kills: int, *, singly: bool = False) -> Killed:
+    """Kill one writer after the other, each somewhere in a batch; the next one goes on in the same registry.
+
+    Args:
+        folder: of the registry.
+        kills: how many.
+        singly: each object in a call of its own, as it would be without batches.
+
+    Raises:
+        RuntimeError: a writer ended by itself.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["flow_rag_vla.labeling.registry.registry"])
+    generator = random.Random(kills)
+    told: dict[int, int] = {}
+    for number in range(kills):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_write_on, args=(str(folder), number, singly, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            told[number] = int(ours.recv()) + 1 if ours.poll(OPENING_S) else 0
+        except EOFError:
+            told[number] = 0
+        if not told[number]:
+            process.kill()
+            raise RuntimeError(f"writer {number} ended, or stored nothing within {OPENING_S:g} s: nothing is measured")
+        # A batch takes some milliseconds: wherever in one the kill comes is left to chance.
+        time.sleep(generator.uniform(0.0, 0.05))
+        process.kill()
+        process.join()
+        try:
+            while True:
+                told[number] = int(ours.recv()) + 1
+        except (EOFError, OSError):
+            ours.close()
+    with Registry(folder) as registry:
+        lost, torn = _left(registry, told) if singly else missing(registry, told)
+        findings = [found for found in examine(registry, grace_s=0.0) if found.finding is not Finding.ORPHAN_MASKS]
+    return Killed(kills, sum(told.values()), lost, torn, len(findings))
+
+
+def _left(registry: Registry, told: dict[int, int]) -> tuple[int, int]:
+    """Objects lost, and batches of which a part is there, where each object had a call and a key of its own."""
+    with registry.database.read() as connection:
+        keys = [key.rsplit("/", 1)[0] for key in connection.execute(sa.select(t.batches.c.batch_key)).scalars()]
+    there = Counter(keys)
+    owed = [f"{number}/{batch}" for number, done in told.items() for batch in range(done)]
+    return sum(OBJECTS_A_BATCH - there[key] for key in owed), sum(count < OBJECTS_A_BATCH for count in there.values())
+
+
 def missing(registry: Registry, told: dict[int, int]) -> tuple[int, int]:
     """Objects lost and torn; ``told``: of how many batches each writer knows that they are stored."""
     with registry.database.read() as connection:
@@ -176,6 +245,24 @@ def _write(folder: str, number: int, seconds: float, deferred: bool, barrier: An
                 errors.append(str(error))
             slowest = max(slowest, time.monotonic() - start)
     results.put({"writer": number, "batches": done, "pages": 0, "errors": errors, "slowest_s": slowest})
+
+
+def _write_on(folder: str, number: int, singly: bool, told: Any) -> None:
+    """Register batches until the end, and tell the number of each that returned."""
+    mask = np.zeros((480, 640), np.bool_)
+    mask[1:40, 1:60] = True
+    vector = np.zeros(CROWD_EMBEDDER.dimension, np.float32)
+    vector[number % len(vector)] = 1.0
+    with Registry(folder) as registry:
+        image_id = image_of(registry, f"/killed/{number}")
+        drafts = [draft(image_id, n, None if n else mask, vector) for n in range(OBJECTS_A_BATCH)]
+        for done in itertools.count():
+            if singly:
+                for n, one in enumerate(drafts):
+                    registry.register([one], who=f"writer {number}", key=f"{number}/{done}/{n}")
+            else:
+                registry.register(drafts, who=f"writer {number}", key=f"{number}/{done}")
+            told.send(done)
 
 
 def _read(folder: str, number: int, seconds: float, deferred: bool, barrier: Any, results: Any) -> None:
