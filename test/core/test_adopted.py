@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flow_rag_vla.core.adopted import Adopted
+from flow_rag_vla.core.adopted import FORGOTTEN, Adopted
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans to another parent")
 
@@ -58,6 +58,11 @@ child.kill()
 """
     said = adopting("time.sleep(60)", then)
     assert "timed out after 0.05 seconds" in said and said.endswith("\n-15\n")
+
+
+def test_a_child_that_the_system_has_forgotten_is_over():
+    then = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); child.kill(); print(child.wait(30))"
+    assert adopting("time.sleep(60)", then) == f"{FORGOTTEN}\n"
 
 
 def test_threads_that_ask_at_once_hear_the_same_end():

@@ -11,7 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Protocol
+
+FORGOTTEN = 1
+"""Exit code of a child of whose end nothing is known but that it came."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.005
@@ -81,10 +85,18 @@ class Adopted:
         """
         with self._lock:
             if self._returncode is None:
-                pid, status = os.waitpid(self._pid, os.WNOHANG)
-                if pid:
-                    self._returncode = os.waitstatus_to_exitcode(status)
+                self._returncode = self._end()
             return self._returncode
+
+    def _end(self) -> int | None:
+        try:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            # Where SIGCHLD is ignored the system forgets a child, and how it ended, at once.
+            if Path(f"/proc/{self._pid}").exists():
+                raise
+            return FORGOTTEN
+        return os.waitstatus_to_exitcode(status) if pid else None
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end.
