@@ -121,6 +121,18 @@ def test_a_repeated_batch_gives_the_same_answer_and_another_content_is_refused(r
     assert registry.register(drafts, who="a", key="job/2").object_ids != first.object_ids
 
 
+def test_a_batch_beside_known_objects_is_refused_once_its_image_has_others(registry, make):
+    image, elsewhere = make.image(registry), make.image(registry, frame=1)
+    first = registry.register([make.draft(image)], who="a", key="one", beside=()).object_ids
+    with pytest.raises(ConflictError) as error:
+        registry.register([make.draft(elsewhere), make.draft(image, mask=make.mask())], who="b", key="two", beside=())
+    assert error.value.code is ErrorCode.IMAGE_LABELLED
+    assert registry.count() == 1 and registry.batch("two") is None
+    assert registry.register([make.draft(image)], who="a", key="one", beside=()).repeated
+    assert not registry.register([make.draft(image)], who="b", key="two", beside=first).repeated
+    assert registry.count() == 2
+
+
 def test_a_batch_with_one_bad_object_leaves_nothing(registry, make):
     image = make.image(registry)
     drafts = [make.draft(image, mask=make.mask()), make.draft(image, box=(5, 5, 5, 9))]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,16 @@ import pytest
 
 from flow_rag_vla.labeling.pipeline.errors import SettingError, SourceError
 from flow_rag_vla.labeling.training.jobs import JobBusyError, Jobs
-from flow_rag_vla.labeling.training.orders import FAILED, RUNNING, STOPPED, EvaluateOrder, TrainOrder
+from flow_rag_vla.labeling.training.orders import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    EvaluateOrder,
+    Status,
+    TrainOrder,
+    write_status,
+)
 
 LONG = 150.0
 
@@ -78,6 +88,16 @@ def test_what_has_nothing_to_keep_ends_at_once(jobs: Jobs, tiny, kind: str) -> N
     assert done.status.state == STOPPED and done.status.stage.startswith("Pictures")
     assert 0 < done.status.done < done.status.total
     assert (jobs._process.returncode, (job.folder / "job.log").read_text()) == (0, "")
+
+
+def test_a_job_that_has_ended_is_not_under_way_while_its_process_takes_a_moment_to_go(jobs: Jobs) -> None:
+    job = jobs.start(EvaluateOrder("simulator:5000"))
+    assert jobs.under_way == job.name
+    jobs.pause(True)
+    os.waitid(os.P_PID, jobs._process.pid, os.WSTOPPED | os.WNOWAIT)
+    write_status(job.folder, Status(FINISHED))
+    assert jobs.under_way == ""
+    jobs.pause(False)
 
 
 def test_an_evaluation_that_cannot_be_done_says_why(jobs: Jobs, tmp_path: Path) -> None:

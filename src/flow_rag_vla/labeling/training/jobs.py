@@ -177,9 +177,10 @@ class Jobs:
 
     @property
     def under_way(self) -> str:
-        """Name of the job that is under way; empty if none is."""
+        """Name of the job that is under way; empty if none is. One that ended is not, though its process still goes."""
         with self._lock:
-            return self._name if self._under_way() else ""
+            going = self._under_way() and not read_status(self.folder / self._name).ended
+            return self._name if going else ""
 
     def close(self, patience_s: float = PATIENCE_S, hurry: Callable[[], bool] = lambda: False) -> None:
         """End what is under way.
