@@ -5,6 +5,7 @@ test_graph.py starts the same processes from the same declarations."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from flow_rag_vla.bringup.graph import ARGUMENTS, NODES
 from flow_rag_vla.bringup.replay_graph import REPLAY_ARGUMENTS
 from flow_rag_vla.bringup.resources import default_params_file, share_folder
 from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, robot_graph
+from flow_rag_vla.data.bag_writer import BagWriter
+from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.nodes import qos
 from flow_rag_vla_interfaces.msg import ControlCommand
 from launch import LaunchContext
@@ -80,7 +83,8 @@ def test_a_graph_comes_up_in_its_namespace_and_ctrl_c_ends_every_node_well(
     try:
         spin_until(lambda: wanted <= set(ros_node.get_node_names_and_namespaces()), 90, "every node")
         spin_until(lambda: len(commands) > 40, 60, "a second of commands")
-        launched.send_signal(signal.SIGINT)
+        # As a terminal does: launch and its nodes are told alike. Launch alone would count on that, and wait for 15 s.
+        os.killpg(launched.pid, signal.SIGINT)
         spin_until(lambda: launched.poll() is not None, 60, "the end of launch")
     finally:
         if launched.poll() is None:
@@ -91,5 +95,40 @@ def test_a_graph_comes_up_in_its_namespace_and_ctrl_c_ends_every_node_well(
         print(text[-8000:])
     ticks = [item.tick for item in commands]
     assert ticks == sorted(set(ticks))
-    assert launched.returncode == 0 and "Traceback" not in text
+    assert launched.returncode == 0 and "Traceback" not in text and "failed to terminate" not in text
     assert sorted(re.findall(r"\[(\w+)-\d+\]: process has finished cleanly", text)) == sorted(nodes)
+
+
+def run_to_its_end(name, *arguments):
+    """Exit code and output of a launch file that ends by itself."""
+    command = [sys.executable, "-c", LAUNCH, file(name), *arguments]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=90,
+        check=False, start_new_session=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_a_bag_is_played_by_its_launch_file_which_ends_with_it(tmp_path):
+    definitions = Definitions()
+    with BagWriter(tmp_path / "bag", definitions) as writer:
+        writer.add_topic("/notes", "std_msgs/msg/String")
+        for index in range(5):
+            note = definitions.message("std_msgs/msg/String", data=str(index))
+            writer.write_message("/notes", 1_700_000_000_000_000_000 + index * 100_000_000, note)
+    code, text = run_to_its_end("replay", f"bag:={tmp_path / 'bag'}", "remake:=none")
+    assert code == 0 and "end of the bag: 5 messages played" in text and "Traceback" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("sim", ["mode:=fast"], "mode"),
+        ("robot", [], "profile is empty; name one of"),
+        ("replay", ["bag:=/nowhere"], "bag '/nowhere' does not exist; name a bag folder"),
+    ],
+)
+def test_a_wrong_argument_of_a_launch_file_is_named_and_nothing_is_started(name, arguments, said):
+    code, text = run_to_its_end(name, *arguments)
+    assert code == 1 and said in text
+    assert "Traceback" not in text and "process started" not in text
