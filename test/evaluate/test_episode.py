@@ -46,6 +46,25 @@ def sample(ticks: int, late: int = 0, p99: float = 1.0) -> LoopSample:
     return LoopSample(40.0, 0.1, p99, 2.0, 0.4, ticks, late, 0, 1, 10, 0)
 
 
+@pytest.mark.parametrize("moved", [-3600 * S, 3600 * S])
+def test_a_clock_that_is_set_changes_nothing_about_how_long_an_episode_has_run(moved: int) -> None:
+    tracker = running(success_hold=1.0)
+    tracker.observe_phase(11 * S, "reach")
+    tracker.observe_success(12 * S, True)
+    tracker.clock_set(moved)
+    assert tracker.elapsed(12 * S + moved) == pytest.approx(2.0) and tracker.judge(12 * S + moved) is None
+    assert tracker.judge(13 * S + moved) is not None, "the success has held for a second"
+    tracker.observe_success(13 * S + moved, False)
+    assert tracker.judge(15 * S - 1 + moved) is None
+    verdict = tracker.judge(15 * S + moved)
+    assert verdict is not None and verdict.word == "timeout"
+    record = ended(tracker, 15 * S + moved, verdict)
+    assert record.duration == pytest.approx(5.0)
+    assert [(span.start, span.end) for span in record.phases] == [(pytest.approx(1.0), pytest.approx(5.0))]
+    tracker.clock_set(moved)
+    assert tracker.record() == record, "what is over stays as it was"
+
+
 def test_an_episode_succeeds_when_the_test_has_held() -> None:
     tracker = running()
     tracker.observe_success(11 * S, True)

@@ -204,6 +204,23 @@ def test_time_runs_out(world: World, make_manager: Make, spin_until: Callable[..
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_system_clock_that_is_set_neither_ends_an_episode_nor_lets_it_run_on(
+    hours: int, world: World, make_manager: Make, spin_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager()
+    world.serve_resets()
+    handle = send(world, spin_until, instruction=INSTRUCTION, timeout=4.0)
+    spin_until(lambda: world.state == EpisodeStatus.STATE_RUNNING)
+    right = manager._clock_ns
+    monkeypatch.setattr(manager, "_clock_ns", lambda: right() + hours * 3_600_000_000_000)
+    seen = len(world.statuses)
+    spin_until(lambda: len(world.statuses) > seen + 2 or world.state != EpisodeStatus.STATE_RUNNING)
+    assert world.state == EpisodeStatus.STATE_RUNNING, "an hour has not passed"
+    answer = outcome(handle, spin_until)
+    assert "not done within 4 s" in answer.result.reason and answer.result.duration < 600.0
+
+
 def test_a_failure_seen_at_the_moment_of_the_timeout_is_on_record(
     world: World, make_manager: Make, spin_until: Callable[..., None]
 ) -> None:

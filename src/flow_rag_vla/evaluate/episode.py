@@ -372,12 +372,22 @@ class EpisodeTracker:
             elapsed: seconds for which it has been running, those included for which nobody watched it.
             away: these, seconds.
         """
-        # 0 would mean that it has not begun.
-        started_ns = now_ns - int(elapsed * 1e9) or 1
-        moved_ns = started_ns - self.started_ns
-        self._phases = [(name, stamp + moved_ns) for name, stamp in self._phases]
-        self.started_ns = started_ns
+        self.clock_set(now_ns - int(elapsed * 1e9) - self.started_ns)
         self.away += away
+
+    def clock_set(self, moved_ns: int) -> None:
+        """The clock of the stamps was set while it ran: ahead by so many nanoseconds, or back (below 0).
+
+        What time is counted from goes along, or its time limit would come too soon, or much too late. Failures and
+        corrections keep the stamps under which a recording has them.
+        """
+        if not self.started_ns or not self.active:
+            return
+        # 0 would mean that it has not begun.
+        self.started_ns = self.started_ns + moved_ns or 1
+        self._phases = [(name, stamp + moved_ns) for name, stamp in self._phases]
+        if self._success_since_ns is not None:
+            self._success_since_ns += moved_ns
 
     def _spans(self, end_ns: int) -> tuple[PhaseSpan, ...]:
         ends = [stamp for _, stamp in (*self._phases, ("", end_ns))][1:]

@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.episode_manager import EpisodeManagerParameters
+from flow_rag_vla.control.clock import ClockWatch
 from flow_rag_vla.core.goal import UnknownTaskError, parse_instruction
 from flow_rag_vla.data.running_episode import Asked, RunningEpisode, absence, still_there, too_late
 from flow_rag_vla.evaluate.episode import EpisodeState, EpisodeTracker, Outcome, Verdict
@@ -52,6 +53,9 @@ TURNS_PER_KEEPING = 10
 RESULT_KEPT_S = 60.0
 """For how long whoever asked is told by a manager that is started again of an episode that was over before."""
 
+CLOCK_SET_NS = 200_000_000
+"""By how much the node's clock must have left the steady one, since it was read last, to count as set."""
+
 _AGAIN = "the episode manager was started again and does not go on with its episode"
 
 
@@ -75,6 +79,8 @@ class EpisodeManager(Node):
         self._scoring_until_ns = 0
         self._finished = self._succeeded = 0
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._simulated_time = bool(self.get_parameter("use_sim_time").value)
+        self._clock_watch = ClockWatch(CLOCK_SET_NS)
         self._turn = 0
 
         self._status_publisher = self.create_publisher(EpisodeStatus, topics.EPISODE_STATUS, qos.STATE)
@@ -83,6 +89,7 @@ class EpisodeManager(Node):
             self,
             settings,
             self._reset,
+            self._now_ns,
             on_change=self._publish_status,
             on_stop=self._on_emergency_stop,
             on_truth=self._judge,
@@ -240,8 +247,7 @@ class EpisodeManager(Node):
             problem = f"{whom} not all heard within {settings.silence_limit:g} s"
         away = absence(left.moment, now) or 0.0
         # Simulated time stands still, or runs faster, while nobody watches.
-        simulated_time = bool(self.get_parameter("use_sim_time").value)
-        passed = (now.stamp_ns - left.moment.stamp_ns) * 1e-9 if simulated_time else away
+        passed = (now.stamp_ns - left.moment.stamp_ns) * 1e-9 if self._simulated_time else away
         if not problem and passed < 0.0:
             problem = f"the clock was set back by {-passed:.1f} s meanwhile"
         elapsed = (left.moment.stamp_ns - episode.started_ns) * 1e-9 + passed
@@ -311,6 +317,8 @@ class EpisodeManager(Node):
 
     def _on_timer(self) -> None:
         self._turn += 1
+        # A clock that is set is noticed at every turn, also where nothing of this turn asks for the time.
+        self._now_ns()
         self._action.turn()
         self._witness.listen()
         episode = self._episode
@@ -395,10 +403,7 @@ class EpisodeManager(Node):
         if self._left is not None:
             # Whoever follows the episode goes on with what it was told last.
             return
-        stamp = self.get_clock().now()
-        self._status_publisher.publish(
-            status_message(self._episode, stamp.nanoseconds, self._finished, self._succeeded)
-        )
+        self._status_publisher.publish(status_message(self._episode, self._now_ns(), self._finished, self._succeeded))
 
     def _tell(self, episode: EpisodeTracker) -> None:
         running = episode.state is EpisodeState.RUNNING
@@ -428,6 +433,22 @@ class EpisodeManager(Node):
         return OK, "running an episode" if self._active else "idle", figures
 
     def _now_ns(self) -> int:
+        """The present stamp. Where the system clock was set since the last one, the running episode's time goes on.
+
+        Whatever an episode counts from is read here, so that it is always of the same clock as what it counts to.
+        """
+        now_ns = self._clock_ns()
+        # Simulated time is the episode's own, however it runs.
+        set_ns = 0 if self._simulated_time else self._clock_watch.observe(now_ns, self._steady_ns())
+        # One that is being taken up is counted anew once it is.
+        if set_ns and self._active and self._left is None and self._episode is not None:
+            self._episode.clock_set(set_ns)
+            self.get_logger().warning(
+                f"episode {self._episode.episode_id}: the clock was set by {set_ns * 1e-9:+.3f} s; its time goes on"
+            )
+        return now_ns
+
+    def _clock_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
     def _steady_ns(self) -> int:

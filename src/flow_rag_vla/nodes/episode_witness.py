@@ -36,6 +36,7 @@ _ROBOT, _CONTROLLER, _TRUTH = "the robot", "the controller", "the simulator's gr
 class EpisodeWitness:
     """Listens for the episode that it follows. Every method and callback on the executor's thread.
 
+    now_ns: gives the present stamp, of the clock that the episode counts on
     on_change: the episode changed in a way that is worth telling at once
     on_stop: the emergency stop is pressed; with the controller's sentence, or empty
     on_truth: the simulator said whether the goal is reached
@@ -47,6 +48,7 @@ class EpisodeWitness:
         node: Node,
         settings: EpisodeManagerParameters,
         reset: SceneReset,
+        now_ns: Callable[[], int],
         *,
         on_change: Callable[[], None],
         on_stop: Callable[[str], None],
@@ -56,7 +58,7 @@ class EpisodeWitness:
         self._node = node
         self._scored_by_truth = settings.scoring == "ground_truth"
         self._resets = settings.reset == "simulator"
-        self._reset = reset
+        self._reset, self._now_ns = reset, now_ns
         self._on_change, self._on_stop, self._on_truth = on_change, on_stop, on_truth
         self._on_displaced = on_displaced
         self._episode: EpisodeTracker | None = None
@@ -236,9 +238,6 @@ class EpisodeWitness:
         """Whether a scene that was taken for the episode's was the one before: where none had been seen until then."""
         young = self._steady_ns() - self._began_ns < _SETTLED_NS
         return self.scene < 0 and young and (simulator, number + 1) == (self._seen.simulator, self._seen.scene)
-
-    def _now_ns(self) -> int:
-        return int(self._node.get_clock().now().nanoseconds)
 
     def _steady_ns(self) -> int:
         return int(self._steady.now().nanoseconds)
