@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,7 @@ from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, robot_graph
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.launching import GivingUp
 from flow_rag_vla_interfaces.msg import ControlCommand
 from launch import LaunchContext
 
@@ -132,3 +134,30 @@ def test_a_wrong_argument_of_a_launch_file_is_named_and_nothing_is_started(name,
     code, text = run_to_its_end(name, *arguments)
     assert code == 1 and said in text
     assert "Traceback" not in text and "process started" not in text
+
+
+def test_a_node_that_cannot_start_ends_the_launch_instead_of_being_started_for_ever(tmp_path):
+    definitions = Definitions()
+    with BagWriter(tmp_path / "bag", definitions) as writer:
+        writer.add_topic("/notes", "std_msgs/msg/String")
+        writer.write_message("/notes", 1_700_000_000_000_000_000, definitions.message("std_msgs/msg/String"))
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("failure_detector:\n  ros__parameters:\n    stall_time: -1.0\n")
+    code, text = run_to_its_end("replay", f"bag:={tmp_path / 'bag'}", "remake:=failure", f"params_file:={wrong}")
+    assert "failure_detector ended 5 times in a row" in text and text.count("stall_time: -1.0 is outside") == 5, text
+    assert "Traceback" not in text and code in (0, 1)
+
+
+def test_only_ends_soon_after_one_another_or_at_the_start_are_counted():
+    now = [0.0]
+    after = GivingUp("recorder", lambda: now[0])
+
+    def ends(seconds, code=-9):
+        now[0] += seconds
+        return bool(after(SimpleNamespace(returncode=code), LaunchContext()))
+
+    assert not any(ends(60.0) for _ in range(20)), "one that is killed now and then comes back each time"
+    assert [ends(1.0) for _ in range(4)] == [False, False, False, True]
+    assert not ends(60.0)
+    # On a busy machine a node takes longer than that to find out that it cannot start.
+    assert [ends(30.0, code=2) for _ in range(4)] == [False, False, False, True]

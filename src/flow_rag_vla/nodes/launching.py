@@ -8,22 +8,52 @@ Only launch files import this module; everything else runs where launch is not i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.security.policy import enclave_arguments
-from flow_rag_vla.bringup.supervisor import PATIENCE_S
+from flow_rag_vla.bringup.supervisor import GIVE_UP_AFTER, PATIENCE_S, SHORT_LIFE_S
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 from launch import LaunchContext, LaunchDescription
 
 RESPAWN_DELAY_S = 0.2
 """launch knows one delay for all deaths. What a node costs that dies at once is its start, not this."""
+
+
+_REFUSED = 2
+"""Exit code of a node that could not start, because of its parameters or files."""
+
+
+class GivingUp:
+    """Ends the launch of a node that cannot be kept up, as the console command does.
+
+    launch alone would start it for ever, and each start takes a processor from the loop for as long as it imports. What
+    counts are ends in a row that came soon after the one before, or that said that the node could not start.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = name, clock
+        self._ended = -float("inf")
+        self._count = 0
+
+    def __call__(self, event: Any, _context: LaunchContext) -> list[LogInfo | Shutdown] | None:
+        """Take one end of the process; what is to be done then."""
+        now = self._clock()
+        again = event.returncode == _REFUSED or now - self._ended < SHORT_LIFE_S + RESPAWN_DELAY_S
+        self._count = self._count + 1 if again else 1
+        self._ended = now
+        if self._count < GIVE_UP_AFTER:
+            return None
+        said = f"{self._name} ended {self._count} times in a row as soon as it was started; what it said last is above"
+        return [LogInfo(msg=said), Shutdown(reason=said)]
 
 
 def launch_description(
@@ -64,7 +94,9 @@ def launch_node(process: Process) -> Node:
         respawn_delay=RESPAWN_DELAY_S,
         # As long as the console command waits: on a busy machine eight nodes that end at once take more than 5 s.
         sigterm_timeout=str(PATIENCE_S),
-        on_exit=None if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended"),
+        on_exit=(
+            GivingUp(process.spec.name) if process.spec.respawn else Shutdown(reason=f"{process.spec.name} ended")
+        ),
     )
 
 
