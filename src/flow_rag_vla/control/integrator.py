@@ -59,10 +59,10 @@ class TargetIntegrator:
     """Adds actions to a target pose that stays near the measured one.
 
     From one tick to the next the target moves by at most ``translation`` metres and ``rotation`` radians, whatever
-    the measured pose does. The step changes by at most ``translation_change``, except where the workspace or the
-    tracking distance ends it, along any axis: a wall may stop the target short, never set it going. A ``pace`` below 1
-    lowers both, and the turn, by its share; only braking keeps the whole limit on change. A tool that starts outside
-    the workspace is not thrown back into it: its target may only come closer.
+    the measured pose does. The step changes by at most ``translation_change``. Only the workspace and the tracking
+    distance may end it more abruptly, along any axis; neither may ever start a motion more abruptly. A ``pace`` below 1
+    lowers these limits to its share of them, except that of braking. A tool that starts outside the workspace is not
+    thrown back into it: its target may only come closer.
     """
 
     def __init__(self, limits: MotionLimits | None = None) -> None:
@@ -136,7 +136,6 @@ class TargetIntegrator:
         """Position (3,) after a wanted step (3,), the step (3,) that was taken, and what it met; metres."""
         limits = self._limits
         step, clamps = self._limited_step(wanted)
-        # A tool already outside may stay where it is or come back; it may not go further out, and it is not thrown in.
         free = before + step
         position = self._inside(free, before)
         if position is not free:
@@ -147,7 +146,8 @@ class TargetIntegrator:
             position = measured + lead * (limits.tracking_distance / distance)
             clamps |= Clamp.TRACKING
         if clamps & (Clamp.WORKSPACE | Clamp.TRACKING):
-            # A measured pose that leaps must not make the target leap after it, nor set it going at once.
+            # A measured pose that leaps must neither make the target leap after it nor start it abruptly: the part of
+            # the step that brakes is taken whole, what goes beyond is limited like any other change.
             step = _shortened(position - before, limits.translation * self.pace)
             ended = np.clip(step, np.minimum(self._last_step, 0.0), np.maximum(self._last_step, 0.0))
             step = ended + _shortened(step - ended, limits.translation_change * self.pace)
@@ -178,7 +178,10 @@ class TargetIntegrator:
         return orientation, turn, clamps
 
     def _inside(self, wanted: Array, before: Array) -> Array:
-        """Itself when it is inside the workspace, else the nearest point no further out than ``before``."""
+        """A wanted position (3,), metres, or the nearest one inside the workspace.
+
+        Where ``before`` is outside, the workspace reaches that far: the target may stay out there, and go no further.
+        """
         if (self._low <= wanted).all() and (wanted <= self._high).all():
             return wanted
         inside = np.clip(wanted, np.minimum(self._low, before), np.maximum(self._high, before))

@@ -54,14 +54,15 @@ _ENDING_S = 1.0
 _REST_TOLD = 3
 """How often an arm at rest is then told to stay."""
 _WRENCH_SILENCE_S = 0.5
-"""Silence after which a force is no longer felt: the last one would be a contact, or none, for ever."""
+"""Silence after which no force is reported any more: otherwise the last one would stand for ever."""
 _GRIPPER_SILENCE_S = 2.0
 """Silence of the gripper's joint after which its width, which stays as it was, is called old."""
 _LISTENING_S = 0.5
-"""From the first joint states on, so long it is heard whether somebody else commands the arm before it is moved."""
+"""From the first joint state that is believed, for so long the bridge only listens whether others command the arm."""
 _ASKED = (ControlCommand.MODE_FOLLOW, ControlCommand.MODE_TAKEOVER)
-"""Modes in which somebody has asked for the gripper's width. In the others it is what the controller last knew. One
-that was just started has it from a measurement: told that, a hand that squeezes something lets go of it."""
+"""Modes in which a policy or a person asks for the gripper's width. In the others the command has what the controller
+knew last, and one that was just started has it from a measurement: a hand that squeezes something, told to stand where
+it is measured, would let go."""
 
 
 class Robot(Node):
@@ -115,7 +116,8 @@ class Robot(Node):
             f"{profile.name}: {profile.mode} to {self._arm_publisher.topic_name} at {profile.command_rate:g} Hz, "
             f"waiting for joint states"
         )
-        # Behind everything that starts threads. What holds the arm when the loop is gone must itself be in time.
+        # After everything that starts threads, which are raised too: the bridge holds the arm when the controller is
+        # gone, so it must itself run in time.
         self._priority = RaisedPriority(self._params.value.niceness, self._params.value.realtime_priority)
         self.get_logger().info(self._priority.outcome)
         self.create_timer(1.0, self._renew_priority, clock=Clock(clock_type=ClockType.STEADY_TIME))
