@@ -20,6 +20,7 @@ from flow_rag_vla.gateway.labeling.models import Models
 from flow_rag_vla.gateway.labeling.section import labeling_section
 from flow_rag_vla.gateway.server import Server
 from flow_rag_vla.labeling.backends import make_pipeline
+from flow_rag_vla.labeling.compact.scenes import labelled_frames
 
 from .conftest import API, HEIGHT, WIDTH, png
 
@@ -81,5 +82,9 @@ def test_the_benchmark_of_the_service_labels_every_picture_and_counts_what_fails
     figures = measure_service(make_pipeline(), pictures, clients=2)
     assert (figures.failed, figures.pictures, figures.clients) == (0, 3, 2)
     assert f"ratio {figures.rate / figures.direct:.2f}" in service_lines(figures)
+    seen = next(labelled_frames(900, 1, frames_a_scene=1, size=(320, 240))).image
+    shown = measure_service(make_pipeline(), [seen], clients=1)
+    assert shown.searches == 1 and shown.search_mean == shown.search_p95 > 0.0
+    assert "over HTTP, 1 of 1 pictures" in service_lines(shown)
     unreadable = measure_service(make_pipeline(), [np.zeros((8, 16_500, 3), np.uint8)], clients=1)
-    assert unreadable.failed == 1
+    assert (unreadable.failed, unreadable.searches, unreadable.search_p95) == (1, 0, 0.0)
