@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -463,3 +464,19 @@ def test_a_stop_is_asked_for_again_while_nobody_answers(monkeypatch):
     with pytest.raises(GatewayError, match="episode_manager did not answer"):
         asyncio.run(dashboard_calls._insisted(gone, "all of them", "episode_manager"))
     assert gone.made == gone.dropped == 10
+
+
+def test_the_page_of_a_second_graph_takes_a_free_port_unless_its_address_was_told_already(
+    start_node, spin_until, tmp_path
+):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        page = start_node("dashboard", port=port)
+        spin_until(lambda: page.said("the live page is at"), PATIENCE, "the page")
+        (found,) = set(re.findall(r"http://127\.0\.0\.1:(\d+)/", page.text))
+        assert int(found) != port and "takes a free port" in page.text
+        save_access(tmp_path / "tokens.json", [new_token("ada", Role.OPERATOR)[0]])
+        told = start_node("dashboard", port=port, tokens=str(tmp_path / "tokens.json"))
+        assert told.wait() == 2 and str(port) in told.text and "Traceback" not in told.text

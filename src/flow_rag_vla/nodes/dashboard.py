@@ -151,9 +151,19 @@ class Dashboard(Node):
             self._readiness,
             Path(settings.export_folder).expanduser(),
         )
-        self._server = Server(make_app(access, [section]), settings.host, settings.port)
+        app = make_app(access, [section])
+        self._server = Server(app, settings.host, settings.port)
         try:
-            self._server.start()
+            try:
+                self._server.start()
+            except ServerError as error:
+                if not secrets:
+                    # Whoever made the tokens has told people the address.
+                    raise
+                # Another graph's page, on a machine with two: a page is no reason to end one of them.
+                self.get_logger().warning(f"{error}; this page takes a free port")
+                self._server = Server(app, settings.host, 0)
+                self._server.start()
         except ServerError as error:
             raise StartError(str(error)) from error
         for name, secret in secrets.items():

@@ -18,7 +18,12 @@ class DashboardParameters:
         "Serve the live page; false: only the overall state and the drawn topics, without the extra [web]",
     )
     host: str = parameter("127.0.0.1", "Address to listen on; 0.0.0.0 is every one of this machine")
-    port: int = parameter(8600, "Port to listen on; 0 takes a free one", minimum=0, maximum=65535)
+    port: int = parameter(
+        8600,
+        "Port to listen on; 0: a free one, as where it is taken and no token file was given",
+        minimum=0,
+        maximum=65535,
+    )
     tokens: str = parameter(
         "", "Token file (docs/live.md); empty: tokens are made and printed once, on standard output"
     )
