@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from flow_rag_vla.failure.before_after_file import load_before_after, save_befor
 from flow_rag_vla.failure.calibration import calibrate, fit_knowledge, split_successes
 from flow_rag_vla.failure.calibration_file import load_calibration, save_calibration
 from flow_rag_vla.failure.perceptron import Layer
+from flow_rag_vla.nodes.failure_detector import FailureDetectorNode
 
 from ..failure.synthetic import DIMENSION, ORIGIN, make_chunk, make_frame, successes
 
@@ -329,6 +331,24 @@ def test_a_detector_that_was_killed_counts_its_false_alarms_on(bench, start_node
     assert (tmp_path / "false_alarms.json.unusable").read_text() == "not counts"
 
 
+def test_a_command_that_names_no_pose_yet_is_no_problem_and_one_with_a_broken_pose_is():
+    from flow_rag_vla_interfaces.msg import ControlCommand
+
+    told, given = [], []
+    watching = SimpleNamespace(episode=object(), offer_command=given.append)
+    node = SimpleNamespace(_detector=watching, _complain=told.append)
+    command = ControlCommand()
+    command.target.orientation.w = 0.0
+    FailureDetectorNode._on_command(node, command)
+    assert not told and not given
+    command.target.orientation.w = 0.5
+    FailureDetectorNode._on_command(node, command)
+    assert "length 0.5" in told[0] and not given
+    command.target.orientation.w = 1.0
+    FailureDetectorNode._on_command(node, command)
+    assert len(told) == len(given) == 1
+
+
 def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration, tmp_path):
     absent = tmp_path / "before_after.safetensors"
     node = start_node("failure_detector", calibration=str(calibration), before_after=str(absent))
@@ -344,6 +364,7 @@ def test_bad_input_is_named_and_the_rules_go_on(bench, start_node, calibration, 
     good = np.eye(DIMENSION, dtype=np.float32)[1]
     bench.see(np.ones(DIMENSION + 1, dtype=np.float32) / 3.0)
     bench.spin_until(lambda: f"with {DIMENSION + 1}" in bench.figure("last_problem"), what="the wrong dimension")
+    bench.spin_until(lambda: node.said(f"with {DIMENSION + 1}"), what="it in the log, close behind the broken state")
     bench.see(good, revision="ba9876543210")
     bench.spin_until(lambda: "revision ba9876543210" in bench.figure("last_problem"), what="the wrong revision")
     assert "rules go on" in bench.health[-1].message

@@ -37,6 +37,7 @@ from flow_rag_vla.failure.frame import Frame
 from flow_rag_vla.failure.monitor import SPAN_S, Monitor, Reading
 from flow_rag_vla.failure.sample import Command, Episode, FailureReport
 from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Health
 from flow_rag_vla.nodes.lifecycle import ManagedNode, run_managed
 from flow_rag_vla.nodes.parameters import NodeParameters
@@ -53,12 +54,13 @@ class FailureDetectorNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("failure_detector")
+        self._complain = Complaints(self.get_logger())
         self._settings = NodeParameters(self, FailureDetectorParameters, self._configure, may_reload=self.may_reload)
         self._events = {kind: 0 for kind in FailureType}
-        self._states = self._refused = 0
+        self._states = 0
         self._busy_ns = 0
         self._embeddings = self._frames = self._frames_busy_ns = 0
-        self._last_problem = self._calibration_problem = self._before_after_problem = self._mismatch = ""
+        self._calibration_problem = self._before_after_problem = self._mismatch = ""
         self._alarmed: bool | None = None
         self._drift: DriftWatch | None = None
         file = state_file(
@@ -189,13 +191,13 @@ class FailureDetectorNode(ManagedNode):
             return
         timeout = float(status.timeout)
         if not math.isfinite(timeout) or timeout < 0.0:
-            self._refuse(f"episode {status.episode_id}: timeout is {timeout} s, expected 0 or more; none is used")
+            self._complain(f"episode {status.episode_id}: timeout is {timeout} s, expected 0 or more; none is used")
             timeout = 0.0
         goal: Goal | None = None
         try:
             goal = parse_instruction(status.instruction)
         except UnknownTaskError as error:
-            self._refuse(f"episode {status.episode_id}: {error}; the monitor judges without a goal")
+            self._complain(f"episode {status.episode_id}: {error}; the monitor judges without a goal")
         stamp_ns = to_ns(status.header.stamp)
         elapsed = float(status.elapsed)
         start_ns = stamp_ns - int(elapsed * 1e9) if math.isfinite(elapsed) else stamp_ns
@@ -233,11 +235,18 @@ class FailureDetectorNode(ManagedNode):
         orientation = np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
         width = float(message.gripper_width)
         if not (np.isfinite(position).all() and 0.0 <= width <= 2.0 * GRIPPER_MAX_WIDTH):
-            self._refuse(f"command {message.tick}: target {position.tolist()}, gripper {width} m; check the controller")
+            self._complain(
+                f"command {message.tick}: target {position.tolist()}, gripper {width} m; check the controller"
+            )
             return
         norm = float(np.linalg.norm(orientation))
+        if norm == 0.0:
+            # The controller names no pose before the first robot state.
+            return
         if not abs(norm - 1.0) < 1e-2:
-            self._refuse(f"command {message.tick}: the quaternion has length {norm}, expected 1; check the controller")
+            self._complain(
+                f"command {message.tick}: the quaternion has length {norm}, expected 1; check the controller"
+            )
             return
         self._detector.offer_command(
             Command(
@@ -255,7 +264,7 @@ class FailureDetectorNode(ManagedNode):
         try:
             reports = self._detector.update(robot_state_from_wire(data))
         except ValueError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
         for report in reports:
             self._publish_event(report)
@@ -273,7 +282,7 @@ class FailureDetectorNode(ManagedNode):
             self._mismatched(f"{error}; the rules go on without it")
             return
         except MessageError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
         frame = self._detector.offer_embedding(to_ns(message.header.stamp), values)
         self._embeddings += 1
@@ -292,7 +301,7 @@ class FailureDetectorNode(ManagedNode):
             self._mismatched(f"{error}; the rules go on without it")
             return
         except MessageError as error:
-            self._refuse(str(error))
+            self._complain(str(error))
             return
         frame = self._detector.offer_chunk(chunk)
         if frame is not None:
@@ -302,7 +311,7 @@ class FailureDetectorNode(ManagedNode):
     def _mismatched(self, problem: str) -> None:
         """Embeddings or chunks are not of what was calibrated: no score until they are again."""
         self._mismatch = problem
-        self._refuse(problem)
+        self._complain(problem)
 
     def _judge(self, frame: Frame) -> None:
         if self._mismatch:
@@ -350,11 +359,6 @@ class FailureDetectorNode(ManagedNode):
         message.values, message.bands = conversions.floats(reading.values), conversions.floats(reading.bands)
         self._score_publisher.publish(message)
 
-    def _refuse(self, problem: str) -> None:
-        self._refused += 1
-        self._last_problem = problem
-        self.get_logger().error(problem, throttle_duration_sec=1.0)
-
     def health(self) -> Health:
         """What was watched, and what cannot be."""
         episode, calibration, drift = self._detector.episode, self._calibration, self._drift
@@ -363,7 +367,7 @@ class FailureDetectorNode(ManagedNode):
             "states": self._states,
             "embeddings": self._embeddings,
             "frames": self._frames,
-            "refused": self._refused,
+            "refused": self._complain.count,
             "cpu_ms_per_state": round(self._busy_ns * 1e-6 / self._states, 4) if self._states else 0.0,
             "cpu_ms_per_frame": round(self._frames_busy_ns * 1e-6 / self._frames, 4) if self._frames else 0.0,
             "calibration": calibration.revision if calibration is not None else OFF,
@@ -372,7 +376,7 @@ class FailureDetectorNode(ManagedNode):
             "successes": drift.episodes if drift is not None else 0,
             "successes_with_alarm": drift.alarms if drift is not None else 0,
             "phase": self._detector.phase.value,
-            "last_problem": self._last_problem,
+            "last_problem": self._complain.last,
         }
         doing = "ready, no episode is running" if episode is None else f"watching episode {episode.episode_id}"
         drifted = "" if drift is None else drift.problem()
