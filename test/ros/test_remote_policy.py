@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data.message_values import action_chunk
 from flow_rag_vla.nodes import conversions, qos
+from flow_rag_vla.nodes.remote_policy import RemotePolicyNode
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla_interfaces import msg
 
@@ -35,6 +37,20 @@ Command = msg.ControlCommand
 def forward(_request):
     """Ten steps of LIBERO's kind: a fifth of 0.05 m along x each, the gripper open."""
     return {"actions": np.tile(np.float32([0.2, 0, 0, 0, 0, 0, -1]), (10, 1))}
+
+
+def test_a_controller_that_names_no_pose_yet_does_not_lead_the_plan_from_the_base():
+    def commands(*lengths):
+        given = []
+        for length in lengths:
+            command = Command()
+            command.target.position.x, command.target.orientation.w = (0.5, 1.0) if length else (0.0, 0.0)
+            given.append((command, 0))
+        return SimpleNamespace(_commands=SimpleNamespace(take=lambda: given))
+
+    assert RemotePolicyNode._target(commands()) is None and RemotePolicyNode._target(commands(0)) is None
+    position, orientation = RemotePolicyNode._target(commands(1, 0))
+    assert position.tolist() == [0.5, 0.0, 0.0] and orientation.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 class Bench:

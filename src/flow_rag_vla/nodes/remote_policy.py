@@ -9,7 +9,6 @@ What cannot be followed is refused and named; chunks then run dry, and the contr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -275,15 +274,16 @@ class RemotePolicyNode(ManagedNode):
         self._publisher.publish(message)
 
     def _target(self) -> Pose | None:
-        """Where the controller last told the robot to be; None before its first command."""
-        pose = None
+        """Where the controller has told the robot to be since the last chunk; None if it has named no pose."""
+        pose: Pose | None = None
         for message, _ in self._commands.take():
-            target = message.target
-            place, turned = target.position, target.orientation
-            pose = [place.x, place.y, place.z, turned.x, turned.y, turned.z, turned.w]
-        if pose is None or not math.isfinite(sum(pose)):
-            return None
-        return np.array(pose[:3]), np.array(pose[3:])
+            place, turned = message.target.position, message.target.orientation
+            position = np.array([place.x, place.y, place.z])
+            orientation = np.array([turned.x, turned.y, turned.z, turned.w])
+            # A controller that was just started names none: its position is the base, its quaternion has no length.
+            if np.isfinite(position).all() and abs(float(np.linalg.norm(orientation)) - 1.0) < 1e-2:
+                pose = position, orientation
+        return pose
 
     def _now_ns(self) -> int:
         return to_ns(self.get_clock().now().to_msg())
