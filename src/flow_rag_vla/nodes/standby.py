@@ -85,7 +85,7 @@ def _code(order: dict[str, Any]) -> int:
         return _be(order)
     except SystemExit as end:
         if end.code is not None and not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(f"{end.code}\n")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
