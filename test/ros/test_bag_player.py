@@ -23,7 +23,9 @@ from std_srvs.srv import Trigger
 
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
+from flow_rag_vla.data.playlist import COMMANDS
 from flow_rag_vla.nodes.bag_player import offered_profile
+from flow_rag_vla.nodes.robot_messages import ARM_TYPES, GRIPPER_TYPES
 from flow_rag_vla_interfaces.msg import Evidence
 
 START = 1_700_000_000_000_000_000
@@ -260,3 +262,8 @@ def test_a_reader_that_can_receive_nothing_keeps_no_bag_from_being_played(start_
     spin_until(lambda: not player.alive, 40, "the end of the bag")
     assert player.wait() == 0 and "incompatible QoS" in player.text
     spin_until(lambda: notes == ["hello"], 5)
+
+
+def test_whatever_a_bridge_tells_an_arm_is_of_a_type_that_is_not_played_by_itself():
+    for kind in (*ARM_TYPES.values(), *GRIPPER_TYPES.values()):
+        assert f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}" in COMMANDS

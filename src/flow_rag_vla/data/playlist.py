@@ -26,21 +26,33 @@ NEVER = ("/clock", "/rosout", "/parameter_events", "/diagnostics")
 """Belong to the processes that run now: the player gives /clock itself, the others would tell of nodes long gone."""
 
 
+COMMANDS = (
+    "trajectory_msgs/msg/JointTrajectory",
+    "std_msgs/msg/Float64MultiArray",
+    "geometry_msgs/msg/PoseStamped",
+    "geometry_msgs/msg/TwistStamped",
+    "geometry_msgs/msg/Twist",
+)
+"""Message types that drivers of arms and mobile bases obey. What the graph itself publishes is of other ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Playlist:
     """names: topic in the bag to its name now; muted: topics of the bag that are not played.
 
     clock_offset_ns: what to add to times of reception to get the clock on which the stamps were made; 0 where that was
     the system's clock
+    withheld: those of the muted that nobody muted, but which a robot that listens might obey
     """
 
     names: Mapping[str, str]
     muted: tuple[str, ...]
     clock_offset_ns: int = 0
+    withheld: tuple[str, ...] = ()
 
 
 def playlist(bag: Bag, topics: Sequence[str] = (), mute: Sequence[str] = (), remap: Sequence[str] = ()) -> Playlist:
-    """Decide what is played.
+    """Decide what is played: all that is not muted, and no ``COMMANDS`` that are not named.
 
     Args:
         bag: to be played.
@@ -62,11 +74,14 @@ def playlist(bag: Bag, topics: Sequence[str] = (), mute: Sequence[str] = (), rem
         if not separator or not before or not after:
             raise ValueError(f"remap {pair!r} is not of the form old:=new")
         renamed[_found(bag, before)] = after
-    played = sorted(chosen - silent)
+    named = renamed.keys() if not topics else chosen
+    withheld = {name for name in chosen - silent - named if bag.topics[name].msgtype in COMMANDS}
+    played = sorted(chosen - silent - withheld)
     return Playlist(
         {name: renamed.get(name, name) for name in played},
         tuple(sorted(set(bag.topics) - set(played))),
         _clock_offset(bag),
+        tuple(sorted(withheld)),
     )
 
 

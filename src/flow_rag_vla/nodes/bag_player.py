@@ -118,6 +118,11 @@ class BagPlayer(Node):
             f"playing {len(self._outputs)} topics of {self._bag.path}, "
             f"{(self._stop_ns - self._begin_ns) * 1e-9:.1f} s, {len(self._list.muted)} topics muted"
         )
+        if self._list.withheld:
+            self.get_logger().warning(
+                f"not played, since a robot may obey it: {', '.join(self._list.withheld)}; name it with the parameter "
+                "topics or remap (--topic, --remap) to play it"
+            )
 
     def destroy_node(self) -> None:
         """End the thread, then the node."""

@@ -19,7 +19,9 @@ class BagPlayerParameters:
     loop: bool = parameter(False, "Begin again at the end")
     start: float = parameter(0.0, "Where to begin, counted from the first message", unit="s", minimum=0.0, maximum=1e9)
     duration: float = parameter(0.0, "How much to play; 0: to the end", unit="s", minimum=0.0, maximum=1e9)
-    topics: tuple[str, ...] = parameter((), "Topics to play, absolute or relative; none: all but those that are muted")
+    topics: tuple[str, ...] = parameter(
+        (), "Topics to play, absolute or relative; none: all but those that are muted or that a robot obeys"
+    )
     mute: tuple[str, ...] = parameter(
         (),
         "Topics that are not played, so that others make them anew: names, or the groups images, embedding, chunk, "
