@@ -109,6 +109,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.ros)
 
 
+_LETTING_GO_S = 5.0
+
+
 @pytest.fixture
 def ros_domain_id() -> int:
     """The ROS domain of this test process; child processes inherit it through ROS_DOMAIN_ID."""
@@ -137,8 +140,12 @@ def ros_context(request: pytest.FixtureRequest) -> Iterator[Context]:
         if left > before:
             # A managed node keeps its participant for as long as anybody keeps the node.
             request.node.funcargs.clear()
-            gc.collect()
-            left = participants()
+            # A thread that has just ended may still be letting go of what it used.
+            deadline = time.monotonic() + _LETTING_GO_S
+            while left > before and time.monotonic() < deadline:
+                gc.collect()
+                left = participants()
+                time.sleep(0.05)
     # The traceback of a test that failed holds on to what it used.
     if left > before and not request.node.stash.get(FAILED, False):
         pytest.fail(f"{left - before} participants of DDS outlive the test: destroy its actions and nodes")
