@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every node and every message keeps to, read from the sources: who waits, who prints, what numbers mean."""
+"""What every node and every message keeps to, read from the sources: who waits, who prints, what fields mean."""
 
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,17 +81,23 @@ def printing(module: str, source: str) -> Iterator[str]:
 
 
 def unexplained(text: str) -> Iterator[str]:
-    """Lines of a message that hold a number with a fraction and say neither unit nor meaning."""
-    told = " unit" in text
-    for line in text.splitlines():
-        words = line.strip()
-        if not words.startswith("float"):
-            # A comment above a field is of that field; a comment beside one also of those of its kind that follow.
-            told = " unit" in text or words.startswith("#")
+    """Fields of an interface without a comment of their own, beside them or above them.
+
+    The comment that a file begins with is of the whole; an indented one goes on with what is said of the field before.
+    A comment that only says the field's name again says nothing.
+    """
+    above = ""
+    for line in itertools.dropwhile(lambda line: line.startswith("#"), text.splitlines()):
+        if line.startswith("#"):
+            above = line
             continue
-        told = told or "#" in words or words.endswith(("_ms", " seconds"))
-        if not told:
-            yield words
+        declared, _, beside = line.partition("#")
+        words = declared.split()
+        if len(words) > 1 and not words[1].partition("=")[0].isupper():
+            said = set(re.findall(r"\w+", f"{above} {beside}".lower()))
+            if not said - {"a", "of", "the", *words[1].split("_")}:
+                yield words[1]
+        above = ""
 
 
 def test_no_callback_waits_and_no_node_prints():
@@ -99,10 +107,12 @@ def test_no_callback_waits_and_no_node_prints():
     assert {module for name, text in found.items() for module in printing(name, text)} - PRINTING == set()
 
 
-def test_every_number_in_a_message_says_what_it_is_of():
+def test_every_field_of_an_interface_has_a_comment_of_its_own():
     found = [path for kind in ("msg", "srv", "action") for path in sorted((INTERFACES / kind).iterdir())]
     assert len(found) > 60
-    assert not [f"{path.name}: {line}" for path in found for line in unexplained(path.read_text(encoding="utf-8"))]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in found}
+    assert not [f"{name}: {field}" for name, text in texts.items() for field in unexplained(text)]
+    assert not [name for name, text in texts.items() if not text.startswith("# ")]
 
 
 @pytest.mark.parametrize(
@@ -121,5 +131,7 @@ def test_what_waits_is_found(source):
 
 def test_what_prints_and_what_says_nothing_is_found():
     assert list(printing("mine", "def _on_image(self, message):\n    print(message)\n"))
-    assert list(unexplained("# A gripper.\n\nstring name\nfloat32 width\n")) == ["float32 width"]
-    assert not list(unexplained("float32 width   # metres\nfloat32 height\n# newtons\nfloat32 force\nfloat32 p99_ms\n"))
+    assert list(unexplained("# A gripper.\nstring name\n\nfloat32 width  # the width\n")) == ["name", "width"]
+    assert list(unexplained("# A gripper.\n---\nuint8 OPEN=0  # wide\nuint8 state\n")) == ["state"]
+    assert list(unexplained("float32 width  # metres,\n               # or 0\nfloat32 height 1.0\n")) == ["height"]
+    assert list(unexplained("bool ok  # it is\n# newtons\nfloat32 force\nfloat32 torque\n")) == ["torque"]
