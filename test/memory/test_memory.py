@@ -16,6 +16,7 @@ from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.cache import LruCache, quantised
 from flow_rag_vla.memory.case import CaseError
 from flow_rag_vla.memory.index import NumpyIndex
+from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.memory import FailureMemory
 from flow_rag_vla.memory.pruning import SAMPLE, candidates, case_value, nearest_others
 from flow_rag_vla.memory.results import MemorySettings
@@ -308,6 +309,18 @@ def test_a_change_by_another_program_is_loaded(make, open_memory):
     assert memory.search(make.unit(1)).cases == ()
 
 
+def test_successes_that_another_program_stored_are_what_new_cases_are_tried_on(make, open_memory):
+    memory, other = open_memory(), open_memory()
+    memory.add(make.case(1))
+    assert other.refresh()
+    before = other.guard()
+    assert other.guard() is before
+    situation = SuccessSituation("push", "reach", memory.stamp, make.unit(1), make.motion(0.001), 1)
+    memory.observe_done([situation])
+    assert other.refresh()
+    assert other.statistics().success_situations == 1 and other.guard() is not before
+
+
 def test_new_settings_hold_for_the_next_search(make, open_memory):
     memory = open_memory(threshold=0.9)
     memory.add(make.case(1))
@@ -321,6 +334,26 @@ def test_invalid_cases_are_counted(open_memory):
     memory = open_memory()
     memory.refuse()
     assert memory.statistics().refused_invalid == 1
+
+
+def test_who_only_asks_does_not_wait_for_a_change(make, open_memory):
+    memory = open_memory()
+    case_id = memory.add(make.case(1)).case_id
+    answers: list[object] = []
+
+    def ask() -> None:
+        answers.append(memory.search(make.unit(1)).cases[0].case_id)
+        answers.append(memory.cases([case_id])[case_id].case_id)
+        answers.append(memory.successes(memory.stamp))
+        answers.append(memory.duplicate_of(make.case(1)))
+        memory.refuse()
+        answers.append(memory.statistics().refused_invalid)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    with memory.changing():
+        thread.start()
+        thread.join(60.0)
+        assert answers == [case_id, case_id, {}, case_id, 1]
 
 
 def test_readers_see_whole_cases_while_a_writer_adds_edits_and_retires(make, open_memory):

@@ -11,6 +11,7 @@ correction: with n < 1 / rate - 1 no threshold can keep the promise, and the def
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Calibration:
     rate: float
     scores: int
     stamp: EncoderStamp
+
+    @property
+    def calibration_id(self) -> str:
+        """12 hex digits of what it says."""
+        return hashlib.sha256(repr(sorted(self.to_settings().items())).encode()).hexdigest()[:12]
 
     def to_settings(self) -> dict[str, str]:
         """Plain text to keep with the store."""

@@ -1,6 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""The failure memory: what is remembered, what is known already, and what using it was good for."""
+"""The failure memory: the one place through which what is remembered changes.
+
+What is to change is worked out elsewhere: whether a case may act (``admission``), which of many are new (``reading``),
+what an edit makes of a case (``editing``), what using it was worth (``credit``), from which similarity on a case is
+credible (``gate``), which one goes when there is no room (``pruning``). Here it is done: one change at a time, each in
+one transaction, and then searches are told.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +21,19 @@ import numpy as np
 
 from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.failure import FailureType
-from flow_rag_vla.memory.calibration import SITUATIONS_KEPT, Calibration, calibrate
-from flow_rag_vla.memory.case import (
-    Array,
-    CaseError,
-    EncoderStamp,
-    FailureCase,
-    Revision,
-    action_distance,
-    unit_embedding,
-)
-from flow_rag_vla.memory.conflicts import lost_to, prevails
+from flow_rag_vla.memory.admission import Trial, try_edited, try_new, try_restored
+from flow_rag_vla.memory.calibration import Calibration
+from flow_rag_vla.memory.case import Array, EncoderStamp, FailureCase, Revision
 from flow_rag_vla.memory.credit import CaseUse, UseResult
 from flow_rag_vla.memory.editing import CaseEdit
-from flow_rag_vla.memory.guard import STOPPED, Guard, GuardError, GuardRefusal
+from flow_rag_vla.memory.guard import Guard, GuardError
 from flow_rag_vla.memory.images import CaseImage
-from flow_rag_vla.memory.index import CaseIndex, IndexBackend, IndexFactory, as_backend, faiss_factory
+from flow_rag_vla.memory.index import IndexBackend, IndexFactory, as_backend, faiss_factory
 from flow_rag_vla.memory.inspection import Inspection
 from flow_rag_vla.memory.ledger import SuccessSituation
 from flow_rag_vla.memory.reading import CaseReader
 from flow_rag_vla.memory.results import AddResult, MemorySettings
 from flow_rag_vla.memory.salvage import SalvageReport, open_or_salvage
-from flow_rag_vla.memory.shelf import NEIGHBOURS_COMPARED
 from flow_rag_vla.memory.statistics import MemoryStatistics
 from flow_rag_vla.memory.store import CaseSummary, FailureStore, StoreError, StoreUnavailableError
 
@@ -44,7 +41,19 @@ from flow_rag_vla.memory.store import CaseSummary, FailureStore, StoreError, Sto
 class FailureMemory(CaseReader):
     """Failure cases in a store, with an index that is rebuilt from it.
 
-    Threads: methods that change something hold one lock until their change is durable; what is inherited needs none.
+    Threads: any may call any method until one calls ``close``, the last. Methods that change something, and ``guard``,
+    hold one lock until their change is durable: they may wait for each other and for the disk, and are not for a thread
+    that must be in time. What is inherited, ``statistics`` and ``refuse`` do without it; one thread calls ``refuse``.
+
+    Locks, in the order in which they are taken; whoever holds one takes none before it:
+
+    1. this memory's for changes, reentrant, held by ``changing`` as well;
+    2. the one beside which stored successes are read (``CaseReader.successes``);
+    3. those of the store and of the index, each on its own, never one inside the other;
+    4. the one under which ``generation`` counts on, then those of the caches.
+
+    A thread of the index backend takes the first one to keep the index, so nobody waits for that thread (``close`` of a
+    backend, ``settle_index``) while holding it.
     """
 
     def __init__(
@@ -83,6 +92,7 @@ class FailureMemory(CaseReader):
         if self._inspection is not None:
             self._inspection.close()
         self._shelf.keep_quietly(self.keep_index)
+        # Outside of the lock: a thread of the backend may be waiting for it, in keep_index.
         self._backend.close()
         with self._write_lock:
             self.store.close()
@@ -127,7 +137,8 @@ class FailureMemory(CaseReader):
                 return AddResult(False, known, self._duplicate_message(case, known))
             if not case.calibration_id:
                 case = dataclasses.replace(case, calibration_id=self.calibration_id)
-            stopped, beaten = self._tried(case)
+            trial = Trial() if case.retired else self._counted(try_new(case, self.guard(case.stamp), self))
+            stopped, beaten = trial.stopped, self._beaten(trial)
             if stopped:
                 case = self._as_retired(case, stopped)
             victim: CaseSummary | None = None
@@ -192,28 +203,6 @@ class FailureMemory(CaseReader):
                 self._guard = key, Guard(self.settings.guard, sample, self.threshold)
             return self._guard[1]
 
-    def _tried(self, case: FailureCase) -> tuple[str, list[FailureCase]]:
-        """Why a case may not act, "" if it may; and the active cases that it beats, as they are to be stored."""
-        if case.retired:
-            return "", []
-        refusal = self.guard(case.stamp).refusal(case)
-        if refusal is not None:
-            self._guarded += 1
-            return f"{STOPPED}: {refusal.text}", []
-        beaten = []
-        for rival in self.rivals_of(case):
-            distance = self._apart(rival, case)
-            if prevails(rival, case, self.settings.credit.prior_weight):
-                return lost_to("it", rival, f"case {rival.case_id}", distance), []
-            name = f"case {case.case_id}" if case.case_id else "a newer case"
-            beaten.append(self._as_retired(rival, lost_to(f"case {rival.case_id}", case, name, distance)))
-        return "", beaten
-
-    @staticmethod
-    def _apart(first: FailureCase, second: FailureCase) -> float:
-        assert first.correction is not None and second.correction is not None
-        return action_distance(first.correction, second.correction)
-
     def revised(self, case: FailureCase, change: str, detail: str) -> FailureCase:
         """A case with one more entry in its history."""
         entry = Revision(time.time_ns(), change, self.settings.origin, detail, self.ledger.last_use())
@@ -230,18 +219,7 @@ class FailureMemory(CaseReader):
             StoreError: if they do not fit or cannot be written; nothing was changed then.
         """
         with self._write_lock:
-            fresh: list[FailureCase] = []
-            arriving: CaseIndex | None = None
-            for case in cases:
-                self.store.check_stamp(case.stamp)
-                if arriving is None:
-                    arriving = self._shelf.arrivals(case)
-                elif case.stamp != arriving.stamp:
-                    raise StoreError(f"cases of {arriving.stamp} and {case.stamp} cannot be stored together")
-                if self.duplicate_of(case) is not None or self._is_known(case, arriving, fresh):
-                    continue
-                arriving.add(case.group, [len(fresh)], case.embedding)
-                fresh.append(case)
+            fresh = self.unknown(cases)
             room = self.settings.capacity - self._shelf.active
             wanted = sum(not case.retired for case in fresh)
             if wanted > room:
@@ -288,29 +266,15 @@ class FailureMemory(CaseReader):
             if doubted is not None:
                 self._guarded += 1
                 raise GuardError(f"case {case_id} keeps what it has: {doubted}")
-            beaten = [] if correction is None else self._beaten_by(after, force=force)
+            trial = Trial() if correction is None else self._counted(try_edited(after, self.guard(), self, force=force))
+            if trial.refusal is not None:
+                raise GuardError(f"case {case_id}: {trial.refusal.text}")
+            if trial.lost:
+                raise GuardError(f"case {case_id} keeps what it has: {trial.lost}")
+            beaten = self._beaten(trial)
             after = self.revised(after, change.kind, f"{detail}: {reason}" if reason else detail)
             self.apply([], {item.case_id: item for item in (*beaten, after)})
             return after
-
-    def _beaten_by(self, edited: FailureCase, *, force: bool) -> list[FailureCase]:
-        """The active cases that a case with a new correction contradicts and beats, as they are to be stored.
-
-        force: only that the correction is a safe motion is tried
-
-        Raises:
-            GuardError: if the correction may not be taken.
-        """
-        refusal = self.guard().unsafe(edited) if force else self.guard().refusal(edited)
-        if refusal is not None:
-            self._guarded += 1
-            raise GuardError(f"case {edited.case_id}: {refusal.text}")
-        if force or edited.retired:
-            return []
-        stopped, beaten = self._tried(edited)
-        if stopped:
-            raise GuardError(f"case {edited.case_id} keeps what it has: {stopped}")
-        return beaten
 
     def retire(self, case_id: int, retired: bool = True, reason: str = "") -> FailureCase:
         """Take a case out of every search, or back in; it stays on disk.
@@ -332,19 +296,13 @@ class FailureMemory(CaseReader):
                 )
             if retired == before.retired and (not retired or reason == before.retired_reason):
                 return before
-            unsafe = None if retired else self._unsafe_again(before)
-            if unsafe is not None:
-                self._guarded += 1
-                raise GuardError(f"case {case_id} stays retired: {unsafe.text}")
+            trial = Trial() if retired else self._counted(try_restored(before, self.guard()))
+            if trial.refusal is not None:
+                raise GuardError(f"case {case_id} stays retired: {trial.refusal.text}")
             after = dataclasses.replace(before, retired=retired, retired_reason=reason if retired else "")
             after = self.revised(after, "retired" if retired else "restored", reason)
             self.apply([], {case_id: after})
             return after
-
-    def _unsafe_again(self, case: FailureCase) -> GuardRefusal | None:
-        """Why a retired case may not act again; None if it may. What arrived in a file must say where the tool was."""
-        arrived = any(item.change == "imported" for item in case.history)
-        return self.guard().unsafe(case) or (self.guard().unplaced(case) if arrived else None)
 
     def record_use(self, ids: Iterable[int], success: bool) -> None:
         """Credit (or debit) cases that guided an episode at full strength; see :meth:`record_uses`."""
@@ -365,10 +323,7 @@ class FailureMemory(CaseReader):
             if not known:
                 return []
             totals = self.ledger.record_uses(known, result, episode_id, self.settings.origin)
-            for case_id, counts in totals.items():
-                self._shelf.table[case_id] = dataclasses.replace(
-                    self._shelf.table[case_id], uses=int(counts.episodes), successes=int(counts.successes)
-                )
+            self._shelf.credit(totals)
             self._changed(totals)
             retired: dict[int, FailureCase] = {}
             for case_id in totals:
@@ -406,12 +361,7 @@ class FailureMemory(CaseReader):
             StoreError: if it cannot be written.
         """
         with self._write_lock:
-            checked = [(task, phase, unit_embedding(vector)) for task, phase, vector in situations]
-            stamp = self.stamp
-            for _, _, vector in checked:
-                if stamp is not None and vector.shape[0] != stamp.dimension:
-                    raise CaseError(f"embedding has {vector.shape[0]} numbers, but the cases are of {stamp}")
-            self.store.add_situations(checked, SITUATIONS_KEPT)
+            self._gate.observe(situations)
             return self.recalibrate()
 
     def recalibrate(self) -> Calibration | None:
@@ -424,11 +374,7 @@ class FailureMemory(CaseReader):
             index = self._shelf.index
             if index is None or not self.settings.calibrate:
                 return None
-            situations = self.store.situations(index.stamp.dimension)
-            found = calibrate(index, situations, self.settings.false_retrieval_rate, self.settings.threshold)
-            if found is not None:
-                self.store.write_settings(found.to_settings())
-            self._calibration = found
+            found = self._gate.recalibrate(index, self.settings)
             self._changed(())
             return found
 
@@ -444,6 +390,8 @@ class FailureMemory(CaseReader):
             self._shelf.keep_later(self.keep_index)
             changed = self._shelf.refresh()
             if changed:
+                # The other program may have added successes, too.
+                self._success_count, self._guard = self.ledger.success_count(), None
                 self._see_all()
             return changed
 
@@ -470,18 +418,20 @@ class FailureMemory(CaseReader):
             search_p50_ms=middle,
             search_p99_ms=high,
             threshold=self.threshold,
-            calibrated=self._calibration is not None,
+            calibrated=self.calibration is not None,
             stamp=self.stamp,
             index=self._shelf.statistics(),
             damage="" if self._inspection is None else self._inspection.problem,
         )
 
-    def _is_known(self, case: FailureCase, arriving: CaseIndex, fresh: Sequence[FailureCase]) -> bool:
-        similarities, places = arriving.search_group(case.group, case.embedding[np.newaxis, :], NEIGHBOURS_COMPARED)
-        return any(
-            similarity >= self.settings.duplicate_similarity and self._repeats(fresh[place], case)
-            for place, similarity in zip(places[0].tolist(), similarities[0].tolist(), strict=True)
-        )
+    def _counted(self, trial: Trial) -> Trial:
+        """A trial, counted if the guard stopped the case."""
+        self._guarded += trial.refusal is not None
+        return trial
+
+    def _beaten(self, trial: Trial) -> list[FailureCase]:
+        """The cases that a trial retires, as they are to be stored."""
+        return [self._as_retired(loser.case, loser.reason) for loser in trial.beaten]
 
     def _duplicate_message(self, case: FailureCase, known: int) -> str:
         text = f"case {known} is the same failure: same task, phase and type, similar embedding and actions"

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
+
+import numpy as np
 
 from flow_rag_vla.memory.backends.choice import LayeredBackend
 from flow_rag_vla.memory.cache import LruCache, quantised
@@ -15,13 +16,14 @@ from flow_rag_vla.memory.calibration import Calibration
 from flow_rag_vla.memory.case import Array, CaseError, EncoderStamp, FailureCase, action_distance
 from flow_rag_vla.memory.conflicts import contradict
 from flow_rag_vla.memory.credit import Counts, Worth, worth
-from flow_rag_vla.memory.index import IndexBackend
+from flow_rag_vla.memory.gate import Gate
+from flow_rag_vla.memory.index import CaseIndex, IndexBackend
 from flow_rag_vla.memory.ledger import Ledger, Successes, by_place
 from flow_rag_vla.memory.misreadings import ASKED, FARTHEST, doubt
 from flow_rag_vla.memory.results import MemorySettings, RetrievedCase, SearchResult
-from flow_rag_vla.memory.shelf import Shelf
+from flow_rag_vla.memory.shelf import NEIGHBOURS_COMPARED, Shelf
 from flow_rag_vla.memory.statistics import Latencies
-from flow_rag_vla.memory.store import CaseFilter, FailureStore, UnknownCaseError
+from flow_rag_vla.memory.store import CaseFilter, FailureStore, StoreError, UnknownCaseError
 
 PAYLOADS_KEPT = 16_384
 """Whole cases kept in memory, 5 kB each; the others are read from the store when a search brings them up. An answer
@@ -54,7 +56,7 @@ class CaseReader:
         # Held while that changes, and while something is kept that was read before: briefly, never beside the disk.
         self._change = threading.Lock()
         self._search_count = self._cache_hits = 0
-        self._calibration: Calibration | None
+        self._gate = Gate(store)
         self._see_all()
 
     @property
@@ -70,21 +72,19 @@ class CaseReader:
     @property
     def calibration(self) -> Calibration | None:
         """The calibration in force; None while the default threshold is."""
-        return self._calibration
+        return self._gate.calibration
 
     @property
     def threshold(self) -> float:
         """Cosine similarity from which on a case is credible."""
-        found = self._calibration
+        found = self._gate.calibration
         return self.settings.threshold if found is None else found.threshold
 
     @property
     def calibration_id(self) -> str:
         """12 hex digits of the calibration in force; "" while the default threshold is."""
-        found = self._calibration
-        if found is None:
-            return ""
-        return hashlib.sha256(repr(sorted(found.to_settings().items())).encode()).hexdigest()[:12]
+        found = self._gate.calibration
+        return "" if found is None else found.calibration_id
 
     def search(
         self,
@@ -203,6 +203,27 @@ class CaseReader:
                 return case_id
         return None
 
+    def unknown(self, cases: Sequence[FailureCase]) -> list[FailureCase]:
+        """Those of some cases that neither a stored one nor an earlier one of them says already.
+
+        Raises:
+            EncoderMismatchError: if one is of another encoder than the cases that are there.
+            StoreError: if they are of more than one encoder, or the store cannot be read.
+        """
+        fresh: list[FailureCase] = []
+        arriving: CaseIndex | None = None
+        for case in cases:
+            self.store.check_stamp(case.stamp)
+            if arriving is None:
+                arriving = self._shelf.arrivals(case)
+            elif case.stamp != arriving.stamp:
+                raise StoreError(f"cases of {arriving.stamp} and {case.stamp} cannot be stored together")
+            if self.duplicate_of(case) is not None or self._is_among(fresh, arriving, case):
+                continue
+            arriving.add(case.group, [len(fresh)], case.embedding)
+            fresh.append(case)
+        return fresh
+
     def rivals_of(self, case: FailureCase) -> list[FailureCase]:
         """Active cases of nearly the same situation whose corrections are far from that of a case."""
         if case.correction is None:
@@ -249,11 +270,17 @@ class CaseReader:
         distance = action_distance(known.failed_actions, case.failed_actions)
         return distance <= self.settings.duplicate_action_distance
 
+    def _is_among(self, fresh: Sequence[FailureCase], places: CaseIndex, case: FailureCase) -> bool:
+        """Whether one of these cases says the same; places: an index of their places in the sequence."""
+        similarities, near = places.search_group(case.group, case.embedding[np.newaxis, :], NEIGHBOURS_COMPARED)
+        return any(
+            similarity >= self.settings.duplicate_similarity and self._repeats(fresh[place], case)
+            for place, similarity in zip(near[0].tolist(), similarities[0].tolist(), strict=True)
+        )
+
     def _see_all(self) -> None:
         """The whole shelf may be another: take the calibration that goes with it."""
-        stamp = self.store.stamp
-        found = Calibration.from_settings(self.store.settings()) if self.settings.calibrate else None
-        self._calibration = found if found is not None and found.stamp == stamp else None
+        self._gate.reload(self.settings)
         self._changed(successes=True)
 
     def _changed(self, case_ids: Iterable[int] | None = None, *, successes: bool = False) -> None:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from flow_rag_vla.core.failure import FailureType
 from flow_rag_vla.memory.backends.base import IndexUnavailableError
 from flow_rag_vla.memory.backends.choice import LayeredBackend
 from flow_rag_vla.memory.case import Array, FailureCase, GroupKey
+from flow_rag_vla.memory.credit import Counts
 from flow_rag_vla.memory.index import CaseIndex, IndexBackend
 from flow_rag_vla.memory.loading import Loaded, Loader
 from flow_rag_vla.memory.pruning import candidates, least_valuable, nearest_others
@@ -143,6 +145,13 @@ class Shelf:
                     self._loader.fell_behind(error)
             self.table.pop(case_id, None)
             self.active -= 0 if summary.retired else 1
+
+    def credit(self, totals: Mapping[int, Counts]) -> None:
+        """Let searches know the new totals of cases, in whole episodes."""
+        for case_id, counts in totals.items():
+            self.table[case_id] = replace(
+                self.table[case_id], uses=int(counts.episodes), successes=int(counts.successes)
+            )
 
     def refresh(self) -> bool:
         """Take in what another program has written to the database; say whether it had.
