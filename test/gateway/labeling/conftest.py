@@ -65,10 +65,10 @@ class Server:
             return client.request(method, f"{API}/{path}", **options)
 
 
-def fill(registry, folder: Path, pictures=3):
+def fill(registry, folder: Path, pictures=3, project="default"):
     """Pictures of three things each, scores rising from 0.30; the ids in the order of the scores."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(folder.resolve())))
+    source = registry.add_source(SourceDraft(SourceKind.FOLDER, str(folder.resolve()), project))
     generator = np.random.default_rng(3)
     made, score = [], 0.30
     for number in range(pictures):
@@ -101,6 +101,14 @@ def fill(registry, folder: Path, pictures=3):
         picture.save(folder / f"{number}.png")
         made += registry.register(drafts, who="shapes").object_ids
     return source, made
+
+
+def kitchen_of(registry, folder: Path):
+    """The project ``kitchen`` with one picture of a red cube, a cup and a drawer, whose vectors compare; their ids."""
+    registry.add_project("kitchen")
+    _, made = fill(registry, folder, pictures=1, project="kitchen")
+    registry.rename_category("bin", "cup", project="kitchen")
+    return made
 
 
 def other_project(registry):

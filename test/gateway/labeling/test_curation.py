@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.values import Embedder, ObjectChange, ObjectDraft, ReviewState
 
-from .conftest import EMBEDDER, HEIGHT, WIDTH, png
+from .conftest import EMBEDDER, HEIGHT, WIDTH, kitchen_of, other_project, png
 
 
 def sent(mask, **fields):
@@ -109,6 +110,80 @@ def test_what_is_unlike_all_others_is_first_until_another_one_like_it_comes(fill
     other = Embedder("other", "1", 4)
     server.registry.set_embeddings({ids[0]: np.eye(4, dtype=np.float32)[0]}, other, who="anna")
     refused(server.ask(Role.VIEWER, "GET", "curation/unique"), 409, "embedder_mismatch")
+
+
+def pages_of(server, path, **params):
+    """The ids of each page."""
+    pages, cursor = [], ""
+    while cursor or not pages:
+        found = server.ask(Role.VIEWER, "GET", path, params={**params, "cursor": cursor}).json()
+        pages.append([item["object"]["object_id"] for item in found["items"]])
+        cursor = found["next_cursor"]
+    return pages
+
+
+@pytest.mark.parametrize("path", ["curation/mistakes", "curation/unique"])
+def test_rankings_of_labels_and_looks_come_in_pages_in_the_order_of_one(filled, path):
+    server, _, ids = filled
+    (whole,) = pages_of(server, path)
+    assert sorted(whole) == sorted(ids)
+    assert pages_of(server, path, limit=4) == [whole[:4], whole[4:8], whole[8:]]
+    assert pages_of(server, path, limit=3) == [whole[:3], whole[3:6], whole[6:]], "a full last page has no next"
+    only = [name for name in whole if server.registry.get(name).category == "bin"]
+    assert pages_of(server, path, limit=2, category="bin") == [only[:2], only[2:]]
+    for wrong in ({"limit": 0}, {"limit": 501}, {"cursor": "x"}, {"cursor": "1"}, {"cursor": "-1-0"}):
+        refused(server.ask(Role.VIEWER, "GET", path, params=wrong), 422, "invalid_request")
+    refused(server.ask(Role.VIEWER, "GET", path, params={"project": "moon", "cursor": "1-0"}), 404, "unknown_project")
+
+
+@pytest.mark.parametrize("path", ["curation/mistakes", "curation/unique"])
+def test_a_page_goes_on_in_the_order_that_it_began_in_without_what_was_judged_since(filled, path):
+    server, _, _ = filled
+
+    def asked(**params):
+        found = server.ask(Role.VIEWER, "GET", path, params={"state": "unreviewed", **params}).json()
+        return [item["object"]["object_id"] for item in found["items"]], found["next_cursor"]
+
+    whole, _ = asked()
+    first, cursor = asked(limit=4)
+    accepted, deleted = whole[5], whole[7]
+    server.registry.update(accepted, ObjectChange(state=ReviewState.ACCEPTED), who="anna")
+    server.registry.delete(deleted, who="anna")
+    left = [name for name in whole if name not in (accepted, deleted)]
+    # Somebody else asks for what is true now, and another one changes something again.
+    now, _ = asked()
+    assert sorted(now) == sorted(left)
+    rest, end = asked(limit=500, cursor=cursor)
+    assert first + rest == left and end == ""
+    # What it counted in is gone once enough has happened: it begins anew, and nothing is missed.
+    for _ in range(5):
+        server.registry.update(whole[0], ObjectChange(quality=0.5), who="anna")
+        server.registry.update(whole[0], ObjectChange(quality=0.6), who="anna")
+        asked()
+    assert sorted(asked(limit=500, cursor=cursor)[0]) == sorted(left)
+
+
+def test_mistakes_are_looked_for_within_the_project_that_is_named(filled, tmp_path):
+    server, _, ids = filled
+    cups = kitchen_of(server.registry, tmp_path / "media" / "kitchen")
+    for project, wanted in (("default", ids), ("kitchen", cups), ("", [*ids, *cups])):
+        found = pages_of(server, "curation/mistakes", project=project, limit=2)
+        assert sorted(itertools.chain(*found)) == sorted(wanted)
+    # A cursor counts in its own project.
+    page = server.ask(Role.VIEWER, "GET", "curation/mistakes", params={"project": "default", "limit": 8}).json()
+    other = {"project": "kitchen", "limit": 8, "cursor": page["next_cursor"]}
+    objects = [
+        item["object"] for item in server.ask(Role.VIEWER, "GET", "curation/mistakes", params=other).json()["items"]
+    ]
+    assert {item["project"] for item in objects} <= {"kitchen"}
+
+
+def test_projects_whose_vectors_do_not_compare_are_each_looked_at_alone(filled):
+    server, _, ids = filled
+    cups = other_project(server.registry)
+    refused(server.ask(Role.VIEWER, "GET", "curation/mistakes"), 409, "embedder_mismatch")
+    for project, wanted in (("default", ids), ("kitchen", cups)):
+        assert sorted(itertools.chain(*pages_of(server, "curation/mistakes", project=project))) == sorted(wanted)
 
 
 def test_groups_that_look_alike_are_listed_with_their_ends_and_paged_until_the_registry_changes(filled):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
 import threading
 import zipfile
@@ -12,13 +13,14 @@ import zipfile
 import pytest
 
 from flow_rag_vla.gateway.access import Role
+from flow_rag_vla.gateway.labeling import dataset_routes
 from flow_rag_vla.labeling.datasets import store as stored
 from flow_rag_vla.labeling.datasets.exchange import import_dataset
 from flow_rag_vla.labeling.detections import Origin, ScoreKind
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import ImageDraft, ObjectDraft, SourceDraft, SourceKind
 
-from .conftest import HEIGHT, WIDTH
+from .conftest import HEIGHT, WIDTH, kitchen_of
 
 ALL_TRAIN = {"train": 1, "val": 0, "test": 0}
 
@@ -199,3 +201,91 @@ def test_a_build_that_is_withdrawn_leaves_nothing_and_another_one_waits_for_its_
     assert ask("GET", "datasets")[1].json()["items"] == []
     assert ask.server.registry.datasets.list_versions() == ()
     assert ask("POST", "datasets/two/build")[0] == 202 and built(ask, "two")["state"] == "finished"
+
+
+@pytest.fixture
+def shelf(ask, tmp_path):
+    """Datasets ``bins`` (2 versions), ``cups`` (12) and ``plates`` of the kitchen (1); ``apples`` is defined only."""
+    registry = ask.server.registry
+    kitchen_of(registry, tmp_path / "media" / "kitchen")
+    store, ratios = stored.DatasetStore.of(registry), stored.SplitRatios(1, 0, 0)
+    default, kitchen = ObjectFilter(project="default"), ObjectFilter(project="kitchen")
+    for name, where, count in (("bins", default, 2), ("plates", kitchen, 1), ("cups", default, 12)):
+        for _ in range(count):
+            store.build(registry, stored.DatasetOrder(name, where, ratios), who="anna")
+    assert ask("POST", "datasets", name="apples")[0] == 201
+    for name, project in (("bins", ""), ("plates", "kitchen")):
+        body = {"name": name, "filter_config": {"project": project}, "split_config": ALL_TRAIN}
+        assert ask("PUT", f"datasets/{name}", **body)[0] == 200
+    return store
+
+
+def walked(ask, path, limit, **more):
+    """Pages of versions as labels, and the names that can be built of all pages."""
+    pages, defined, cursor = [], [], ""
+    while cursor or not pages:
+        params = {"limit": limit, "cursor": cursor, **more}
+        page = ask.server.ask(Role.VIEWER, "GET", path, params=params).json()
+        pages.append([f"{one['name']}@v{one['version']}" for one in page["items"]])
+        defined.append(page.get("defined", []))
+        assert len(pages[-1]) <= limit and len(defined[-1]) <= limit
+        cursor = page["next_cursor"]
+    return pages, [*itertools.chain(*defined)]
+
+
+def test_versions_and_what_can_be_built_come_in_pages_each_once(ask, shelf):
+    cups = [f"cups@v{number}" for number in range(1, 13)]
+    labels = ["bins@v1", "bins@v2", *cups, "plates@v1"]
+    for limit in (1, 2, 4, 15, 50, 500):
+        pages, defined = walked(ask, "datasets", limit)
+        assert [*itertools.chain(*pages)] == labels and defined == ["apples", "bins", "plates"], limit
+    assert walked(ask, "datasets", 5)[0] == [labels[:5], labels[5:10], labels[10:]], "pages are full"
+    assert walked(ask, "datasets/cups/versions", 5)[0] == [cups[:5], cups[5:10], cups[10:]]
+    assert walked(ask, "datasets/cups/versions", 12)[0] == [cups]
+    assert walked(ask, "datasets/apples/versions", 5)[0] == [[]]
+
+
+def test_many_datasets_that_were_only_defined_fill_pages_of_their_own(ask, shelf):
+    for number in range(5):
+        assert ask("POST", "datasets", name=f"c{number}")[0] == 201
+    for limit in (1, 2, 3):
+        pages, defined = walked(ask, "datasets", limit)
+        assert len([*itertools.chain(*pages)]) == len({*itertools.chain(*pages)}) == 15, limit
+        assert defined == ["apples", "bins", *(f"c{number}" for number in range(5)), "plates"]
+
+
+def test_datasets_are_those_of_the_project_that_is_named(ask, shelf):
+    pages, defined = walked(ask, "datasets", 3, project="kitchen")
+    assert (pages, defined) == ([["plates@v1"]], ["plates"])
+    pages, defined = walked(ask, "datasets", 3, project="default")
+    # Nobody said of which project bins is, but its versions are of this one; of apples nothing says it.
+    assert (
+        len([*itertools.chain(*pages)]) == 14 and "plates@v1" not in [*itertools.chain(*pages)] and defined == ["bins"]
+    )
+
+
+def test_pages_of_datasets_that_make_no_sense_are_refused(ask, shelf):
+    def code(path, **params):
+        answer = ask.server.ask(Role.VIEWER, "GET", path, params=params)
+        return answer.status_code, answer.json()["code"]
+
+    for path in ("datasets", "datasets/cups/versions"):
+        for wrong in ({"limit": 0}, {"limit": 501}, {"cursor": "x" * 1001}):
+            assert code(path, **wrong) == (422, "invalid_request"), wrong
+        for cursor in ("cups", "cups@", "cups@3", "cups@v", "cups@v-1", "cups@v\u0663", "@v1", "cups@v9999999999"):
+            assert code(path, cursor=cursor) == (422, "invalid_cursor"), cursor
+    assert code("datasets/cups/versions", cursor="bins@v1") == (422, "invalid_cursor")
+    assert code("datasets/none/versions") == (404, "dataset_missing")
+    assert code("datasets", project="moon") == (404, "unknown_project")
+    # A version that was removed meanwhile does not end a listing.
+    shutil.rmtree(shelf.root / "cups" / "v3")
+    page = ask.server.ask(Role.VIEWER, "GET", "datasets", params={"cursor": "cups@v3", "limit": 1}).json()
+    assert [one["version"] for one in page["items"]] == [4]
+
+
+def test_one_dataset_is_told_with_its_newest_versions_and_how_many_there_are(ask, shelf, monkeypatch):
+    monkeypatch.setattr(dataset_routes, "USUAL_PAGE", 5)
+    told = ask("GET", "datasets/cups", Role.VIEWER)[1].json()
+    assert [one["version"] for one in told["versions"]] == [8, 9, 10, 11, 12] and told["versions_count"] == 12
+    told = ask("GET", "datasets/apples", Role.VIEWER)[1].json()
+    assert (told["versions"], told["versions_count"]) == ([], 0)

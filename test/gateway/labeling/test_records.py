@@ -7,7 +7,14 @@ from __future__ import annotations
 from flow_rag_vla.gateway.access import Role
 from flow_rag_vla.labeling.registry.values import ImageDraft
 
-from .conftest import HEIGHT, WIDTH
+from .conftest import HEIGHT, WIDTH, kitchen_of
+
+RESTRICTED = {
+    "affordances", "categories", "curation/duplicates", "curation/groups", "curation/groups/{group}",
+    "curation/mistakes", "curation/next", "curation/unique", "datasets", "objects", "objects/{object_id}/similar",
+    "sequences", "sources", "stats",
+}  # fmt: skip
+"""What can be asked of one project."""
 
 
 def code(answer):
@@ -118,3 +125,86 @@ def test_what_a_robot_did_is_kept_with_the_objects_that_it_was_about(filled):
         assert code(server.ask(Role.LABELLER, "POST", "sequences", json=body)) == (status, said)
     assert code(server.ask(Role.VIEWER, "GET", "sequences")) == (400, "invalid_value")
     assert code(server.ask(Role.VIEWER, "GET", f"sequences/{'0' * 32}")) == (404, "unknown_sequence")
+
+
+def test_a_project_that_there_is_not_is_the_same_refusal_wherever_one_can_be_named(filled):
+    server, _, ids = filled
+    paths = server.app.openapi()["paths"]
+    asked = {
+        path.removeprefix("/api/labeling/")
+        for path, methods in paths.items()
+        if any(one["name"] == "project" for one in methods.get("get", {}).get("parameters", ()))
+    }
+    assert asked == RESTRICTED
+    needed = {"affordances": {"name": "graspable"}, "sequences": {"episode": "run_7"}}
+    for path in sorted(asked):
+        place = path.format(object_id=ids[0], group=1)
+        answer = server.ask(Role.VIEWER, "GET", place, params={"project": "moon", **needed.get(path, {})})
+        assert code(answer) == (404, "unknown_project"), path
+        assert "moon" in answer.json()["message"] and "default" in answer.json()["remedy"]
+        too_long = server.ask(Role.VIEWER, "GET", place, params={"project": "m" * 201, **needed.get(path, {})})
+        assert code(too_long) == (422, "invalid_request"), path
+
+
+def test_counts_objects_and_affordances_are_those_of_the_project_that_is_named(filled, tmp_path):
+    server, _, ids = filled
+    cups = kitchen_of(server.registry, tmp_path / "media" / "kitchen")
+    for object_id in (ids[0], cups[0]):
+        said = {"name": "graspable", "score": 0.4}
+        assert server.ask(Role.LABELLER, "PUT", f"objects/{object_id}/affordances", json=said).status_code == 200
+
+    def asked(path, **params):
+        return server.ask(Role.VIEWER, "GET", path, params=params).json()
+
+    for project, count, of_it in (("", 12, {*ids, *cups}), ("default", 9, {*ids}), ("kitchen", 3, {*cups})):
+        assert {item["object_id"] for item in asked("objects", project=project)["items"]} == of_it
+        assert asked("stats", project=project)["objects"] == count
+        ranked = asked("curation/next", project=project)["items"]
+        assert {item["object"]["object_id"] for item in ranked} == of_it
+        graspable = asked("affordances", name="graspable", project=project)["items"]
+        assert {item["object_id"] for item in graspable} == of_it & {ids[0], cups[0]}
+    assert asked("stats", project="kitchen")["by_category"] == {"cup": 1, "drawer": 1, "red cube": 1}
+    alike = asked(f"objects/{cups[0]}/similar", project="kitchen")["items"]
+    assert {item["object"]["object_id"] for item in alike} == {*cups[1:]}
+
+
+def test_action_sequences_come_in_pages_each_once_and_of_one_project(filled, tmp_path):
+    server, source, ids = filled
+    cups = kitchen_of(server.registry, tmp_path / "media" / "kitchen")
+    kitchen = server.registry.get(cups[0]).source_id
+
+    def record(source_id, start_ns, **more):
+        sent = {"source_id": source_id, "actions": [[0.0]], "start_ns": start_ns, "episode": "run_7", **more}
+        return server.ask(Role.LABELLER, "POST", "sequences", json=sent).json()["sequence_id"]
+
+    def asked(**params):
+        return server.ask(Role.VIEWER, "GET", "sequences", params=params)
+
+    about = {"objects": [{"object_id": ids[0]}]}
+    # Those of the same start stay in the order in which they were recorded.
+    made = {start: record(source.source_id, start, **about) for start in (40, 10, 30)}
+    twin = record(source.source_id, 10, **about)
+    elsewhere = record(kitchen, 20)
+    in_time = [made[10], twin, elsewhere, made[30], made[40]]
+    for params, wanted in (
+        ({"episode": "run_7"}, in_time),
+        ({"episode": "run_7", "project": "kitchen"}, [elsewhere]),
+        ({"episode": "run_7", "project": "default"}, [made[10], twin, made[30], made[40]]),
+        ({"object_id": ids[0]}, [made[10], twin, made[30], made[40]]),
+        ({"object_id": ids[0], "project": "kitchen"}, []),
+    ):
+        for limit in (1, 2, 500):
+            seen, cursor, pages = [], "", 0
+            while cursor or not pages:
+                page = asked(**params, limit=limit, cursor=cursor).json()
+                assert len(page["items"]) <= limit
+                seen += [item["sequence_id"] for item in page["items"]]
+                cursor, pages = page["next_cursor"], pages + 1
+            assert seen == wanted and pages == max(1, -(-len(wanted) // limit)), (params, limit)
+    for limit in (0, 501, "x"):
+        assert code(asked(episode="run_7", limit=limit)) == (422, "invalid_request")
+    for cursor in ("x", ids[0], elsewhere):  # the last one is of an episode, but not about this object
+        assert code(asked(object_id=ids[0], cursor=cursor)) == (422, "invalid_cursor")
+    for start in range(100, 160):
+        record(source.source_id, start)
+    assert len(asked(episode="run_7").json()["items"]) == 50, "as many as of any listing where no limit is named"

@@ -22,7 +22,7 @@ from flow_rag_vla.labeling.pipeline import LabelingPipeline
 from flow_rag_vla.labeling.registry.queries import ObjectFilter
 from flow_rag_vla.labeling.registry.values import Embedder, LabelDraft, ObjectChange, ObjectDraft, ReviewState
 
-from .conftest import COLOURS, other_project, png
+from .conftest import COLOURS, kitchen_of, other_project, png
 
 EMBEDDER = Embedder("shapes", "1", 8)
 """Of the objects that the registry is filled with."""
@@ -127,6 +127,129 @@ def test_two_quick_keys_judge_two_objects(review):
     settled(page, 4)
     states = [registry.get(name).state.value for name in ids]
     assert states[:5] == ["accepted", "rejected", "accepted", "rejected", "unreviewed"]
+
+
+def queue_of(page, count):
+    """Wait until the queue holds so many objects."""
+    page.wait_for_function("count => document.querySelectorAll('#queue button').length === count", arg=count)
+
+
+def counted(page, text):
+    """Wait until the progress reads so."""
+    page.wait_for_function("text => document.getElementById('progress-text').textContent === text", arg=text)
+
+
+def test_a_project_is_chosen_and_everything_follows_it_and_its_address_leads_to_it(filled, review, tmp_path):
+    cups = kitchen_of(filled[0].registry, tmp_path / "media" / "kitchen")
+    page, registry, ids = review(Role.REVIEWER)
+    queue_of(page, 12)
+    counted(page, "0 of 12")
+    assert page.locator("#project option").all_inner_texts() == ["all projects", "default", "kitchen"]
+    assert page.input_value("#project") == "" and "project" not in page.url
+
+    page.select_option("#project", label="kitchen")
+    queue_of(page, 3)
+    showing(page, cups[0])
+    counted(page, "0 of 3")
+    assert page.url.endswith("/labeling/?project=kitchen")
+    assert "1 pictures, 3 objects: 3 not reviewed" in page.locator("#statistics").inner_text()
+    assert page.locator("#distribution > span:not(.count)").all_inner_texts() == ["cup", "drawer", "red cube"]
+    assert page.locator("#classes button").count() == 3
+    assert page.locator("#category option").all_inner_texts() == ["every class", "cup", "drawer", "red cube"]
+    page.wait_for_function("() => document.querySelectorAll('#similar figure').length === 2")
+    for order in ("next", "mistakes", "newest"):
+        with page.expect_response(lambda answer: "limit=50" in answer.url and "project=kitchen" in answer.url):
+            page.select_option("#order", order)
+        queue_of(page, 3)
+    page.keyboard.press("g")
+    page.wait_for_selector("#groups-note:has-text('3 objects')")
+    page.keyboard.press("Escape")
+
+    page.reload()
+    showing(page, cups[0])
+    queue_of(page, 3)
+    assert page.input_value("#project") == "kitchen"
+    page.keyboard.press("a")
+    settled(page, 1)
+    counted(page, "1 of 3")
+    page.select_option("#project", label="default")
+    queue_of(page, 9)
+    counted(page, "0 of 9")
+    showing(page, ids[0])
+    assert page.locator("#distribution > span:not(.count)").all_inner_texts() == ["bin", "drawer", "red cube"]
+    # The last change is taken back wherever it was made; the queue stays that of this project.
+    page.keyboard.press("z")
+    said(page, "taken back in the project kitchen: red cube, not reviewed")
+    assert registry.get(cups[0]).state is ReviewState.UNREVIEWED
+    queue_of(page, 9)
+    page.go_back()
+    queue_of(page, 3)
+    page.go_back()
+    queue_of(page, 12)
+    counted(page, "0 of 12")
+    assert page.input_value("#project") == "" and "project" not in page.url
+
+
+def test_a_project_that_there_is_not_is_said_to_be_unknown_and_nothing_is_shown_instead(filled, page):
+    served, _, ids = filled
+    with Server(served.app, port=0) as server:
+        secret = served.secrets[Role.VIEWER]
+        with page.expect_response(lambda answer: "/objects?" in answer.url) as refused:
+            page.goto(f"{server.url}labeling/?project=moon#token={secret}")
+        assert (refused.value.status, refused.value.json()["code"]) == (404, "unknown_project")
+        said(page, "there is no project 'moon'")
+        assert "(unknown_project)" in page.locator("#notice.problem").inner_text()
+        assert page.locator("#project option:checked").inner_text() == "moon (unknown)"
+        assert page.locator("#queue button").count() == 0 and page.is_visible("#empty")
+        assert page.locator("#progress-text").inner_text() == page.locator("#distribution").inner_text() == ""
+        page.select_option("#project", label="default")
+        showing(page, ids[0])
+        counted(page, "0 of 9")
+        page.go_back()
+        said(page, "unknown_project")
+        queue_of(page, 0)
+        page.wait_for_function("() => document.getElementById('progress-text').textContent === ''")
+        assert page.locator("#classes button").count() == 0 and page.locator("#statistics").inner_text() == ""
+
+
+def test_a_queue_of_another_project_that_comes_late_is_not_shown(filled, review, tmp_path):
+    cups = kitchen_of(filled[0].registry, tmp_path / "media" / "kitchen")
+    page, _, _ = review(Role.VIEWER)
+    held = []
+    page.route("**/objects?project=default**", lambda route: held.append(route))
+    with page.expect_request("**/objects?project=default**"):
+        page.select_option("#project", label="default")
+    page.select_option("#project", label="kitchen")
+    queue_of(page, 3)
+    showing(page, cups[0])
+    with page.expect_response("**/objects?project=default**"):
+        held[0].continue_()
+    page.evaluate("() => fetch('/health').then((answer) => answer.json())")
+    assert page.locator("#queue button").count() == 3
+    showing(page, cups[0])
+
+
+def test_the_likeliest_mistakes_go_on_behind_the_first_page(filled, review):
+    served, _, ids = filled
+    image = served.registry.get(ids[0]).image_id
+    rng = np.random.default_rng(5)
+    drafts = [
+        ObjectDraft(
+            image, "nut", (2 + number, 2, 12 + number, 12), 0.9, ScoreKind.SOFTMAX, Origin("shapes", "1", "", 0.2),
+            embedding=(vector / np.linalg.norm(vector)).astype(np.float32), embedder=EMBEDDER,
+        )
+        for number, vector in enumerate(np.eye(8)[7] + 0.05 * rng.normal(size=(60, 8)))
+    ]  # fmt: skip
+    served.registry.register(drafts, who="shapes")
+    page, _, _ = review(Role.VIEWER)
+    with page.expect_response(lambda answer: "curation/mistakes" in answer.url) as first:
+        page.select_option("#order", "mistakes")
+    showing(page, first.value.json()["items"][0]["object"]["object_id"])
+    queue_of(page, 50)
+    page.locator("#queue button").last.click()
+    queue_of(page, 69)
+    keys = page.eval_on_selector_all("#queue img", "all => all.map((image) => image.dataset.key)")
+    assert len({*keys}) == 69
 
 
 def test_what_somebody_else_changed_meanwhile_is_shown_not_overwritten(review):
@@ -684,6 +807,19 @@ def test_what_looks_like_a_picture_that_is_chosen_or_pasted_becomes_the_queue(se
     said(page, "3 that look most like red cube.png")
 
 
+def test_what_looks_like_a_picture_is_looked_for_in_the_project_that_is_chosen(filled, searching, tmp_path):
+    cups = kitchen_of(filled[0].registry, tmp_path / "media" / "kitchen")
+    page, _ = searching(Role.LABELLER)
+    page.set_input_files("#ask-file", shade("bin"))
+    said(page, "12 that look most like bin.png")
+    page.select_option("#project", label="kitchen")
+    queue_of(page, 3)
+    assert page.input_value("#order") == "lowest_score" and page.is_hidden("#asked")
+    page.set_input_files("#ask-file", shade("bin"))
+    said(page, "3 that look most like bin.png")
+    showing(page, cups[1])
+
+
 def test_a_queue_that_was_chosen_meanwhile_is_not_taken_away_by_a_late_answer(searching):
     page, ids = searching(Role.LABELLER)
     held = []
@@ -727,7 +863,8 @@ def test_who_may_not_run_models_and_a_server_without_any_say_so(searching, revie
     said(page, "without models: start it without --no-models")
 
 
-def test_on_a_phone_nothing_lies_over_another_and_a_finger_redraws_the_box(review):
+def test_on_a_phone_nothing_lies_over_another_and_a_finger_redraws_the_box(filled, review):
+    filled[0].registry.add_project("the kitchen of the second floor, with all of its drawers")
     page, _, _ = review(Role.REVIEWER)
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("() => document.documentElement.scrollWidth === 390")
@@ -739,6 +876,16 @@ def test_on_a_phone_nothing_lies_over_another_and_a_finger_redraws_the_box(revie
     page.click("#groups-button")
     page.wait_for_selector("#groups article")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_on_a_narrow_screen_all_of_the_buttons_above_can_be_seen(review):
+    page, _, _ = review(Role.REVIEWER)
+    for width in (1366, 1024, 830):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_function("width => document.documentElement.scrollWidth === width", arg=width)
+        help_button, footer = page.locator("#help-button").bounding_box(), page.locator("footer").bounding_box()
+        assert help_button["x"] + help_button["width"] <= width
+        assert footer["y"] + footer["height"] <= 701
 
 
 def test_where_a_picture_is_gone_that_is_said_and_the_one_before_does_not_stand_in_its_place(filled, review, tmp_path):

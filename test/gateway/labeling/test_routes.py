@@ -131,6 +131,7 @@ ROUTES = [
     ("DELETE", "datasets/{id}/build", Role.REVIEWER),
     ("GET", "datasets/{id}/diff", Role.VIEWER),
     ("POST", "datasets/{id}/export", Role.REVIEWER),
+    ("GET", "datasets/{id}/versions", Role.VIEWER),
     ("GET", "datasets/{id}/versions/{version}", Role.VIEWER),
     ("GET", "datasets/{id}/versions/{version}/card", Role.VIEWER),
     ("GET", "datasets/{id}/versions/{version}/export/{kind}", Role.VIEWER),

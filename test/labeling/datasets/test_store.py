@@ -115,6 +115,27 @@ def test_versions_never_change_and_the_next_one_keeps_their_splits(registry):
     assert code_of(store.get, "../cups") == code_of(parse_label, "cups@2") == "dataset_invalid"
 
 
+def test_versions_are_listed_page_by_page_without_a_look_at_those_beyond(registry):
+    for name in ("cups", "cups", "bowls", "cups"):
+        build(registry, name=name)
+    store = DatasetStore.of(registry)
+
+    def labels(*name, **asked):
+        return [one.label for one in store.versions(*name, **asked)]
+
+    assert labels(limit=2) == ["bowls@v1", "cups@v1"]
+    assert labels(limit=2, after=("cups", 1)) == ["cups@v2", "cups@v3"]
+    assert labels(after=("bowls", 7)) == labels("cups") == ["cups@v1", "cups@v2", "cups@v3"]
+    assert labels(after=("cups", 3)) == labels(project="moon") == []
+    assert labels(project="default", limit=1, after=("cups", 2)) == ["cups@v3"]
+    newest, count = store.newest("cups", 2)
+    assert ([one.label for one in newest], count) == (["cups@v2", "cups@v3"], 3)
+    assert store.newest("none", 2) == ((), 0)
+    (store.root / "cups/v3/manifest.json").write_text("{")
+    assert labels(limit=3) == ["bowls@v1", "cups@v1", "cups@v2"]
+    assert code_of(store.versions, limit=4) == "dataset_corrupt"
+
+
 def test_what_cannot_be_built_leaves_neither_folder_nor_record(registry):
     store = DatasetStore.of(registry)
 

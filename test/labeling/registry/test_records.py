@@ -11,7 +11,7 @@ from flow_rag_vla.labeling.detections import ScoreKind
 from flow_rag_vla.labeling.registry.actions import ActionSequence, Affordance, Role
 from flow_rag_vla.labeling.registry.errors import ErrorCode, InvalidInputError, UnknownError
 from flow_rag_vla.labeling.registry.memberships import Member
-from flow_rag_vla.labeling.registry.values import ObjectChange
+from flow_rag_vla.labeling.registry.values import ObjectChange, SourceDraft, SourceKind
 
 
 @pytest.fixture
@@ -86,6 +86,39 @@ def test_what_a_robot_did_comes_back_with_the_objects_it_did_it_to(registry, ima
             ActionSequence(image.source_id, "", actions, 0, 1, objects=(("0" * 32, Role.TOOL),)), who="a"
         )
     assert len(registry.actions.sequences_of_episode("")) == 0
+
+
+def test_action_sequences_are_read_page_by_page_and_of_one_project(registry, image, ids):
+    registry.add_project("kitchen")
+    kitchen = registry.add_source(SourceDraft(SourceKind.FOLDER, "/kitchen", "kitchen"))
+    actions = np.zeros((2, 7), np.float32)
+
+    def record(source_id, start_ns):
+        about = ((ids[0], Role.TARGET),)
+        sequence = ActionSequence(source_id, "", actions, start_ns, 1, "e1", objects=about)
+        return registry.actions.add_sequence(sequence, who="a").sequence_id
+
+    late, early, twin = (record(image.source_id, start) for start in (9, 3, 3))
+    other = record(kitchen.source_id, 5)
+    for listed in (
+        lambda **asked: registry.actions.sequences_of_episode("e1", **asked),
+        lambda **asked: registry.actions.sequences_with(ids[0], **asked),
+    ):
+
+        def read(listed=listed, **asked):
+            return [item.sequence_id for item in listed(**asked)]
+
+        assert read() == [early, twin, other, late]
+        assert read(limit=2) == [early, twin] and read(limit=2, after=twin) == [other, late]
+        assert read(limit=1, after=early) == [twin] and read(after=late) == []
+        assert read(project="kitchen") == [other] and read(project="default", after=twin) == [late]
+        with pytest.raises(UnknownError, match="moon"):
+            read(project="moon")
+        with pytest.raises(InvalidInputError, match="cursor"):
+            read(project="kitchen", after=early)
+    assert registry.project("kitchen").name == "kitchen"
+    with pytest.raises(UnknownError, match="moon"):
+        registry.project("moon")
 
 
 def test_a_dataset_version_never_changes(registry, ids):

@@ -13,7 +13,7 @@ from pydantic import Field
 from flow_rag_vla.gateway.access import Labeller, Viewer
 from flow_rag_vla.gateway.errors import bad_request
 from flow_rag_vla.gateway.labeling.labels import Labels
-from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, Limit
+from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, Cursor, Limit, Project
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.schemas import (
     LONGEST_WORD,
@@ -123,10 +123,11 @@ class SequenceGiven(SequenceSummary):
     actions: list[list[float]]
 
 
-class SequenceList(Given):
-    """Action sequences, by their start."""
+class SequencePage(Given):
+    """Some action sequences, by their start."""
 
     items: list[SequenceSummary]
+    next_cursor: str = Field(description="empty: this was the last page")
 
 
 def action_routes(labels: Labels) -> APIRouter:
@@ -170,10 +171,11 @@ def action_routes(labels: Labels) -> APIRouter:
         name: Annotated[str, Query(min_length=1, max_length=LONGEST_WORD)],
         _person: Viewer,
         min_score: Share = 0.0,
+        project: Project = "",
         limit: Limit = USUAL_PAGE,
     ) -> AffordanceList:
         """Objects with which something can be done, the surest first."""
-        found = actions.objects_affording(name, min_score=min_score, limit=limit)
+        found = actions.objects_affording(name, min_score=min_score, project=project, limit=limit)
         return AffordanceList(items=[_affordance(item) for item in found])
 
     @router.post("/sequences", status_code=201)
@@ -201,12 +203,19 @@ def action_routes(labels: Labels) -> APIRouter:
         _person: Viewer,
         episode: Annotated[str, Query(max_length=LONGEST_WORD)] = "",
         object_id: Annotated[str, Query(pattern=r"^([0-9a-f]{32})?$", description="32 hex digits")] = "",
-    ) -> SequenceList:
-        """What a robot did in an episode, or with an object: which action was about which objects."""
+        project: Project = "",
+        limit: Limit = USUAL_PAGE,
+        cursor: Cursor = "",
+    ) -> SequencePage:
+        """A page of what a robot did in an episode, or with an object: which action was about which objects."""
         if bool(episode) == bool(object_id):
             raise bad_request("invalid_value", "neither or both of episode and object_id are named", "name one")
-        found = actions.sequences_of_episode(episode) if episode else actions.sequences_with(object_id)
-        return SequenceList(items=[SequenceSummary(**summary(item)) for item in found])
+        if episode:
+            found = actions.sequences_of_episode(episode, project=project, limit=limit + 1, after=cursor)
+        else:
+            found = actions.sequences_with(object_id, project=project, limit=limit + 1, after=cursor)
+        items = [SequenceSummary(**summary(item)) for item in found[:limit]]
+        return SequencePage(items=items, next_cursor=items[-1].sequence_id if len(found) > limit else "")
 
     @router.get("/sequences/{sequence_id}")
     def sequence(sequence_id: SequenceId, _person: Viewer) -> SequenceGiven:

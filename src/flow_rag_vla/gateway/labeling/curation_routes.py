@@ -17,13 +17,22 @@ from flow_rag_vla.gateway.access import Labeller, Role, Viewer
 from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.labels import Labels, mask_of
-from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, IfMatch, Limit, tag_of, version_of
+from flow_rag_vla.gateway.labeling.paging import (
+    USUAL_PAGE,
+    IfMatch,
+    Limit,
+    Project,
+    RankCursor,
+    ranked_from,
+    tag_of,
+    version_of,
+)
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import object_given
 from flow_rag_vla.labeling.curation.groups import Group, Groupings, Strength
 from flow_rag_vla.labeling.curation.neighbours import nearest_neighbours
 from flow_rag_vla.labeling.curation.pictures import PictureGroups, picture_duplicates
-from flow_rag_vla.labeling.curation.pool import Pool, last_change, read_pool
+from flow_rag_vla.labeling.curation.pool import last_change, read_pool
 from flow_rag_vla.labeling.curation.queue import Ranked, Rankings
 from flow_rag_vla.labeling.curation.scores import NEIGHBOURS, Mistakenness, Scores, mistakenness, uniqueness
 from flow_rag_vla.labeling.pipeline.boxes import box_of
@@ -37,16 +46,14 @@ MOST_OBJECTS = 20_000
 """Objects that are compared with each other for one answer: of more, those with the lowest scores."""
 MOST_GROUPS_ASKED = 100
 MOST_SHOWN_OF_GROUP = 20
+_KEPT = 4
+"""Comparisons of a project that cursors still count in while the registry changes."""
 _ID = r"^[0-9a-f]{32}$"
 ObjectId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
-Project = Annotated[str, Query(max_length=schemas.LONGEST_WORD)]
 Words = Annotated[list[schemas.Word], Query(max_length=50)]
 Ids = Annotated[list[schemas.Identity], Query(max_length=200)]
 GroupCount = Annotated[
     int | None, Query(ge=1, le=MOST_GROUPS_ASKED, description="how many; left out: as many as there are")
-]
-RankCursor = Annotated[
-    str, Query(pattern=r"^(\d{1,15}-\d{1,9})?$", description="next_cursor of the page before; empty: ranked anew")
 ]
 Value = TypeVar("Value")
 
@@ -86,6 +93,7 @@ class MistakePage(schemas.Given):
     """The likeliest mistakes first."""
 
     items: list[MistakeGiven]
+    next_cursor: str = Field(description="empty: this was the last page")
     compared: int
 
 
@@ -100,6 +108,7 @@ class UniquePage(schemas.Given):
     """The least like any other first. compared: objects with a vector; the scores of two sets do not compare."""
 
     items: list[UniqueGiven]
+    next_cursor: str = Field(description="empty: this was the last page")
     compared: int
 
 
@@ -169,40 +178,51 @@ class MaskSent(schemas.Sent):
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The objects of a project, each compared with its look-alikes."""
+    """The objects of a project, each compared with its look-alikes, as they were at a change of the registry.
 
-    pool: Pool
+    Their vectors are not kept: a few of these are, for the cursors that count in them.
+    """
+
+    generation: int
+    object_ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    states: tuple[ReviewState, ...]
     mistakes: Mistakenness
     unique: Scores
 
-    def shown(self, scores: Scores, categories: list[str], states: list[ReviewState], limit: int) -> list[int]:
+    def ranked(self, scores: Scores, categories: list[str], states: list[ReviewState]) -> list[int]:
         """Rows of some categories and states (none named: all but rejected ones), the greatest scores first."""
-        pool = self.pool
         rows = [
             row
-            for row in range(len(pool))
-            if (not categories or pool.labels[row] in categories)
-            and (pool.states[row] in states if states else pool.states[row] is not ReviewState.REJECTED)
+            for row in range(len(self.object_ids))
+            if (not categories or self.labels[row] in categories) and _in_states(self.states[row], states)
         ]
-        return sorted(rows, key=lambda row: (-scores[row], row))[:limit]
+        return sorted(rows, key=lambda row: (-scores[row], row))
 
 
 class _Newest(Generic[Value]):
-    """The newest answer of a slow question, made again when the registry has changed."""
+    """The newest answers of a slow question to a project, made again when the registry has changed."""
 
-    def __init__(self, labels: Labels, make: Callable[[str], Value]) -> None:
-        self._labels, self._make = labels, make
+    def __init__(self, labels: Labels, make: Callable[[str, int], Value], count: int = 1) -> None:
+        self._labels, self._make, self._count = labels, make, count
         self._turn = threading.Lock()
-        self._kept: dict[str, tuple[int, Value]] = {}
+        self._kept: dict[str, dict[int, Value]] = {}
 
     def of(self, project: str) -> Value:
+        """The answer that is true now."""
         with self._turn:
             generation = last_change(self._labels.registry)
-            kept = self._kept.get(project)
-            if kept is None or kept[0] != generation:
+            answers = self._kept.get(project, {})
+            if generation not in answers:
                 # An unknown project is refused by what makes the answer, so that it is never kept.
-                self._kept[project] = kept = generation, self._make(project)
-            return kept[1]
+                answers = {**answers, generation: self._make(project, generation)}
+                self._kept[project] = dict(list(answers.items())[-self._count :])
+            return answers[generation]
+
+    def kept(self, project: str, generation: int) -> Value | None:
+        """One that was given before; None where it is no longer kept."""
+        with self._turn:
+            return self._kept.get(project, {}).get(generation)
 
 
 def curation_routes(labels: Labels) -> APIRouter:
@@ -212,16 +232,23 @@ def curation_routes(labels: Labels) -> APIRouter:
     rankings = Rankings(registry)
     groupings = Groupings(registry, most=MOST_OBJECTS)
 
-    def compared(project: str) -> _Compared:
+    def compared(project: str, generation: int) -> _Compared:
         pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
         neighbours = nearest_neighbours(pool.vectors, NEIGHBOURS)
-        return _Compared(pool, mistakenness(pool, neighbours), uniqueness(neighbours))
+        scores = mistakenness(pool, neighbours), uniqueness(neighbours)
+        return _Compared(generation, pool.object_ids, pool.labels, pool.states, *scores)
 
-    def doubled(project: str) -> PictureGroups:
+    def doubled(project: str, _generation: int) -> PictureGroups:
         pool = read_pool(registry, ObjectFilter(project=project), most=MOST_OBJECTS)
         return picture_duplicates(pool, lambda image_id: _pixels(labels, image_id))
 
-    comparisons, duplicates = _Newest(labels, compared), _Newest(labels, doubled)
+    comparisons, duplicates = _Newest(labels, compared, _KEPT), _Newest(labels, doubled)
+
+    def comparison_of(project: str, cursor: str) -> tuple[_Compared, int]:
+        """What a cursor counts in and where it goes on; where that is gone, what is true now, from its beginning."""
+        generation, start = ranked_from(cursor)
+        found = comparisons.kept(project, generation) if cursor else None
+        return (comparisons.of(project), 0) if found is None else (found, start)
 
     @router.get("/curation/next")
     def most_useful(
@@ -234,9 +261,8 @@ def curation_routes(labels: Labels) -> APIRouter:
     ) -> NextPage:
         """Unreviewed objects, the most useful to review first. Without a cursor it is ranked by what is there now."""
         where = ObjectFilter(project=project, categories=tuple(category), source_ids=tuple(source_id))
-        generation, _, place = cursor.partition("-")
-        start = int(place or 0)
-        ranking = rankings.kept(where, int(generation)) if cursor else None
+        generation, start = ranked_from(cursor)
+        ranking = rankings.kept(where, generation) if cursor else None
         if ranking is None:
             # What the cursor counted in is gone: begin again, with what is true now.
             ranking, start = rankings.newest(where), 0
@@ -257,12 +283,17 @@ def curation_routes(labels: Labels) -> APIRouter:
         state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
         project: Project = "",
         limit: Limit = USUAL_PAGE,
+        cursor: RankCursor = "",
     ) -> MistakePage:
-        """Objects whose label disagrees with what looks alike and with the model, the likeliest mistakes first."""
-        comparison = comparisons.of(project)
-        pool, found = comparison.pool, comparison.mistakes
-        rows = comparison.shown(found.score, category, state, limit)
-        objects = registry.get_many([pool.object_ids[row] for row in rows])
+        """Objects whose label disagrees with what looks alike and with the model, the likeliest mistakes first.
+
+        What was deleted, or judged to be of another state than those asked for, since the first page is left out.
+        """
+        comparison, start = comparison_of(project, cursor)
+        found = comparison.mistakes
+        ranked = comparison.ranked(found.score, category, state)
+        rows = ranked[start : start + limit]
+        objects = registry.get_many([comparison.object_ids[row] for row in rows])
         items = [
             MistakeGiven(
                 object=object_given(item),
@@ -272,9 +303,10 @@ def curation_routes(labels: Labels) -> APIRouter:
                 suggested=found.suggested[row],
             )
             for row, item in zip(rows, objects, strict=True)
-            if not item.deleted
+            if not item.deleted and _in_states(item.state, state)
         ]
-        return MistakePage(items=items, compared=len(pool))
+        following = _following(comparison, start + limit, len(ranked))
+        return MistakePage(items=items, next_cursor=following, compared=len(comparison.object_ids))
 
     @router.get("/curation/unique")
     def unlike_others(
@@ -283,18 +315,24 @@ def curation_routes(labels: Labels) -> APIRouter:
         state: Annotated[list[ReviewState], Query()] = [],  # noqa: B006
         project: Project = "",
         limit: Limit = USUAL_PAGE,
+        cursor: RankCursor = "",
     ) -> UniquePage:
-        """Objects by how unlike all others of their project they are, the most unlike first."""
-        comparison = comparisons.of(project)
-        pool, scores = comparison.pool, comparison.unique
-        rows = comparison.shown(scores, category, state, limit)
-        objects = registry.get_many([pool.object_ids[row] for row in rows])
+        """A page of objects by how unlike all others of their project they are, the most unlike first.
+
+        What was deleted, or judged to be of another state than those asked for, since the first page is left out.
+        """
+        comparison, start = comparison_of(project, cursor)
+        scores = comparison.unique
+        ranked = comparison.ranked(scores, category, state)
+        rows = ranked[start : start + limit]
+        objects = registry.get_many([comparison.object_ids[row] for row in rows])
         items = [
             UniqueGiven(object=object_given(item), score=float(scores[row]))
             for row, item in zip(rows, objects, strict=True)
-            if not item.deleted
+            if not item.deleted and _in_states(item.state, state)
         ]
-        return UniquePage(items=items, compared=len(pool))
+        following = _following(comparison, start + limit, len(ranked))
+        return UniquePage(items=items, next_cursor=following, compared=len(comparison.object_ids))
 
     @router.get("/curation/duplicates")
     def near_duplicates(_person: Viewer, project: Project = "", limit: Limit = USUAL_PAGE) -> DuplicateList:
@@ -369,9 +407,8 @@ def curation_routes(labels: Labels) -> APIRouter:
     ) -> MemberPage:
         """The objects of one group, the most typical first. Send what the groups were asked for with."""
         where = ObjectFilter(project=project, categories=tuple(category), states=tuple(state))
-        generation, _, place = cursor.partition("-")
-        start = int(place or 0)
-        found = groupings.kept(where, groups, int(generation)) if cursor else None
+        generation, start = ranked_from(cursor)
+        found = groupings.kept(where, groups, generation) if cursor else None
         if found is None:
             # What the cursor counted in is gone: begin again, with what is true now.
             found, start = groupings.newest(where, groups), 0
@@ -421,6 +458,16 @@ def curation_routes(labels: Labels) -> APIRouter:
         return object_given(made)
 
     return router
+
+
+def _in_states(state: ReviewState, states: list[ReviewState]) -> bool:
+    """Whether a state is one of some; none named: any but rejected."""
+    return state in states if states else state is not ReviewState.REJECTED
+
+
+def _following(comparison: _Compared, after: int, count: int) -> str:
+    """The cursor that goes on after so many of a ranking."""
+    return f"{comparison.generation}-{after}" if after < count else ""
 
 
 def _ends(group: Group, count: int) -> list[int]:

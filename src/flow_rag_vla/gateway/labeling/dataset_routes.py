@@ -21,6 +21,7 @@ from flow_rag_vla.gateway.labeling import dataset_schemas as schemas
 from flow_rag_vla.gateway.labeling.dataset_builds import Build, Builds
 from flow_rag_vla.gateway.labeling.dataset_schemas import DatasetName, Version
 from flow_rag_vla.gateway.labeling.labels import Labels
+from flow_rag_vla.gateway.labeling.paging import USUAL_PAGE, Cursor, Limit, Project, invalid_cursor
 from flow_rag_vla.gateway.labeling.places import Places, without_folders
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.labeling.datasets.dataset import LabelDataset
@@ -51,12 +52,31 @@ def dataset_routes(labels: Labels) -> APIRouter:
     builds = Builds(labels.registry, store)
 
     @router.get("/datasets")
-    def find(_person: Viewer) -> schemas.DatasetList:
-        """Every version of every dataset."""
+    def find(
+        _person: Viewer, project: Project = "", limit: Limit = USUAL_PAGE, cursor: Cursor = ""
+    ) -> schemas.DatasetPage:
+        """A page of the versions of all datasets, by name, oldest first, and what can be built."""
+        if project:
+            labels.registry.project(project)
+        after = _place(cursor)
+        found = store.versions(project=project, limit=limit + 1, after=after)
+        shown, end = found[:limit], _last(found[:limit]) if len(found) > limit else None
+        # A definition stands before the versions of its dataset. Where more than fit in a page have no versions, or
+        # none yet, the page ends with them.
         defined = sorted(path.parent.name for path in store.root.glob(f"*/{DEFINITION}"))
-        versions = [_version(one) for one in store.versions()]
-        about = {one.name: one.about for one in FORMATS.values()}
-        return schemas.DatasetList(items=versions, defined=defined, formats=about)
+        defined = [name for name in defined if after < (name, 0) and (end is None or (name, 0) < end)]
+        if project:
+            defined = [name for name in defined if _project(store, name) == project]
+        if len(defined) > limit:
+            defined, beyond = defined[:limit], defined[limit]
+            shown = tuple(one for one in shown if _last([one])[0] < beyond)
+            end = max([(defined[-1], 0), *(_last([one]) for one in shown)])
+        return schemas.DatasetPage(
+            items=[_version(one) for one in shown],
+            next_cursor="" if end is None else _cursor(end),
+            defined=defined,
+            formats={one.name: one.about for one in FORMATS.values()},
+        )
 
     @router.post("/datasets", status_code=201)
     def define(sent: schemas.DatasetSent, _person: Reviewer) -> schemas.DatasetGiven:
@@ -64,7 +84,7 @@ def dataset_routes(labels: Labels) -> APIRouter:
         format_named(sent.format)
         _order(sent)
         file = store.root / sent.name / DEFINITION
-        if file.exists() or store.versions(sent.name):
+        if file.exists() or store.versions(sent.name, limit=1):
             raise DatasetError(
                 f"there is a dataset {sent.name} already: choose another name, or PUT datasets/{sent.name}",
                 "dataset_exists",
@@ -126,6 +146,21 @@ def dataset_routes(labels: Labels) -> APIRouter:
             added_categories=list(found.added_categories),
             removed_categories=list(found.removed_categories),
         )
+
+    @router.get("/datasets/{name}/versions")
+    def find_versions(
+        name: DatasetName, _person: Viewer, limit: Limit = USUAL_PAGE, cursor: Cursor = ""
+    ) -> schemas.VersionPage:
+        """A page of the versions of one dataset, oldest first."""
+        after = _place(cursor)
+        if cursor and after[0] != name:
+            raise invalid_cursor(cursor)
+        if _definition(store, name) is None:
+            store.folder(name)
+        found = store.versions(name, limit=limit + 1, after=after)
+        items = [_version(one) for one in found[:limit]]
+        following = _cursor(_last(found[:limit])) if len(found) > limit else ""
+        return schemas.VersionPage(items=items, next_cursor=following)
 
     @router.get("/datasets/{name}/versions/{version}")
     def get_version(name: DatasetName, version: Version, _person: Viewer) -> schemas.VersionGiven:
@@ -233,14 +268,48 @@ def _definition(store: DatasetStore, name: str) -> schemas.DatasetSent | None:
         raise DatasetError(f"{file} is damaged: remove it, and define {name} again", "dataset_corrupt") from error
 
 
+def _place(cursor: str) -> tuple[str, int]:
+    """Name and version that a cursor goes on after; before the first one: "" and 0.
+
+    Raises:
+        GatewayError: 422 ``invalid_cursor``.
+    """
+    if not cursor:
+        return "", 0
+    name, _, digits = cursor.rpartition("@v")
+    if not name or not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise invalid_cursor(cursor)
+    return name, int(digits)
+
+
+def _cursor(place: tuple[str, int]) -> str:
+    return f"{place[0]}@v{place[1]}"
+
+
+def _last(shown: Sequence[DatasetSummary]) -> tuple[str, int]:
+    """Where the last version of a page lies: a manifest may name another place, once somebody moved its folder."""
+    folder = shown[-1].folder
+    return folder.parent.name, int(folder.name[1:])
+
+
+def _project(store: DatasetStore, name: str) -> str:
+    """The project that a definition names; where it names none, that of the newest version, "" before there is one."""
+    definition = _definition(store, name)
+    newest, _ = store.newest(name, 1)
+    made = str(newest[-1].provenance.get("project", "")) if newest else ""
+    return (definition.filter_config.project if definition is not None else "") or made
+
+
 def _dataset(store: DatasetStore, builds: Builds, name: str) -> schemas.DatasetGiven:
     definition, last = _definition(store, name), builds.last(name)
     if definition is None:
         store.folder(name)
+    newest, count = store.newest(name, USUAL_PAGE)
     return schemas.DatasetGiven(
         name=name,
         definition=definition,
-        versions=[_version(one) for one in store.versions(name)],
+        versions=[_version(one) for one in newest],
+        versions_count=count,
         build=None if last is None else _build(last),
     )
 

@@ -105,19 +105,28 @@ class VersionGiven(Given):
 
 
 class DatasetGiven(Given):
-    """A dataset: what its versions are made of, its versions, and its last build since the server started."""
+    """A dataset: what its versions are made of, its newest versions, and its last build since the server started."""
 
     name: str
     definition: DatasetSent | None = Field(description="null: it was made or imported elsewhere")
-    versions: list[VersionGiven]
+    versions: list[VersionGiven] = Field(description="at most 50, oldest first; datasets/{name}/versions has all")
+    versions_count: int = Field(description="of all")
     build: BuildGiven | None
 
 
-class DatasetList(Given):
-    """Every version of every dataset, and the formats that are known."""
+class VersionPage(Given):
+    """Some versions of a dataset, oldest first."""
 
     items: list[VersionGiven]
-    defined: list[str] = Field(description="names of datasets that can be built")
+    next_cursor: str = Field(description="empty: this was the last page")
+
+
+class DatasetPage(VersionPage):
+    """Some versions, by the name of their dataset, oldest first; and the formats that are known."""
+
+    defined: list[str] = Field(
+        description="names of datasets that can be built, by name too: those from the page before to the end of this"
+    )
     formats: dict[str, str]
 
 

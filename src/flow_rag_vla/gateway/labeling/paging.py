@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long a page is, and entity tags: which version of an object somebody has read."""
+"""How long a page is, of which project, and entity tags: which version of an object somebody has read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Annotated
 
 from fastapi import Header, Query
 
-from flow_rag_vla.gateway.errors import bad_request
+from flow_rag_vla.gateway.errors import GatewayError, bad_request
+from flow_rag_vla.gateway.labeling.schemas import LONGEST_WORD
 
 MOST_IN_PAGE = 500
 USUAL_PAGE = 50
 
-Limit = Annotated[int, Query(ge=1, le=MOST_IN_PAGE, description="objects in a page")]
+Limit = Annotated[int, Query(ge=1, le=MOST_IN_PAGE, description="of what is listed, in a page")]
 Cursor = Annotated[str, Query(max_length=1000, description="next_cursor of the page before; empty: the first page")]
+RankCursor = Annotated[
+    str, Query(pattern=r"^(\d{1,15}-\d{1,9})?$", description="next_cursor of the page before; empty: ranked anew")
+]
+Project = Annotated[str, Query(max_length=LONGEST_WORD, description="name of one; empty: any")]
 IfMatch = Annotated[str | None, Header(max_length=40, description="the ETag that was read; left out: any version")]
 IdempotencyKey = Annotated[
     str | None,
@@ -25,6 +30,18 @@ IdempotencyKey = Annotated[
         description="the same key with the same body stores nothing a second time",
     ),
 ]
+
+
+def invalid_cursor(cursor: str) -> GatewayError:
+    """422: it is of another listing, or what it names is gone."""
+    message = f"{cursor[:80]!r} is no cursor of this listing"
+    return GatewayError(422, "invalid_cursor", message, "begin again without a cursor")
+
+
+def ranked_from(cursor: str) -> tuple[int, int]:
+    """The generation of a ranking that a RankCursor counts in, and how many of it came before; empty: both 0."""
+    generation, _, place = cursor.partition("-")
+    return int(generation or 0), int(place or 0)
 
 
 def tag_of(version: int) -> str:

@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from flow_rag_vla.gateway.access import Labeller, Viewer
-from flow_rag_vla.gateway.errors import GatewayError
 from flow_rag_vla.gateway.labeling import schemas
 from flow_rag_vla.gateway.labeling.labels import Labels
-from flow_rag_vla.gateway.labeling.paging import MOST_IN_PAGE, USUAL_PAGE, Cursor, Limit
+from flow_rag_vla.gateway.labeling.paging import MOST_IN_PAGE, USUAL_PAGE, Cursor, Limit, Project, invalid_cursor
 from flow_rag_vla.gateway.labeling.refusals import RESPONSES, LabelRoute
 from flow_rag_vla.gateway.labeling.views import category_given, object_given, statistics_given, track_given
 from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Track
@@ -21,7 +20,6 @@ from flow_rag_vla.labeling.registry.values import DEFAULT_PROJECT, Track
 _ID = r"^[0-9a-f]{32}$"
 TrackId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
 SourceId = Annotated[str, Path(pattern=_ID, description="32 hex digits")]
-Project = Annotated[str, Query(max_length=schemas.LONGEST_WORD)]
 
 
 def summary_routes(labels: Labels) -> APIRouter:
@@ -79,8 +77,7 @@ def _place_after(cursor: str, names: Sequence[str]) -> int:
     if not cursor:
         return 0
     if cursor not in names:
-        message = f"{cursor[:80]!r} is no cursor of this listing"
-        raise GatewayError(422, "invalid_cursor", message, "begin again without a cursor")
+        raise invalid_cursor(cursor)
     return names.index(cursor) + 1
 
 

@@ -75,15 +75,43 @@ class DatasetStore:
         """The datasets that lie beside a registry."""
         return cls(registry.folder / FOLDER)
 
-    def versions(self, name: str = "") -> tuple[DatasetSummary, ...]:
-        """Every version, by name, oldest first; of one dataset if it is named."""
+    def versions(
+        self, name: str = "", *, project: str = "", limit: int = 0, after: tuple[str, int] = ("", 0)
+    ) -> tuple[DatasetSummary, ...]:
+        """Every version, by name, oldest first.
+
+        Args:
+            name: only of this dataset; "" for all.
+            project: only of what was made from objects of this one; "" for all, also what was imported.
+            limit: at most so many; 0 for all. Manifests beyond them are not read.
+            after: name of the folder and version of the last one of the page before.
+
+        Raises:
+            DatasetError: a name that is none, or a manifest that cannot be read.
+        """
         names = [check_name(name)] if name else sorted(path.name for path in self._folders())
-        found = []
+        found: list[DatasetSummary] = []
         for one in names:
-            for folder in versions_in(self.root / one).values():
-                if (folder / MANIFEST).is_file():
-                    found.append(summary_of(folder))
+            if one < after[0]:
+                continue
+            for version, folder in versions_in(self.root / one).items():
+                if (one, version) <= after or not (folder / MANIFEST).is_file():
+                    continue
+                summary = summary_of(folder)
+                if not project or summary.provenance.get("project") == project:
+                    found.append(summary)
+                if limit and len(found) == limit:
+                    return tuple(found)
         return tuple(found)
+
+    def newest(self, name: str, count: int) -> tuple[tuple[DatasetSummary, ...], int]:
+        """The newest versions of a dataset, oldest first, and how many versions there are.
+
+        Raises:
+            DatasetError: see ``versions``.
+        """
+        there = [path for path in versions_in(self.root / check_name(name)).values() if (path / MANIFEST).is_file()]
+        return tuple(summary_of(path) for path in there[-count:]), len(there)
 
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():

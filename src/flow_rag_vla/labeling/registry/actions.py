@@ -127,18 +127,22 @@ class ActionRecords:
             where = t.affordances.c.row_id == object_row(connection, object_id).row_id
             return tuple(_affordance(row) for row in connection.execute(_select_affordances().where(where)))
 
-    def objects_affording(self, name: str, *, min_score: float = 0.0, limit: int = 100) -> tuple[Affordance, ...]:
-        """Live objects with which something can be done, the surest first.
+    def objects_affording(
+        self, name: str, *, min_score: float = 0.0, project: str = "", limit: int = 100
+    ) -> tuple[Affordance, ...]:
+        """Live objects with which something can be done, of one project or of all, the surest first.
 
         Raises:
             InvalidInputError: a score that is none.
+            UnknownError: there is no such project.
         """
-        a = t.affordances.c
+        a, o = t.affordances.c, t.objects.c
         least = checked_share(min_score, "min_score")
-        where = a.name == name, a.score >= least, t.objects.c.deleted_ns.is_(None)
-        statement = _select_affordances().where(*where).order_by(None).order_by(a.score.desc(), a.affordance_id)
+        statement = _select_affordances().order_by(None).order_by(a.score.desc(), a.affordance_id).limit(limit)
         with self._database.read() as connection:
-            return tuple(_affordance(row) for row in connection.execute(statement.limit(limit)))
+            live = o.deleted_ns.is_(None), *_of_project(connection, o.project_id, project)
+            rows = connection.execute(statement.where(a.name == name, a.score >= least, *live))
+            return tuple(_affordance(row) for row in rows)
 
     def add_sequence(self, sequence: ActionSequence, *, who: str) -> ActionSequence:
         """Record what a robot did.
@@ -194,21 +198,39 @@ class ActionRecords:
             )
         return found[0]
 
-    def sequences_of_episode(self, episode: str) -> tuple[ActionSequence, ...]:
-        """The action sequences of an episode, by their start."""
-        with self._database.read() as connection:
-            return _sequences(connection, t.sequences.c.episode == episode)
+    def sequences_of_episode(
+        self, episode: str, *, project: str = "", limit: int = 0, after: str = ""
+    ) -> tuple[ActionSequence, ...]:
+        """The action sequences of an episode, by their start.
 
-    def sequences_with(self, object_id: str) -> tuple[ActionSequence, ...]:
-        """The action sequences that an object is part of, by their start.
+        Args:
+            episode: of the robot.
+            project: only those whose source is of it; "" for all.
+            limit: at most so many; 0 for all.
+            after: the last id of the page before, "" for the first page.
 
         Raises:
-            UnknownError: there is no such object.
+            UnknownError: there is no such project.
+            InvalidInputError: ``invalid_cursor``: ``after`` is no sequence of this listing.
+        """
+        with self._database.read() as connection:
+            where = t.sequences.c.episode == episode, *_of_project(connection, t.sources.c.project_id, project)
+            return _sequences(connection, sa.and_(*where), limit, after)
+
+    def sequences_with(
+        self, object_id: str, *, project: str = "", limit: int = 0, after: str = ""
+    ) -> tuple[ActionSequence, ...]:
+        """The action sequences that an object is part of, by their start; see ``sequences_of_episode``.
+
+        Raises:
+            UnknownError: there is no such object or project.
+            InvalidInputError: ``invalid_cursor``: ``after`` is no sequence of this listing.
         """
         with self._database.read() as connection:
             row_id = object_row(connection, object_id).row_id
             links = sa.select(t.sequence_objects.c.sequence_row).where(t.sequence_objects.c.row_id == row_id)
-            return _sequences(connection, t.sequences.c.sequence_row.in_(links))
+            where = t.sequences.c.sequence_row.in_(links), *_of_project(connection, t.sources.c.project_id, project)
+            return _sequences(connection, sa.and_(*where), limit, after)
 
     def all_sequences(self, project: str = "") -> Iterator[ActionSequence]:
         """Every action sequence, of one project or of all, in the order in which they were recorded.
@@ -276,9 +298,23 @@ def _select_sequences() -> sa.Select[Any]:
     return sa.select(t.sequences, t.sources.c.source_id).select_from(joined)
 
 
-def _sequences(connection: sa.Connection, where: sa.ColumnElement[bool]) -> tuple[ActionSequence, ...]:
+def _sequences(
+    connection: sa.Connection, where: sa.ColumnElement[bool], limit: int = 0, after: str = ""
+) -> tuple[ActionSequence, ...]:
+    s = t.sequences.c
     statement = _select_sequences().where(where)
-    rows = connection.execute(statement.order_by(t.sequences.c.start_ns, t.sequences.c.sequence_row)).all()
+    if after:
+        # Without its steps, which may be many.
+        place = statement.with_only_columns(s.start_ns, s.sequence_row).where(s.sequence_id == after)
+        last = connection.execute(place).first()
+        if last is None:
+            raise InvalidInputError(
+                ErrorCode.INVALID_CURSOR, f"{after[:80]!r} is no cursor of this listing", "begin again without a cursor"
+            )
+        statement = statement.where(sa.tuple_(s.start_ns, s.sequence_row) > sa.tuple_(*last))
+    if limit:
+        statement = statement.limit(limit)
+    rows = connection.execute(statement.order_by(s.start_ns, s.sequence_row)).all()
     return tuple(_sequence(connection, row) for row in rows)
 
 

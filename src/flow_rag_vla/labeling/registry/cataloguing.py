@@ -75,6 +75,15 @@ class CataloguingRegistry(OpenedRegistry):
         with self.database.read() as connection:
             return tuple(project_of(row) for row in connection.execute(sa.select(t.projects).order_by("name")))
 
+    def project(self, name: str) -> Project:
+        """A project.
+
+        Raises:
+            UnknownError: there is no such project.
+        """
+        with self.database.read() as connection:
+            return project_of(project_row(connection, name))
+
     def close_vocabulary(self, project: str, closed: bool = True) -> Project:
         """Say whether only a project's own categories may be registered.
 

@@ -7,11 +7,11 @@ const HITS = 50;
 const MOST_BYTES = 20 * 1024 * 1024; // what the server takes; a larger file would be sent in vain
 
 export class Asking {
-  // may: whether this person may; rests: whether something else has the page; category: the class to look among, "" for
-  // all; found(items, name): called with what looks like it; say: shows a line of text, as a problem or not; failed: told
-  // of a refusal.
-  constructor({ may, rests, category, found, say, failed }) {
-    Object.assign(this, { may, rests, category, found, say, failed });
+  // may: whether this person may; rests: whether something else has the page; among: the class and project to look among,
+  // "" for all; found(items, name): called with what looks like it; say: shows a line of text, as a problem or not;
+  // failed: told of a refusal.
+  constructor({ may, rests, among, found, say, failed }) {
+    Object.assign(this, { may, rests, among, found, say, failed });
     this.asked = 0; // grows with every picture: what comes late for an older one is dropped
     element("ask-button").addEventListener("click", () => this.choose());
     element("ask-file").addEventListener("change", (event) => {
@@ -53,12 +53,12 @@ export class Asking {
     const form = new FormData();
     form.set("image", file);
     form.set("top_k", HITS);
-    form.set("category", this.category());
+    for (const [field, value] of Object.entries(this.among())) form.set(field, value);
     try {
       const { items } = await json("objects/search/image", { method: "POST", body: form });
       if (ticket !== this.asked) return;
       if (!items.length) {
-        this.say(`nothing here looks like ${name}: no object has a vector, or none is of the class chosen above`, true);
+        this.say(`nothing here looks like ${name}: no object has a vector, or none is of what is chosen above`, true);
         return;
       }
       this.clear();

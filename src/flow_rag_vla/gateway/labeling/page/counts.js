@@ -13,6 +13,12 @@ export function progress(counts) {
   element("statistics").textContent = `${counts.images} pictures, ${counts.objects} objects: ${said || "none"}`;
 }
 
+// Neither is known: nothing stands there.
+export function uncount() {
+  element("progress-bar").style.width = "0";
+  for (const id of ["progress-text", "statistics", "distribution"]) element(id).replaceChildren();
+}
+
 export function distribution(names, total, categories) {
   const most = Math.max(1, ...names.map(([, count]) => count));
   element("distribution").replaceChildren(...names.flatMap(([name, count]) => {

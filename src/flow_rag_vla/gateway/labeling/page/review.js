@@ -3,10 +3,11 @@
 
 import { Asking } from "./asking.js";
 import { blobAddress, forgetToken, json, keepToken, picture, remembered, tokenFromLink } from "./api.js";
-import { distribution, progress } from "./counts.js";
+import { distribution, progress, uncount } from "./counts.js";
 import { Drawing } from "./drawing.js";
 import { element, make } from "./elements.js";
 import { Groups } from "./groups.js";
+import { Projects } from "./projects.js";
 import { Said } from "./said.js";
 import { Track, parts } from "./track.js";
 import { View, colourOf, tinted } from "./view.js";
@@ -29,6 +30,7 @@ const bench = {
   done: [], // what takes back what was changed here, oldest first: {id, query}, or {id, changes} of several objects
   list: null, // what is in the queue instead of an order: {label, load(cursor), home: the order before}
   unranked: 0, // changes since the queue was ranked
+  filled: 0, // queues that were asked for: what comes late for an older one is dropped
   counted: 0, // statistics that were asked for
   shown: 0, // grows with every object that is shown: what comes late for an older one is dropped
 };
@@ -43,11 +45,12 @@ const said = new Said(element("said"), view, {
   take: ({ category, bbox }, withBox) => (withBox ? change({ category, bbox, ...corrected() }, { onward: true }) : relabel(category)),
   takeOff,
 });
-const groups = new Groups({ thumbnail, query: () => filters(["state", "category"]), jump: fromGroup, failed });
+const projects = new Projects(elsewhere);
+const groups = new Groups({ thumbnail, query: () => filters(["project", "state", "category"]), jump: fromGroup, failed });
 const track = new Track({ thumbnail, walk: walkTrack, act: changeTrack, failed });
 const asking = new Asking({
   may: () => bench.person.role !== "viewer",
-  category: () => element("category").value,
+  among: () => ({ category: element("category").value, project: projects.chosen }),
   rests: () => Boolean(drawing.editor),
   found: (items, name) => {
     if (groups.open) groups.close();
@@ -75,6 +78,7 @@ async function open() {
   bench.done = [];
   try {
     bench.person = await json("me");
+    await projects.show();
   } catch (error) {
     if (error.status === 401) forgetToken();
     return signIn(error.message);
@@ -111,7 +115,7 @@ function filters(wanted) {
 function address(cursor) {
   const order = element("order").value;
   // What is useful to review has not been reviewed.
-  const query = filters(order === "next" ? ["category"] : ["state", "category"]);
+  const query = filters(order === "next" ? ["project", "category"] : ["project", "state", "category"]);
   query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
   if (!RANKED[order]) query.set("order", order);
@@ -132,18 +136,37 @@ async function read(path) {
 
 // wanted: the object to begin with; else the first.
 async function refill(wanted = null) {
+  const ticket = ++bench.filled;
   asking.forget();
   element("state").disabled = element("order").value === "next";
   try {
     const page = await queued("");
+    if (ticket !== bench.filled) return;
     if (wanted && !page.items.some((item) => item.object_id === wanted.object_id)) page.items.unshift(wanted);
     const place = wanted ? page.items.findIndex((item) => item.object_id === wanted.object_id) : 0;
     Object.assign(bench, page, { place, unranked: 0 });
     element("queue").replaceChildren(...bench.items.map(entry));
     await show(place);
   } catch (error) {
+    if (ticket !== bench.filled) return;
+    if (error.code === "unknown_project") await nothing();
     failed(error);
   }
+}
+
+// There is no such project: what was shown of another one does not stand in its place.
+async function nothing() {
+  Object.assign(bench, { items: [], cursor: "", place: 0 });
+  element("queue").replaceChildren();
+  await show(0);
+}
+
+// Another project was chosen: its own classes, counts and queue.
+async function elsewhere() {
+  element("project").blur();
+  unnamed();
+  await statistics();
+  chosen();
 }
 
 // Something else as the queue than an order: members of a group or a track, or what looks like a picture.
@@ -185,17 +208,19 @@ function walkTrack(item = null) {
 }
 
 async function more() {
-  const { cursor } = bench;
+  const { cursor, filled } = bench;
   if (!cursor) return;
   bench.cursor = ""; // asked for once
   try {
     const page = await queued(cursor);
+    if (filled !== bench.filled) return;
     const known = new Set(bench.items.map((item) => item.object_id));
     const fresh = page.items.filter((item) => !known.has(item.object_id));
     element("queue").append(...fresh.map((item, at) => entry(item, bench.items.length + at)));
     bench.items.push(...fresh);
     bench.cursor = page.cursor;
   } catch (error) {
+    if (filled !== bench.filled) return;
     bench.cursor = cursor;
     failed(error);
   }
@@ -204,8 +229,10 @@ async function more() {
 // What was judged changes what is useful: everything after the object that is shown is ranked anew.
 async function rerank() {
   if (element("order").value !== "next" || ++bench.unranked < RERANK) return;
+  const { filled } = bench;
   bench.unranked = 0;
   const page = await queued("");
+  if (filled !== bench.filled) return;
   const kept = bench.items.slice(0, bench.place + 1);
   const known = new Set(kept.map((item) => item.object_id));
   bench.items = [...kept, ...page.items.filter((item) => !known.has(item.object_id))];
@@ -368,7 +395,8 @@ async function spoken(item, late) {
 async function statistics() {
   const ticket = ++bench.counted;
   try {
-    const [counts, known] = await Promise.all([json("stats"), json("categories")]);
+    const project = filters(["project"]);
+    const [counts, known] = await Promise.all([json(`stats?${project}`), json(`categories?${project}`)]);
     if (ticket !== bench.counted) return; // a later one is on its way
     const names = Object.entries(counts.by_category).sort(([a, x], [b, y]) => y - x || a.localeCompare(b));
     const rest = known.items.map((category) => category.name).filter((name) => !(name in counts.by_category));
@@ -380,8 +408,19 @@ async function statistics() {
     progress(counts);
     distribution(names, counts.objects, bench.categories);
   } catch (error) {
+    if (ticket !== bench.counted) return;
+    if (error.code === "unknown_project") {
+      unnamed();
+      uncount();
+    }
     failed(error);
   }
+}
+
+// The classes of one project are not those of another.
+function unnamed() {
+  bench.categories = [];
+  classes();
 }
 
 function classes() {
@@ -553,6 +592,12 @@ function undo() {
       const all = changes ? await takenBack(changes) : [await json(`objects/${id}/undo${query}`, { method: "POST" })];
       all.forEach(replace);
       const made = all.find((item) => item.object_id === id) ?? (await json(`objects/${id}`));
+      if (placeOf(id) < 0 && projects.chosen && made.project !== projects.chosen) {
+        statistics();
+        buttons(bench.items[bench.place]);
+        notice(`taken back in the project ${made.project}: ${made.category}, ${STATES[made.state]}`);
+        return;
+      }
       if (placeOf(id) < 0) {
         bench.items.unshift(made);
         element("queue").prepend(entry(made, 0));
@@ -590,7 +635,7 @@ function draw() {
 
 function failed(error) {
   if (error.status === 401) signIn(error.message);
-  else notice(error.message, true);
+  else notice(error.code === "unknown_project" ? `${error.message} (${error.code})` : error.message, true);
 }
 
 // Keys and buttons.
@@ -662,14 +707,19 @@ element("relabel").addEventListener("submit", (event) => {
 for (const id of ["state", "category", "order"]) {
   element(id).addEventListener("change", () => {
     element(id).blur();
-    // Of other objects there are other groups.
-    if (id !== "order" && element("order").value === "list") element("order").value = "lowest_score";
-    element("order-list").hidden = element("order").value !== "list";
-    if (element("order").value !== "list") asking.clear();
     if (groups.open && id === "order") groups.close();
-    else if (groups.open) groups.refill();
-    refill();
+    chosen(id === "order");
   });
+}
+
+// What is chosen above is another one: the queue, and the groups where they are shown, are made anew.
+function chosen(order = false) {
+  // Of other objects there are other groups.
+  if (!order && element("order").value === "list") element("order").value = "lowest_score";
+  element("order-list").hidden = element("order").value !== "list";
+  if (element("order").value !== "list") asking.clear();
+  if (groups.open) groups.refill();
+  refill();
 }
 
 window.addEventListener("hashchange", open); // a link with another token, opened in this tab
