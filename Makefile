@@ -41,8 +41,11 @@ bench: ready ## measure the loop, the memory, the graph and the labeller beside 
 chaos: ready ## inject faults into the running graph and check every command (ARGS="-n 1000" takes about half an hour)
 	@exec $(RUN) flow_rag_vla chaos $(ARGS)
 
-proof: ready ## show again, from nothing, what the failure memory is worth (about an hour; ARGS="--help")
-	@exec $(RUN) flow_rag_vla proof --results docs/results/proof $(ARGS)
+CLAIMED := runs/claims/of-20
+proof: ready ## show again, from nothing, what the failure memory is worth (under an hour; ARGS="--help")
+	@$(RUN) flow_rag_vla proof --claims --work runs/claims --results docs/results/claims $(ARGS)
+	@$(if $(ARGS),,exec $(RUN) flow_rag_vla pairs --checkpoint $(CLAIMED)/policy-0 \
+		--memory $(CLAIMED)/bank-0-open_drawer-object_size --episodes 10 --seed 174100 --results docs/results/claims/graph)
 
 lint: ready ## style, types and layers only
 	@exec $(RUN) scripts/check --lint

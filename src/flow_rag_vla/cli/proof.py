@@ -5,19 +5,24 @@
 from __future__ import annotations
 
 import gzip
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from flow_rag_vla.cli.saying import complain
 from flow_rag_vla.core.files import replaced_file, write_text
 
 if TYPE_CHECKING:
     from flow_rag_vla.proof.stages import Ground, ProofSettings
+
+CLAIMS_PAGE = "claims.md"
 
 
 def proof(
@@ -57,14 +62,21 @@ def proof(
     results: Annotated[
         Path | None, typer.Option(help="Folder that gets the summaries and every trial, e.g. docs/results")
     ] = None,
+    claims: Annotated[
+        bool,
+        typer.Option("--claims", help="Every ground of the first page, each with one policy: within the hour"),
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One training seed, few episodes: does it run?")] = False,
 ) -> None:
     """Train policies from few demonstrations, let them fail in a declared gap, and measure what the memory makes of it.
 
     An interrupted proof goes on where it stopped. Its 3,700 trials alone take about forty minutes on two free cores.
+    With --claims all three grounds of the first page are made, each with one policy where the page has three.
 
     Examples:
       flow_rag_vla proof
+
+      flow_rag_vla proof --claims
 
       flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,dagger,by_cause --repeated off,by_cause
     """
@@ -91,8 +103,12 @@ def proof(
             "episodes": episodes, "practice": practice, "rounds": rounds, "variants": variants, "repeated": repeated,
             "demonstrations": demonstrations, "training_seeds": tuple(training_seed) if training_seed else None,
         }  # fmt: skip
+        if claims and (ground or demonstrations or training_seed or rounds is not None or variants):
+            raise TrialError("--claims names grounds, demonstrations, training seed, rounds and variants itself")
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-        _prepare(console, work, settings, workers)
+        if claims:
+            raise typer.Exit(_make_claims(console, work, settings, workers, results))
+        _prepare(console, [(work, settings)], workers)
         for item in settings.grounds:
             console.print(f"[bold]{item.task}, {item.scene}")
             broken = _measure(console, work, settings, item, workers)
@@ -106,10 +122,38 @@ def proof(
         raise typer.Exit(2) from error
 
 
-def _prepare(console: Console, work: Path, settings: ProofSettings, workers: int) -> None:
+def _make_claims(console: Console, work: Path, settings: ProofSettings, workers: int, results: Path | None) -> int:
+    """Make each ground of the first page with one policy, and print what came of it; the exit code."""
+    from flow_rag_vla.cli.tables import table_console
+    from flow_rag_vla.evaluate.trials.session import SUMMARY
+    from flow_rag_vla.proof.claims import CLAIMS, COLUMNS, claim_folder, claim_row, claim_settings, claims_markdown
+
+    started, whole = time.monotonic(), not work.exists()
+    broken, rows = 0, []
+    jobs = [(claim_folder(work, claim), claim_settings(claim, settings)) for claim in CLAIMS]
+    _prepare(console, jobs, workers)
+    for claim, (folder, asked) in zip(CLAIMS, jobs, strict=True):
+        console.print(f"[bold]{claim.ground.task}, {claim.ground.scene}")
+        broken += _measure(console, folder, asked, claim.ground, workers)
+        trials = folder / f"trials-{claim.ground}"
+        if results is not None:
+            _publish(trials, results, claim.ground)
+        rows.append([str(claim.ground), *claim_row(json.loads((trials / SUMMARY).read_text(encoding="utf-8")))])
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*row)
+    table_console().print(table)
+    page = claims_markdown(rows, "flow_rag_vla proof --claims", time.monotonic() - started if whole else None)
+    for place in [work, *([results] if results is not None else [])]:
+        write_text(place / CLAIMS_PAGE, page)
+    console.print(f"these figures: {work / CLAIMS_PAGE}", highlight=False)
+    return 1 if broken else 0
+
+
+def _prepare(console: Console, jobs: Sequence[tuple[Path, ProofSettings]], workers: int) -> None:
     """Policies and banks, with a bar a step."""
     from flow_rag_vla.cli.progress import StageBar, StageBars, progress_display
-    from flow_rag_vla.proof.stages import prepare
+    from flow_rag_vla.proof.stages import prepare_all
 
     with progress_display(console) as display:
         bars: dict[str, StageBar] = {}
@@ -120,7 +164,7 @@ def _prepare(console: Console, work: Path, settings: ProofSettings, workers: int
                 bars[step] = stages.bar(step)
             bars[step](done, total, text)
 
-        prepare(work, settings, workers, note)
+        prepare_all(jobs, workers, note)
 
 
 def _measure(console: Console, work: Path, settings: ProofSettings, item: Ground, workers: int) -> int:

@@ -81,6 +81,9 @@ class ProofSettings:
 Progress = Callable[[str, int, int, str], None]
 """(step, done, total, note)."""
 
+_Arguments = tuple[object, ...]
+"""Of a step: its folder, then what decides what comes of it."""
+
 
 def policy_path(work: Path, seed: int) -> Path:
     """Folder of a training seed's policy."""
@@ -103,43 +106,29 @@ def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progres
     Raises:
         TrialError: if what is there was made with other settings.
     """
-    seeds = settings.training_seeds
-    _run(
-        "Policies",
-        [(_train, (policy_path(work, seed), settings.demonstrations, seed, settings.iterations)) for seed in seeds],
-        workers,
-        progress,
-    )
-    pairs = [(seed, ground) for ground in settings.grounds for seed in seeds]
-    _run(
-        "Practice",
-        [
-            (
-                _practise,
-                (bank_path(work, seed, ground), policy_path(work, seed), ground, settings.practice, settings.rounds),
-            )
-            for seed, ground in pairs
-        ],
-        workers,
-        progress,
-    )
-    _run(
-        "Fine-tuned controls",
-        [
-            (
-                _tune,
-                (
-                    dagger_path(work, seed, ground),
-                    policy_path(work, seed),
-                    bank_path(work, seed, ground),
-                    settings.tuning,
-                ),
-            )
-            for seed, ground in pairs
-        ],
-        workers,
-        progress,
-    )
+    prepare_all([(work, settings)], workers, progress)
+
+
+def prepare_all(jobs: Sequence[tuple[Path, ProofSettings]], workers: int, progress: Progress) -> None:
+    """The same for several proofs at once, each in its folder; those in one folder share their policies.
+
+    Raises:
+        TrialError: if what is there was made with other settings.
+    """
+    trained: dict[Path, _Arguments] = {}
+    practised, tuned = [], []
+    for work, settings in jobs:
+        for seed in settings.training_seeds:
+            policy = policy_path(work, seed)
+            trained[policy] = (policy, settings.demonstrations, seed, settings.iterations)
+        for ground in settings.grounds:
+            for seed in settings.training_seeds:
+                policy, bank = policy_path(work, seed), bank_path(work, seed, ground)
+                practised.append((_practise, (bank, policy, ground, settings.practice, settings.rounds)))
+                tuned.append((_tune, (dagger_path(work, seed, ground), policy, bank, settings.tuning)))
+    _run("Policies", [(_train, arguments) for arguments in trained.values()], workers, progress)
+    _run("Practice", practised, workers, progress)
+    _run("Fine-tuned controls", tuned, workers, progress)
 
 
 def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ...]:
@@ -198,9 +187,7 @@ def _step(work: Callable[..., str], arguments: tuple[Path, ...]) -> str:
     return note
 
 
-def _run(
-    title: str, steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int, progress: Progress
-) -> None:
+def _run(title: str, steps: Sequence[tuple[Callable[..., str], _Arguments]], workers: int, progress: Progress) -> None:
     missing = [step for step in steps if not (Path(str(step[1][0])) / DONE).is_file()]
     done = len(steps) - len(missing)
     for work, arguments in steps:
@@ -235,7 +222,7 @@ def _check_made(folder: Path, wanted: dict[str, Any]) -> None:
         raise TrialError(f"{folder} was made with {made}, not with {wanted}; name another --work, or delete it")
 
 
-def _notes(steps: Sequence[tuple[Callable[..., str], tuple[object, ...]]], workers: int) -> Iterator[str]:
+def _notes(steps: Sequence[tuple[Callable[..., str], _Arguments]], workers: int) -> Iterator[str]:
     with worker_pool(workers) as pool:
         futures = [pool.submit(_step, work, arguments) for work, arguments in steps]  # type: ignore[arg-type]
         for future in as_completed(futures):
