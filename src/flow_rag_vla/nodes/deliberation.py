@@ -394,8 +394,10 @@ class DeliberationNode(Node):
         figures: dict[str, object] = {
             "under_way": self._under_way,
             "waiting_for_a_person": ", ".join(self._waiting),
+            "deliberated": sum(self._outcomes.values()),
             **{outcome.value: count for outcome, count in self._outcomes.items()},
             "diagnoses": self._diagnoses,
+            "diagnosing": self._diagnosing,
             "last": self._last,
         }
         if self._waiting:
