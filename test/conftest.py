@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
@@ -148,7 +149,10 @@ def ros_context(request: pytest.FixtureRequest) -> Iterator[Context]:
                 time.sleep(0.05)
     # The traceback of a test that failed holds on to what it used.
     if left > before and not request.node.stash.get(FAILED, False):
-        pytest.fail(f"{left - before} participants of DDS outlive the test: destroy its actions and nodes")
+        threads = ", ".join(thread.name for thread in threading.enumerate())
+        pytest.fail(
+            f"{left - before} participants of DDS outlive the test: destroy its actions and nodes (threads: {threads})"
+        )
 
 
 def participants() -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from flow_rag_vla.bringup.chaos_graph import ALSO, ARM, SIMULATOR, chaos_graph, victims
 from flow_rag_vla.bringup.resources import default_params_file
+from flow_rag_vla.evaluate.chaos.plan import LINKS
 
 WATCHERS = {"chaos_relay", "chaos_monitor", "chaos_pulse"}
 
@@ -23,6 +24,7 @@ def test_on_the_mock_arm_every_node_but_the_arm_may_be_killed(tmp_path):
     assert {"controller", "episode_manager", "robot", "recorder"} <= set(victims(graph))
     assert names["chaos_monitor"].overrides["profile"] == str(tmp_path / "arm.yaml")
     assert names["robot"].remaps == (("robot_state", "relayed/robot_state"),)
+    assert {remap for process in graph for remap in process.remaps} == {(link, f"relayed/{link}") for link in LINKS}
 
 
 def test_in_simulation_the_robot_itself_may_be_killed_and_the_controller_not(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 
 from flow_rag_vla.bringup.resources import share_folder
 from flow_rag_vla.evaluate.trials.tables import against, points, share
+from flow_rag_vla.proof.claims import CLAIMS, COLUMNS, claim_row
 
 DOCS = share_folder() / "docs"
 RESULTS = DOCS / "results"
-SUMMARIES = sorted(RESULTS.glob("proof/*-summary.json"))
+SUMMARIES = sorted(path for folder in ("proof", "claims") for path in RESULTS.glob(f"{folder}/*-summary.json"))
 SUCCESS = re.compile(r"\d+\.\d % \[\d+\.\d, \d+(?:\.\d)?\]")
 
 
@@ -83,7 +85,7 @@ def test_a_row_that_no_trial_gave_is_found() -> None:
         assert true in text and len(wrong_rows(text.replace(true, false))[1]) == 1
 
 
-@pytest.mark.parametrize("summary", SUMMARIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("summary", SUMMARIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_summary_counts_what_its_trials_say(summary: Path) -> None:
     outcomes: defaultdict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
     with gzip.open(summary.with_name(summary.name.replace("summary.json", "trials.jsonl.gz")), "rt") as lines:
@@ -103,6 +105,51 @@ def test_a_summary_counts_what_its_trials_say(summary: Path) -> None:
                 fixed = sum(done and not other[start] for start, done in ours.items())
                 broken = sum(other[start] and not done for start, done in ours.items())
                 assert (fixed, broken) == (beside["pairs"]["fixed"], beside["pairs"]["broken"])
+
+
+def test_the_short_proof_says_what_its_trials_gave() -> None:
+    [(head, rows)] = tables((RESULTS / "claims" / "claims.md").read_text(encoding="utf-8"))
+    assert head == list(COLUMNS) and len(rows) == len(CLAIMS)
+    for claim, row in zip(CLAIMS, rows, strict=True):
+        assert row == [str(claim.ground), *claim_row(content_of(RESULTS / "claims" / f"{claim.ground}-summary.json"))]
+
+
+CHAOS = sorted(RESULTS.glob("chaos/seed-*.json.gz"))
+NODES = {
+    "lifecycle manager": "lifecycle_manager", "cameras of the arm": "robot_camera", "encoder": "camera_encoder",
+    "failure detector": "failure_detector", "bridge": "robot", "policy": "flow_policy", "controller": "controller",
+    "episode manager": "episode_manager", "recorder": "recorder", "failure memory": "failure_memory",
+}  # fmt: skip
+
+
+def chaos_of(path: Path) -> dict[str, Any]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        content: dict[str, Any] = json.load(file)
+    return content
+
+
+@pytest.mark.parametrize("path", CHAOS, ids=lambda path: path.name.partition(".")[0])
+def test_a_long_run_of_faults_is_told_as_its_report_has_it(path: Path) -> None:
+    run, seed = chaos_of(path), path.name.removeprefix("seed-").partition(".")[0]
+    text = (DOCS / "surviving.md").read_text(encoding="utf-8")
+    (rows,) = [rows for head, rows in tables(text) if head == ["`--seed`", "rounds", "commands", "violations"]]
+    (row,) = [row for row in rows if row[0] == seed]
+    assert row[1].startswith(f"{len(run['rounds']):,} in {run['about']['minutes']:.0f} minutes")
+    assert row[2] == f"{run['commands']:,}"
+    assert row[3].startswith(str(len(run["violations"])) if run["violations"] else "none")
+
+
+def test_how_soon_nodes_are_back_is_what_the_newest_long_run_measured() -> None:
+    back = defaultdict(list)
+    for fault in chaos_of(CHAOS[-1])["rounds"]:
+        if fault["kind"] in ("kill", "restart") and fault["back_ms"] is not None:
+            back[fault["target"]].append(fault["back_ms"] / 1e3)
+    text = (DOCS / "surviving.md").read_text(encoding="utf-8")
+    (rows,) = [rows for head, rows in tables(text) if head[0] == "node" and head[-1] == "worst"]
+    assert {row[0] for row in rows} == set(NODES)
+    for name, *_, middle, worst in rows:
+        times = back[NODES[name]]
+        assert (middle, worst) == (f"{statistics.median(times):.1f}", f"{max(times):.1f}"), name
 
 
 def readme_row(group: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, why_no_image
+from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, lost_on_the_way, why_no_image
 from flow_rag_vla.robot.pictures import PictureError
 
 S = 1_000_000_000
@@ -105,3 +105,13 @@ PLAIN, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 def test_that_no_image_comes_is_said_with_what_to_change(compressed, published, said):
     assert said in why_no_image("wrist", "/front", compressed, published)
     assert "is refused" in why_no_image("wrist", "/front", compressed, published, refused=3)
+
+
+def test_raw_images_that_no_socket_can_keep_are_named_with_the_remedy():
+    assert "rmem_max" in why_no_image("wrist", "/front", False, [PLAIN], room=425_984)
+    assert "rmem_max" not in why_no_image("wrist", "/front", False, [PLAIN])
+    assert "rmem_max" not in why_no_image("wrist", "/front", True, [PACKED], room=425_984)
+    said = lost_on_the_way((640, 480), 425_984)
+    assert "640 x 480" in said and "921600" in said and "425984" in said and "sysctl -w net.core.rmem_max=" in said
+    assert not lost_on_the_way((224, 224), 425_984)
+    assert not lost_on_the_way((640, 480), None) and not lost_on_the_way(None, 425_984)

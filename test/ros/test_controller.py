@@ -25,7 +25,7 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import conversions, qos
-from flow_rag_vla.nodes.controller import Controller
+from flow_rag_vla.nodes.controller import LISTENING_NS, Controller
 from flow_rag_vla.nodes.emergency_stop import EmergencyStop
 from flow_rag_vla.nodes.stamps import to_ns, to_stamp
 from flow_rag_vla.nodes.tick_inputs import TickInputsRecord
@@ -105,10 +105,8 @@ def test_what_goes_wrong_with_one_topic_leaves_the_others_to_be_read():
     def broken(_now_ns: int, _steady_ns: int) -> None:
         raise RuntimeError("a defect")
 
-    node = SimpleNamespace(
-        _takers=(broken, lambda *moment: read.append(moment)), _complain=lambda *said: told.append(said)
-    )
-    Controller._take(node, 1, 2)
+    node = SimpleNamespace(_complain=lambda *said: told.append(said))
+    Controller._take(node, (broken, lambda *moment: read.append(moment)), 1, 2)
     assert read == [(1, 2)] and "RuntimeError: a defect" in told[0][1]
 
 
@@ -173,6 +171,17 @@ def test_without_an_episode_it_sends_the_present_pose_and_numbers_every_command(
     position = robot.last.target.position
     assert np.allclose([position.x, position.y, position.z], [0.5, 0.0, 0.3])
     assert robot.last.header.frame_id == topics.BASE_FRAME
+
+
+def test_a_controller_that_was_just_started_rests_until_it_has_listened_for_a_stop(start_node, robot, spin_until):
+    robot.episode()
+    robot.plans = True
+    start_node("controller", niceness=0)
+    spin_until(lambda: robot.said(Command.MODE_FOLLOW), what="a command that follows")
+    first = next(command for command in robot.commands if command.mode == Command.MODE_FOLLOW)
+    assert first.tick >= LISTENING_NS / (TICK_S * 1e9) - 1
+    before = [command for command in robot.commands if command.tick < first.tick]
+    assert before and {command.mode for command in before} == {Command.MODE_IDLE}
 
 
 def test_before_the_first_state_it_names_no_pose(start_node, robot, spin_until):

@@ -48,9 +48,11 @@ def test_every_goal_of_another_thread_is_answered(ros_node: Node, hasty: None) -
     client = ActionClient(asking, ExecuteTask, "refuse")
     executors = [SingleThreadedExecutor(context=ros_node.context) for _ in range(2)]
 
+    ended: Future[None] = Future()
+
     def spin(executor: SingleThreadedExecutor) -> None:
         with suppress(ExternalShutdownException):
-            executor.spin()
+            executor.spin_until_future_complete(ended)
 
     for executor, node in zip(executors, (ros_node, asking), strict=True):
         executor.add_node(node)
@@ -66,10 +68,12 @@ def test_every_goal_of_another_thread_is_answered(ros_node: Node, hasty: None) -
             assert answered.wait(60.0)
             assert answer.result().accepted is False
     finally:
+        # Before anything is taken down: an executor that is shut down while another thread waits in it keeps its nodes.
+        ended.set_result(None)
+        for thread in threads:
+            thread.join(60.0)
         for executor in executors:
             executor.shutdown(timeout_sec=10.0)
-        for thread in threads:
-            thread.join(10.0)
         client.destroy()
         server.destroy()
         asking.destroy_node()

@@ -16,7 +16,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from typer.testing import CliRunner
 
-from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
+from flow_rag_vla.bringup.spare import GROUPS, LIGHT, Spare
 from flow_rag_vla.cli import bench_restart
 from flow_rag_vla.cli.main import app
 
@@ -113,7 +113,7 @@ def test_two_nodes_that_came_of_one_spare_draw_different_numbers(spare, tmp_path
 
 
 def test_a_spare_that_forks_runs_no_threads_but_those_of_the_tracing_library(tmp_path, spin_until):
-    for nodes in (HEAVY, LIGHT):
+    for nodes in GROUPS:
         spare = Spare(tmp_path / "standby.log", nodes)
         try:
             spare.prepare(os.environ)
@@ -163,7 +163,6 @@ def test_a_spare_that_is_not_ready_is_not_waited_for(spare, tmp_path):
 
 def test_the_benchmark_starts_a_node_both_ways_and_leaves_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_restart, "HEAVY", ("camera_encoder",))
-    monkeypatch.setattr(bench_restart, "LIGHT", ("episode_manager",))
     every, few = bench_restart._commands, (bench_restart.EMPTY, "episode_manager")
     monkeypatch.setattr(bench_restart, "_commands", lambda folder: {name: every(folder)[name] for name in few})
     result = CliRunner().invoke(app, ["bench", "restart", "--quick", "--json", str(tmp_path)])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the middleware really opens: a node that must be in time has no shared memory and hears this host only."""
+"""What the middleware really opens: a node that must be in time has no shared memory, and all hear this host only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from std_msgs.msg import String
 
 CHILD = """
 import glob, os, sys
-from flow_rag_vla.bringup.discovery import beyond_loopback, choose_profile
-alone = choose_profile(os.environ, shared_memory=False)
+from flow_rag_vla.bringup.discovery import Transport, beyond_loopback, choose_profile
+alone = choose_profile(os.environ, transport=Transport[sys.argv[1]])
 import rclpy
 from std_msgs.msg import String
 rclpy.init()
@@ -33,11 +33,17 @@ while True:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is read")
-def test_a_node_over_the_loopback_interface_and_one_with_shared_memory_hear_each_other(ros_node, spin_until, tmp_path):
+@pytest.mark.parametrize(
+    ("transport", "told"),
+    [("LOOPBACK", "True [] []"), ("PICTURES", "True ['shm'] []")],
+)
+def test_a_node_over_the_loopback_interface_and_one_with_shared_memory_hear_each_other(
+    ros_node, spin_until, tmp_path, transport, told
+):
     answers = []
     ros_node.create_subscription(String, "told", answers.append, 10)
     publisher = ros_node.create_publisher(String, "asked", 10)
-    child = subprocess.Popen([sys.executable, "-c", CHILD], cwd=tmp_path)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, transport], cwd=tmp_path)
     try:
         spin_until(lambda: child.poll() is None and publisher.get_subscription_count(), 60, "the child's subscription")
         publisher.publish(String(data="?"))
@@ -45,4 +51,4 @@ def test_a_node_over_the_loopback_interface_and_one_with_shared_memory_hear_each
     finally:
         child.kill()
         child.wait()
-    assert answers[0].data == "True [] []"
+    assert answers[0].data == told

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import yaml
 
+from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.graph import NodeSpec, Parameters, Process, sim_graph
 from flow_rag_vla.bringup.parameters.chaos import ChaosMonitorParameters, ChaosPulseParameters, ChaosRelayParameters
 from flow_rag_vla.bringup.resources import robots_folder
 from flow_rag_vla.bringup.robot_graph import robot_graph
 from flow_rag_vla.core.files import write_text
 
-RELAY = NodeSpec("chaos_relay", ChaosRelayParameters, "stands in four links and disturbs them")
+RELAY = NodeSpec("chaos_relay", ChaosRelayParameters, "stands in five links and disturbs them")
 MONITOR = NodeSpec("chaos_monitor", ChaosMonitorParameters, "watches the command stream", respawn=False)
 PULSE = NodeSpec("chaos_pulse", ChaosPulseParameters, "an empty 40 Hz timer", respawn=False)
 
@@ -45,6 +46,8 @@ _RELAYED = {
     "camera_encoder": "embedding",
     "robot": "robot_state",
     SIMULATOR: "robot_state",
+    "robot_camera": topics.FRONT_IMAGE,
+    "simulator_camera": topics.FRONT_IMAGE,
 }
 
 

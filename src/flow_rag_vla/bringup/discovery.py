@@ -14,6 +14,10 @@ A node that must be in time speaks over the loopback interface alone: memory tha
 locks, and one that a process of lower priority holds keeps the loop from publishing, whatever its own priority is.
 rmw_fastrtps makes its transports itself while discovery is kept on this host, and FASTDDS_BUILTIN_TRANSPORTS says
 nothing there. A profile that keeps to the loopback interface takes its place, under the range that leaves all to it.
+
+Every other node does so too. A publisher over shared memory has been seen to fall silent for minutes, after processes
+that had read from it were killed, and of raw pictures above its 512 kB hardly one came; a socket whose buffer is large
+enough takes them all. Commands, which end soon, use what there is.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import hashlib
 import os
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from flow_rag_vla.bringup.resources import share_folder
@@ -32,12 +37,31 @@ PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 HERE, LEFT_TO_PROFILE = "LOCALHOST", "SYSTEM_DEFAULT"
 
-ORDINARY, LOOPBACK = "fastdds.xml", "fastdds_loopback.xml"
+ORDINARY, LOOPBACK, PICTURES = "fastdds.xml", "fastdds_loopback.xml", "fastdds_pictures.xml"
 """The profiles that ship, in ``config/``."""
+
+LARGEST_BUFFER = Path("/proc/sys/net/core/rmem_max")
+"""What the system lets a process ask for, bytes; Linux only."""
+
+WANTED_BUFFER = 4 * 1024 * 1024
+"""What the profiles ask for. Pairs of raw pictures of 1280 x 720, 30 a second, all came with it."""
+
+
+class Transport(Enum):
+    """What the messages of a process go over while discovery is kept on this host."""
+
+    ANY = ORDINARY
+    """Shared memory between processes that both have it, else any interface."""
+    LOOPBACK = LOOPBACK
+    """The loopback interface alone."""
+    PICTURES = PICTURES
+    """The same, but it sends over shared memory too: others' sockets have buffers too small for raw pictures."""
+
 
 _DIGESTS = {
     ORDINARY: "c2207e400efe17dfbc0f4e50f333170e41eb98efad06dfe42fc963cf819a9836",
-    LOOPBACK: "0b0dbe1435db660ff00e698035ed66fa65e738605598fd94eafffa92bc1a3ac3",
+    LOOPBACK: "08fbc4f4a834a28c65b3eb30d3f4afbd153288d229e8b186d82375a3ab79d8ad",
+    PICTURES: "096b196f1a322e7b54eba600afe026b5a40ae9b9e64f86b8daa3e8db0b235627",
 }
 """SHA-256 of what is in them: nothing that lets anybody on another host in."""
 
@@ -62,16 +86,18 @@ def profile_file(name: str = ORDINARY) -> Path:
     return share_folder() / "config" / name
 
 
-def choose_profile(environment: MutableMapping[str, str], *, fast_dds: bool = True, shared_memory: bool = True) -> bool:
+def choose_profile(
+    environment: MutableMapping[str, str], *, fast_dds: bool = True, transport: Transport = Transport.ANY
+) -> bool:
     """Have Fast DDS read a profile that ships, unless this environment or the working folder holds another.
 
     Args:
         environment: of this process, before it makes its first node; the variables are set in it.
         fast_dds: whether this process speaks through Fast DDS.
-        shared_memory: whether messages may go through memory that is shared with other processes.
+        transport: what its messages should go over.
 
     Returns:
-        Whether it keeps to the loopback interface; see ``beyond_loopback``.
+        Whether it keeps to this host; see ``beyond_loopback``.
     """
     if keeps_here(environment):
         # From a parent that was such a node.
@@ -82,24 +108,34 @@ def choose_profile(environment: MutableMapping[str, str], *, fast_dds: bool = Tr
     own = any(environment.get(name) for name in _ANNOUNCED_ELSEWHERE) or _beside(environment)
     if not own and fast_dds:
         old = environment.get("ROS_DISTRO") in _OLD_DISTRIBUTIONS
-        alone = not (shared_memory or old or any(environment.get(name) for name in _OTHER_REACH))
-        alone = alone and environment.get(DISCOVERY_RANGE) == HERE
+        free = not (old or any(environment.get(name) for name in _OTHER_REACH))
+        name = transport.value if free and environment.get(DISCOVERY_RANGE) == HERE else ORDINARY
         # A node needs none of the package's files to run: without them it is found later, and nothing else.
         with suppress(FileNotFoundError):
-            path = str(profile_file(LOOPBACK if alone else ORDINARY))
+            path = str(profile_file(name))
             if _shipped(path):
                 environment[_OLD_VARIABLE if old else PROFILES_VARIABLE] = path
-                if alone:
+                if name != ORDINARY:
                     environment[DISCOVERY_RANGE] = LEFT_TO_PROFILE
                     return True
-    if not shared_memory:
+    if transport is Transport.LOOPBACK:
         environment.setdefault(_TRANSPORTS, "UDPv4")
     return False
 
 
+def short_buffer() -> int | None:
+    """Bytes that a socket can keep where the system lets it ask for fewer than wanted; None: enough, or not known."""
+    try:
+        largest = int(LARGEST_BUFFER.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    # The kernel doubles what is asked for, to have room for its own bookkeeping (man 7 socket, SO_RCVBUF).
+    return 2 * largest if largest < WANTED_BUFFER else None
+
+
 def keeps_here(environment: Mapping[str, str]) -> bool:
-    """Whether the profile that this environment names keeps to the loopback interface, whatever the range says."""
-    return _shipped(environment.get(PROFILES_VARIABLE, "")) == LOOPBACK and not _beside(environment)
+    """Whether the profile that this environment names keeps to this host, whatever the range says."""
+    return _shipped(environment.get(PROFILES_VARIABLE, "")) in (LOOPBACK, PICTURES) and not _beside(environment)
 
 
 def foreign_profile(environment: Mapping[str, str]) -> str:

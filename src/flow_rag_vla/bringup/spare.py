@@ -38,8 +38,13 @@ LIGHT = (
     "recorder",
     "robot_camera",
 )
-"""Nodes without, that another one can. Neither becomes the loop or the bridge to an arm: nothing is to be loaded there
-that they do not use."""
+"""Nodes without, that another one can."""
+
+IN_TIME = ("robot", "controller")
+"""The bridge to an arm and the loop. Each has a spare of its own: nothing is loaded there that they do not use."""
+
+GROUPS = (LIGHT, *((node,) for node in IN_TIME), HEAVY)
+"""The nodes of each spare, in the order in which spares load: the light one is soon there."""
 
 READY = b"ready\n"
 
@@ -48,6 +53,11 @@ FORKED_WITHIN_S = 2.0
 
 LEAST_FREE_BYTES = 1_000_000_000
 """With less memory free there is no spare: a node takes longer to come back, and nothing else."""
+
+
+def group_of(node: str) -> tuple[str, ...]:
+    """The nodes of the spare that can become one; empty if none can."""
+    return next((group for group in GROUPS if node in group), ())
 
 
 def command_line(nodes: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
-from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
+from flow_rag_vla.bringup.spare import GROUPS, Spare
 from flow_rag_vla.core.adopted import Child
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 
@@ -100,8 +100,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._stopping = False
         again = {process.spec.name for process in processes if process.spec.respawn}
-        # The light one is soon loaded.
-        self._spares = [Spare(log_folder / "standby.log", nodes) for nodes in (LIGHT, HEAVY) if again & set(nodes)]
+        self._spares = [Spare(log_folder / "standby.log", nodes) for nodes in GROUPS if again & set(nodes)]
         self._spare_due = time.monotonic() + SPARE_AFTER_S
 
     def start(self) -> None:

@@ -22,7 +22,7 @@ from rich.console import Console
 from flow_rag_vla.bringup.graph import Process, node_spec, sim_graph
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.robot_graph import ROBOT_NODES, robot_graph
-from flow_rag_vla.bringup.spare import HEAVY, LIGHT, Spare
+from flow_rag_vla.bringup.spare import HEAVY, Spare, group_of
 from flow_rag_vla.bringup.supervisor import ARGUMENTS, command_line
 from flow_rag_vla.cli.domain import own_domain
 from flow_rag_vla.core.adopted import Child
@@ -85,7 +85,7 @@ def _bench_each(console: Console, rounds: int) -> list[Start]:
         commands = _commands(Path(folder))
         for place in range(rounds):
             for node, command in commands.items():
-                for spare in (False, True) if node in LIGHT else (False,):
+                for spare in (False, True) if group_of(node) else (False,):
                     with console.status(f"{node}, {place + 1} of {rounds}"):
                         starts.append(_answer(node, command, Path(folder) / f"{node}_{place}_{spare}.log", spare))
     nothing = statistics.median(one.cpu for one in starts if one.node == EMPTY)
@@ -131,7 +131,7 @@ def _telling(node: str) -> list[str]:
 
 def _answer(node: str, command: list[str], log: Path, spare: bool) -> Start:
     environment = dict(os.environ, PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1")
-    process, started = _begin(command, log, LIGHT if spare else (), environment)
+    process, started = _begin(command, log, group_of(node) if spare else (), environment)
     try:
         _wait(lambda: f"[{node}]: {_READY}" in log.read_text(errors="replace"), f"{node} ({log.name})", process)
         return Start(node, spare, time.monotonic() - started, _cpu(process.pid))

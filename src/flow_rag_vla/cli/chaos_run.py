@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from flow_rag_vla.bringup.chaos_graph import COMMAND_TIMEOUT_S
+from flow_rag_vla.bringup.chaos_graph import ARM, COMMAND_TIMEOUT_S
 from flow_rag_vla.cli.chaos_cases import AcknowledgedCases
 from flow_rag_vla.cli.chaos_faults import Faults
 from flow_rag_vla.cli.chaos_recovery import Recovery
 from flow_rag_vla.cli.chaos_rig import RECOVERY_TIMEOUT_S, ChaosError, ChaosRig
 from flow_rag_vla.evaluate.chaos.journal import Line, holds, of, stalls
-from flow_rag_vla.evaluate.chaos.plan import Fault
+from flow_rag_vla.evaluate.chaos.plan import PAUSE, Fault
 from flow_rag_vla.evaluate.chaos.rounds import Round
 from flow_rag_vla.evaluate.chaos.stretch import Stretch
-from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, judge_gap, stream_violations
+from flow_rag_vla.evaluate.chaos.verdict import LOOP, GapVerdict, arm_violations, judge_gap, stream_violations
 from flow_rag_vla.evaluate.chaos.watch import FOLLOW, PERIOD_NS, Gap
 from flow_rag_vla.nodes.chaos_client import LOST
 from flow_rag_vla.nodes.words_client import LOST as UNANSWERED
@@ -111,6 +111,9 @@ class ChaosRun:
     ) -> list[dict[str, Any]]:
         """What the monitor saw, gaps that nothing excuses, what went wrong in a round, and cases that are gone."""
         found = stream_violations(lines, gaps, self._round_at)
+        paused = (done for done in self.rounds if (done.fault.kind, done.fault.target) == (PAUSE, ARM))
+        stopped = [Stretch(done.start_ns, done.end_ns) for done in paused]
+        found += arm_violations(lines, stopped, self._round_at)
         found += [
             {"kind": kind, "text": text, "round": done.number} for done in self.rounds for kind, text in done.problems
         ]

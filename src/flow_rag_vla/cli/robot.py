@@ -158,8 +158,10 @@ def _run(console: Console, processes: tuple[Process, ...], logs: Path, namespace
 def _check_profile(console: Console, name: str) -> int:
     import numpy as np
 
+    from flow_rag_vla.bringup.discovery import short_buffer
     from flow_rag_vla.bringup.resources import robots_folder
     from flow_rag_vla.robot.arm import Arm
+    from flow_rag_vla.robot.camera_feed import REMEDY
     from flow_rag_vla.robot.fields import ProfileError
     from flow_rag_vla.robot.profile import find_profile, load_profile
 
@@ -183,5 +185,7 @@ def _check_profile(console: Console, name: str) -> int:
     console.print(f"reached from home, orientation as there: {reached} of {len(points)} points over the workspace")
     for camera in profile.cameras:
         console.print(f"camera {camera.role}: {camera.image}{' (compressed)' if camera.compressed else ''}")
+    if (room := short_buffer()) and not all(camera.compressed for camera in profile.cameras):
+        console.print(f"[yellow]raw images above {room} bytes (width x height x 3) would be lost: {REMEDY}")
     console.print("the profile can be used")
     return 0

@@ -56,7 +56,7 @@ class BenchmarkTimer(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the empty timer."""
-    return run(BenchmarkTimer, None if args is None else list(args), shared_memory=False)
+    return run(BenchmarkTimer, None if args is None else list(args))
 
 
 if __name__ == "__main__":

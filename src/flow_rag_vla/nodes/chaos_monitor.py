@@ -194,7 +194,7 @@ def _ahead_ns() -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the monitor."""
-    return run(ChaosMonitor, None if args is None else list(args), shared_memory=False)
+    return run(ChaosMonitor, None if args is None else list(args))
 
 
 if __name__ == "__main__":

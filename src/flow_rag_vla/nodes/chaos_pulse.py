@@ -67,7 +67,7 @@ class ChaosPulse(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the empty timer."""
-    return run(ChaosPulse, None if args is None else list(args), shared_memory=False)
+    return run(ChaosPulse, None if args is None else list(args))
 
 
 if __name__ == "__main__":

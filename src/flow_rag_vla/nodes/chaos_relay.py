@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in four links of the graph and delays, loses, doubles or swaps their messages when told to.
+"""Stands in five links of the graph and delays, loses, doubles or swaps their messages when told to.
 
 Producers publish on ``relayed/<topic>``; what is passed on goes out on ``<topic>``, bytes as they came.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from sensor_msgs.msg import Image
 
 from flow_rag_vla.bringup import topics
 from flow_rag_vla.bringup.parameters.chaos import ChaosRelayParameters
@@ -30,6 +31,7 @@ _LINKS = (
     (topics.CORRECTION, msg.Correction, qos.PLAN),
     (topics.EMBEDDING, msg.Embedding, qos.SENSOR),
     (topics.ROBOT_STATE, msg.RobotState, qos.SENSOR),
+    (topics.FRONT_IMAGE, Image, qos.SENSOR),
 )
 _TURN_S = 0.002
 

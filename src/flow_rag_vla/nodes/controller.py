@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -28,6 +29,7 @@ from flow_rag_vla.core.action import TICK_NS, TICK_S
 from flow_rag_vla.data import message_values
 from flow_rag_vla.data.message_values import MessageError
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.answers import PatientAnswers
 from flow_rag_vla.nodes.complaints import DeferredComplaints
 from flow_rag_vla.nodes.controller_messages import CommandMessage, episode_of, loop_figures, statistics_message
 from flow_rag_vla.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
@@ -48,6 +50,10 @@ _UNDER_WAY = frozenset({ChunkRefusal.OTHER_EPISODE, ChunkRefusal.DISPLACED})
 """Everyday too, if the chunk is young: it was on its way while the episode began."""
 
 _YOUNG_NS = 500_000_000
+
+LISTENING_NS = 500_000_000
+"""From its first tick, for so long the loop only listens whether anybody asks for an emergency stop: who said so while
+no controller was there is heard once each end knows of the other, and our nodes announce themselves every 250 ms."""
 
 
 class Controller(Node):
@@ -92,12 +98,16 @@ class Controller(Node):
             self._take_corrections,
         )
         """What reads the topics, in this order: what may stop the robot comes first."""
+        self._listening_takers = (self._emergency_stop.take, self._take_states)
         self.create_service(srv.GetLoopStatistics, topics.LOOP_STATISTICS_SERVICE, self._on_statistics)
+        self._answers = PatientAnswers(self, partial(self._complain, "answer"))
         self._diagnostics = Diagnostics(self, "control loop", self._health, own_timer=self._sim_time)
         self._command = CommandMessage()
         self._reported: tuple[Mode, Reason] = (Mode.IDLE, Reason.NONE)
         self._late_reported = 0
         self._figures_due_ns = 0
+        self._first_ns = 0
+        self._listening = not self._sim_time
         self._priority = RaisedPriority(self._settings.value.niceness, self._settings.value.realtime_priority)
         clock_name = "simulated" if self._sim_time else "steady"
         self.get_logger().info(f"40 Hz loop, {self._priority.outcome}, {clock_name} clock")
@@ -108,7 +118,7 @@ class Controller(Node):
         started = time.thread_time_ns()
         now_ns, steady_ns = self._clocks()
         loop = self._loop
-        self._take(now_ns, steady_ns)
+        self._take(self._listening_takers if self._listens(steady_ns) else self._takers, now_ns, steady_ns)
         command = loop.tick(now_ns, steady_ns)
         message = self._command.filled(command)
         self._commands.publish(message)
@@ -124,13 +134,20 @@ class Controller(Node):
         now_ns = self.get_clock().now().nanoseconds
         return now_ns, now_ns
 
-    def _take(self, now_ns: int, steady_ns: int) -> None:
+    def _take(self, takers: Sequence[Callable[[int, int], None]], now_ns: int, steady_ns: int) -> None:
         """Offer the loop what has arrived since the last tick."""
-        for take in self._takers:
+        for take in takers:
             try:
                 take(now_ns, steady_ns)
             except Exception as error:  # Whatever came on one topic: the others are read, and a command leaves.
                 self._complain("input", f"internal error, what came was dropped: {type(error).__name__}: {error}")
+
+    def _listens(self, steady_ns: int) -> bool:
+        """Whether it is too early to follow anybody. A robot that is simulated in its own time endangers nobody."""
+        if self._listening:
+            self._first_ns = self._first_ns or steady_ns
+            self._listening = steady_ns - self._first_ns < LISTENING_NS
+        return self._listening
 
     def _take_episodes(self, now_ns: int, steady_ns: int) -> None:
         for status, _ in self._episodes.take():
@@ -257,6 +274,8 @@ class Controller(Node):
             return WARN, reason, values
         if loop.mode is Mode.TAKEOVER:
             return OK, f"{loop.takeover.person} has the robot", values
+        if self._listening:
+            return OK, "listening whether anybody asks for an emergency stop", values
         return OK, "following" if loop.mode is Mode.FOLLOW else "idle", values
 
     def _configure(self, parameters: ControllerParameters) -> None:
@@ -274,7 +293,7 @@ def main(args: Sequence[str] | None = None) -> int:
         gc.disable()
         return node
 
-    return run(make, None if args is None else list(args), shared_memory=False)
+    return run(make, None if args is None else list(args))
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ COUNTED: Mapping[str, str] = {
     "camera_encoder": "encoded",
     "controller": "ticks",
     "dashboard": "pictures",
+    "deliberation": "deliberated",
     "episode_manager": "episodes_finished",
     "failure_detector": "states",
     "failure_memory": "answers",
     "flow_policy": "chunks",
     "labeling": "published",
+    "lifecycle_manager": "looks",
     "llm": "answered",
     "mock_robot": "commands",
     "recorder": "messages",
@@ -54,10 +56,7 @@ COUNTED: Mapping[str, str] = {
     "simulator": "ticks",
     "simulator_camera": "frames",
 }
-"""Which of its figures is a node's work: ``rate_hz`` is how much of it a second, unless the node says so itself. The
-others, ``UNCOUNTED``, do nothing again and again."""
-
-UNCOUNTED = ("deliberation", "lifecycle_manager")
+"""Which of its figures is a node's work: ``rate_hz`` is how much of it a second, unless the node says so itself."""
 
 
 class Diagnostics:

@@ -457,7 +457,7 @@ class EpisodeManager(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the episode manager node."""
-    return run(EpisodeManager, None if args is None else list(args), shared_memory=False)
+    return run(EpisodeManager, None if args is None else list(args))
 
 
 if __name__ == "__main__":

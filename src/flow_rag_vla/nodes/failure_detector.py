@@ -390,7 +390,7 @@ class FailureDetectorNode(ManagedNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the failure detector node."""
-    return run_managed(FailureDetectorNode, args, shared_memory=False)
+    return run_managed(FailureDetectorNode, args)
 
 
 if __name__ == "__main__":

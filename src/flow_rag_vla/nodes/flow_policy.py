@@ -250,7 +250,7 @@ class FlowPolicyNode(ManagedNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the flow policy node."""
-    return run_managed(FlowPolicyNode, args, shared_memory=False)
+    return run_managed(FlowPolicyNode, args)
 
 
 if __name__ == "__main__":

@@ -243,9 +243,7 @@ class ManagedNode(LifecycleNode, ABC):
         return level, sentence, {STATE_FIGURE: state, **figures}
 
 
-def run_managed(
-    make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None, *, shared_memory: bool = True
-) -> int:
+def run_managed(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """As :func:`flow_rag_vla.nodes.runtime.run`, for a managed node, which brings itself up first."""
 
     def make() -> ManagedNode:
@@ -253,7 +251,7 @@ def run_managed(
         node.bring_up()
         return node
 
-    return run(make, None if args is None else list(args), shared_memory=shared_memory)
+    return run(make, None if args is None else list(args))
 
 
 def _entities(node: ManagedNode) -> _Entities:

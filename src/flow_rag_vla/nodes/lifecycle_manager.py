@@ -82,6 +82,7 @@ class LifecycleManager(Node):
         names = self._settings.value.nodes
         self._managing = Managing(names)
         self._ready: bool | None = None
+        self._looks = 0
         self._publisher = self.create_publisher(Bool, topics.READY, qos.STATE)
         self._ends = {
             name: _Ends(
@@ -147,6 +148,7 @@ class LifecycleManager(Node):
             ends = self._ends[name]
             ends.heard_s = time.monotonic()
             if ends.moving_s is None and answer.result() is not None:
+                self._looks += 1
                 self._managing.seen(name, answer.result().current_state.label)
 
         return take
@@ -178,7 +180,7 @@ class LifecycleManager(Node):
 
     def _health(self) -> Health:
         managing = self._managing
-        figures = {"target": managing.target, **managing.states}
+        figures = {"target": managing.target, "looks": self._looks, **managing.states}
         if managing.given_up:
             return ERROR, f"cannot be brought up: {', '.join(managing.given_up)}", figures
         if not managing.ready:

@@ -215,7 +215,7 @@ class MockRobot(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the mock robot."""
-    return run(MockRobot, None if args is None else list(args), shared_memory=False)
+    return run(MockRobot, None if args is None else list(args))
 
 
 if __name__ == "__main__":

@@ -351,7 +351,7 @@ def _kinematics(name: str) -> Forward:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the remote policy node."""
-    return run_managed(RemotePolicyNode, args, shared_memory=False)
+    return run_managed(RemotePolicyNode, args)
 
 
 if __name__ == "__main__":

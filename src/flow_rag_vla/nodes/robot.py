@@ -25,6 +25,7 @@ from flow_rag_vla.bringup.robot_graph import HOLD_TOPIC
 from flow_rag_vla.core.action import TICK_S
 from flow_rag_vla.core.state import CartesianTarget, RobotState
 from flow_rag_vla.nodes import qos
+from flow_rag_vla.nodes.answers import PatientAnswers
 from flow_rag_vla.nodes.complaints import Complaints
 from flow_rag_vla.nodes.conversions import robot_state_message
 from flow_rag_vla.nodes.diagnostics import OK, WARN, Diagnostics, Health
@@ -111,6 +112,7 @@ class Robot(Node):
         ]
         # Steady: a clock that jumps must not stop or double the commands of an arm.
         self.create_timer(1.0 / profile.command_rate, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._answers = PatientAnswers(self, self._complain)
         self._diagnostics = Diagnostics(self, profile.name, self._health)
         self.get_logger().info(
             f"{profile.name}: {profile.mode} to {self._arm_publisher.topic_name} at {profile.command_rate:g} Hz, "
@@ -341,7 +343,7 @@ class Robot(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the robot bridge."""
-    return run(Robot, None if args is None else list(args), shared_memory=False)
+    return run(Robot, None if args is None else list(args))
 
 
 if __name__ == "__main__":

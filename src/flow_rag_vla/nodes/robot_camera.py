@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cameras of a real arm in the simulated ones' place: checked, and under our names, in a process of their own.
 
-The bridge to the arm must be in time and therefore shares no memory with anybody; images want to. And whatever a camera
-sends, it can only cost images here.
+The bridge to the arm must be in time and therefore shares no memory with anybody; what sends images must, for programs
+that are no nodes of ours. And whatever a camera sends, it can only cost images here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from flow_rag_vla.bringup import topics
+from flow_rag_vla.bringup.discovery import Transport, short_buffer
 from flow_rag_vla.bringup.parameters.robot import RobotCameraParameters
 from flow_rag_vla.data.message_values import MessageError, image_pixels
 from flow_rag_vla.nodes import qos
@@ -27,7 +28,7 @@ from flow_rag_vla.nodes.parameters import NodeParameters
 from flow_rag_vla.nodes.robot_profile import profile_of
 from flow_rag_vla.nodes.runtime import StartError, run
 from flow_rag_vla.nodes.stamps import to_ns
-from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, why_no_image
+from flow_rag_vla.robot.camera_feed import Calibration, CameraFeed, lost_on_the_way, why_no_image
 from flow_rag_vla.robot.pictures import PictureError, decoded
 from flow_rag_vla.robot.profile import Camera
 
@@ -48,6 +49,7 @@ class RobotCamera(Node):
         if not profile.cameras:
             raise StartError(f"{profile.file}: names no cameras; add some, or do without this node")
         self._sentence = ""
+        self._room = short_buffer()
         self._feeds: list[CameraFeed] = []
         self._cameras: dict[str, Camera] = {}
         self._listeners: dict[str, Listener[Any]] = {}
@@ -120,9 +122,11 @@ class RobotCamera(Node):
             if silence is None:
                 camera = self._cameras[role]
                 types = [info.topic_type for info in self.get_publishers_info_by_topic(camera.image)]
-                wrong.append(why_no_image(role, camera.image, camera.compressed, types, feed.refused))
+                wrong.append(why_no_image(role, camera.image, camera.compressed, types, feed.refused, self._room))
             elif silence > limit:
                 wrong.append(f"the {role} camera is silent")
+            elif lost := lost_on_the_way(feed.size, self._room):
+                wrong.append(f"{role}: {lost}")
             figures |= {
                 f"{role}_passed": feed.passed,
                 f"{role}_refused": feed.refused,
@@ -172,7 +176,7 @@ def _calibration(info: CameraInfo) -> Calibration:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the cameras of a real arm."""
-    return run(RobotCamera, None if args is None else list(args))
+    return run(RobotCamera, None if args is None else list(args), transport=Transport.PICTURES)
 
 
 if __name__ == "__main__":

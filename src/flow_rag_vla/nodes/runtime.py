@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from flow_rag_vla.bringup.discovery import beyond_loopback, choose_profile
+from flow_rag_vla.bringup.discovery import Transport, beyond_loopback, choose_profile
 from flow_rag_vla.bringup.log_folder import choose_log_folder
 from flow_rag_vla.bringup.security.permission import stay_local
 from flow_rag_vla.core.parameters import ParameterError
@@ -39,17 +39,17 @@ def run(
     args: list[str] | None = None,
     make_executor: Callable[[], Executor] = NodeExecutor,
     *,
-    shared_memory: bool = True,
+    transport: Transport = Transport.LOOPBACK,
 ) -> int:
     """Spin one node until SIGINT or SIGTERM; return the exit code.
 
     0 after a clean end, 2 when the node could not start because of its parameters or files (one line says why).
 
-    shared_memory: whether messages may go to other processes of this machine through shared memory. It is quicker for
-        images. But Fast DDS opens, and judges, a reader's memory in the thread that publishes, and waits for locks in
-        it that processes of lower priority hold: with a reader that was stopped or killed that took up to 0.34 s, and
-        one whose memory was made anew meanwhile never heard of the publisher again. So what must be in time, or must
-        arrive, goes over the loopback interface instead. A transport chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
+    transport: what its messages go over. Shared memory is quicker for pictures. But Fast DDS opens, and judges, a
+        reader's memory in the thread that publishes, and waits for locks in it that processes of lower priority hold:
+        with a reader that was stopped or killed that took up to 0.34 s, and one whose memory was made anew meanwhile
+        never heard of the publisher again. So what must be in time, or must arrive, goes over the loopback interface
+        instead. A transport chosen by FASTDDS_BUILTIN_TRANSPORTS wins.
     """
     # A supervisor that is killed cannot end its nodes.
     supervisor = os.environ.get(SUPERVISOR_VARIABLE, "")
@@ -67,7 +67,7 @@ def run(
     stay_local(os.environ)
     choose_log_folder(os.environ)
     fast_dds = get_rmw_implementation_identifier().startswith("rmw_fastrtps")
-    here = choose_profile(os.environ, fast_dds=fast_dds, shared_memory=shared_memory)
+    here = choose_profile(os.environ, fast_dds=fast_dds, transport=transport)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: Future[None] = Future()
     if fast_dds:

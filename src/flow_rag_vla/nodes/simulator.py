@@ -244,7 +244,7 @@ def _gripper_message(state: RobotState, stamp_ns: int) -> JointState:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulator node."""
-    return run(Simulator, None if args is None else list(args), shared_memory=False)
+    return run(Simulator, None if args is None else list(args))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def camera_info(model: CameraModel) -> CameraInfo:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the camera node."""
-    return run(SimulatorCamera, None if args is None else list(args), shared_memory=False)
+    return run(SimulatorCamera, None if args is None else list(args))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,30 @@ class CameraFeed:
         return None if self._came_ns is None else (now_ns - self._came_ns) / 1e9
 
 
-def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[str], refused: int = 0) -> str:
+def lost_on_the_way(size: tuple[int, int] | None, room: int | None) -> str:
+    """Why images as raw as that arrive seldom or never, with the remedy; empty if they arrive.
+
+    A raw image comes in pieces that a socket must keep until they are taken; where one piece is lost the image is.
+
+    Args:
+        size: width and height, pixels, 3 bytes each; None: not known.
+        room: bytes that a socket can keep; None: enough, or not known.
+    """
+    if size is None or room is None or 3 * size[0] * size[1] <= room:
+        return ""
+    return (
+        f"images of {size[0]} x {size[1]} pixels ({3 * size[0] * size[1]} bytes raw) are lost where a socket keeps "
+        f"{room}: {REMEDY}"
+    )
+
+
+REMEDY = "sysctl -w net.core.rmem_max=4194304, then start again"
+"""For raw images that do not fit what a socket can keep."""
+
+
+def why_no_image(
+    role: str, topic: str, compressed: bool, published: Sequence[str], refused: int = 0, room: int | None = None
+) -> str:
     """Why no image was passed on, in a phrase.
 
     Args:
@@ -106,6 +129,7 @@ def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[st
         compressed: whether the profile says that they are.
         published: types of those who publish there, such as ``sensor_msgs/msg/Image``.
         refused: how many came and were not passed on.
+        room: bytes that a socket can keep; None: enough, or not known.
     """
     if refused:
         return f"every image of the {role} camera is refused, see last_refusal"
@@ -113,7 +137,10 @@ def why_no_image(role: str, topic: str, compressed: bool, published: Sequence[st
         return f"nobody publishes {topic}, the images of the {role} camera"
     packed, plain = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
     if (packed if compressed else plain) in published:
-        return f"no image of the {role} camera on {topic}"
+        seen = f"no image of the {role} camera on {topic}"
+        if compressed or room is None:
+            return seen
+        return f"{seen}; if they are raw and larger than {room} bytes: {REMEDY}"
     if (other := plain if compressed else packed) in published:
         said = str(not compressed).lower()
         return f"{topic} carries {other}: write compressed: {said} for the {role} camera in the profile"

@@ -14,6 +14,7 @@ from flow_rag_vla.evaluate.chaos.verdict import (
     LOOP,
     MACHINE,
     ProcessorWaits,
+    arm_violations,
     judge_gap,
     stream_violations,
     why_not_taken_up,
@@ -169,6 +170,19 @@ def test_a_held_arm_that_was_put_elsewhere_is_no_violation_and_one_that_follows_
     assert named("workspace", 5020, hold) == ["workspace"], "every other limit holds as ever"
     line = {"ns": 5020 * MS, "what": "violation", "kind": "velocity", "text": "", "mode": hold}
     assert len(stream_violations([line], (), lambda at_ns: 1)) == 1, "on an arm that nobody puts anywhere"
+
+
+def test_what_breaks_the_arms_limits_is_named_unless_the_arm_itself_was_stopped():
+    counts = [(10, 0), (20, 0), (30, 3), (40, 3), (50, 5)]
+    lines = [{"ns": at * MS, "what": "arm violations", "count": count} for at, count in counts]
+    found = arm_violations(lines, (), lambda at_ns: at_ns // (10 * MS))
+    assert [(one["kind"], one["round"]) for one in found] == [("arm", 3), ("arm", 5)] and "refused 2" in found[1][
+        "text"
+    ]
+    stopped = [Stretch(25 * MS, 29 * MS)]
+    assert arm_violations(lines, stopped, lambda at_ns: 0) == [], "its queue is read as the next round begins"
+    late = [*lines, {"ns": 530 * MS, "what": "arm violations", "count": 6}]
+    assert [one["round"] for one in arm_violations(late, stopped, lambda at_ns: at_ns // (10 * MS))] == [53]
 
 
 def test_an_episode_went_on_only_if_the_new_manager_or_whoever_asked_says_so():

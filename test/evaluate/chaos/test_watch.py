@@ -17,6 +17,8 @@ from flow_rag_vla.core.state import RobotState
 from flow_rag_vla.evaluate.chaos.watch import (
     EMERGENCY_STOP,
     FOLLOW,
+    IDLE,
+    LISTENING_TICKS,
     PERIOD_NS,
     CommandLimits,
     CommandSample,
@@ -137,6 +139,21 @@ def test_an_emergency_stop_must_be_obeyed_with_the_next_tick_and_last(watch, str
     assert kinds(watch, samples[6:8]) == []
     watch.stop_asked(samples[7].sent_ns + 1)
     assert kinds(watch, samples[8:12]) == ["emergency stop"] * 3
+
+
+def test_a_loop_that_was_just_started_may_rest_before_it_hears_of_the_stop_and_not_follow(watch, stream):
+    resting = {"mode": IDLE, "reason": 9, "reason_text": "no episode"}
+    stopped = {"mode": EMERGENCY_STOP, "reason": 8, "reason_text": "asked for"}
+    samples = stream(LISTENING_TICKS + 4, first=1)
+    watch.stop_asked(samples[1].sent_ns + 5_000_000)
+    rested = [change(sample, **resting) for sample in samples[:9]]
+    assert kinds(watch, [*rested, change(samples[9], **stopped)]) == [] and watch.stop_delays_ms == [20.0]
+    watch.stop_released()
+    watch.stop_asked(samples[9].sent_ns + 1)
+    assert kinds(watch, [change(samples[10], **resting), samples[11]]) == ["not latched"]
+    watch.stop_released()
+    watch.stop_asked(samples[-4].sent_ns + 1)
+    assert kinds(watch, [change(sample, **resting) for sample in samples[-3:]]) == ["emergency stop"] * 2
 
 
 @pytest.mark.parametrize(("late_ns", "said"), [(0, []), (1, ["emergency stop"])])

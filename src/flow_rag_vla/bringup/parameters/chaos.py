@@ -36,7 +36,7 @@ class ChaosPulseParameters:
 
 @dataclass(frozen=True, slots=True)
 class ChaosRelayParameters:
-    """Stands in four of the graph's links and does to their messages what it is told."""
+    """Stands in five of the graph's links and does to their messages what it is told."""
 
     topic: str = parameter("", "Link that is disturbed; empty: none", live=True)
     delay: float = parameter(0.0, "How much later its messages are passed on", unit="s", minimum=0.0, maximum=5.0,

@@ -34,7 +34,7 @@ KINDS: dict[str, str] = {
     STOP: "the emergency stop, then its release",
 }
 
-LINKS = ("action_chunk", "correction", "embedding", "robot_state")
+LINKS = ("action_chunk", "correction", "embedding", "robot_state", "camera/front/image_raw")
 """Topics whose messages can be delayed, lost, doubled and put in another order."""
 
 _WRITERS = ("failure_memory", "recorder")
@@ -111,7 +111,10 @@ def _drawn(kind: str, random: np.random.Generator, nodes: Sequence[str], victims
         return Fault(kind, left.pop(), seconds)
     seconds = float(random.uniform(0.8, 1.6))
     if kind == DELAY:
-        amounts = {"action_chunk": (0.3, 0.5), "correction": (0.05, 0.3), "embedding": (0.1, 0.4)}
+        amounts = {
+            "action_chunk": (0.3, 0.5), "correction": (0.05, 0.3), "embedding": (0.1, 0.4),
+            "camera/front/image_raw": (0.1, 0.6),
+        }  # fmt: skip
         topic = str(random.choice(LINKS))
         return Fault(kind, topic, seconds, float(random.choice(amounts.get(topic, (0.05, 0.2)))))
     if kind in (DROP, DUPLICATE, REORDER):

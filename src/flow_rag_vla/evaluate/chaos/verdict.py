@@ -18,6 +18,8 @@ from flow_rag_vla.evaluate.chaos.watch import FOLLOW, PERIOD_NS, TAKEOVER, Gap
 LOOP, DOWN, MACHINE = "loop", "controller down", "machine"
 
 _STEPS = ("velocity", "rotation", "acceleration")
+_ARM_GOES_ON_NS = 500_000_000
+"""What lay in the queue of an arm that was stopped may still be read as the next round begins."""
 _PUT_ELSEWHERE_NS = 1_000_000_000
 """How far a command that holds a simulated arm where it was put may be, in time, from the first word of the new scene:
 they come by different ways, and the scene's may be late."""
@@ -179,6 +181,28 @@ def put_elsewhere(line: Line, scenes: Sequence[int]) -> bool:
     if line["kind"] not in _STEPS or line.get("mode", FOLLOW) in (FOLLOW, TAKEOVER):
         return False
     return any(abs(int(line["ns"]) - scene) <= _PUT_ELSEWHERE_NS for scene in scenes)
+
+
+def arm_violations(
+    lines: Sequence[Line], stopped: Sequence[Stretch], round_at: Callable[[int], int]
+) -> list[dict[str, Any]]:
+    """Where the arm counted commands that break its limits.
+
+    An arm that is stopped counts when it goes on: what was sent meanwhile comes at once, to one that has not moved.
+
+    Args:
+        lines: what the monitor wrote.
+        stopped: the rounds in which the arm's own process was stopped.
+        round_at: the number of the round at a steady time in nanoseconds; 0 before the first.
+    """
+    found, before = [], 0
+    for line in of(lines, "arm violations"):
+        count, at_ns = int(line["count"]), int(line["ns"])
+        if count > before and not any(one.start_ns <= at_ns <= one.end_ns + _ARM_GOES_ON_NS for one in stopped):
+            text = f"the arm refused {count - before} commands that break its limits"
+            found.append({"kind": "arm", "text": text, "round": round_at(at_ns)})
+        before = count
+    return found
 
 
 def stream_violations(

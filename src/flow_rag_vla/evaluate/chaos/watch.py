@@ -15,6 +15,8 @@ from dataclasses import dataclass
 PERIOD_NS = 25_000_000
 IDLE, FOLLOW, EMERGENCY_STOP, TAKEOVER = 0, 1, 5, 6
 """Modes, as ControlCommand numbers them."""
+LISTENING_TICKS = 24
+"""A loop that was just started rests for half a second, in which it may not have heard yet who asks it to stop."""
 _CUT_SHORT = 1 | 16
 """Clamps of the workspace and of the tracking distance: where either ends a motion, it may end at once."""
 _LENGTH, _ANGLE = 1e-6, 1e-5
@@ -215,14 +217,16 @@ class CommandWatch:
         return found
 
     def _stopped(self, sample: CommandSample) -> list[tuple[str, str]]:
-        if sample.mode != EMERGENCY_STOP:
+        rests = sample.mode == IDLE and sample.tick < LISTENING_TICKS
+        obeys = rests or sample.mode == EMERGENCY_STOP
+        if not obeys:
             self._obeying_ns = None
         elif self._obeying_ns is None:
             self._obeying_ns = sample.sent_ns
         asked = self._stop_ns
         if asked is None or sample.sent_ns < asked:
             return []
-        if sample.mode == EMERGENCY_STOP:
+        if obeys:
             if not self._latched:
                 self.stop_delays_ms.append((sample.sent_ns - asked) / 1e6)
             self._latched = True
