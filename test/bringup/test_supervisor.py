@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from flow_rag_vla.bringup import spare as spare_module
 from flow_rag_vla.bringup import supervisor as module
 from flow_rag_vla.bringup.graph import NodeSpec, Process, SimulatorParameters
 from flow_rag_vla.bringup.supervisor import Supervisor, last_line
+from flow_rag_vla.core.middleware_watch import OutsideWatch
 
 OBEDIENT = "import signal, sys; signal.sigwait({signal.SIGINT}); sys.exit(0)"
 DEAF = (
@@ -67,6 +69,34 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
     wait_for(lambda: graph.poll() is None and graph.pid("camera_encoder") not in (None, first))
     assert graph.restarts == 1
     assert events == ["camera_encoder ended with code -9; starting it again"]
+
+
+LOCKED_OUT = """
+import ctypes, pathlib, threading, time
+from flow_rag_vla.core.middleware_watch import _waits_for_mutex
+from flow_rag_vla.core.processes import name_thread
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+def work():
+    name_thread("dds.ev.0")
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+while not _waits_for_mutex(pathlib.Path(f"/proc/self/task/{thread.native_id}")):
+    time.sleep(0.01)
+ctypes.PyDLL(None).sleep(60)  # keeps the interpreter's lock
+"""
+
+
+def test_a_node_that_is_locked_out_of_its_middleware_is_killed_and_started_again(supervise, monkeypatch):
+    monkeypatch.setattr(module, "OutsideWatch", partial(OutsideWatch, look_every_s=0.05))
+    graph, events = supervise(robot_camera=LOCKED_OUT, controller=OBEDIENT)
+    first = graph.pid("robot_camera")
+    wait_for(lambda: graph.poll() is None and graph.pid("robot_camera") not in (None, first))
+    assert events == [
+        "robot_camera has locked itself out of its middleware and is killed",
+        "robot_camera ended with code -9; starting it again",
+    ]
 
 
 FORKING = """

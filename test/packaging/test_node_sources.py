@@ -22,7 +22,7 @@ WAITING = {
     ("bag_player", "_wait_for_listeners"),
     ("clock_guard", "_watch"),
     ("graph_client", "_spin"),
-    ("middleware_watch", "_watch"),
+    ("launching", "_watch_middleware"),
     ("recorder", "_fetch_on"),
     # Before the node spins, while it ends, and the spinning itself.
     ("robot", "destroy_node"),

@@ -23,6 +23,7 @@ from flow_rag_vla.bringup.graph import Process
 from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.spare import GROUPS, Spare
 from flow_rag_vla.core.adopted import Child
+from flow_rag_vla.core.middleware_watch import OutsideWatch
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 
 RESPAWN_DELAY_S = 1.0
@@ -97,6 +98,7 @@ class Supervisor:
         self._log_folder = log_folder
         self._events = events or (lambda _sentence: None)
         self._environment = dict(environment or {})
+        self._middleware = OutsideWatch()
         self._lock = threading.Lock()
         self._stopping = False
         again = {process.spec.name for process in processes if process.spec.respawn}
@@ -158,6 +160,9 @@ class Supervisor:
             return None
         code = child.popen.poll()
         if code is None:
+            if self._middleware.locked_out(name, child.popen.pid):
+                self._events(f"{name} has locked itself out of its middleware and is killed")
+                child.popen.kill()
             return None
         last = last_line(child.log)
         if code == CONFIGURATION_ERROR:

@@ -8,12 +8,16 @@ Only launch files import this module; everything else runs where launch is not i
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -21,6 +25,7 @@ from flow_rag_vla.bringup.graph import Argument, Process
 from flow_rag_vla.bringup.resources import default_params_file
 from flow_rag_vla.bringup.security.policy import enclave_arguments
 from flow_rag_vla.bringup.supervisor import GIVE_UP_AFTER, PATIENCE_S, SHORT_LIFE_S
+from flow_rag_vla.core.middleware_watch import LOOK_EVERY_S, OutsideWatch
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE
 from launch import LaunchContext, LaunchDescription
 
@@ -63,7 +68,9 @@ def launch_description(
 
     def start(context: LaunchContext) -> list[Node]:
         values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in arguments}
-        return [launch_node(process) for process in graph(values, default_params_file())]
+        nodes = {process.spec.name: launch_node(process) for process in graph(values, default_params_file())}
+        threading.Thread(target=_watch_middleware, args=(nodes,), name="middleware", daemon=True).start()
+        return list(nodes.values())
 
     declared = [
         DeclareLaunchArgument(
@@ -75,6 +82,20 @@ def launch_description(
         for argument in arguments
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def _watch_middleware(nodes: Mapping[str, Node]) -> None:
+    """Kill whoever cannot be heard any more, for launch to start it again; until launch ends."""
+    watch = OutsideWatch()
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        for name, node in nodes.items():
+            started = node.process_details
+            if started is not None and watch.locked_out(name, started["pid"]):
+                get_logger("launch").error(f"{name} has locked itself out of its middleware and is killed")
+                # It may have ended at this very moment.
+                with suppress(ProcessLookupError):
+                    os.kill(started["pid"], signal.SIGKILL)
 
 
 def launch_node(process: Process) -> Node:

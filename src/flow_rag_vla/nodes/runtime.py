@@ -21,11 +21,11 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from flow_rag_vla.bringup.discovery import Transport, beyond_loopback, choose_profile
 from flow_rag_vla.bringup.log_folder import choose_log_folder
 from flow_rag_vla.bringup.security.permission import stay_local
+from flow_rag_vla.core.middleware_watch import watch_middleware
 from flow_rag_vla.core.parameters import ParameterError
 from flow_rag_vla.core.processes import SUPERVISOR_VARIABLE, end_with_parent
 from flow_rag_vla.nodes.clock_guard import ClockGuard
 from flow_rag_vla.nodes.executor import NodeExecutor
-from flow_rag_vla.nodes.middleware_watch import watch_middleware
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
