@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -24,10 +25,11 @@ from flow_rag_vla.bringup.graph import ARGUMENTS, NODES
 from flow_rag_vla.bringup.replay_graph import REPLAY_ARGUMENTS
 from flow_rag_vla.bringup.resources import default_params_file, share_folder
 from flow_rag_vla.bringup.robot_graph import ROBOT_ARGUMENTS, robot_graph
+from flow_rag_vla.core.middleware_watch import OutsideWatch
 from flow_rag_vla.data.bag_writer import BagWriter
 from flow_rag_vla.data.definitions import Definitions
 from flow_rag_vla.nodes import qos
-from flow_rag_vla.nodes.launching import GivingUp
+from flow_rag_vla.nodes.launching import GivingUp, kill_locked_out
 from flow_rag_vla_interfaces.msg import ControlCommand
 from launch import LaunchContext
 
@@ -161,3 +163,31 @@ def test_only_ends_soon_after_one_another_or_at_the_start_are_counted():
     assert not ends(60.0)
     # On a busy machine a node takes longer than that to find out that it cannot start.
     assert [ends(30.0, code=2) for _ in range(4)] == [False, False, False, True]
+
+
+LOCKED_OUT = """
+import ctypes, threading
+from flow_rag_vla.core.processes import name_thread
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+def work():
+    name_thread("dds.ev.0")
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_node_that_is_locked_out_of_its_middleware_is_killed_for_launch_to_start_it_again():
+    watch = OutsideWatch(look_every_s=0.05)
+    with subprocess.Popen([sys.executable, "-c", LOCKED_OUT]) as stuck:
+        nodes = {
+            "robot_camera": SimpleNamespace(process_details={"pid": stuck.pid}),
+            "controller": SimpleNamespace(process_details={"pid": os.getpid()}),
+            "not_yet_started": SimpleNamespace(process_details=None),
+        }
+        deadline = time.monotonic() + 50.0
+        while stuck.poll() is None:
+            assert time.monotonic() < deadline
+            kill_locked_out(nodes, watch)
+            time.sleep(0.01)
+    assert stuck.returncode == -signal.SIGKILL

@@ -84,18 +84,22 @@ def launch_description(
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
+def kill_locked_out(nodes: Mapping[str, Node], watch: OutsideWatch) -> None:
+    """Kill whoever cannot be heard any more, for launch to start it again; to be called again and again."""
+    for name, node in nodes.items():
+        started = node.process_details
+        if started is not None and watch.locked_out(name, started["pid"]):
+            get_logger("launch").error(f"{name} has locked itself out of its middleware and is killed")
+            # It may have ended at this very moment.
+            with suppress(ProcessLookupError):
+                os.kill(started["pid"], signal.SIGKILL)
+
+
 def _watch_middleware(nodes: Mapping[str, Node]) -> None:
-    """Kill whoever cannot be heard any more, for launch to start it again; until launch ends."""
     watch = OutsideWatch()
     while True:
         time.sleep(LOOK_EVERY_S)
-        for name, node in nodes.items():
-            started = node.process_details
-            if started is not None and watch.locked_out(name, started["pid"]):
-                get_logger("launch").error(f"{name} has locked itself out of its middleware and is killed")
-                # It may have ended at this very moment.
-                with suppress(ProcessLookupError):
-                    os.kill(started["pid"], signal.SIGKILL)
+        kill_locked_out(nodes, watch)
 
 
 def launch_node(process: Process) -> Node:

@@ -66,6 +66,17 @@ def test_a_loop_that_begins_may_hold_an_arm_that_was_braked_outside_where_it_is(
     assert kinds(watch, stream(1, position=(0.5, 0.0, edge - outside), **HELD)) == said
 
 
+def test_a_loop_begins_with_its_first_target_which_it_has_not_before_it_knows_where_the_arm_is(watch, stream):
+    low = watch.limits.low[2]
+    nowhere = {"position": (0.0, 0.0, 0.0), "orientation": (0.0, 0.0, 0.0, 0.0)}
+    unaware = [change(sample, **nowhere, **HELD) for sample in stream(3)]
+    braked, again = (change(sample, position=(0.5, 0.0, low - 0.0005), **HELD) for sample in stream(5)[3:])
+    inside, *_ = (change(sample, tick=90) for sample in stream(1, position=(0.5, 0.0, low + 0.001)))
+    assert kinds(watch, [inside, *unaware, braked, again]) == []
+    # Nor is that a leave to go out later.
+    assert kinds(watch, [change(inside, tick=91), change(again, tick=92)]) == ["workspace"]
+
+
 def test_an_arm_that_began_outside_may_only_come_in(watch, stream):
     edge = watch.limits.low[2]
     heights = (-0.004, -0.004, -0.0015, 0.001, -0.0015)

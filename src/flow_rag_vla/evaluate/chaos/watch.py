@@ -105,6 +105,9 @@ class CommandWatch:
         self._outside = 0.0
         """Metres by which the arm may still be outside the workspace, since a loop began there."""
 
+        self._aimed = False
+        """Whether the process that sends has named a target yet: it names none before it knows where the arm is."""
+
         self._obeying_ns: int | None = None
         """When the first of the commands that obey an emergency stop left, while they do."""
 
@@ -129,6 +132,8 @@ class CommandWatch:
         self.commands += 1
         self.modes[sample.mode] += 1
         last = self._last
+        if last is not None and sample.tick < last.tick:
+            self._aimed = False
         found = [*self._alone(sample), *self._stopped(sample)]
         gap: Gap | None = None
         if last is not None:
@@ -168,9 +173,9 @@ class CommandWatch:
         limits = self.limits
         axes = list(zip(sample.position, limits.low, limits.high, "xyz", strict=True))
         outside = max(max(low - value, value - high, 0.0) for value, low, high, _ in axes)
-        begins = self._last is None or sample.tick < self._last.tick
-        if begins:
+        if not self._aimed:
             self._outside = _BRAKED if sample.mode not in (FOLLOW, TAKEOVER) else 0.0
+        self._aimed = True
         allowed = self._outside + _EDGE
         self._outside = min(self._outside, outside)
         return [
