@@ -233,10 +233,10 @@ def test_words_become_a_checked_plan_a_refusal_or_a_question_to_a_person(
     # Several failures may be on their way when the first is refused.
     while figure("deliberation", "diagnosing"):
         pass
-    asked = figure("language model", "failed")
+    asked = figure("llm", "failed")
     for _ in range(3):
         explained(lambda heard: heard.source == "template")
-    assert figure("language model", "failed") == asked >= 1
+    assert figure("llm", "failed") == asked >= 1
     assert "cannot fill FailureDiagnosis" in language_model.text and node.text.count(told) == 1
 
     # A model that sees is shown what the cameras showed at a failure, and asked in words alone if it takes no pictures.
