@@ -71,6 +71,15 @@ def test_a_node_that_dies_is_started_again_and_said_to_be(supervise):
     assert events == ["camera_encoder ended with code -9; starting it again"]
 
 
+def test_a_node_that_dies_early_waits_before_it_is_started_from_the_second_time_in_a_row_on(supervise, monkeypatch):
+    monkeypatch.setattr(module, "RESPAWN_DELAY_S", 1000.0)
+    graph, events = supervise(recorder="raise SystemExit(1)")
+    wait_for(lambda: graph.poll() is None and len(events) == 2)
+    for _ in range(3):
+        assert graph.poll() is None
+    assert graph.restarts == 1 and graph.pid("recorder") is None
+
+
 LOCKED_OUT = """
 import ctypes, pathlib, threading, time
 from flow_rag_vla.core.middleware_watch import _waits_for_mutex

@@ -34,7 +34,7 @@ PATIENCE_S = 15.0
 takes some seconds, and the nodes of a graph end all at once."""
 
 FIRST_DELAY_S = 0.05
-"""For a node that had lived long: nothing is gained by waiting."""
+"""For a node that had lived long, or died early for the first time: nothing is gained by waiting."""
 
 GIVE_UP_AFTER = 5
 """Starts in a row that lasted under ``SHORT_LIFE_S``; then the node is left down and said to be down."""
@@ -176,7 +176,7 @@ class Supervisor:
                 f"{name} died {GIVE_UP_AFTER} times within {SHORT_LIFE_S:g} s of its start: {last} (log: {child.log})"
             )
         self._events(f"{name} ended with code {code}; starting it again")
-        child.due = now + (RESPAWN_DELAY_S if short else FIRST_DELAY_S)
+        child.due = now + (RESPAWN_DELAY_S if child.short_lives > 1 else FIRST_DELAY_S)
         return None
 
     def _spawn(self, child: _Child) -> None:
