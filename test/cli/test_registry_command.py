@@ -143,6 +143,21 @@ def test_sources_are_listed_and_get_a_licence_when_it_is_known(folder):
     assert "[unknown_source]" in run("licence", str(folder), "MIT", "--source", "0" * 32, code=1)
 
 
+def test_projects_are_listed_and_added_also_to_a_registry_that_is_not_there_yet(folder, tmp_path):
+    assert "default" in run("projects", str(folder))
+    said = run("projects", str(folder), "--add", "kitchen", "--closed", "--description", "cups")
+    assert "kitchen" in said and "only its own" in said and "cups" in said
+    told = {item["name"]: item for item in json.loads(run("projects", str(folder), "--json"))}
+    assert {name: item["objects"] for name, item in told.items()} == {"default": 3, "kitchen": 0}
+    assert told["kitchen"]["closed_vocabulary"] and not told["default"]["closed_vocabulary"]
+    assert "[already_exists]" in run("projects", str(folder), "--add", "kitchen", code=1)
+    assert "there is no registry" in run("projects", str(tmp_path / "new"), code=1)
+    assert "kitchen" in run("projects", str(tmp_path / "new"), "--add", "kitchen")
+    assert "--add" in run("projects", str(folder), "--closed", code=2)
+    refused = run("sources", str(folder), "--project", "shed", code=1)
+    assert "there is no project 'shed'" in refused and "registry projects --add" in refused
+
+
 def test_a_category_is_renamed_and_merged(folder):
     assert "beaker: 1 objects; cup mean the same" in run("rename", str(folder), "cup", "beaker")
     assert "[already_exists]" in run("rename", str(folder), "mug", "beaker", code=1)

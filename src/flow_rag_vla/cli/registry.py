@@ -35,13 +35,13 @@ JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 @contextmanager
-def _opened(location: str, files: Path | None, index: str = "faiss") -> Iterator[Registry]:
-    """A registry that exists; what it refuses becomes one line and exit code 1."""
+def _opened(location: str, files: Path | None, index: str = "faiss", *, create: bool = False) -> Iterator[Registry]:
+    """A registry, which exists unless it may be made; what it refuses becomes one line and exit code 1."""
     from flow_rag_vla.labeling.registry.errors import RegistryError
     from flow_rag_vla.labeling.registry.registry import Registry
 
     try:
-        with Registry(location, files=files, index=index, create=False) as registry:
+        with Registry(location, files=files, index=index, create=create) as registry:
             yield registry
     except RegistryError as error:
         typer.echo(f"{error} [{error.code.value}]", err=True)
@@ -299,6 +299,41 @@ def doctor(
         typer.echo("nothing is wrong")
     if left:
         raise typer.Exit(1)
+
+
+@app.command()
+def projects(
+    registry: str = REGISTRY,
+    files: Path | None = FILES,
+    add: str = typer.Option("", help="Add a project of this name; the registry is made if there is none."),
+    closed: bool = typer.Option(False, "--closed", help="With --add: it takes objects of its own categories only."),
+    description: str = typer.Option("", help="With --add: a few words."),
+    as_json: bool = JSON,
+) -> None:
+    """List the projects, each with a vocabulary of its own, or add one.
+
+    [bold]Examples[/bold]
+
+      flow_rag_vla registry projects ~/labels
+
+      flow_rag_vla registry projects ~/labels --add kitchen --description "cups and plates, autumn"
+    """
+    from dataclasses import asdict
+
+    if not add and (closed or description):
+        raise typer.BadParameter("--closed and --description say something of a project that --add adds")
+    with _opened(registry, files, create=bool(add)) as opened, _working("counting"):
+        if add:
+            opened.add_project(add, closed_vocabulary=closed, description=description)
+        found = [(item, opened.statistics(item.name).objects) for item in opened.projects()]
+    if as_json:
+        typer.echo(json.dumps([{**asdict(item), "objects": objects} for item, objects in found]))
+        return
+    table = Table("project", "objects", "categories", "description")
+    for item, objects in found:
+        kept = "only its own" if item.closed_vocabulary else "new ones are added"
+        table.add_row(escape(item.name), str(objects), kept, escape(item.description))
+    Console().print(table)
 
 
 @app.command()

@@ -50,7 +50,11 @@ def project_row(connection: sa.Connection, name: str) -> Any:
     row = connection.execute(sa.select(t.projects).where(t.projects.c.name == name)).first()
     if row is None:
         known = ", ".join(connection.execute(sa.select(t.projects.c.name).limit(20)).scalars())
-        raise UnknownError(ErrorCode.UNKNOWN_PROJECT, f"there is no project {name!r}", f"known: {known}; or add it")
+        raise UnknownError(
+            ErrorCode.UNKNOWN_PROJECT,
+            f"there is no project {name!r}",
+            f"known: {known}; or add it (flow_rag_vla registry projects --add, or POST projects)",
+        )
     return row
 
 
