@@ -55,8 +55,24 @@ def test_a_run_that_was_interrupted_does_not_say_how_long_it_took() -> None:
     assert "| ground | 0 | 1 |" in claims_markdown(rows, "made", None)
 
 
-@pytest.mark.parametrize("option", [["--ground", "push/plain"], ["--rounds", "1"], ["--variants", "off,by_cause"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--ground", "push/plain"], ["--rounds", "1"], ["--variants", "off,by_cause"], ["--source", "rehearsal"]],
+)
 def test_what_a_claim_says_itself_cannot_be_said_beside_it(option: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["proof", "--claims", "--work", str(tmp_path / "work"), *option])
     assert result.exit_code == 2 and "--claims names grounds" in " ".join(result.output.split())
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--source", "nobody"], "source 'nobody' is not known; known: expert, takeover, rehearsal, search"),
+        (["--source", "rehearsal", "--rounds", "2"], "--rounds 2: source 'rehearsal' tries again by itself"),
+    ],
+)
+def test_a_source_is_refused_before_anything_is_trained(options: list[str], said: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["proof", "--work", str(tmp_path / "work"), *options])
+    assert result.exit_code == 2 and said in " ".join(result.output.split())
     assert not (tmp_path / "work").exists()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from flow_rag_vla.learn.samples import read_samples
 from flow_rag_vla.policy.checkpoint import load_checkpoint
 from flow_rag_vla.proof.stages import (
     DONE,
+    MADE,
     PRACTICE_SEED,
     TEST_SEED,
     Ground,
@@ -67,7 +69,9 @@ def test_the_control_is_tuned_on_the_labels_of_the_same_bank(work: Path) -> None
 @pytest.mark.slow
 def test_what_is_there_is_not_made_again(work: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in work.glob(f"*/{DONE}")}
-    assert len(stamps) == 3
+    assert {policy_path(work, 0), bank_path(work, 0, GROUND), dagger_path(work, 0, GROUND)} <= {
+        path.parent for path in stamps
+    }
     prepare(work, TINY, 1, lambda *_: None)
     assert {path: path.stat().st_mtime_ns for path in work.glob(f"*/{DONE}")} == stamps
 
@@ -104,7 +108,7 @@ def test_the_control_can_be_made_of_any_bank_and_its_policy(work: Path, tmp_path
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (replace(TINY, practice=3), "'episodes': 2, 'rounds': 0}, not with .*'episodes': 3"),
+        (replace(TINY, practice=3), "'episodes': 2, 'rounds': 0, 'source': 'expert'}, not with .*'episodes': 3"),
         (replace(TINY, demonstrations=2), "'demonstrations': 1, .* another --work"),
         (replace(TINY, tuning=21), "dagger-0-open_drawer-object_size was made with"),
     ],
@@ -112,6 +116,32 @@ def test_the_control_can_be_made_of_any_bank_and_its_policy(work: Path, tmp_path
 def test_what_was_made_with_other_settings_is_refused(work: Path, other: ProofSettings, said: str) -> None:
     with pytest.raises(TrialError, match=said):
         prepare(work, other, 1, lambda *_: None)
+
+
+@pytest.mark.slow
+def test_another_source_of_corrections_shares_the_policies_and_has_folders_of_its_own(work: Path) -> None:
+    asked = replace(TINY, source="takeover")
+    before = {path: path.stat().st_mtime_ns for path in work.glob(f"*/{DONE}")}
+    prepare(work, asked, 1, lambda *_: None)
+    after = {path: path.stat().st_mtime_ns for path in work.glob(f"*/{DONE}")}
+    assert before.items() <= after.items()
+    made = {path.parent.name for path in after.keys() - before.keys()}
+    assert made == {"bank-0-open_drawer-object_size-takeover", "dagger-0-open_drawer-object_size-takeover"}
+    fresh, _ = plans(work, asked, GROUND)
+    assert [spec.cases for spec in fresh.specs] == [str(bank_path(work, 0, GROUND, "takeover"))]
+
+
+@pytest.mark.slow
+def test_a_bank_of_before_there_was_a_choice_of_sources_is_an_experts(work: Path) -> None:
+    made = bank_path(work, 0, GROUND) / MADE
+    text = made.read_text()
+    earlier = {name: value for name, value in json.loads(text).items() if name != "source"}
+    made.write_text(json.dumps(earlier))
+    try:
+        prepare(work, TINY, 1, lambda *_: None)
+        assert json.loads(made.read_text()) == earlier
+    finally:
+        made.write_text(text)
 
 
 def test_the_grounds_are_named_in_files() -> None:

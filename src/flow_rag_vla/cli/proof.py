@@ -44,6 +44,13 @@ def proof(
         list[int] | None, typer.Option(min=0, help="Seed of a policy; repeat for several; default: 0, 1, 2")
     ] = None,
     practice: Annotated[int | None, typer.Option(min=1, help="Practice episodes of each bank; default: 100")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Who says in practice what would have been right: expert, takeover, rehearsal or search, as "
+            "`practice --source`; default: expert"
+        ),
+    ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(min=0, help="How often a start that failed in practice is tried again, at most; default: 0"),
@@ -79,12 +86,15 @@ def proof(
       flow_rag_vla proof --claims
 
       flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,dagger,by_cause --repeated off,by_cause
+
+      flow_rag_vla proof --source rehearsal
     """
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
+    from flow_rag_vla.evaluate.trials.practice import SOURCES
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.session import TABLES
-    from flow_rag_vla.proof.stages import Ground, ProofSettings
+    from flow_rag_vla.proof.stages import Ground, ProofSettings, ground_name, trials_path
 
     console = Console()
     settings = ProofSettings()
@@ -101,10 +111,17 @@ def proof(
             settings = replace(settings, grounds=chosen)
         given: dict[str, Any] = {
             "episodes": episodes, "practice": practice, "rounds": rounds, "variants": variants, "repeated": repeated,
-            "demonstrations": demonstrations, "training_seeds": tuple(training_seed) if training_seed else None,
+            "source": source, "demonstrations": demonstrations,
+            "training_seeds": tuple(training_seed) if training_seed else None,
         }  # fmt: skip
-        if claims and (ground or demonstrations or training_seed or rounds is not None or variants):
-            raise TrialError("--claims names grounds, demonstrations, training seed, rounds and variants itself")
+        if claims and (ground or demonstrations or training_seed or source or rounds is not None or variants):
+            raise TrialError(
+                "--claims names grounds, demonstrations, training seed, source, rounds and variants itself"
+            )
+        if source is not None and source not in SOURCES:
+            raise TrialError(f"source {source!r} is not known; known: {', '.join(SOURCES)}")
+        if rounds and source in ("rehearsal", "search"):
+            raise TrialError(f"--rounds {rounds}: source {source!r} tries again by itself; leave them out")
         settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
         if claims:
             raise typer.Exit(_make_claims(console, work, settings, workers, results))
@@ -113,9 +130,10 @@ def proof(
             console.print(f"[bold]{item.task}, {item.scene}")
             broken = _measure(console, work, settings, item, workers)
             if results is not None:
-                _publish(work / f"trials-{item}", results, item)
+                _publish(trials_path(work, item, settings.source), results, ground_name(item, settings.source))
             if broken:
-                console.print(f"[red]{broken} trials broke; they are in {work / f'trials-{item}' / TABLES}")
+                folder = trials_path(work, item, settings.source)
+                console.print(f"[red]{broken} trials broke; they are in {folder / TABLES}")
                 raise typer.Exit(1)
     except (UnknownTaskError, TrialError) as error:
         complain(console, error)
@@ -127,6 +145,7 @@ def _make_claims(console: Console, work: Path, settings: ProofSettings, workers:
     from flow_rag_vla.cli.tables import table_console
     from flow_rag_vla.evaluate.trials.session import SUMMARY
     from flow_rag_vla.proof.claims import CLAIMS, COLUMNS, claim_folder, claim_row, claim_settings, claims_markdown
+    from flow_rag_vla.proof.stages import ground_name, trials_path
 
     started, whole = time.monotonic(), not work.exists()
     broken, rows = 0, []
@@ -135,9 +154,9 @@ def _make_claims(console: Console, work: Path, settings: ProofSettings, workers:
     for claim, (folder, asked) in zip(CLAIMS, jobs, strict=True):
         console.print(f"[bold]{claim.ground.task}, {claim.ground.scene}")
         broken += _measure(console, folder, asked, claim.ground, workers)
-        trials = folder / f"trials-{claim.ground}"
+        trials = trials_path(folder, claim.ground)
         if results is not None:
-            _publish(trials, results, claim.ground)
+            _publish(trials, results, ground_name(claim.ground))
         rows.append([str(claim.ground), *claim_row(json.loads((trials / SUMMARY).read_text(encoding="utf-8")))])
     table = Table(*COLUMNS)
     for row in rows:
@@ -177,9 +196,9 @@ def _measure(console: Console, work: Path, settings: ProofSettings, item: Ground
     from flow_rag_vla.cli.paired_trials import Tally, print_summary
     from flow_rag_vla.cli.progress import progress_display
     from flow_rag_vla.evaluate.trials.session import REPORT, TRIALS, run_plan
-    from flow_rag_vla.proof.stages import TEST_SEED, plans
+    from flow_rag_vla.proof.stages import TEST_SEED, plans, trials_path
 
-    folder = work / f"trials-{item}"
+    folder = trials_path(work, item, settings.source)
     about = {
         "command": "flow_rag_vla proof",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
@@ -199,7 +218,7 @@ def _measure(console: Console, work: Path, settings: ProofSettings, item: Ground
     return len(summary.broken)
 
 
-def _publish(folder: Path, results: Path, item: Ground) -> None:
+def _publish(folder: Path, results: Path, item: str) -> None:
     """Copy the summaries and every trial of a ground to where they are read."""
     from flow_rag_vla.evaluate.trials.session import SUMMARY, TABLES, TRIALS
 

@@ -3,7 +3,8 @@
 """What the proof does, step by step. Each step leaves a folder and is skipped when that is there.
 
 1. ``policy-S``: a policy for each training seed, from few demonstrations of the plain scenes.
-2. ``bank-S-TASK``: that policy practises in the declared gap; an expert takes over where it is stuck.
+2. ``bank-S-TASK``: that policy practises in the declared gap; an expert takes over where it is stuck. Of another source
+   of corrections its name is behind that, and behind what is made of it.
 3. ``dagger-S-TASK``: the control that is fine-tuned on the labels of that bank.
 4. ``trials-TASK``: every variant on the same fresh starts with the same noise, pooled over the training seeds.
 
@@ -39,6 +40,9 @@ PRACTICE_SEED = 70_000
 DONE = "done"
 """File that says that a step's folder is whole."""
 
+USUAL_SOURCE = "expert"
+"""Who says what would have been right, unless something else is asked; it stands in no folder's name."""
+
 MADE = "made.json"
 """File that says with which numbers it was made; folders of earlier versions lack it and are taken as they are."""
 
@@ -59,7 +63,9 @@ class ProofSettings:
     """Everything that decides the outcome.
 
     demonstrations: of each goal, for each training seed; practice: episodes from which each bank is made
-    rounds: how often a start that failed in practice is tried again with what is remembered by then, at most
+    source: who says in practice what would have been right, one of ``practice.SOURCES``
+    rounds: how often a start that failed in practice is tried again with what is remembered by then, at most; of the
+        sources ``expert`` and ``takeover``
     iterations, tuning: of a policy's training, and of the control's fine-tuning
     episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
     repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
@@ -71,6 +77,7 @@ class ProofSettings:
     iterations: int = 3000
     tuning: int = 800
     practice: int = 100
+    source: str = USUAL_SOURCE
     rounds: int = 0
     episodes: int = 134
     repeats: int = 1
@@ -90,14 +97,24 @@ def policy_path(work: Path, seed: int) -> Path:
     return work / f"policy-{seed}"
 
 
-def bank_path(work: Path, seed: int, ground: Ground) -> Path:
+def ground_name(ground: Ground, source: str = USUAL_SOURCE) -> str:
+    """How folders and results of a ground are called."""
+    return str(ground) if source == USUAL_SOURCE else f"{ground}-{source}"
+
+
+def bank_path(work: Path, seed: int, ground: Ground, source: str = USUAL_SOURCE) -> Path:
     """Folder of the bank that a policy's practice made."""
-    return work / f"bank-{seed}-{ground}"
+    return work / f"bank-{seed}-{ground_name(ground, source)}"
 
 
-def dagger_path(work: Path, seed: int, ground: Ground) -> Path:
+def dagger_path(work: Path, seed: int, ground: Ground, source: str = USUAL_SOURCE) -> Path:
     """Folder of the policy that was fine-tuned on a bank's labels."""
-    return work / f"dagger-{seed}-{ground}"
+    return work / f"dagger-{seed}-{ground_name(ground, source)}"
+
+
+def trials_path(work: Path, ground: Ground, source: str = USUAL_SOURCE) -> Path:
+    """Folder of a ground's trials, over all training seeds."""
+    return work / f"trials-{ground_name(ground, source)}"
 
 
 def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progress) -> None:
@@ -121,11 +138,13 @@ def prepare_all(jobs: Sequence[tuple[Path, ProofSettings]], workers: int, progre
         for seed in settings.training_seeds:
             policy = policy_path(work, seed)
             trained[policy] = (policy, settings.demonstrations, seed, settings.iterations)
+        source = settings.source
         for ground in settings.grounds:
             for seed in settings.training_seeds:
-                policy, bank = policy_path(work, seed), bank_path(work, seed, ground)
-                practised.append((_practise, (bank, policy, ground, settings.practice, settings.rounds)))
-                tuned.append((_tune, (dagger_path(work, seed, ground), policy, bank, settings.tuning)))
+                policy, bank = policy_path(work, seed), bank_path(work, seed, ground, source)
+                asked = (bank, policy, ground, settings.practice, settings.rounds, source)
+                practised.append((_practise, asked))
+                tuned.append((_tune, (dagger_path(work, seed, ground, source), policy, bank, settings.tuning)))
     _run("Policies", [(_train, arguments) for arguments in trained.values()], workers, progress)
     _run("Practice", practised, workers, progress)
     _run("Fine-tuned controls", tuned, workers, progress)
@@ -142,8 +161,8 @@ def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ..
             ground.task,
             ground.scene,
             checkpoint=policy_path(work, seed),
-            cases=bank_path(work, seed, ground),
-            dagger=dagger_path(work, seed, ground),
+            cases=bank_path(work, seed, ground, settings.source),
+            dagger=dagger_path(work, seed, ground, settings.source),
         )
         for seed in settings.training_seeds
     ]
@@ -160,9 +179,9 @@ def _train(folder: Path, demonstrations: int, seed: int, iterations: int) -> str
     return f"seed {seed}"
 
 
-def _practise(folder: Path, policy: Path, ground: Ground, episodes: int, rounds: int) -> str:
+def _practise(folder: Path, policy: Path, ground: Ground, episodes: int, rounds: int, source: str) -> str:
     spec = simulated_spec(ground.task, ground.scene, checkpoint=policy)
-    failed = practise(folder, spec, episodes, PRACTICE_SEED, rounds=rounds)
+    failed = practise(folder, spec, episodes, PRACTICE_SEED, source=source, rounds=rounds)
     return f"{policy.name} {ground}: failed {failed} of {episodes}"
 
 
@@ -218,7 +237,8 @@ def _check_made(folder: Path, wanted: dict[str, Any]) -> None:
         made = json.loads((folder / MADE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrialError(f"{folder / MADE} cannot be read ({error}); delete {folder}, it is made again") from error
-    if made != wanted:
+    # Before there was a choice, it was an expert.
+    if made != wanted and {"source": USUAL_SOURCE, **made} != wanted:
         raise TrialError(f"{folder} was made with {made}, not with {wanted}; name another --work, or delete it")
 
 
