@@ -249,3 +249,26 @@ def postgres() -> Iterator[str]:
     yield started.get_uri()
     started.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+LOCKED_OUT = """
+import ctypes, pathlib, threading, time
+from flow_rag_vla.core.middleware_watch import _waits_for_mutex
+from flow_rag_vla.core.processes import name_thread
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+def work():
+    name_thread("dds.ev.0")
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+while not _waits_for_mutex(pathlib.Path(f"/proc/self/task/{thread.native_id}")):
+    time.sleep(0.01)
+ctypes.PyDLL(None).sleep(60)  # keeps the interpreter's lock
+"""
+
+
+@pytest.fixture
+def locked_out() -> str:
+    """A program whose timer thread waits for a lock for good, while nothing else in it can run."""
+    return LOCKED_OUT

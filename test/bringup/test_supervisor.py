@@ -80,26 +80,9 @@ def test_a_node_that_dies_early_waits_before_it_is_started_from_the_second_time_
     assert graph.restarts == 1 and graph.pid("recorder") is None
 
 
-LOCKED_OUT = """
-import ctypes, pathlib, threading, time
-from flow_rag_vla.core.middleware_watch import _waits_for_mutex
-from flow_rag_vla.core.processes import name_thread
-libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-def work():
-    name_thread("dds.ev.0")
-    libc.pthread_mutex_lock(mutex)
-    libc.pthread_mutex_lock(mutex)
-thread = threading.Thread(target=work, daemon=True)
-thread.start()
-while not _waits_for_mutex(pathlib.Path(f"/proc/self/task/{thread.native_id}")):
-    time.sleep(0.01)
-ctypes.PyDLL(None).sleep(60)  # keeps the interpreter's lock
-"""
-
-
-def test_a_node_that_is_locked_out_of_its_middleware_is_killed_and_started_again(supervise, monkeypatch):
+def test_a_node_that_is_locked_out_of_its_middleware_is_killed_and_started_again(supervise, locked_out, monkeypatch):
     monkeypatch.setattr(module, "OutsideWatch", partial(OutsideWatch, look_every_s=0.05))
-    graph, events = supervise(robot_camera=LOCKED_OUT, controller=OBEDIENT)
+    graph, events = supervise(robot_camera=locked_out, controller=OBEDIENT)
     first = graph.pid("robot_camera")
     wait_for(lambda: graph.poll() is None and graph.pid("robot_camera") not in (None, first))
     assert events == [

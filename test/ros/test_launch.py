@@ -165,21 +165,9 @@ def test_only_ends_soon_after_one_another_or_at_the_start_are_counted():
     assert [ends(30.0, code=2) for _ in range(4)] == [False, False, False, True]
 
 
-LOCKED_OUT = """
-import ctypes, threading
-from flow_rag_vla.core.processes import name_thread
-libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-def work():
-    name_thread("dds.ev.0")
-    libc.pthread_mutex_lock(mutex)
-    libc.pthread_mutex_lock(mutex)
-threading.Thread(target=work).start()
-"""
-
-
-def test_a_node_that_is_locked_out_of_its_middleware_is_killed_for_launch_to_start_it_again():
+def test_a_node_that_is_locked_out_of_its_middleware_is_killed_for_launch_to_start_it_again(locked_out):
     watch = OutsideWatch(look_every_s=0.05)
-    with subprocess.Popen([sys.executable, "-c", LOCKED_OUT]) as stuck:
+    with subprocess.Popen([sys.executable, "-c", locked_out]) as stuck:
         nodes = {
             "robot_camera": SimpleNamespace(process_details={"pid": stuck.pid}),
             "controller": SimpleNamespace(process_details={"pid": os.getpid()}),

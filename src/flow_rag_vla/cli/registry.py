@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from flow_rag_vla.cli.registry_catalogue import licence, projects, rename, sources
+from flow_rag_vla.cli.registry_opening import FILES, JSON, PROJECT, REGISTRY, opened_registry, working
 
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.registry.queries import SearchAnswer
-    from flow_rag_vla.labeling.registry.registry import Registry
     from flow_rag_vla.labeling.registry.values import LabelledObject
 
 Word = TypeVar("Word", bound=Enum)
@@ -27,36 +26,6 @@ Word = TypeVar("Word", bound=Enum)
 app = typer.Typer(
     help="Look into a registry of labelled objects, take back changes, find and repair damage.", no_args_is_help=True
 )
-
-REGISTRY = typer.Argument(help="The registry's folder, or postgresql://user:password@host/database.")
-FILES = typer.Option(None, help="Folder of masks and index, where the registry is on a server.")
-PROJECT = typer.Option("", help="Only this project.")
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
-
-
-@contextmanager
-def _opened(location: str, files: Path | None, index: str = "faiss", *, create: bool = False) -> Iterator[Registry]:
-    """A registry, which exists unless it may be made; what it refuses becomes one line and exit code 1."""
-    from flow_rag_vla.labeling.registry.errors import RegistryError
-    from flow_rag_vla.labeling.registry.registry import Registry
-
-    try:
-        with Registry(location, files=files, index=index, create=create) as registry:
-            yield registry
-    except RegistryError as error:
-        typer.echo(f"{error} [{error.code.value}]", err=True)
-        raise typer.Exit(1) from error
-
-
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    """Shows on a terminal that something goes on."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
 
 
 def _when(stamp_ns: int) -> str:
@@ -94,7 +63,7 @@ def stats(registry: str = REGISTRY, files: Path | None = FILES, project: str = P
     """
     from dataclasses import asdict
 
-    with _opened(registry, files) as opened, _working("counting"):
+    with opened_registry(registry, files) as opened, working("counting"):
         found = opened.statistics(project)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
@@ -150,7 +119,7 @@ def search(
 
     states = tuple(_word(ReviewState, name, "--state") for name in state)
     chosen = _word(Order, order, "--order")
-    with _opened(registry, files, index) as opened:
+    with opened_registry(registry, files, index) as opened:
         where = ObjectFilter(
             project=project,
             categories=tuple(category),
@@ -161,7 +130,7 @@ def search(
             attributes=parse_attributes(attribute),
         )
         if like:
-            with _working("searching"):
+            with working("searching"):
                 _show_similar(opened.similar(like, k=min(limit, 999), where=where), as_json)
             return
         page = opened.list_objects(where, order=chosen, limit=limit, cursor=cursor)
@@ -223,7 +192,7 @@ def history(
 
       flow_rag_vla registry history 01a1fd2de09aaba2cd64ab8bd2ae9159 ~/labels
     """
-    with _opened(registry, files) as opened:
+    with opened_registry(registry, files) as opened:
         changes = opened.history(object_id)
     table = Table("change", "when", "who", "what", "before", "after", "")
     for change in changes:
@@ -251,7 +220,7 @@ def undo(
 
       flow_rag_vla registry undo ~/labels --who anna --change 1207
     """
-    with _opened(registry, files) as opened:
+    with opened_registry(registry, files) as opened:
         done = opened.undo(who=who, change_id=change, object_id=object_id)
     fields = ", ".join(f"{name}: {value}" for name, value in done.after.items())
     typer.echo(f"change {done.undoes} of object {done.object_id} is taken back by change {done.change_id}: {fields}")
@@ -277,7 +246,7 @@ def doctor(
     """
     from flow_rag_vla.labeling.registry.doctor import examine
 
-    with _opened(registry, files) as opened, _working("looking it over"):
+    with opened_registry(registry, files) as opened, working("looking it over"):
         problems = examine(opened, repair=repair, grace_s=grace)
     left = [problem for problem in problems if not problem.repaired]
     if as_json:
@@ -299,119 +268,6 @@ def doctor(
         typer.echo("nothing is wrong")
     if left:
         raise typer.Exit(1)
-
-
-@app.command()
-def projects(
-    registry: str = REGISTRY,
-    files: Path | None = FILES,
-    add: str = typer.Option("", help="Add a project of this name; the registry is made if there is none."),
-    closed: bool = typer.Option(False, "--closed", help="With --add: it takes objects of its own categories only."),
-    description: str = typer.Option("", help="With --add: a few words."),
-    as_json: bool = JSON,
-) -> None:
-    """List the projects, each with a vocabulary of its own, or add one.
-
-    [bold]Examples[/bold]
-
-      flow_rag_vla registry projects ~/labels
-
-      flow_rag_vla registry projects ~/labels --add kitchen --description "cups and plates, autumn"
-    """
-    from dataclasses import asdict
-
-    if not add and (closed or description):
-        raise typer.BadParameter("--closed and --description say something of a project that --add adds")
-    with _opened(registry, files, create=bool(add)) as opened, _working("counting"):
-        if add:
-            opened.add_project(add, closed_vocabulary=closed, description=description)
-        found = [(item, opened.statistics(item.name).objects) for item in opened.projects()]
-    if as_json:
-        typer.echo(json.dumps([{**asdict(item), "objects": objects} for item, objects in found]))
-        return
-    table = Table("project", "objects", "categories", "description")
-    for item, objects in found:
-        kept = "only its own" if item.closed_vocabulary else "new ones are added"
-        table.add_row(escape(item.name), str(objects), kept, escape(item.description))
-    Console().print(table)
-
-
-@app.command()
-def sources(
-    registry: str = REGISTRY,
-    files: Path | None = FILES,
-    project: str = PROJECT,
-    limit: int = typer.Option(50, min=1, max=1_000, help="Sources to show."),
-    after: str = typer.Option("", help="Go on after this one: the last id of the page before."),
-    as_json: bool = JSON,
-) -> None:
-    """List what was labelled: folders, pictures, videos and bags, with their licences and ids.
-
-    [bold]Examples[/bold]
-
-      flow_rag_vla registry sources ~/labels
-
-      flow_rag_vla registry sources ~/labels --project kitchen --json
-    """
-    from dataclasses import asdict
-
-    with _opened(registry, files) as opened:
-        found = opened.sources(project, limit=limit, after=after)
-    if as_json:
-        typer.echo(json.dumps([{**asdict(item), "kind": item.kind.value} for item in found]))
-        return
-    table = Table("source", "kind", "path", "project", "episode", "licence")
-    for item in found:
-        table.add_row(
-            item.source_id, item.kind.value, escape(item.path), item.project, item.episode, item.licence or "unknown"
-        )
-    # An id that is cut cannot be copied.
-    Console(width=max(Console().width, 140)).print(table)
-
-
-@app.command()
-def licence(
-    registry: str = REGISTRY,
-    text: str = typer.Argument(help="SPDX id such as CC-BY-4.0, or a few words."),
-    source: list[str] = typer.Option(..., "--source", help="Id of the source; may be given again."),
-    files: Path | None = FILES,
-) -> None:
-    """Say under which licence sources stand; the cards of datasets that are made from now on show it.
-
-    [bold]Example[/bold]
-
-      flow_rag_vla registry licence ~/labels CC-BY-4.0 --source 01a1fd2de09aaba2cd64ab8bd2ae9159
-    """
-    with _opened(registry, files) as opened:
-        for source_id in source:
-            made = opened.describe_source(source_id, licence=text)
-            typer.echo(f"{made.path}: {made.licence or 'unknown'}")
-
-
-@app.command()
-def rename(
-    registry: str = REGISTRY,
-    name: str = typer.Argument(help="The category."),
-    to: str = typer.Argument(help="Its new name; with --merge also that of another category."),
-    files: Path | None = FILES,
-    project: str = typer.Option("default", help="Whose category it is."),
-    merge: bool = typer.Option(False, "--merge", help="Make its objects those of the other one."),
-    who: str = typer.Option("flow_rag_vla registry", help="Who merges, as the history shows."),
-) -> None:
-    """Rename a category, or merge it into another one; the old word stays as a synonym.
-
-    [bold]Examples[/bold]
-
-      flow_rag_vla registry rename ~/labels cupp cup
-
-      flow_rag_vla registry rename ~/labels pedestrian person --merge --who anna
-    """
-    with _opened(registry, files) as opened, _working("renaming"):
-        if merge:
-            made = opened.merge_category(name, to, who=who, project=project)
-        else:
-            made = opened.rename_category(name, to, project=project)
-    typer.echo(f"{made.name}: {made.objects} objects; {', '.join(made.synonyms)} mean the same")
 
 
 @app.command()
@@ -437,7 +293,7 @@ def calibrate(
     from flow_rag_vla.labeling.pipeline.errors import LabelingError
     from flow_rag_vla.labeling.reviewed_scores import reviewed_scores
 
-    with _opened(registry, files) as opened, _working("reading what was judged"):
+    with opened_registry(registry, files) as opened, working("reading what was judged"):
         try:
             found = reviewed_scores(opened, detector=detector, revision=revision, project=project)
             fitted = found.calibration()
@@ -478,7 +334,7 @@ def actions(
     """
     from flow_rag_vla.labeling.action_export import export_actions
 
-    with _opened(registry, files) as opened, _working("writing"):
+    with opened_registry(registry, files) as opened, working("writing"):
         done = export_actions(opened, output, project=project)
     typer.echo(f"{done.sequences} action sequences and {done.affordances} affordances written to {output}")
 
@@ -495,8 +351,12 @@ def index(
 
       flow_rag_vla registry index ~/labels
     """
-    with _opened(registry, files, kind) as opened, _working("building the index"):
+    with opened_registry(registry, files, kind) as opened, working("building the index"):
         start = time.monotonic()
         opened.build_index()
         count = opened.statistics().with_embedding
     typer.echo(f"{count} vectors indexed in {time.monotonic() - start:.1f} s")
+
+
+for command in (projects, sources, licence, rename):
+    app.command()(command)
