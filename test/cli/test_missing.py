@@ -30,6 +30,7 @@ main()
         ("pybullet", ["evaluate", "--task", "push", "--episodes", "1"], "sim"),
         ("fastapi", ["live", "--tokens", "t.json", "--new-token", "ada:viewer"], "web"),
         ("sqlalchemy", ["registry", "stats", "nowhere"], "registry"),
+        ("sqlalchemy", ["curate", "next", "nowhere"], "registry"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(tmp_path, module, command, extra):

@@ -12,17 +12,13 @@ import typer
 from rich.table import Table
 
 from flow_rag_vla.cli.curate_registry import (
-    FILES,
-    JSON,
     LIMIT,
-    PROJECT,
-    REGISTRY,
     bar,
-    opened_registry,
     pixels_of,
     pool_of,
     print_table,
 )
+from flow_rag_vla.cli.registry_opening import FILES, JSON, PROJECT, REGISTRY, opened_registry
 
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.curation.pictures import PictureGroups

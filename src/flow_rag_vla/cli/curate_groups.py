@@ -13,16 +13,12 @@ from rich.table import Table
 
 from flow_rag_vla.cli.curate_registry import (
     CATEGORY,
-    FILES,
-    JSON,
     LIMIT,
-    PROJECT,
-    REGISTRY,
     bar,
-    opened_registry,
     pixels_of,
     print_table,
 )
+from flow_rag_vla.cli.registry_opening import FILES, JSON, PROJECT, REGISTRY, opened_registry
 
 if TYPE_CHECKING:
     from flow_rag_vla.labeling.curation.groups import Group, PoolGroups

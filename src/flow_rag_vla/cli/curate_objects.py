@@ -12,16 +12,12 @@ from rich.table import Table
 
 from flow_rag_vla.cli.curate_registry import (
     CATEGORY,
-    FILES,
-    JSON,
     LIMIT,
-    PROJECT,
-    REGISTRY,
     bar,
-    opened_registry,
     pool_of,
     print_table,
 )
+from flow_rag_vla.cli.registry_opening import FILES, JSON, PROJECT, REGISTRY, opened_registry
 
 
 def next_objects(

@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of ``flow_rag_vla curate`` have in common: a registry, its vectors, its pictures, a table."""
+"""What the commands of ``flow_rag_vla curate`` have in common: a registry's vectors, its pictures, a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,29 +18,8 @@ if TYPE_CHECKING:
     from flow_rag_vla.labeling.registry.registry import Registry
     from flow_rag_vla.learn.progress import Progress
 
-REGISTRY = typer.Argument(help="The registry's folder, or postgresql://user:password@host/database.")
-FILES = typer.Option(None, help="Folder of masks and index, where the registry is on a server.")
-PROJECT = typer.Option("", help="Only this project.")
 CATEGORY = typer.Option([], help="Only this category; may be given again.")
 LIMIT = typer.Option(20, min=1, max=1_000, help="Rows to show.")
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
-
-
-@contextmanager
-def opened_registry(location: str, files: Path | None) -> Iterator[Registry]:
-    """A registry that exists; what it refuses becomes one line and exit code 1."""
-    try:
-        from flow_rag_vla.labeling.registry.errors import RegistryError
-        from flow_rag_vla.labeling.registry.registry import Registry
-    except ImportError as error:
-        typer.echo(f"{error}; install it: pip install 'flow_rag_vla[labeling]'", err=True)
-        raise typer.Exit(2) from error
-    try:
-        with Registry(location, files=files, create=False) as registry:
-            yield registry
-    except RegistryError as error:
-        typer.echo(f"{error} [{error.code.value}]", err=True)
-        raise typer.Exit(1) from error
 
 
 @contextmanager

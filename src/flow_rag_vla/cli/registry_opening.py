@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Flow-RAG-VLA authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of ``flow_rag_vla registry`` have in common: a registry that is opened, and their options."""
+"""What the commands of ``flow_rag_vla registry`` and ``curate`` have in common: a registry, and how it is named."""
 
 from __future__ import annotations
 
