@@ -73,6 +73,7 @@ def external(
             preparation=preparation,
             success=success,
             step_limit=step_limit,
+            workers=workers,
             report=lambda text: console.print(text, highlight=False),
         )
         plan = make_plan(specs, variants, episodes=episodes, first_seed=seed, repeats=repeats)

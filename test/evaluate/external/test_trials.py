@@ -271,7 +271,8 @@ def test_a_damaged_bank_is_refused(prepared, tmp_path, damage):
         load_bank(path)
 
 
-def test_an_environment_of_gymnasium_goes_through_the_whole_protocol(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_environment_of_gymnasium_goes_through_the_whole_protocol(tmp_path, workers):
     assert is_external("gym/MountainCarContinuous-v0")
     assert not is_external("push")
     training = ExternalTraining(horizon=8, iterations=60, batch=32, width=32, blocks=1)
@@ -281,11 +282,12 @@ def test_an_environment_of_gymnasium_goes_through_the_whole_protocol(tmp_path):
         policy_seeds=[0, 1],
         preparation=Preparation(1, episodes=2, training=training),
         step_limit=200,
+        workers=workers,
     )
     assert len({spec.policy for spec in specs}) == 2
     names = "guide,dagger" if all(spec.failed_starts() for spec in specs) else "dagger"
     plan = make_plan(specs, parse_all(names), episodes=2, first_seed=100_000)
-    summary = run_plan(plan, tmp_path / "trials")
+    summary = run_plan(plan, tmp_path / "trials", workers=workers)
     assert summary.broken == ()
     (group,) = summary.groups
     assert (group.task, group.starts, group.incomplete) == ("gym/MountainCarContinuous-v0", 4, 0)

@@ -9,10 +9,14 @@ the policy alone neither fails nor succeeds at everything, and then left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.external.bench import ExternalBenchSpec
 from flow_rag_vla.evaluate.external.cases import RecallSettings
 from flow_rag_vla.evaluate.external.environment import ExternalError
@@ -55,6 +59,7 @@ def prepared_benches(
     preparation: Preparation | None = None,
     success: str = "",
     step_limit: int = 0,
+    workers: int = 1,
     report: Report = _silent,
 ) -> list[ExternalBenchSpec]:
     """Prepare what is not prepared yet, and describe the benches.
@@ -66,33 +71,48 @@ def prepared_benches(
         preparation: how; its training seed is set here, and demonstrations of 0 take the declared number.
         success: words for :func:`success_rule`; empty for the task's own.
         step_limit: of an episode; 0 for the task's own.
-        report: told what is done.
+        workers: processes that prepare; with 1 it is done in this one.
+        report: told what is done; with several workers only what is ready.
 
     Raises:
         ExternalError: if a task cannot be prepared, or is named twice.
     """
     if len(set(tasks)) < len(tasks):
         raise ExternalError(f"task {max(tasks, key=list(tasks).count)!r} is named twice")
+    known = {name: external_task(name, success=success, step_limit=step_limit) for name in tasks}
     wanted = preparation or Preparation(0)
-    specs = []
+    jobs: list[tuple[str, Preparation, Path]] = []
     for policy_seed in policy_seeds:
         for name in tasks:
-            task = external_task(name, success=success, step_limit=step_limit)
             number = wanted.demonstrations or DECLARED_DEMONSTRATIONS.get(name, DEMONSTRATIONS)
-            this = replace(
-                wanted,
-                demonstrations=number,
-                policy_seed=policy_seed,
-                training=replace(wanted.training, seed=policy_seed),
-            )
+            training = replace(wanted.training, seed=policy_seed)
+            this = replace(wanted, demonstrations=number, policy_seed=policy_seed, training=training)
             place = Path(folder) / name.replace("/", "_") / f"{this.observation}-{number}-seed{policy_seed}"
-            prepare(task, this, place, partial(_labelled, report, f"{name}, seed {policy_seed}"))
-            specs.append(
-                ExternalBenchSpec.of(
-                    name, place, success=success, step_limit=step_limit, length_scale=LENGTH_SCALE, recall=RECALL
-                )
-            )
-    return specs
+            jobs.append((name, this, place))
+    if workers > 1:
+        with worker_pool(min(workers, len(jobs))) as pool:
+            begun = {
+                pool.submit(_prepare_alone, *job, success, step_limit): f"{job[0]}, seed {job[1].policy_seed}"
+                for job in jobs
+            }
+            for future in as_completed(begun):
+                future.result()
+                report(f"{begun[future]}: ready")
+    else:
+        for name, this, place in jobs:
+            prepare(known[name], this, place, partial(_labelled, report, f"{name}, seed {this.policy_seed}"))
+    return [
+        ExternalBenchSpec.of(
+            name, place, success=success, step_limit=step_limit, length_scale=LENGTH_SCALE, recall=RECALL
+        )
+        for name, _, place in jobs
+    ]
+
+
+def _prepare_alone(name: str, preparation: Preparation, place: Path, success: str, step_limit: int) -> None:
+    """Prepare in a process that has others beside it."""
+    torch.set_num_threads(1)
+    prepare(external_task(name, success=success, step_limit=step_limit), preparation, place)
 
 
 def _labelled(report: Report, label: str, text: str) -> None:
