@@ -17,8 +17,6 @@ from flow_rag_vla.evaluate.trials.session import SUMMARY, run_plan
 from flow_rag_vla.learn.samples import read_samples
 from flow_rag_vla.policy.checkpoint import load_checkpoint
 from flow_rag_vla.proof.stages import (
-    DONE,
-    MADE,
     PRACTICE_SEED,
     TEST_SEED,
     Ground,
@@ -29,6 +27,7 @@ from flow_rag_vla.proof.stages import (
     policy_path,
     prepare,
 )
+from flow_rag_vla.proof.steps import DONE, MADE
 
 GROUND = Ground("open_drawer", "object_size")
 TINY = ProofSettings(

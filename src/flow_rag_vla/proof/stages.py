@@ -5,7 +5,7 @@
 1. ``policy-S``: a policy for each training seed, from few demonstrations of the plain scenes.
 2. ``bank-S-TASK``: that policy practises in the declared gap; an expert takes over where it is stuck. Of another source
    of corrections its name is behind that, and behind what is made of it.
-3. ``dagger-S-TASK``: the control that is fine-tuned on the labels of that bank.
+3. ``dagger-S-TASK``: the control that is fine-tuned on the labels of that bank, where it is asked for.
 4. ``trials-TASK``: every variant on the same fresh starts with the same noise, pooled over the training seeds.
 
 The ground, the memory's settings and the variants were fixed on development seeds (below 70,000); trials begin at
@@ -14,17 +14,11 @@ The ground, the memory's settings and the variants were fixed on development see
 
 from __future__ import annotations
 
-import inspect
-import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from flow_rag_vla.core.files import write_text
-from flow_rag_vla.core.processes import worker_pool
 from flow_rag_vla.evaluate.trials.plan import Plan, make_plan
 from flow_rag_vla.evaluate.trials.practice import LABELS, practise
 from flow_rag_vla.evaluate.trials.protocol import TrialError
@@ -33,18 +27,19 @@ from flow_rag_vla.evaluate.trials.variants import parse_all
 from flow_rag_vla.learn.few_demonstrations import SAMPLES, train_from_few
 from flow_rag_vla.learn.fine_tune import fine_tune
 from flow_rag_vla.learn.samples import read_samples
+from flow_rag_vla.proof.steps import Progress, Step, run_steps
 
 TEST_SEED = 100_000
 PRACTICE_SEED = 70_000
 
-DONE = "done"
-"""File that says that a step's folder is whole."""
-
 USUAL_SOURCE = "expert"
 """Who says what would have been right, unless something else is asked; it stands in no folder's name."""
 
-MADE = "made.json"
-"""File that says with which numbers it was made; folders of earlier versions lack it and are taken as they are."""
+BEFORE_SOURCES = (("source", USUAL_SOURCE),)
+"""What practice was before there was a choice."""
+
+TITLES = ("Policies", "Practice", "Fine-tuned controls")
+"""Of the steps before the trials, as they follow from one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +80,6 @@ class ProofSettings:
     variants: str = "off,retry,blend,shuffled+by_cause,dagger,by_cause:50,by_cause"
 
 
-Progress = Callable[[str, int, int, str], None]
-"""(step, done, total, note)."""
-
-_Arguments = tuple[object, ...]
-"""Of a step: its folder, then what decides what comes of it."""
-
-
 def policy_path(work: Path, seed: int) -> Path:
     """Folder of a training seed's policy."""
     return work / f"policy-{seed}"
@@ -117,6 +105,12 @@ def trials_path(work: Path, ground: Ground, source: str = USUAL_SOURCE) -> Path:
     return work / f"trials-{ground_name(ground, source)}"
 
 
+def is_tuned(settings: ProofSettings) -> bool:
+    """Whether anything is compared with a policy that is fine-tuned on the same labels."""
+    asked = ",".join(filter(None, (settings.variants, settings.repeated)))
+    return any(variant.method.name == "dagger" for variant in parse_all(asked))
+
+
 def prepare(work: Path, settings: ProofSettings, workers: int, progress: Progress) -> None:
     """Make policies, banks and fine-tuned controls; what is there is kept.
 
@@ -132,22 +126,28 @@ def prepare_all(jobs: Sequence[tuple[Path, ProofSettings]], workers: int, progre
     Raises:
         TrialError: if what is there was made with other settings.
     """
-    trained: dict[Path, _Arguments] = {}
-    practised, tuned = [], []
+    # Of what several share, one step.
+    steps: dict[Path, Step] = {}
     for work, settings in jobs:
-        for seed in settings.training_seeds:
-            policy = policy_path(work, seed)
-            trained[policy] = (policy, settings.demonstrations, seed, settings.iterations)
-        source = settings.source
+        for step in _steps(work, settings):
+            steps.setdefault(step.folder, step)
+    run_steps(sorted(steps.values(), key=lambda step: TITLES.index(step.title)), workers, progress)
+
+
+def _steps(work: Path, settings: ProofSettings) -> Iterator[Step]:
+    """Everything before the trials."""
+    policies, practice, controls = TITLES
+    source = settings.source
+    for seed in settings.training_seeds:
+        policy = policy_path(work, seed)
+        yield Step(policies, _train, (policy, settings.demonstrations, seed, settings.iterations))
         for ground in settings.grounds:
-            for seed in settings.training_seeds:
-                policy, bank = policy_path(work, seed), bank_path(work, seed, ground, source)
-                asked = (bank, policy, ground, settings.practice, settings.rounds, source)
-                practised.append((_practise, asked))
-                tuned.append((_tune, (dagger_path(work, seed, ground, source), policy, bank, settings.tuning)))
-    _run("Policies", [(_train, arguments) for arguments in trained.values()], workers, progress)
-    _run("Practice", practised, workers, progress)
-    _run("Fine-tuned controls", tuned, workers, progress)
+            bank = bank_path(work, seed, ground, source)
+            asked = (bank, policy, ground, settings.practice, settings.rounds, source)
+            yield Step(practice, _practise, asked, BEFORE_SOURCES)
+            if is_tuned(settings):
+                tuned = dagger_path(work, seed, ground, source)
+                yield Step(controls, _tune, (tuned, policy, bank, settings.tuning))
 
 
 def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ...]:
@@ -162,7 +162,7 @@ def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ..
             ground.scene,
             checkpoint=policy_path(work, seed),
             cases=bank_path(work, seed, ground, settings.source),
-            dagger=dagger_path(work, seed, ground, settings.source),
+            dagger=dagger_path(work, seed, ground, settings.source) if is_tuned(settings) else None,
         )
         for seed in settings.training_seeds
     ]
@@ -190,60 +190,3 @@ def _tune(folder: Path, policy: Path, bank: Path, iterations: int) -> str:
         raise TrialError(f"{bank} holds no labels: its policy did not fail; practise more, or train on fewer")
     fine_tune(policy, read_samples(bank / LABELS), read_samples(policy / SAMPLES), folder, iterations=iterations)
     return bank.name
-
-
-def _step(work: Callable[..., str], arguments: tuple[Path, ...]) -> str:
-    """Do a step in its folder, from nothing if it was begun before."""
-    import torch
-
-    torch.set_num_threads(1)
-    folder = arguments[0]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    note = work(*arguments)
-    write_text(folder / MADE, json.dumps(_settings_of(work, arguments)) + "\n")
-    write_text(folder / DONE, note + "\n")
-    return note
-
-
-def _run(title: str, steps: Sequence[tuple[Callable[..., str], _Arguments]], workers: int, progress: Progress) -> None:
-    missing = [step for step in steps if not (Path(str(step[1][0])) / DONE).is_file()]
-    done = len(steps) - len(missing)
-    for work, arguments in steps:
-        _check_made(Path(str(arguments[0])), _settings_of(work, arguments))
-    progress(title, done, len(steps), "")
-    for note in _notes(missing, workers):
-        done += 1
-        progress(title, done, len(steps), note)
-
-
-def _settings_of(work: Callable[..., str], arguments: tuple[object, ...]) -> dict[str, Any]:
-    """What a step is told, by name, less where its folders lie."""
-    told = zip(inspect.signature(work).parameters, arguments, strict=True)
-    return {
-        name: str(value) if isinstance(value, Ground) else value for name, value in told if not isinstance(value, Path)
-    }
-
-
-def _check_made(folder: Path, wanted: dict[str, Any]) -> None:
-    """Refuse a whole folder that was made with other settings: its trials would be told as what they are not.
-
-    Raises:
-        TrialError: if it was.
-    """
-    if not (folder / DONE).is_file() or not (folder / MADE).is_file():
-        return
-    try:
-        made = json.loads((folder / MADE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrialError(f"{folder / MADE} cannot be read ({error}); delete {folder}, it is made again") from error
-    # Before there was a choice, it was an expert.
-    if made != wanted and {"source": USUAL_SOURCE, **made} != wanted:
-        raise TrialError(f"{folder} was made with {made}, not with {wanted}; name another --work, or delete it")
-
-
-def _notes(steps: Sequence[tuple[Callable[..., str], _Arguments]], workers: int) -> Iterator[str]:
-    with worker_pool(workers) as pool:
-        futures = [pool.submit(_step, work, arguments) for work, arguments in steps]  # type: ignore[arg-type]
-        for future in as_completed(futures):
-            yield future.result()
