@@ -30,7 +30,7 @@ from flow_rag_vla.proof.stages import Ground, ProofSettings
 from flow_rag_vla.proof.steps import DONE
 
 RESULTS = share_folder() / "docs" / "results"
-ROWS = [(f"proof/{claim.results}-summary.json", "by_cause") for claim in CLAIMS]
+ROWS = [(f"proof/{results}-summary.json", "by_cause") for claim in CLAIMS for results in claim.results]
 ROWS += [("metaworld/summary.json", EXTERNAL.memory)]
 
 
@@ -76,8 +76,8 @@ def test_a_short_look_practises_and_trains_no_more_than_was_asked_for() -> None:
 @pytest.mark.slow
 def test_every_claim_is_made_measured_and_told_and_made_only_once(monkeypatch, tmp_path: Path) -> None:
     ground = Ground("open_drawer", "object_size")
-    tiny = (Claim(ground, 1, 0, "", variants="off,by_cause"),
-            Claim(ground, 1, 0, "", source="takeover", variants="off,dagger,by_cause"))  # fmt: skip
+    tiny = (Claim(ground, 1, 0, (), variants="off,by_cause"),
+            Claim(ground, 1, 0, (), source="takeover", variants="off,dagger,by_cause"))  # fmt: skip
     monkeypatch.setattr(claims, "CLAIMS", tiny)
     outside = ExternalClaim("car", ("gym/MountainCarContinuous-v0",), "off,dagger", "dagger", 2)
     monkeypatch.setattr(claims, "EXTERNAL", outside)
