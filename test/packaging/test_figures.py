@@ -87,20 +87,22 @@ def test_a_row_that_no_trial_gave_is_found() -> None:
 
 @pytest.mark.parametrize("summary", SUMMARIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_summary_counts_what_its_trials_say(summary: Path) -> None:
-    outcomes: defaultdict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    outcomes: defaultdict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
     with gzip.open(summary.with_name(summary.name.replace("summary.json", "trials.jsonl.gz")), "rt") as lines:
         for line in lines:
             result = json.loads(line)
             trial = result["trial"]
             start = json.dumps([trial["bench"], trial["start"]], sort_keys=True)
-            outcomes[trial["block"], trial["variant"]][start] = result["success"]
+            # Of several tasks there is a group of all, too.
+            for task in ("all", result["task"]):
+                outcomes[task, trial["block"], trial["variant"]][start] = result["success"]
     for group in content_of(summary)["groups"]:
         for variant in group["variants"]:
-            ours = outcomes[group["block"], variant["variant"]]
+            ours = outcomes[group["task"], group["block"], variant["variant"]]
             counts = variant["success"]
             assert (sum(ours.values()), len(ours)) == (counts["successes"], counts["trials"]), variant["variant"]
             for beside in variant["comparisons"]:
-                other = outcomes[group["block"], beside["against"]]
+                other = outcomes[group["task"], group["block"], beside["against"]]
                 assert ours.keys() == other.keys()
                 fixed = sum(done and not other[start] for start, done in ours.items())
                 broken = sum(other[start] and not done for start, done in ours.items())
