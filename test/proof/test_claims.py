@@ -30,7 +30,7 @@ from flow_rag_vla.proof.stages import Ground, ProofSettings
 from flow_rag_vla.proof.steps import DONE
 
 RESULTS = share_folder() / "docs" / "results"
-ROWS = [(f"proof/{results}-summary.json", "by_cause") for claim in CLAIMS for results in claim.results]
+ROWS = [(f"proof/{results}-summary.json", claim.memory) for claim in CLAIMS for results in claim.results]
 ROWS += [("metaworld/summary.json", EXTERNAL.memory)]
 
 
@@ -58,7 +58,8 @@ def test_claims_of_the_same_demonstrations_train_one_policy_and_practise_each(mo
     jobs = [(claim_folder(tmp_path, claim), claim_settings(claim, ProofSettings())) for claim in CLAIMS]
     stages.prepare_all(jobs, 1, lambda *_: None)
     assert steps["Policies"] == [tmp_path / "of-20" / "policy-0", tmp_path / "of-120" / "policy-0"]
-    assert len(set(steps["Practice"])) == len(CLAIMS)
+    # Where the memory begins empty nobody practises.
+    assert len(set(steps["Practice"])) == len([claim for claim in CLAIMS if not claim.online]) < len(CLAIMS)
     tuned = [claim for claim in CLAIMS if "dagger" in claim.variants]
     assert len(set(steps["Fine-tuned controls"])) == len(tuned) < len(CLAIMS)
     assert all(settings.variants == claim.variants for claim, (_, settings) in zip(CLAIMS, jobs, strict=True))
@@ -77,7 +78,8 @@ def test_a_short_look_practises_and_trains_no_more_than_was_asked_for() -> None:
 def test_every_claim_is_made_measured_and_told_and_made_only_once(monkeypatch, tmp_path: Path) -> None:
     ground = Ground("open_drawer", "object_size")
     tiny = (Claim(ground, 1, 0, (), variants="off,by_cause"),
-            Claim(ground, 1, 0, (), source="takeover", variants="off,dagger,by_cause"))  # fmt: skip
+            Claim(ground, 1, 0, (), source="takeover", variants="off,dagger,by_cause"),
+            Claim(ground, 1, 0, (), source="takeover", variants="off,online+by_cause", online=True))  # fmt: skip
     monkeypatch.setattr(claims, "CLAIMS", tiny)
     outside = ExternalClaim("car", ("gym/MountainCarContinuous-v0",), "off,dagger", "dagger", 2)
     monkeypatch.setattr(claims, "EXTERNAL", outside)
@@ -87,7 +89,8 @@ def test_every_claim_is_made_measured_and_told_and_made_only_once(monkeypatch, t
     assert result.exit_code == 0, result.output
     page = (results / CLAIMS_PAGE).read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("|")][2:]
-    assert rows == ["open_drawer-object_size", "open_drawer-object_size-takeover", "car"]
+    assert rows == ["open_drawer-object_size", "open_drawer-object_size-takeover",
+                    "open_drawer-object_size-takeover-online", "car"]  # fmt: skip
     assert "It took" in page
     assert {path.name for path in results.glob("*.gz")} == {f"{row}-trials.jsonl.gz" for row in rows}
     # The first compares with no fine-tuned policy, so none was made.
@@ -97,7 +100,7 @@ def test_every_claim_is_made_measured_and_told_and_made_only_once(monkeypatch, t
     assert CliRunner().invoke(app, command).exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob(DONE)} == made
     again = (results / CLAIMS_PAGE).read_text(encoding="utf-8")
-    assert "It took" not in again and again.splitlines()[:12] == page.splitlines()[:12]
+    assert "It took" not in again and again.splitlines()[:13] == page.splitlines()[:13]
 
 
 def test_a_run_that_was_interrupted_does_not_say_how_long_it_took() -> None:
@@ -110,7 +113,7 @@ def test_a_run_that_was_interrupted_does_not_say_how_long_it_took() -> None:
 @pytest.mark.parametrize(
     "option",
     [["--ground", "push/plain"], ["--rounds", "1"], ["--variants", "off,by_cause"], ["--source", "rehearsal"],
-     ["--practice", "9"], ["--repeated", "off"]],
+     ["--practice", "9"], ["--repeated", "off"], ["--online"]],
 )  # fmt: skip
 def test_what_a_claim_says_itself_cannot_be_said_beside_it(option: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["proof", "--claims", "--work", str(tmp_path / "work"), *option])
@@ -122,6 +125,7 @@ def test_what_a_claim_says_itself_cannot_be_said_beside_it(option: list[str], tm
     ("options", "said"),
     [
         (["--source", "nobody"], "source 'nobody' is not known; known: expert, takeover, rehearsal, search"),
+        (["--online"], "--online learns by --source takeover or rehearsal; it was 'expert'"),
         (["--source", "rehearsal", "--rounds", "2"], "--rounds 2: source 'rehearsal' tries again by itself"),
     ],
 )

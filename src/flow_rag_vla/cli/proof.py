@@ -56,6 +56,12 @@ def proof(
         str | None,
         typer.Option(help="The same for the starts that failed in practice, tried again; default: off,by_cause"),
     ] = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", help="No practice: the memory begins empty and learns of each failure, by --source, on the way"
+        ),
+    ] = False,
     results: Annotated[
         Path | None, typer.Option(help="Folder that gets the summaries and every trial, e.g. docs/results")
     ] = None,
@@ -79,16 +85,19 @@ def proof(
       flow_rag_vla proof --ground pick_and_place/held_out_strip --variants off,dagger,by_cause --repeated off,by_cause
 
       flow_rag_vla proof --source rehearsal
+
+      flow_rag_vla proof --source rehearsal --online
     """
     from flow_rag_vla.cli.proof_claims import make_claims
     from flow_rag_vla.cli.proof_run import measure, prepare_steps, publish
     from flow_rag_vla.core.goal import UnknownTaskError, check_task
     from flow_rag_vla.evaluate.external.environment import ExternalError
+    from flow_rag_vla.evaluate.trials.lessons import PRACTISED
     from flow_rag_vla.evaluate.trials.practice import SOURCES
     from flow_rag_vla.evaluate.trials.protocol import TrialError
     from flow_rag_vla.evaluate.trials.scenes import check_scene
     from flow_rag_vla.evaluate.trials.session import TABLES
-    from flow_rag_vla.proof.stages import Ground, ProofSettings, ground_name, trials_path
+    from flow_rag_vla.proof.stages import USUAL_SOURCE, Ground, ProofSettings, ground_name, trials_path
 
     console = Console()
     settings = ProofSettings()
@@ -109,10 +118,14 @@ def proof(
             "training_seeds": tuple(training_seed) if training_seed else None,
         }  # fmt: skip
         own = (ground, demonstrations, training_seed, practice, source, rounds, variants, repeated)
-        if claims and any(value is not None for value in own):
+        if claims and (online or any(value is not None for value in own)):
             raise TrialError(
                 "--claims names grounds, demonstrations, training seed, practice, source, rounds and variants itself"
             )
+        if online and source not in PRACTISED:
+            raise TrialError(f"--online learns by --source {' or '.join(PRACTISED)}; it was {source or USUAL_SOURCE!r}")
+        if online:
+            settings = replace(settings, online=True, variants="off,online+by_cause", repeats=0, repeated="")
         if source is not None and source not in SOURCES:
             raise TrialError(f"source {source!r} is not known; known: {', '.join(SOURCES)}")
         if rounds and source in ("rehearsal", "search"):
@@ -125,11 +138,11 @@ def proof(
         prepare_steps(console, [(work, settings)], workers)
         for item in settings.grounds:
             console.print(f"[bold]{item.task}, {item.scene}")
+            folder = trials_path(work, item, settings.source, online=online)
             broken = measure(console, work, settings, item, workers)
             if results is not None:
-                publish(trials_path(work, item, settings.source), results, ground_name(item, settings.source))
+                publish(folder, results, ground_name(item, settings.source, online=online))
             if broken:
-                folder = trials_path(work, item, settings.source)
                 console.print(f"[red]{broken} trials broke; they are in {folder / TABLES}")
                 raise typer.Exit(1)
     except (UnknownTaskError, TrialError, ExternalError) as error:

@@ -62,12 +62,15 @@ def make_claims(
     jobs = [(claim_folder(work, claim), claim_settings(claim, settings)) for claim in CLAIMS]
     prepare_steps(console, jobs, workers)
     for claim, (folder, asked) in zip(CLAIMS, jobs, strict=True):
-        console.print(f"[bold]{claim.ground.task}, {claim.ground.scene}, corrections: {claim.source}")
+        console.print(
+            f"[bold]{claim.ground.task}, {claim.ground.scene}, corrections: {claim.source}{', online' * claim.online}"
+        )
         broken += measure(console, folder, asked, claim.ground, workers)
-        trials = trials_path(folder, claim.ground, claim.source)
+        trials = trials_path(folder, claim.ground, claim.source, online=claim.online)
         if results is not None:
             publish(trials, results, claim.name)
-        rows.append([claim.name, *claim_row(json.loads((trials / SUMMARY).read_text(encoding="utf-8")))])
+        content = json.loads((trials / SUMMARY).read_text(encoding="utf-8"))
+        rows.append([claim.name, *claim_row(content, claim.memory)])
     console.print(f"[bold]{EXTERNAL.name}")
     trials = work / f"trials-{EXTERNAL.name}"
     broken += _measure_external(console, trials, external, episodes or EXTERNAL.episodes, workers)

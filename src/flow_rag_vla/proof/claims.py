@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flow_rag_vla.evaluate.external.preparation import Preparation
+from flow_rag_vla.evaluate.trials.protocol import FRESH, ONLINE
 from flow_rag_vla.evaluate.trials.tables import against, points, share
 from flow_rag_vla.proof.stages import USUAL_SOURCE, Ground, ProofSettings, ground_name
 
@@ -37,6 +38,7 @@ class Claim:
     results: its committed results, a row each, by the beginning of their names
     source: who says in practice what would have been right; practice: episodes, fewer where each takes long
     variants, repeated: what is compared, on fresh starts and on those that failed in practice
+    online: the memory begins empty and grows on the way
     """
 
     ground: Ground
@@ -47,11 +49,17 @@ class Claim:
     practice: int = 100
     variants: str = VARIANTS
     repeated: str = ""
+    online: bool = False
 
     @property
     def name(self) -> str:
         """How its folders, its results and its row are called."""
-        return ground_name(self.ground, self.source)
+        return ground_name(self.ground, self.source, online=self.online)
+
+    @property
+    def memory(self) -> str:
+        """The variant that the row is about."""
+        return "online+by_cause" if self.online else "by_cause"
 
 
 SIZES = Ground("open_drawer", "object_size")
@@ -64,6 +72,7 @@ CLAIMS = (
         SIZES, 20, 0, (f"{SIZES}-found",), source="rehearsal", practice=50,
         variants="off,shuffled+by_cause,dagger,by_cause",
     ),
+    Claim(SIZES, 20, 0, (f"{SIZES}-online",), source="rehearsal", variants="off,online+by_cause", online=True),
     Claim(PLAIN, 120, 3, (f"{PLAIN}-mass",)),
     Claim(STRIP, 20, 3, (f"{STRIP}-mass", f"{STRIP}-more"), repeated=REPEATED),
     Claim(
@@ -114,6 +123,7 @@ def claim_settings(claim: Claim, settings: ProofSettings) -> ProofSettings:
         rounds=claim.rounds,
         variants=claim.variants,
         repeated=claim.repeated,
+        online=claim.online,
     )
 
 
@@ -130,10 +140,11 @@ def claim_row(content: Mapping[str, Any], memory: str = "by_cause") -> list[str]
     What was not compared is left empty.
 
     Args:
-        content: of a ``summary.json``; its first block of fresh starts is told, which is that of all tasks together.
+        content: of a ``summary.json``; its first block of fresh starts is told, in any order or, ``online``, in theirs.
+            Of several tasks that is the one of all together.
         memory: the variant that the row is about.
     """
-    group = next(group for group in content["groups"] if group["block"] == "fresh")
+    group = next(group for group in content["groups"] if group["block"] in (FRESH, ONLINE))
     variants = {item["variant"]: item for item in group["variants"]}
     told = ("off", "retry", "blend", f"shuffled+{memory}", "dagger", memory)
     shares = [share(variants[name]["success"]) if name in variants else "" for name in told]

@@ -8,6 +8,9 @@
 3. ``dagger-S-TASK``: the control that is fine-tuned on the labels of that bank, where it is asked for.
 4. ``trials-TASK``: every variant on the same fresh starts with the same noise, pooled over the training seeds.
 
+Where the memory is to begin empty (``online``) there is no practice: each failure among the trials is learned from
+before the next one.
+
 The ground, the memory's settings and the variants were fixed on development seeds (below 70,000); trials begin at
 100,000.
 """
@@ -64,6 +67,7 @@ class ProofSettings:
     iterations, tuning: of a policy's training, and of the control's fine-tuning
     episodes: fresh starts of each training seed; variants: as ``variants.parse_all`` reads them
     repeats: noises with which each start that failed in practice is tried again, under ``repeated`` only
+    online: the memory begins empty and grows with the fresh starts, in order, instead of practice
     """
 
     grounds: tuple[Ground, ...] = (Ground("open_drawer", "object_size"),)
@@ -77,6 +81,7 @@ class ProofSettings:
     episodes: int = 134
     repeats: int = 1
     repeated: str = "off,by_cause"
+    online: bool = False
     variants: str = "off,retry,blend,shuffled+by_cause,dagger,by_cause:50,by_cause"
 
 
@@ -85,9 +90,9 @@ def policy_path(work: Path, seed: int) -> Path:
     return work / f"policy-{seed}"
 
 
-def ground_name(ground: Ground, source: str = USUAL_SOURCE) -> str:
+def ground_name(ground: Ground, source: str = USUAL_SOURCE, *, online: bool = False) -> str:
     """How folders and results of a ground are called."""
-    return str(ground) if source == USUAL_SOURCE else f"{ground}-{source}"
+    return "-".join([str(ground), *([source] if source != USUAL_SOURCE else []), *(["online"] if online else [])])
 
 
 def bank_path(work: Path, seed: int, ground: Ground, source: str = USUAL_SOURCE) -> Path:
@@ -100,9 +105,9 @@ def dagger_path(work: Path, seed: int, ground: Ground, source: str = USUAL_SOURC
     return work / f"dagger-{seed}-{ground_name(ground, source)}"
 
 
-def trials_path(work: Path, ground: Ground, source: str = USUAL_SOURCE) -> Path:
+def trials_path(work: Path, ground: Ground, source: str = USUAL_SOURCE, *, online: bool = False) -> Path:
     """Folder of a ground's trials, over all training seeds."""
-    return work / f"trials-{ground_name(ground, source)}"
+    return work / f"trials-{ground_name(ground, source, online=online)}"
 
 
 def is_tuned(settings: ProofSettings) -> bool:
@@ -141,7 +146,7 @@ def _steps(work: Path, settings: ProofSettings) -> Iterator[Step]:
     for seed in settings.training_seeds:
         policy = policy_path(work, seed)
         yield Step(policies, _train, (policy, settings.demonstrations, seed, settings.iterations))
-        for ground in settings.grounds:
+        for ground in () if settings.online else settings.grounds:
             bank = bank_path(work, seed, ground, source)
             asked = (bank, policy, ground, settings.practice, settings.rounds, source)
             yield Step(practice, _practise, asked, BEFORE_SOURCES)
@@ -156,6 +161,19 @@ def plans(work: Path, settings: ProofSettings, ground: Ground) -> tuple[Plan, ..
     Raises:
         TrialError: if something is missing; ``prepare`` first.
     """
+    if settings.online:
+        growing = [
+            simulated_spec(
+                ground.task,
+                ground.scene,
+                checkpoint=policy_path(work, seed),
+                workspace=work / f"online-{seed}-{ground_name(ground, settings.source)}",
+                source=settings.source,
+            )
+            for seed in settings.training_seeds
+        ]
+        variants = parse_all(settings.variants)
+        return (make_plan(growing, variants, episodes=settings.episodes, first_seed=TEST_SEED, online=True),)
     specs: list[SimulatedSpec] = [
         simulated_spec(
             ground.task,

@@ -193,10 +193,12 @@ def _learning(group: Content, names: Mapping[str, str], tones: Mapping[str, str]
     for item in group["variants"]:
         window = max(5, len(item["curve"]) // WINDOWS)
         shares = running_share(item["curve"], window)
-        points_ = [(float(place + 1), value) for place, value in enumerate(shares) if value is not None]
+        # A share of the first two or three episodes would tell nothing, and leap.
+        begun = [(float(place), value) for place, value in enumerate(shares, 1) if place >= window // 2]
+        points_ = [(place, value) for place, value in begun if value is not None]
         lines.append((item["variant"], tones[item["variant"]], points_))
         if item["curve"] and item["curve"][-1][2]:
-            notes.append(f"{names[item['variant']]}: {item['curve'][-1][2]:g} cases before the last episode")
+            notes.append(f"{names[item['variant']]}: {item['curve'][-1][2]:.0f} cases before the last episode")
     note = f"Success over the last {window} episodes. {'; '.join(notes)}"
     chart = figures.share_chart(lines, "episodes", stepped=False)
     return f"{legend(_legend(names, tones))}{chart}<p class='note'>{escape(note)}.</p>"
