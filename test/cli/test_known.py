@@ -12,6 +12,7 @@ from flow_rag_vla.bringup.graph import ARGUMENTS
 from flow_rag_vla.cli.known import FAULTS, SEVERITIES, VARIANTS
 from flow_rag_vla.cli.main import app
 from flow_rag_vla.evaluate.chaos.plan import KINDS
+from flow_rag_vla.proof.claims import EPISODES, EXTERNAL
 from flow_rag_vla.proof.stages import ProofSettings
 from flow_rag_vla.sim.scene import VARIANTS as SCENES
 
@@ -32,10 +33,12 @@ def test_the_defaults_that_the_help_of_proof_tells_are_those_of_the_proof():
     told = {"training_seeds": "training_seed", "grounds": "ground"}
     for field in fields(ProofSettings):
         text = helps.get(told.get(field.name, field.name))
-        if text is None:
-            continue
         value = getattr(ProofSettings(), field.name)
+        # A flag is off.
+        if text is None or value is False:
+            continue
         if field.name == "grounds":
             value = tuple(f"{ground.task}/{ground.scene}" for ground in value)
         said = ", ".join(map(str, value)) if isinstance(value, tuple) else value
         assert text.endswith(f"default: {said}"), field.name
+    assert f"with --claims {EPISODES} (of a task {EXTERNAL.episodes})" in helps["episodes"]

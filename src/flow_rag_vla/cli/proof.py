@@ -25,7 +25,7 @@ def proof(
     ] = None,
     episodes: Annotated[
         int | None,
-        typer.Option(min=1, help="Fresh starts of each training seed; default: 134, with --claims 80 and 40 a task"),
+        typer.Option(min=1, help="Fresh starts of each training seed, with --claims 80 (of a task 40); default: 134"),
     ] = None,
     demonstrations: Annotated[
         int | None, typer.Option(min=1, help="Of each goal, from which each policy is trained; default: 20")
