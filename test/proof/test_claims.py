@@ -125,6 +125,7 @@ def test_what_a_claim_says_itself_cannot_be_said_beside_it(option: list[str], tm
     ("options", "said"),
     [
         (["--source", "nobody"], "source 'nobody' is not known; known: expert, takeover, rehearsal, search"),
+        (["--online", "--source", "takeover", "--rounds", "2"], "--online has no practice: leave out --practice"),
         (["--online"], "--online learns by --source takeover or rehearsal; it was 'expert'"),
         (["--source", "rehearsal", "--rounds", "2"], "--rounds 2: source 'rehearsal' tries again by itself"),
     ],

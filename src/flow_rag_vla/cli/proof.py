@@ -124,6 +124,8 @@ def proof(
             )
         if online and source not in PRACTISED:
             raise TrialError(f"--online learns by --source {' or '.join(PRACTISED)}; it was {source or USUAL_SOURCE!r}")
+        if online and any(value is not None for value in (practice, rounds, repeated)):
+            raise TrialError("--online has no practice: leave out --practice, --rounds and --repeated")
         if online:
             settings = replace(settings, online=True, variants="off,online+by_cause", repeats=0, repeated="")
         if source is not None and source not in SOURCES:
@@ -138,7 +140,7 @@ def proof(
         prepare_steps(console, [(work, settings)], workers)
         for item in settings.grounds:
             console.print(f"[bold]{item.task}, {item.scene}")
-            folder = trials_path(work, item, settings.source, online=online)
+            folder = trials_path(work, item, settings)
             broken = measure(console, work, settings, item, workers)
             if results is not None:
                 publish(folder, results, ground_name(item, settings.source, online=online))

@@ -51,7 +51,7 @@ def make_claims(
         claim_row,
         claim_settings,
         claims_markdown,
-    )  # fmt: skip
+    )
     from flow_rag_vla.proof.stages import trials_path
 
     started, whole = time.monotonic(), not work.exists()
@@ -66,7 +66,7 @@ def make_claims(
             f"[bold]{claim.ground.task}, {claim.ground.scene}, corrections: {claim.source}{', online' * claim.online}"
         )
         broken += measure(console, folder, asked, claim.ground, workers)
-        trials = trials_path(folder, claim.ground, claim.source, online=claim.online)
+        trials = trials_path(folder, claim.ground, asked)
         if results is not None:
             publish(trials, results, claim.name)
         content = json.loads((trials / SUMMARY).read_text(encoding="utf-8"))

@@ -54,7 +54,7 @@ def measure(console: Console, work: Path, settings: ProofSettings, item: Ground,
         "first_seed": TEST_SEED,
         "settings": {**asdict(settings), "grounds": [str(one) for one in settings.grounds]},
     }
-    folder = trials_path(work, item, settings.source, online=settings.online)
+    folder = trials_path(work, item, settings)
     return run_trials(console, plans(work, settings, item), folder, about, workers)
 
 

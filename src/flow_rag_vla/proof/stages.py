@@ -105,9 +105,9 @@ def dagger_path(work: Path, seed: int, ground: Ground, source: str = USUAL_SOURC
     return work / f"dagger-{seed}-{ground_name(ground, source)}"
 
 
-def trials_path(work: Path, ground: Ground, source: str = USUAL_SOURCE, *, online: bool = False) -> Path:
+def trials_path(work: Path, ground: Ground, settings: ProofSettings) -> Path:
     """Folder of a ground's trials, over all training seeds."""
-    return work / f"trials-{ground_name(ground, source, online=online)}"
+    return work / f"trials-{ground_name(ground, settings.source, online=settings.online)}"
 
 
 def is_tuned(settings: ProofSettings) -> bool:
