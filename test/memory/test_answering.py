@@ -15,6 +15,7 @@ from flow_rag_vla.memory.case import EncoderStamp
 from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.episode import EpisodeMemory
 from flow_rag_vla.memory.ledger import SuccessSituation
+from flow_rag_vla.memory.patience import PatienceSettings
 from flow_rag_vla.memory.store import EncoderMismatchError
 from flow_rag_vla.policy import situation
 
@@ -133,3 +134,47 @@ def test_successes_of_every_phase_count_when_phases_are_not_matched(open_memory,
         source.renew()
         answer = source.answer(SECOND, vector, "compact", "abc", PUSH)
         assert answer.correction.mode is CorrectionMode.NONE
+
+
+def test_what_led_nowhere_for_long_is_withdrawn_until_it_has_rested(open_memory, make, episode):
+    memory, vector = open_memory(), make.unit(1)
+    memory.add_all([case_of(make, vector)])
+    source = Answering(
+        memory, episode, AnsweringSettings(patience=PatienceSettings(SECOND, SECOND // 2)), Keying(Reversed(), 16)
+    )
+
+    def modes(start: int, where: Whereabouts = PUSH) -> str:
+        told = ""
+        for tenth in range(20):
+            stamp_ns = start + tenth * SECOND // 10
+            episode.proprioception.append(stamp_ns, lambda: np.zeros(3, dtype=np.float32))
+            answer = source.answer(stamp_ns, vector, "compact", "abc", where)
+            led = answer.correction.mode is CorrectionMode.GUIDANCE
+            assert answer.consensus is not None and led == bool(answer.correction.case_ids)
+            assert led or answer.correction.mode is CorrectionMode.NONE
+            told += "L" if led else "w"
+        return told
+
+    assert modes(SECOND) == "L" * 10 + "w" * 5 + "L" * 5
+    assert source.patience.withdrawn == 1
+    # The next episode begins with all the patience there is, and so does an embedding of another phase.
+    episode.begin(2, "push", 3 * SECOND)
+    assert modes(3 * SECOND) == "L" * 10 + "w" * 5 + "L" * 5
+    assert source.patience.withdrawn == 1
+    # A robot whose episodes nobody tells has no phases, and nothing is withdrawn.
+    episode.begin(3, "push", 6 * SECOND)
+    assert modes(6 * SECOND, Whereabouts("push", "", PUSH.instruction)) == "L" * 20
+    source.configure(AnsweringSettings(patience=PatienceSettings(0, 0)))
+    episode.begin(4, "push", 9 * SECOND)
+    assert modes(9 * SECOND) == "L" * 20
+
+
+def test_cases_of_a_withdrawn_answer_are_not_passed_over(open_memory, make, episode):
+    memory, vector = open_memory(), make.unit(1)
+    memory.add_all([case_of(make, vector)])
+    settings = AnsweringSettings(patience=PatienceSettings(1, SECOND))
+    source = Answering(memory, episode, settings, Keying(Reversed(), 16))
+    source.answer(SECOND, vector, "compact", "abc", PUSH)
+    withdrawn = source.answer(SECOND + SECOND // 20, vector, "compact", "abc", PUSH)
+    assert withdrawn.correction.mode is CorrectionMode.NONE and withdrawn.found[0].similarity >= memory.threshold
+    assert episode.end(True, 2 * SECOND, memory.threshold, 0).uses == ()

@@ -699,6 +699,26 @@ def test_a_remembered_situation_gets_the_consensus_as_guidance_through_the_whole
     assert f"reads embeddings of revision {situations.make.encoder_revision}, but these are of compact@abc" in output
 
 
+def test_an_answer_that_led_nowhere_for_long_is_withdrawn_for_a_while_and_the_log_says_so(bench):
+    from flow_rag_vla_interfaces import msg
+
+    situations = Situations()
+    situations.fill(bench.database, 1, motion(0.008))
+    bench.start(key="situation", corrector="consensus", consensus_lead=0.5, consensus_rest=0.25)
+    bench.report(msg.EpisodeStatus.STATE_RUNNING, START_NS, instruction=situations.goal.instruction)
+
+    def asked(tick: int) -> int:
+        stamp_ns = START_NS + tick * TICK_NS
+        bench.feel(stamp_ns)
+        bench.settle()
+        return bench.see(situations.seen(1), stamp_ns, revision=situations.make.encoder_revision).correction
+
+    none, guidance = msg.Provenance.CORRECTION_NONE, msg.Provenance.CORRECTION_GUIDANCE
+    assert [asked(tick) for tick in (10, 29, 30, 39, 40)] == [guidance, guidance, none, none, guidance]
+    code, output = bench.stop()
+    assert code == 0 and output.count("led for 0.5 s within one phase: silent for 0.25 s") == 1
+
+
 def test_what_went_well_in_a_situation_keeps_the_memory_silent_there(bench):
     from flow_rag_vla_interfaces import msg
 

@@ -18,6 +18,7 @@ from flow_rag_vla.memory.credit import CreditSettings
 from flow_rag_vla.memory.guard import GuardSettings
 from flow_rag_vla.memory.learning import LearningSettings
 from flow_rag_vla.memory.misreadings import MisreadingSettings
+from flow_rag_vla.memory.patience import PatienceSettings
 from flow_rag_vla.memory.results import MemorySettings
 from flow_rag_vla.memory.rewind import RewindSettings
 from flow_rag_vla.policy.observation import CENTRE, PROPRIOCEPTION_DIM
@@ -88,6 +89,7 @@ def answering_settings(parameters: FailureMemoryParameters) -> AnsweringSettings
             parameters.consensus_until,
             parameters.consensus_misread,
         ),
+        PatienceSettings(round(parameters.consensus_lead * 1e9), round(parameters.consensus_rest * 1e9)),
         RewindSettings(parameters.rewinds, round(parameters.rewind_back * 1e9), ask=parameters.rewind_ask),
     )
 

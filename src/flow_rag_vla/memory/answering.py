@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flow_rag_vla.core.action import CorrectionMode
 from flow_rag_vla.core.correction import Correction
 from flow_rag_vla.core.goal import Goal, UnknownTaskError, parse_instruction
 from flow_rag_vla.memory.case import SITUATION, Array, CaseError, EncoderStamp, unit_embedding
@@ -24,6 +25,7 @@ from flow_rag_vla.memory.consensus import Consensus, ConsensusMemory, ConsensusS
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, make_corrector
 from flow_rag_vla.memory.episode import EpisodeMemory, SeenEmbedding
 from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.patience import Patience, PatienceSettings
 from flow_rag_vla.memory.results import RetrievedCase
 from flow_rag_vla.memory.rewind import Rewind, RewindSettings
 from flow_rag_vla.memory.store import EncoderMismatchError
@@ -85,6 +87,7 @@ class AnsweringSettings:
     minimum_credit: float = 0.2
     match_phase: bool = True
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    patience: PatienceSettings = field(default_factory=PatienceSettings)
     rewind: RewindSettings = field(default_factory=RewindSettings)
 
 
@@ -134,8 +137,11 @@ class Answering:
         """
         self._memory, self._episode, self._keying = memory, episode, keying
         self._consensus = ConsensusMemory(memory, deferred=deferred)
+        self.patience = Patience()
+        """When the consensus is withdrawn in the running episode."""
         self.rewind = Rewind(episode)
         """What is done about failures of the running episode."""
+        self._of = episode.episode_id
         self._goals: dict[str, Goal] = {}
         self._corrector: Corrector | None = None
         self.configure(settings or AnsweringSettings())
@@ -151,6 +157,7 @@ class Answering:
         else:
             self._corrector = make_corrector(settings.corrector, settings.without_correction, settings.minimum_credit)
         self._consensus.settings = settings.consensus
+        self.patience.settings = settings.patience
         self.rewind.settings = settings.rewind
         self._settings = settings
 
@@ -209,11 +216,11 @@ class Answering:
         """What the cases say."""
         self._episode.embeddings.append(stamp_ns, seen)
         self.check(seen.stamp)
-        task, phase = self._place(stamp_ns, where)
         # Between episodes nothing is sampled, so there is nothing to correct.
         idle = where is not None and not self._episode.running
         if self._corrector is None and not idle:
-            return self._agreed(stamp_ns, seen, task, phase)
+            return self._agreed(stamp_ns, seen, where)
+        task, phase = self._place(stamp_ns, where)
         threshold = self._memory.threshold
         result = self._memory.search(seen.values, stamp=seen.stamp, threshold=ANYTHING, task=task, phase=phase)
         correction = Correction(stamp_ns)
@@ -250,14 +257,27 @@ class Answering:
     def _stamp(self) -> EncoderStamp | None:
         return self._memory.stamp if self._keying is None else self._keying.stamp
 
-    def _agreed(self, stamp_ns: int, seen: SeenEmbedding, task: str, phase: str) -> MemoryAnswer:
+    def _agreed(self, stamp_ns: int, seen: SeenEmbedding, where: Whereabouts | None) -> MemoryAnswer:
+        """What the consensus says, unless it has led nowhere for long."""
+        task, phase = self._place(stamp_ns, where)
         agreed = self._consensus.answer(seen.values, stamp=seen.stamp, task=task, phase=phase, stamp_ns=stamp_ns)
-        self._pass_over(agreed.correction, agreed.found.cases)
-        if agreed.shares:
-            self._episode.answered(stamp_ns, dict(zip(agreed.correction.case_ids, agreed.shares, strict=True)))
-        return MemoryAnswer(
-            agreed.correction, agreed.found.cases, agreed.found.threshold, agreed.found.search_ms, agreed
-        )
+        found = agreed.found
+        correction = agreed.correction
+        if self._lets_go(stamp_ns, where, correction):
+            # The cases were followed until now: they are not passed over, and no part of this answer is theirs.
+            correction = Correction(stamp_ns)
+        else:
+            self._pass_over(correction, found.cases)
+            if agreed.shares:
+                self._episode.answered(stamp_ns, dict(zip(correction.case_ids, agreed.shares, strict=True)))
+        return MemoryAnswer(correction, found.cases, found.threshold, found.search_ms, agreed)
+
+    def _lets_go(self, stamp_ns: int, where: Whereabouts | None, correction: Correction) -> bool:
+        """Whether a correction of the consensus is withdrawn, see ``memory.patience``."""
+        if self._of != self._episode.episode_id:
+            self._of = self._episode.episode_id
+            self.patience.begin()
+        return self.patience.lets_go(stamp_ns, self._phase(stamp_ns, where), correction.mode is not CorrectionMode.NONE)
 
     def _pass_over(self, correction: Correction, found: tuple[RetrievedCase, ...]) -> None:
         if not correction.mode:
@@ -265,15 +285,14 @@ class Answering:
             self._episode.pass_over(item.case_id for item in found if item.similarity >= threshold)
 
     def _place(self, stamp_ns: int, where: Whereabouts | None) -> tuple[str, str]:
-        """Task and phase to search in.
-
-        The phase is that of the embedding's stamp, as a case's is that of its onset: the present one may be the next.
-        """
+        """Task and phase to search in."""
         if where is None:
             return "", ""
-        if not self._settings.match_phase:
-            return where.task, ""
-        return where.task, self._episode.phases.at(stamp_ns) or where.phase
+        return where.task, self._phase(stamp_ns, where) if self._settings.match_phase else ""
+
+    def _phase(self, stamp_ns: int, where: Whereabouts | None) -> str:
+        """That of the embedding's stamp, as a case's is that of its onset: the present one may be the next."""
+        return "" if where is None else self._episode.phases.at(stamp_ns) or where.phase
 
     def _seen(
         self,

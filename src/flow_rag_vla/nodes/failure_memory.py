@@ -76,6 +76,7 @@ class FailureMemoryNode(ManagedNode):
         self._renewing = False
         self._agreed: Consensus | None = None
         self._stage = Stage.NONE
+        self._withdrawn = 0
         self._unanswered: dict[str, int] = {}
         self._status: msg.EpisodeStatus | None = None
         self._answers = self._corrections = 0
@@ -200,6 +201,7 @@ class FailureMemoryNode(ManagedNode):
         self._corrections += answer.correction.mode != CorrectionMode.NONE
         self._agreed = answer.consensus or self._agreed
         self._tell_rewind()
+        self._tell_withdrawal()
         self._take_commands()
         if self._source.stale:
             self._renew()
@@ -216,6 +218,15 @@ class FailureMemoryNode(ManagedNode):
             self.get_logger().error(f"held, a person is asked for: {rewind.request}")
         elif rewind.stage is not stage and rewind.stage is not Stage.NONE:
             self.get_logger().info(f"rewind {rewind.attempts} of this episode: {rewind.stage.value}")
+
+    def _tell_withdrawal(self) -> None:
+        """Log that the memory lets go of an arm that it led nowhere, once each time."""
+        before, self._withdrawn = self._withdrawn, self._source.patience.withdrawn
+        if self._withdrawn > before:
+            settings = self._source.patience.settings
+            self.get_logger().info(
+                f"led for {settings.lead_ns * 1e-9:g} s within one phase: silent for {settings.rest_ns * 1e-9:g} s"
+            )
 
     def _renew(self) -> None:
         """Judge the consensus' gates on the reader's thread; answers use the last ones meanwhile."""
@@ -333,6 +344,7 @@ class FailureMemoryNode(ManagedNode):
             "answers": self._answers,
             **{f"unanswered_{reason}": count for reason, count in self._unanswered.items()},
             **self._consensus_figures(),
+            "withdrawn": self._source.patience.withdrawn,
             "rewinds": self._source.rewind.attempts,
             "after_failure": self._source.rewind.stage.value,
             "jobs_waiting": self._writer.waiting + self._reader.waiting,

@@ -11,8 +11,10 @@ from flow_rag_vla.control.integrator import MotionLimits
 from flow_rag_vla.core.parameters import parameter
 from flow_rag_vla.memory.consensus import ConsensusSettings
 from flow_rag_vla.memory.corrector import CORRECTORS
+from flow_rag_vla.memory.patience import PatienceSettings
 
 _CONSENSUS = ConsensusSettings()
+_PATIENCE = PatienceSettings()
 _LIMITS = MotionLimits()
 
 CHOSEN_CORRECTORS = ("consensus", *CORRECTORS)
@@ -106,6 +108,23 @@ class FailureMemoryParameters:
         "place instead of being guided; 0: it is never guided, above 1: it is never told",
         minimum=0.0,
         maximum=2.0,
+        live=True,
+    )
+    consensus_lead: float = parameter(
+        _PATIENCE.lead_ns * 1e-9,
+        "How long the consensus may lead within one phase of the task; then it leads nowhere and the policy goes on "
+        "alone for consensus_rest; 0: for ever",
+        unit="s",
+        minimum=0.0,
+        maximum=600.0,
+        live=True,
+    )
+    consensus_rest: float = parameter(
+        _PATIENCE.rest_ns * 1e-9,
+        "How long it is silent after that, unless the phase ends before; 0: not at all",
+        unit="s",
+        minimum=0.0,
+        maximum=600.0,
         live=True,
     )
     without_correction: str = parameter(

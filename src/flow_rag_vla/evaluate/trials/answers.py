@@ -25,6 +25,7 @@ from flow_rag_vla.memory.case import EncoderStamp
 from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, DispatchCorrector, RulesBlendCorrector, strength
 from flow_rag_vla.memory.memory import FailureMemory
+from flow_rag_vla.memory.patience import Patience
 from flow_rag_vla.policy.encoders import Encoder
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
@@ -147,7 +148,7 @@ class MemoryAnswering:
 
 
 class ConsensusAnswering:
-    """What similar situations agree on; see ``memory.consensus``."""
+    """What similar situations agree on, until it leads nowhere; see ``memory.consensus`` and ``memory.patience``."""
 
     arbiter: ArbiterSettings | None = None
     delay_ticks = 0
@@ -155,11 +156,13 @@ class ConsensusAnswering:
     def __init__(self, context: AnswerContext, settings: ConsensusSettings | None = None) -> None:
         self._context = context
         self._consensus = ConsensusMemory(context.memory, settings)
+        self._patience = Patience()
         self._episode: EpisodeContext | None = None
 
     def begin(self, episode: EpisodeContext) -> None:
         """The episode begins."""
         self._episode = episode
+        self._patience.begin()
 
     def __call__(
         self, embedding: NDArray[np.float32], state: RobotState, goal: Goal, stamp_ns: int
@@ -168,13 +171,16 @@ class ConsensusAnswering:
         context, episode = self._context, self._episode
         if context.memory.stamp is None or episode is None:
             return Correction(stamp_ns)
-        return self._consensus.answer(
+        phase = episode.phase()
+        correction = self._consensus.answer(
             context.asked(embedding, state, goal),
             stamp=context.stamp,
             task=episode.task,
-            phase=episode.phase(),
+            phase=phase,
             stamp_ns=stamp_ns,
         ).correction
+        withdrawn = self._patience.lets_go(stamp_ns, phase, correction.mode is not CorrectionMode.NONE)
+        return Correction(stamp_ns) if withdrawn else correction
 
 
 class GuideCorrector:
