@@ -69,14 +69,14 @@ STRIP = Ground("pick_and_place", "held_out_strip")
 CLAIMS = (
     Claim(SIZES, 20, 0, (f"{SIZES}",), repeated=REPEATED),
     Claim(
-        SIZES, 20, 0, (f"{SIZES}-found",), source="rehearsal", practice=50,
+        SIZES, 20, 0, (f"{SIZES}-found-letting-go",), source="rehearsal", practice=50,
         variants="off,shuffled+by_cause,dagger,by_cause",
     ),
-    Claim(SIZES, 20, 0, (f"{SIZES}-online",), source="rehearsal", variants="off,online+by_cause", online=True),
+    Claim(SIZES, 20, 0, (f"{SIZES}-online-letting-go",), source="rehearsal", variants="off,online+by_cause", online=True),
     Claim(PLAIN, 120, 3, (f"{PLAIN}-mass",)),
-    Claim(STRIP, 20, 3, (f"{STRIP}-mass", f"{STRIP}-more"), repeated=REPEATED),
+    Claim(STRIP, 20, 3, (f"{STRIP}-mass", f"{STRIP}-letting-go"), repeated=REPEATED),
     Claim(
-        STRIP, 20, 0, (f"{STRIP}-takeover-mass",), source="takeover", variants="off,shuffled+by_cause,by_cause",
+        STRIP, 20, 0, (f"{STRIP}-takeover-letting-go",), source="takeover", variants="off,shuffled+by_cause,by_cause",
     ),
 )  # fmt: skip
 
