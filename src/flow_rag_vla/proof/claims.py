@@ -72,7 +72,9 @@ CLAIMS = (
         SIZES, 20, 0, (f"{SIZES}-found-letting-go",), source="rehearsal", practice=50,
         variants="off,shuffled+by_cause,dagger,by_cause",
     ),
-    Claim(SIZES, 20, 0, (f"{SIZES}-online-letting-go",), source="rehearsal", variants="off,online+by_cause", online=True),
+    Claim(
+        SIZES, 20, 0, (f"{SIZES}-online-letting-go",), source="rehearsal", variants="off,online+by_cause", online=True,
+    ),
     Claim(PLAIN, 120, 3, (f"{PLAIN}-mass",)),
     Claim(STRIP, 20, 3, (f"{STRIP}-mass", f"{STRIP}-letting-go"), repeated=REPEATED),
     Claim(

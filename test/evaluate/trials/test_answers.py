@@ -21,6 +21,7 @@ from flow_rag_vla.evaluate.trials.bank import TemporaryMemory
 from flow_rag_vla.evaluate.trials.protocol import Start
 from flow_rag_vla.evaluate.trials.variants import methods
 from flow_rag_vla.memory.case import FailureCase
+from flow_rag_vla.memory.patience import PatienceSettings
 from flow_rag_vla.policy.encoders import Encoder, make_encoder
 from flow_rag_vla.policy.policy import FlowPolicy
 from flow_rag_vla.policy.sampler import Attraction, draw
@@ -112,6 +113,26 @@ def test_without_a_flow_the_robot_stands_still_where_nothing_is_known(ask, known
     assert still.mode is CorrectionMode.BLEND
     assert not np.asarray(still.actions).any()
     assert ask("rag_only", [known], 2).case_ids == (5,)
+
+
+@pytest.mark.parametrize(("name", "lets_go"), [("consensus", True), ("by_cause", True), ("steadfast", False)])
+def test_the_consensus_lets_go_of_an_arm_that_it_leads_nowhere(
+    encoder, policy, known, name: str, lets_go: bool
+) -> None:
+    second = 1_000_000_000
+    settings = PatienceSettings()
+    with TemporaryMemory([known]) as held:
+        context = AnswerContext(held.memory, memory_stamp(encoder), policy, encoder, GOAL)
+        answer = ANSWERS[name](context)
+        for _ in range(2):
+            # Each episode begins afresh.
+            answer.begin(EpisodeContext("push", lambda: "reach", Start(0, 0)))
+            led = {
+                tenth * second // 10: answer(situation(encoder, 1), STATE, GOAL, tenth * second // 10)
+                for tenth in range(30)
+            }
+            silent = [at for at, found in led.items() if found is not None and found.mode is CorrectionMode.NONE]
+            assert silent == ([at for at in led if at >= settings.lead_ns] if lets_go else [])
 
 
 def test_only_the_sequential_pathway_pays_for_its_search(encoder, policy) -> None:

@@ -64,7 +64,7 @@ def test_a_bank_says_what_it_was_built_from(folder: Path) -> None:
     assert len(bank.cases()) == 6
 
 
-@pytest.mark.parametrize("variant", ["consensus", "shuffled+by_cause", "relocation", "rewind_by_cause"])
+@pytest.mark.parametrize("variant", ["consensus", "shuffled+by_cause", "relocation", "rewind_by_cause", "steadfast"])
 def test_a_consensus_is_not_asked_of_failures_that_only_look_alike(folder: Path, make_case, variant: str) -> None:
     spec = SimulatedSpec("push", "plain", "a@1", cases=str(folder))
     with pytest.raises(TrialError, match="flow_rag_vla practice"):

@@ -25,7 +25,7 @@ from flow_rag_vla.memory.case import EncoderStamp
 from flow_rag_vla.memory.consensus import ConsensusMemory, ConsensusSettings
 from flow_rag_vla.memory.corrector import Corrector, CredibleCase, DispatchCorrector, RulesBlendCorrector, strength
 from flow_rag_vla.memory.memory import FailureMemory
-from flow_rag_vla.memory.patience import Patience
+from flow_rag_vla.memory.patience import Patience, PatienceSettings
 from flow_rag_vla.policy.encoders import Encoder
 from flow_rag_vla.policy.observation import proprioception
 from flow_rag_vla.policy.policy import FlowPolicy
@@ -153,10 +153,15 @@ class ConsensusAnswering:
     arbiter: ArbiterSettings | None = None
     delay_ticks = 0
 
-    def __init__(self, context: AnswerContext, settings: ConsensusSettings | None = None) -> None:
+    def __init__(
+        self,
+        context: AnswerContext,
+        settings: ConsensusSettings | None = None,
+        patience: PatienceSettings | None = None,
+    ) -> None:
         self._context = context
         self._consensus = ConsensusMemory(context.memory, settings)
-        self._patience = Patience()
+        self._patience = Patience(patience)
         self._episode: EpisodeContext | None = None
 
     def begin(self, episode: EpisodeContext) -> None:
@@ -292,6 +297,11 @@ def _relocation(context: AnswerContext) -> Answering:
 @answering("rewind_by_cause")
 def _by_cause(context: AnswerContext) -> Answering:
     return ConsensusAnswering(context)
+
+
+@answering("steadfast")
+def _steadfast(context: AnswerContext) -> Answering:
+    return ConsensusAnswering(context, patience=PatienceSettings(lead_ns=0))
 
 
 @answering("guide")

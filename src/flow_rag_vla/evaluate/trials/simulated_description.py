@@ -19,7 +19,7 @@ from flow_rag_vla.evaluate.trials.rewinding import REWINDS
 from flow_rag_vla.evaluate.trials.variants import AS_GRAPH, BY_CASE, InForce, parse
 from flow_rag_vla.policy.checkpoint import SHIPPED_POLICY, load_checkpoint
 
-CONSENSUS = ("consensus", "relocation", "by_cause")
+CONSENSUS = ("consensus", "relocation", "by_cause", "steadfast")
 """Methods that answer from failures and successes together."""
 
 

@@ -169,6 +169,7 @@ register("dispatch", "Chosen by what the cases know: residual, guidance or negat
 register("consensus", "Guidance toward what corrections and successes of similar situations say, wherever some failed.")
 register("relocation", "The target is taken to be where misreadings of similar situations say; the policy acts.")
 register("by_cause", "As in the graph: relocation where misreadings explain most failures nearby, else consensus.")
+register("steadfast", "As by_cause, but it never lets go of an arm that it leads nowhere.")
 register("guide", "Guidance inside the flow toward the correction of the most credible case.")
 register("prior", "The flow begins at an intermediate time from the most credible case's correction under noise.")
 register("negative", "Sampling away from the failed chunks; corrections are not used.")
