@@ -53,6 +53,12 @@ def test_an_episode_begins_afresh():
     assert pattern(patience, [("reach", True)] * 5, start=5) == "LLLLw"
 
 
+def test_a_clock_that_was_set_back_begins_afresh():
+    patience = brief()
+    assert pattern(patience, [("reach", True)] * 5, start=100) == "LLLLw"
+    assert pattern(patience, [("reach", True)] * 5) == "LLLLw"
+
+
 @pytest.mark.parametrize(
     ("settings", "phase"),
     [

@@ -48,18 +48,20 @@ class Patience:
         """How often the memory let go in this episode."""
         self._phase = ""
         self._since_ns: int | None = None
-        self._silent_until_ns = 0
+        self._silent_until_ns = self._at_ns = 0
 
     def lets_go(self, stamp_ns: int, phase: str, leads: bool) -> bool:
         """Whether an answer is withdrawn.
 
         Args:
-            stamp_ns: of the observation that it answers; never less than the last one's.
+            stamp_ns: of the observation that it answers. One before the last, of a bag that begins anew or a clock that
+                was set back, begins afresh.
             phase: of the task, at that moment; empty: nobody says.
             leads: whether the answer would change what the policy does.
         """
-        if phase != self._phase:
+        if phase != self._phase or stamp_ns < self._at_ns:
             self._phase, self._since_ns, self._silent_until_ns = phase, None, 0
+        self._at_ns = stamp_ns
         if stamp_ns < self._silent_until_ns:
             return leads
         if not leads or not phase or self.settings.lead_ns == 0:
